@@ -1,0 +1,99 @@
+//! Close codes: why the server ends a connection, and what that means to the client.
+
+use std::time::Duration;
+
+/// Why the server closes a WebSocket. RFC 6455 section 7.4 gives 4000 to 4999 to applications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Close {
+    /// Repeated misuse of the protocol, or an unsupported subprotocol.
+    Misuse,
+    /// The token is missing, malformed, expired or not for us.
+    Unauthorized,
+    /// The rights were taken away.
+    Revoked,
+    /// A message over the limit.
+    TooLarge,
+    /// No sign of life, or no progress in reading.
+    Dead,
+    /// Too many commands, or too many connections of one user.
+    TooMany,
+    /// The node stops; others serve on.
+    Restart,
+    /// The node or its store can take no more just now.
+    Overloaded,
+}
+
+impl Close {
+    /// Every way to close, for tables and their tests.
+    pub const ALL: [Self; 8] = [
+        Self::Misuse,
+        Self::Unauthorized,
+        Self::Revoked,
+        Self::TooLarge,
+        Self::Dead,
+        Self::TooMany,
+        Self::Restart,
+        Self::Overloaded,
+    ];
+
+    /// The code on the wire.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Misuse => 4400,
+            Self::Unauthorized => 4401,
+            Self::Revoked => 4403,
+            Self::TooLarge => 1009,
+            Self::Dead => 4408,
+            Self::TooMany => 4429,
+            Self::Restart => 1012,
+            Self::Overloaded => 1013,
+        }
+    }
+
+    /// Whether a client should come back as it is, with backoff and jitter. Otherwise something has
+    /// to change first: its token, or its code.
+    pub fn come_back(self) -> bool {
+        match self {
+            Self::Misuse | Self::Unauthorized | Self::Revoked | Self::TooLarge => false,
+            Self::Dead | Self::TooMany | Self::Restart | Self::Overloaded => true,
+        }
+    }
+
+    /// The metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Misuse => "misuse",
+            Self::Unauthorized => "unauthorized",
+            Self::Revoked => "revoked",
+            Self::TooLarge => "too_large",
+            Self::Dead => "dead",
+            Self::TooMany => "too_many",
+            Self::Restart => "restart",
+            Self::Overloaded => "overloaded",
+        }
+    }
+}
+
+/// The longest reason of a close frame, in bytes: a control frame holds 125, the code takes 2
+/// (RFC 6455 section 5.5).
+pub const REASON_BYTES_MAX: usize = 123;
+
+/// Cuts a reason to what a close frame holds, at a character's border.
+pub fn fit_reason(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]
+}
+
+/// How long the server waits for the other side's close frame before it drops the connection.
+pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_fit_a_control_frame() {
+        let long = "é".repeat(100);
+        assert!(fit_reason(&long).len() <= REASON_BYTES_MAX);
+        assert_eq!(fit_reason("short"), "short");
+    }
+}

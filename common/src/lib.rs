@@ -1,0 +1,18 @@
+//! Draftwire's vocabulary, shared by every crate: what streams, events, cursors and drafts are, what
+//! clients and servers say to each other, and the rules that need no I/O to be decided.
+//!
+//! Nothing here opens a socket, a file or a task, so every rule can be tested as a function.
+
+pub mod close;
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod merge;
+pub mod protocol;
+pub mod stream;
+pub mod time;
+
+pub use error::Code;
+pub use event::Event;
+pub use ids::{CommandId, ConnectionId, Cursor, DeviceId, DraftId, Epoch, Seq, UserId, Version};
+pub use stream::{Stream, TopicName};

@@ -1,0 +1,116 @@
+//! Streams and their names.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use crate::ids::{InvalidId, UserId, is_name};
+
+/// An ordered, durable log of events, numbered without gaps. Who may follow one sees all of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stream {
+    /// The one stream that every connection follows.
+    All,
+    /// A shared stream, ruled by token scopes.
+    Topic(TopicName),
+    /// A user's private stream: the drafts, and what backends send to the user.
+    User(UserId),
+}
+
+impl Stream {
+    /// The name under which the store and the bus know the stream: `user:<id>`, `topic:<name>`, `all`.
+    pub fn key(&self) -> String {
+        match self {
+            Self::All => "all".to_owned(),
+            Self::Topic(name) => format!("topic:{name}"),
+            Self::User(user) => format!("user:{user}"),
+        }
+    }
+
+    /// The name that clients see. A user's own stream is just `user`: nobody else's can be followed.
+    pub fn wire_name(&self) -> String {
+        match self {
+            Self::User(_) => "user".to_owned(),
+            other => other.key(),
+        }
+    }
+
+    /// The kind alone, for metric labels: bounded, whatever the number of users and topics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Topic(_) => "topic",
+            Self::User(_) => "user",
+        }
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key())
+    }
+}
+
+/// Reads a [`Stream::key`].
+impl FromStr for Stream {
+    type Err = InvalidId;
+
+    fn from_str(key: &str) -> Result<Self, InvalidId> {
+        if key == "all" {
+            return Ok(Self::All);
+        }
+        match key.split_once(':') {
+            Some(("user", user)) => Ok(Self::User(user.parse()?)),
+            Some(("topic", name)) => Ok(Self::Topic(name.parse()?)),
+            _ => Err(InvalidId { what: "stream", rule: "all, user:<id> or topic:<name>" }),
+        }
+    }
+}
+
+/// The name of a topic: `[A-Za-z0-9:_.-]{1,128}`, so that no encoding or look-alike widens a pattern.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicName(Arc<str>);
+
+impl TopicName {
+    /// The text itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TopicName {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        if text.is_empty() || text.len() > 128 || !is_name(text) {
+            return Err(InvalidId { what: "topic", rule: "1 to 128 characters of A-Z a-z 0-9 : _ . -" });
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_reads_back_as_its_stream() {
+        for key in ["all", "user:alice", "user:a:b c", "topic:match:1"] {
+            assert_eq!(key.parse::<Stream>().unwrap().key(), key);
+        }
+        for key in ["", "user", "user:", "topic:a b", "topic:", "room:1", "ALL"] {
+            assert!(key.parse::<Stream>().is_err(), "{key:?} was taken");
+        }
+    }
+
+    #[test]
+    fn clients_do_not_see_user_ids_in_stream_names() {
+        assert_eq!("user:alice".parse::<Stream>().unwrap().wire_name(), "user");
+        assert_eq!("topic:t".parse::<Stream>().unwrap().wire_name(), "topic:t");
+    }
+}
