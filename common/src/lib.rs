@@ -7,6 +7,7 @@ pub mod close;
 pub mod error;
 pub mod event;
 pub mod ids;
+pub mod json;
 pub mod merge;
 pub mod protocol;
 pub mod stream;

@@ -55,6 +55,10 @@ pub enum Merge {
 /// makes patches on very old bases conflict; nothing is ever merged wrongly for it.
 pub const FIELDS_MAX: usize = 512;
 
+/// Bytes that their pointers may take; past it the oldest are forgotten likewise. Keys are as long as
+/// clients make them, and a removed field leaves no other trace.
+pub const FIELDS_BYTES_MAX: usize = 32 * 1024;
+
 /// Applies a patch made on version `base` to `content`, which stands at version `current`.
 ///
 /// Pure: nothing is changed in place. `base` must not be beyond `current`.
@@ -153,6 +157,10 @@ impl FieldVersions {
         self.changed.range(prefix.clone()..).take_while(move |(pointer, _)| pointer.starts_with(&prefix))
     }
 
+    fn bytes(&self) -> usize {
+        self.changed.keys().map(String::len).sum()
+    }
+
     fn record(&mut self, touched: Vec<String>, version: Version) {
         for field in touched {
             // What stood below was replaced or removed with it.
@@ -162,7 +170,7 @@ impl FieldVersions {
             }
             self.changed.insert(field, version);
         }
-        if self.changed.len() > FIELDS_MAX {
+        while self.changed.len() > FIELDS_MAX || self.bytes() > FIELDS_BYTES_MAX {
             let mut versions: Vec<Version> = self.changed.values().copied().collect();
             versions.sort_unstable();
             self.forgotten = self.forgotten.max(versions[versions.len() / 2]);

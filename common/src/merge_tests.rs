@@ -112,6 +112,18 @@ fn the_memory_of_fields_is_bounded_and_forgetting_is_safe() {
     assert!(matches!(draft.patch(recent, json!({"k0": "recent base"})), Merge::Merged { .. }));
 }
 
+#[test]
+fn long_names_are_bounded_too() {
+    let mut draft = Draft::new(json!({}));
+    for i in 0..20 {
+        let key = format!("{i}{}", "k".repeat(FIELDS_BYTES_MAX / 3));
+        draft.patch(draft.version.0, json!({ key.clone(): 1 }));
+        draft.patch(draft.version.0, json!({ key: null }));
+        assert!(draft.fields.bytes() <= FIELDS_BYTES_MAX);
+    }
+    assert!(matches!(draft.patch(1, json!({"a": 1})), Merge::Conflict { .. }));
+}
+
 /// The algorithm of RFC 7396 section 2, as written there.
 fn rfc7396(target: Option<&Value>, patch: &Value) -> Value {
     let Value::Object(patch) = patch else { return patch.clone() };

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::ids::{CommandId, DraftId, DraftKind, Version};
+use crate::{
+    ids::{CommandId, DraftId, DraftKind, Version},
+    json,
+};
 
 /// One message of a client.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +38,20 @@ pub enum Command {
     Ping,
 }
 
+impl Command {
+    /// The type on the wire, which is the metric label too.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::DraftCreate(_) => "DRAFT_CREATE",
+            Self::DraftUpdate(_) => "DRAFT_UPDATE",
+            Self::DraftDelete(_) => "DRAFT_DELETE",
+            Self::DraftList => "DRAFT_LIST",
+            Self::Auth { .. } => "AUTH",
+            Self::Ping => "PING",
+        }
+    }
+}
+
 /// Creates a draft.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -46,6 +63,7 @@ pub struct DraftCreate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<DraftKind>,
     /// The first content.
+    #[serde(deserialize_with = "json::object")]
     pub content: Map<String, Value>,
 }
 
@@ -58,6 +76,7 @@ pub struct DraftUpdate {
     /// The version that the patch was made on.
     pub base_version: Version,
     /// The change, a merge patch of the content (RFC 7396).
+    #[serde(deserialize_with = "json::object")]
     pub patch: Map<String, Value>,
 }
 
@@ -137,7 +156,6 @@ struct Auth {
 }
 
 fn read<T: DeserializeOwned>(payload: &str) -> Result<T, String> {
-    // Duplicate keys inside a content or patch: the last wins, as in every browser's JSON.parse.
     serde_json::from_str(payload).map_err(|error| format!("payload: {error}"))
 }
 

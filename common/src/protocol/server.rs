@@ -139,7 +139,7 @@ pub struct TokenExpiring {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reconnect {
-    /// Milliseconds to wait before connecting again. The socket closes then at the latest.
+    /// Milliseconds to wait before connecting again. The socket closes soon after that.
     pub in_ms: u64,
 }
 
