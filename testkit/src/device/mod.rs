@@ -1,0 +1,461 @@
+//! A well-behaved device that checks what it is sent.
+//!
+//! It does what the protocol asks of clients: comes back with backoff, jitter and its cursor, repeats
+//! unanswered commands under the same id, applies events to its drafts. And it trusts nothing: every
+//! number, version and position is compared with what it must be, and what is wrong is kept.
+
+mod link;
+mod replica;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+
+pub use replica::{DraftState, Replica, Seen, Start, Violation, drafts_of};
+
+use crate::token;
+
+/// Commands handed over and not yet taken by the connection; callers wait when there are more.
+const QUEUE_MAX: usize = 256;
+
+/// Gives the token for the next connection.
+pub type TokenSource = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// How a device behaves.
+#[derive(Clone)]
+pub struct DeviceOptions {
+    /// Where to connect to (`ws://…/ws/realtime`), in turn.
+    pub urls: Vec<String>,
+    /// The device's id.
+    pub device: String,
+    /// The token, asked for anew before each connection.
+    pub token: TokenSource,
+    /// The wait before the first reconnect; doubled with each further one, and spread by chance.
+    pub backoff_min: Duration,
+    /// The longest wait between reconnects.
+    pub backoff_max: Duration,
+    /// How long opening a socket may take.
+    pub connect_wait: Duration,
+    /// How long a command waits for its answer, reconnects included, before its caller is told
+    /// `timeout`.
+    pub answer_wait: Duration,
+    /// Whether commands answered with `unavailable` or `rate_limited` are repeated, under the same id,
+    /// until they are decided. Otherwise the caller is told.
+    pub repeat_unavailable: bool,
+    /// Whether whole events are kept, not only their numbers.
+    pub keep_messages: bool,
+    /// How many bytes the kernel may hold that were not read; its own choice when `None`.
+    pub receive_buffer_bytes: Option<u32>,
+}
+
+impl DeviceOptions {
+    /// A device of `user`, connecting to `urls` in turn.
+    pub fn new(urls: Vec<String>, user: &str, device: &str) -> Self {
+        let user = user.to_owned();
+        Self {
+            urls,
+            device: device.to_owned(),
+            token: Arc::new(move || token::good(&user)),
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(2),
+            connect_wait: Duration::from_secs(3),
+            answer_wait: Duration::from_secs(60),
+            repeat_unavailable: true,
+            keep_messages: true,
+            receive_buffer_bytes: None,
+        }
+    }
+}
+
+impl fmt::Debug for DeviceOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceOptions").field("urls", &self.urls).field("device", &self.device).finish()
+    }
+}
+
+/// What a command was answered when it was carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ack {
+    /// The event that reports the change, when there is one.
+    pub seq: Option<u64>,
+    /// The answer's body; `null` when there is none.
+    pub payload: Value,
+}
+
+impl Ack {
+    /// The draft's version after the change; zero when the answer names none.
+    pub fn version(&self) -> u64 {
+        self.payload["version"].as_u64().unwrap_or(0)
+    }
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refused {
+    /// The protocol's code; or `timeout` when no answer came, or `closed` when the device will not
+    /// connect again. After these two it is not known whether the command was carried out.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// What helps to mend it; `null` when there is nothing.
+    pub payload: Value,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// What happened to a device so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections that reached `WELCOME`.
+    pub connections: u64,
+    /// The same by the node that served them.
+    pub nodes: BTreeMap<String, u64>,
+    /// Connections that went on from the device's cursor and received all that was missed.
+    pub resumes: u64,
+    /// Commands sent again on another connection.
+    pub resent: u64,
+    /// `SNAPSHOT`s taken.
+    pub snapshots: u64,
+    /// Answers `unavailable` and `rate_limited`.
+    pub unavailable: u64,
+    /// Connections given up because nothing came for two heartbeats.
+    pub silent: u64,
+    /// `RECONNECT`s followed.
+    pub moved: u64,
+    /// The codes that the server closed with, in order.
+    pub closes: Vec<u16>,
+}
+
+/// A device. Dropping it ends its connection without a word.
+#[derive(Debug)]
+pub struct Device {
+    options: DeviceOptions,
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<Outgoing>,
+    control: watch::Sender<Control>,
+    next_id: AtomicU64,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Marked with every change of the state.
+    changed: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    replica: Replica,
+    counters: Counters,
+    /// The node and connection that serve the device now.
+    connected: Option<Connected>,
+    /// The code after which a client does not come back.
+    closed: Option<u16>,
+    /// The highest version acknowledged, by draft.
+    acked: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Clone)]
+struct Connected {
+    node: String,
+    connection_id: String,
+}
+
+/// What the owner asks of the connection.
+#[derive(Debug, Clone, Copy)]
+struct Control {
+    online: bool,
+    reading: bool,
+    /// Counts requests to drop the connection.
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    id: String,
+    text: String,
+    answer: oneshot::Sender<Result<Ack, Refused>>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A test that panicked while looking has changed nothing.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.state());
+        self.changed.send_replace(());
+        result
+    }
+}
+
+impl Device {
+    /// Starts a device, which begins to connect. Needs a runtime.
+    pub fn start(options: DeviceOptions) -> Self {
+        let mut state = State::default();
+        state.replica.keep_messages = options.keep_messages;
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(()) });
+        let (queue, outgoing) = mpsc::channel(QUEUE_MAX);
+        let control = watch::Sender::new(Control { online: true, reading: true, dropped: 0 });
+        let link = link::Link::new(options.clone(), Arc::clone(&shared), outgoing, control.subscribe());
+        let task = tokio::spawn(link.run());
+        Self { options, shared, queue, control, next_id: AtomicU64::new(1), task }
+    }
+
+    /// Starts a device and waits until it is connected and knows its drafts.
+    ///
+    /// # Panics
+    /// When that takes longer than half a minute.
+    pub async fn connect(options: DeviceOptions) -> Self {
+        let device = Self::start(options);
+        device.wait_until("connect and know the drafts", Duration::from_secs(30), Replica::is_complete).await;
+        device
+    }
+
+    /// The device's id.
+    pub fn name(&self) -> &str {
+        &self.options.device
+    }
+
+    /// A token as the device uses it.
+    pub fn token(&self) -> String {
+        (self.options.token)()
+    }
+
+    /// Makes a draft.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn create(&self, draft_id: &str, content: Value) -> Result<Ack, Refused> {
+        self.change("DRAFT_CREATE", draft_id, json!({ "draftId": draft_id, "content": content })).await
+    }
+
+    /// Changes a draft by a merge patch made on `base_version`.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn update(&self, draft_id: &str, base_version: u64, patch: Value) -> Result<Ack, Refused> {
+        let payload = json!({ "draftId": draft_id, "baseVersion": base_version, "patch": patch });
+        self.change("DRAFT_UPDATE", draft_id, payload).await
+    }
+
+    /// Changes a draft as it stands on this device. Its own earlier changes are waited for, as an
+    /// application that shows them would have them.
+    ///
+    /// # Errors
+    /// [`Refused`]; `timeout` also when the earlier changes do not come.
+    pub async fn edit(&self, draft_id: &str, patch: Value) -> Result<Ack, Refused> {
+        let acked = self.shared.state().acked.get(draft_id).copied().unwrap_or(0);
+        let has_own = self.watch(|state| state.replica.version(draft_id) >= acked.max(1));
+        if timeout(self.options.answer_wait, has_own).await.is_err() {
+            return Err(local("timeout", "the draft, or an acknowledged change of it, has not arrived"));
+        }
+        let base = self.shared.state().replica.version(draft_id);
+        self.update(draft_id, base, patch).await
+    }
+
+    /// Deletes a draft; with a version only while nothing has changed since.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn delete(&self, draft_id: &str, base_version: Option<u64>) -> Result<Ack, Refused> {
+        let mut payload = json!({ "draftId": draft_id });
+        if let Some(version) = base_version {
+            payload["baseVersion"] = json!(version);
+        }
+        self.change("DRAFT_DELETE", draft_id, payload).await
+    }
+
+    /// Sends any command and waits for its answer, over as many connections as it takes.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn command(&self, kind: &str, payload: Value) -> Result<Ack, Refused> {
+        let id = format!("c{}", self.next_id.fetch_add(1, Ordering::Relaxed));
+        let text = json!({ "type": kind, "id": id, "payload": payload }).to_string();
+        let (answer, answered) = oneshot::channel();
+        let exchange = async {
+            // Either fails only when the connection's task has ended for good.
+            self.queue.send(Outgoing { id, text, answer }).await.ok()?;
+            answered.await.ok()
+        };
+        match timeout(self.options.answer_wait, exchange).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => Err(local("closed", "the device does not connect again")),
+            Err(_) => Err(local("timeout", "no answer in time")),
+        }
+    }
+
+    async fn change(&self, kind: &str, draft_id: &str, payload: Value) -> Result<Ack, Refused> {
+        let ack = self.command(kind, payload).await?;
+        let mut state = self.shared.state();
+        let acked = state.acked.entry(draft_id.to_owned()).or_default();
+        *acked = (*acked).max(ack.version());
+        drop(state);
+        Ok(ack)
+    }
+
+    /// The drafts by id.
+    pub fn drafts(&self) -> BTreeMap<String, DraftState> {
+        self.shared.state().replica.drafts().clone()
+    }
+
+    /// Where it stands (`<epoch>:<seq>`); `None` before the first connection.
+    pub fn cursor(&self) -> Option<String> {
+        self.shared.state().replica.cursor()
+    }
+
+    /// The last event seen.
+    pub fn seq(&self) -> u64 {
+        self.shared.state().replica.seq()
+    }
+
+    /// The events of the user's stream, in the order in which they came.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.shared.state().replica.seen.clone()
+    }
+
+    /// Looks at all that it knows at one moment. `look` must be quick: the device stands still for it.
+    pub fn look<T>(&self, look: impl FnOnce(&Replica) -> T) -> T {
+        look(&self.shared.state().replica)
+    }
+
+    /// What was wrong so far. Empty is what every test ends with.
+    pub fn violations(&self) -> Vec<Violation> {
+        self.shared.state().replica.violations.clone()
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        let state = self.shared.state();
+        Counters {
+            snapshots: state.replica.snapshots,
+            resumes: state.replica.resumes,
+            ..state.counters.clone()
+        }
+    }
+
+    /// The node that it is connected to, by the name in `WELCOME`; `None` while it is not connected.
+    pub fn node(&self) -> Option<String> {
+        self.shared.state().connected.as_ref().map(|connected| connected.node.clone())
+    }
+
+    /// Its connection by the name in `WELCOME`; `None` while it is not connected.
+    pub fn connection_id(&self) -> Option<String> {
+        self.shared.state().connected.as_ref().map(|connected| connected.connection_id.clone())
+    }
+
+    /// The close code after which it does not come back; `None` while it does.
+    pub fn closed(&self) -> Option<u16> {
+        self.shared.state().closed
+    }
+
+    /// Waits until the device knows what `condition` asks for. Answers whether it did before the
+    /// deadline; at once when the device will not connect again.
+    pub async fn reach(&self, deadline: Duration, condition: impl Fn(&Replica) -> bool) -> bool {
+        let over = |state: &State| state.closed.is_some() || condition(&state.replica);
+        let _ = timeout(deadline, self.watch(over)).await;
+        condition(&self.shared.state().replica)
+    }
+
+    /// Waits until the device knows what `condition` asks for.
+    ///
+    /// # Panics
+    /// When the deadline has passed: with what was waited for, and how the device stands.
+    pub async fn wait_until(&self, what: &str, deadline: Duration, condition: impl Fn(&Replica) -> bool) {
+        if timeout(deadline, self.watch(|state| condition(&state.replica))).await.is_err() {
+            self.panic_waiting(what, deadline);
+        }
+    }
+
+    /// Waits until it is connected to a node that `accepts` takes, by its name.
+    ///
+    /// # Panics
+    /// When the deadline has passed.
+    pub async fn wait_connected(&self, deadline: Duration, accepts: impl Fn(&str) -> bool) {
+        let connected = self.watch(|state| state.connected.as_ref().is_some_and(|to| accepts(&to.node)));
+        if timeout(deadline, connected).await.is_err() {
+            self.panic_waiting("be connected elsewhere", deadline);
+        }
+    }
+
+    /// Ends the connection without a word; the device comes back by itself.
+    pub fn drop_connection(&self) {
+        self.control.send_modify(|control| control.dropped += 1);
+    }
+
+    /// Ends the connection without a word, and stays away until [`Device::go_online`]. Commands wait.
+    pub fn go_offline(&self) {
+        self.control.send_modify(|control| control.online = false);
+    }
+
+    /// Connects again after [`Device::go_offline`].
+    pub fn go_online(&self) {
+        self.control.send_modify(|control| control.online = true);
+    }
+
+    /// Reads nothing more from the connection, which stays: pings go unanswered too.
+    pub fn stop_reading(&self) {
+        self.control.send_modify(|control| control.reading = false);
+    }
+
+    /// Reads again after [`Device::stop_reading`].
+    pub fn read_on(&self) {
+        self.control.send_modify(|control| control.reading = true);
+    }
+
+    async fn watch(&self, condition: impl Fn(&State) -> bool) {
+        let mut changed = self.shared.changed.subscribe();
+        while !condition(&self.shared.state()) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn panic_waiting(&self, what: &str, deadline: Duration) -> ! {
+        let state = self.shared.state();
+        panic!(
+            "device {} waited {deadline:?} to: {what}. It is at {:?} with {} drafts, connected: {:?}, closed: {:?}, \
+             {:?}, violations: {:?}",
+            self.options.device,
+            state.replica.cursor(),
+            state.replica.drafts().len(),
+            state.connected,
+            state.closed,
+            state.counters,
+            state.replica.violations,
+        );
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn local(code: &str, message: &str) -> Refused {
+    Refused { code: code.to_owned(), message: message.to_owned(), payload: Value::Null }
+}

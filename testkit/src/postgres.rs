@@ -1,0 +1,241 @@
+//! A private Postgres.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::{ports, process::Process};
+
+/// How long it may take until it answers; recovery after a kill included.
+const START_WAIT: Duration = Duration::from_secs(60);
+
+/// Who may run it when the test itself runs as root, which Postgres refuses.
+const OTHER_USERS: [&str; 2] = ["postgres", "nobody"];
+
+/// A Postgres server of its own, in a temporary folder. Dropping it ends it and removes the folder.
+#[derive(Debug)]
+pub struct Postgres {
+    programs: PathBuf,
+    run_as: Option<RunAs>,
+    port: u16,
+    settings: Vec<(String, String)>,
+    databases: AtomicU32,
+    // Before the folder: fields are dropped in this order.
+    process: Option<Process>,
+    dir: TempDir,
+}
+
+#[derive(Debug)]
+struct RunAs {
+    uid: u32,
+    gid: u32,
+}
+
+impl Postgres {
+    /// Makes and starts a server that keeps what it has committed, also when it is killed.
+    ///
+    /// # Errors
+    /// When it is not installed or does not start; with the end of its log.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// As [`Postgres::start`], for tests that never kill it: faster, and durable in nothing.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub async fn start_quick() -> Result<Self> {
+        Self::start_with(&[("fsync", "off"), ("synchronous_commit", "off"), ("full_page_writes", "off")])
+            .await
+    }
+
+    /// As [`Postgres::start`], with settings of `postgresql.conf`.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub async fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
+        let dir = TempDir::with_prefix("postgres-")?;
+        let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let mut server = Self {
+            programs: find_programs()?,
+            run_as: other_user_if_root()?,
+            port: ports::free()?,
+            settings,
+            databases: AtomicU32::new(0),
+            process: None,
+            dir,
+        };
+        server.init().await?;
+        server.start_again().await?;
+        Ok(server)
+    }
+
+    /// The port of 127.0.0.1 that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The address of a database.
+    pub fn url(&self, database: &str) -> String {
+        url_at(self.port, database)
+    }
+
+    /// Makes an empty database with a name of its own, and gives its address.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn create_database(&self) -> Result<String> {
+        let name = format!("db{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.query("postgres", &format!("CREATE DATABASE {name}")).await?;
+        Ok(self.url(&name))
+    }
+
+    /// Runs SQL and gives the rows as text: a line each, columns separated by `|`.
+    ///
+    /// # Errors
+    /// When the server does not answer or refuses the statement.
+    pub async fn query(&self, database: &str, sql: &str) -> Result<String> {
+        let mut command = tokio::process::Command::new(self.programs.join("psql"));
+        command
+            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"])
+            .args(["--dbname", &self.url(database), "--command", sql])
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(START_WAIT, command.output()).await.context("psql hangs")??;
+        ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// Freezes it: connections stay, new ones are accepted by the kernel, nothing is answered.
+    pub fn pause(&self) {
+        if let Some(process) = &self.process {
+            process.pause();
+        }
+    }
+
+    /// Lets it go on after [`Postgres::pause`].
+    pub fn resume(&self) {
+        if let Some(process) = &self.process {
+            process.resume();
+        }
+    }
+
+    /// Stops it in an orderly way that does not wait for clients ("fast"). Returns when it is down.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub async fn stop(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.signal(Signal::INT);
+            process.wait_exit(START_WAIT).await?;
+        }
+        Ok(())
+    }
+
+    /// Kills it with all its backends (SIGKILL), as a power cut would.
+    pub fn kill9(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it on the same port and data, after [`Postgres::stop`] or [`Postgres::kill9`].
+    ///
+    /// # Errors
+    /// When it does not answer in time; with the end of its log.
+    pub async fn start_again(&mut self) -> Result<()> {
+        let data = self.data();
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(&data).args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k", ""]);
+        for (key, value) in &self.settings {
+            command.arg("-c").arg(format!("{key}={value}"));
+        }
+        let mut process = Process::start("postgres", command, &self.dir.path().join("log"))?;
+        process.wait_ready(START_WAIT, || self.query("postgres", "SELECT 1")).await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    async fn init(&self) -> Result<()> {
+        let data = self.data();
+        fs::create_dir(&data)?;
+        if let Some(user) = &self.run_as {
+            // The folder is root's; its other user needs to pass through.
+            fs::set_permissions(self.dir.path(), fs::Permissions::from_mode(0o755))?;
+            chown(&data, Some(user.uid), Some(user.gid))?;
+        }
+        let mut command = self.command("initdb");
+        command.arg("-D").arg(&data).args([
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]);
+        let mut process = Process::start("initdb", command, &self.dir.path().join("initdb.log"))?;
+        let status = process.wait_exit(START_WAIT).await?;
+        ensure!(status.success(), "initdb: {status}: {}", process.log_tail());
+        Ok(())
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let program = self.programs.join(program);
+        let mut command = match &self.run_as {
+            None => Command::new(program),
+            Some(user) => {
+                // It replaces itself by the program, so the pid is that of Postgres.
+                let mut command = Command::new("setpriv");
+                command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid));
+                command.arg("--clear-groups").arg(program);
+                command
+            }
+        };
+        command.current_dir(self.dir.path()).env("LC_ALL", "C");
+        command
+    }
+}
+
+fn url_at(port: u16, database: &str) -> String {
+    format!("postgres://postgres@127.0.0.1:{port}/{database}")
+}
+
+/// The folder that holds Postgres' programs: Debian keeps one per version, outside of `PATH`.
+fn find_programs() -> Result<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut versions: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    versions.sort();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let complete = |dir: &Path| ["initdb", "postgres", "psql"].iter().all(|p| dir.join(p).is_file());
+    versions
+        .into_iter()
+        .rev()
+        .chain(std::env::split_paths(&path))
+        .find(|dir| complete(dir))
+        .context("no Postgres found: install the package `postgresql`")
+}
+
+fn other_user_if_root() -> Result<Option<RunAs>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let passwd = fs::read_to_string("/etc/passwd")?;
+    OTHER_USERS
+        .iter()
+        .find_map(|name| {
+            let fields: Vec<&str> =
+                passwd.lines().map(|line| line.split(':').collect()).find(|f: &Vec<&str>| f[0] == *name)?;
+            Some(RunAs { uid: fields.get(2)?.parse().ok()?, gid: fields.get(3)?.parse().ok()? })
+        })
+        .map(Some)
+        .context("Postgres does not run as root, and there is neither a user postgres nor nobody")
+}

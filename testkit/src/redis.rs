@@ -1,0 +1,125 @@
+//! A private Redis.
+
+use std::{process::Command, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{ports, process::Process};
+
+const START_WAIT: Duration = Duration::from_secs(20);
+
+/// How long a live server may take to answer a PING.
+const PING_WAIT: Duration = Duration::from_secs(2);
+
+/// A Redis server of its own that keeps nothing. Dropping it ends it.
+#[derive(Debug)]
+pub struct Redis {
+    port: u16,
+    arguments: Vec<String>,
+    // Before the folder: fields are dropped in this order.
+    process: Option<Process>,
+    dir: TempDir,
+}
+
+impl Redis {
+    /// Starts a single server.
+    ///
+    /// # Errors
+    /// When it is not installed or does not answer; with the end of its log.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts a server with further arguments (`["--cluster-enabled", "yes"]`).
+    ///
+    /// # Errors
+    /// As [`Redis::start`].
+    pub async fn start_with(arguments: &[&str]) -> Result<Self> {
+        let mut server = Self {
+            port: ports::free()?,
+            arguments: arguments.iter().map(|a| (*a).to_owned()).collect(),
+            process: None,
+            dir: TempDir::with_prefix("redis-")?,
+        };
+        server.start_again().await?;
+        Ok(server)
+    }
+
+    /// The port of 127.0.0.1 that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Freezes it: connections stay and nothing is answered.
+    pub fn pause(&self) {
+        if let Some(process) = &self.process {
+            process.pause();
+        }
+    }
+
+    /// Lets it go on after [`Redis::pause`].
+    pub fn resume(&self) {
+        if let Some(process) = &self.process {
+            process.resume();
+        }
+    }
+
+    /// Stops it in an orderly way. Returns when it is down.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub async fn stop(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.terminate();
+            process.wait_exit(START_WAIT).await?;
+        }
+        Ok(())
+    }
+
+    /// Kills it (SIGKILL).
+    pub fn kill9(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it on the same port, empty, after [`Redis::stop`] or [`Redis::kill9`].
+    ///
+    /// # Errors
+    /// When it does not answer in time; with the end of its log.
+    pub async fn start_again(&mut self) -> Result<()> {
+        let mut command = Command::new("redis-server");
+        command
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--appendonly", "no", "--dir"])
+            .arg(self.dir.path())
+            .args(&self.arguments);
+        let mut process = Process::start("redis-server", command, &self.dir.path().join("log"))
+            .context("install the package `redis-server`")?;
+        let port = self.port;
+        process.wait_ready(START_WAIT, || ping(port)).await?;
+        self.process = Some(process);
+        Ok(())
+    }
+}
+
+async fn ping(port: u16) -> Result<()> {
+    let answer = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(b"PING\r\n").await?;
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).await?;
+        anyhow::Ok(answer)
+    };
+    let answer = tokio::time::timeout(PING_WAIT, answer).await.context("Redis does not answer")??;
+    ensure!(&answer == b"+PONG", "Redis answers {}", String::from_utf8_lossy(&answer));
+    Ok(())
+}
