@@ -16,8 +16,9 @@ pub trait Log: Send + Sync + 'static {
     /// with `head` and `floor` zero. At most [`HEADS_PER_CALL_MAX`] streams.
     async fn heads(&self, streams: &[Stream]) -> Result<Heads, LogError>;
 
-    /// The events after `after` of each stream, in order and without gaps, at most `limit` of each,
-    /// in the order asked for. At most [`READS_PER_CALL_MAX`] reads.
+    /// The events after `after` of each stream, in order and without gaps, at most `limit` of each and
+    /// about [`READ_BYTES_MAX`] but at least one, in the order asked for. At most
+    /// [`READS_PER_CALL_MAX`] reads.
     async fn read(&self, reads: &[Read]) -> Result<Vec<Page>, LogError>;
 }
 
@@ -26,6 +27,10 @@ pub const HEADS_PER_CALL_MAX: usize = 1000;
 
 /// Reads in one [`Log::read`] call.
 pub const READS_PER_CALL_MAX: usize = 64;
+
+/// Bytes of payload after which a page ends, whatever its limit: many followers read at once, and a
+/// call must end within the store's time limit.
+pub const READ_BYTES_MAX: usize = 256 * 1024;
 
 /// The store did not answer, or not in time. Nothing is known; ask again later.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -51,7 +56,7 @@ pub struct Head {
 }
 
 /// A request for events.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Read {
     /// Whose events.
     pub stream: Stream,
@@ -62,8 +67,11 @@ pub struct Read {
 }
 
 /// Events read from the log.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Page {
+    /// The history that they belong to: read together with them, because numbers of one history mean
+    /// nothing in another.
+    pub epoch: Epoch,
     /// Consecutive, beginning with the one after `after`; empty when the log holds none beyond it,
     /// or when that one is gone: then `floor` is at or beyond it.
     pub events: Vec<Arc<Event>>,

@@ -1,9 +1,16 @@
 //! The bus: live copies of events between nodes.
 
-use std::sync::Arc;
+pub mod memory;
+pub mod metrics;
+pub mod redis;
+
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use common::Stream;
+
+pub use memory::MemoryBus;
+pub use redis::{RedisBus, RedisOptions};
 
 /// Carries copies between nodes, nothing more: it decides latency, never correctness.
 ///
@@ -11,8 +18,14 @@ use common::Stream;
 /// say so when it knows: after anything that may have lost copies of a subscribed channel it calls
 /// [`Inbox::unsure`]. What it loses without knowing, the sweep over the heads finds.
 ///
-/// No call blocks or waits for the network; each is safe from any task.
+/// No call blocks or waits for the network; each is safe from any task. A call may deliver to the inbox
+/// before it returns, so make none while holding a lock that the inbox takes.
 pub trait Bus: Send + Sync + 'static {
+    /// Says where to deliver. Called once, before any other call; the inbox is known only after the bus
+    /// exists, and owns it, hence the extra step and the [`Weak`]. A bus over a network begins to connect
+    /// now, on the Tokio runtime that the call is made in. A second call is ignored.
+    fn attach(&self, inbox: Weak<dyn Inbox>);
+
     /// Sends one copy to every node that subscribes to the channel, this one included. When the
     /// queue to the network is full the copy is dropped and counted.
     fn publish(&self, channel: Channel, copy: Bytes);
@@ -28,8 +41,17 @@ pub trait Bus: Send + Sync + 'static {
     /// Builds every subscription anew, because the present ones seem to be deaf.
     fn resubscribe_all(&self);
 
-    /// Whether the bus is connected, as far as it knows.
+    /// Whether the bus is connected and every subscription built, as far as it knows.
     fn is_connected(&self) -> bool;
+
+    /// How many canary channels show that the whole bus hears: one, or several where channels live on
+    /// different shards.
+    fn canaries(&self) -> usize {
+        1
+    }
+
+    /// Ends the bus for this node: nothing is delivered any more, and what is published is dropped.
+    fn close(&self);
 }
 
 /// Where a bus delivers. Calls are short and never block.
@@ -43,9 +65,6 @@ pub trait Inbox: Send + Sync + 'static {
     /// Copies of any channel may have been lost.
     fn unsure(&self, why: Unsure);
 }
-
-/// Connects a bus to where it delivers. The inbox is known only after the bus exists, hence two steps.
-pub type SharedInbox = Arc<dyn Inbox>;
 
 /// What a copy is addressed to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

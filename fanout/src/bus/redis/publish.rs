@@ -1,0 +1,140 @@
+//! The publishing side: the queue's other end.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use fred::{
+    clients::Pipeline,
+    prelude::{Client, PubsubInterface, Value},
+};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::{sync::mpsc, time::sleep};
+
+use super::{
+    Shared,
+    backoff::Backoff,
+    outgoing::{Dropped, Outgoing},
+    session::{Ended, Session, Side, report_ended, report_up},
+};
+use crate::bus::metrics as names;
+
+/// Copies published in one pipeline, and pipelines in flight.
+const PIPELINE_COPIES_MAX: usize = 128;
+const PIPELINES_MAX: usize = 16;
+
+/// Connects and publishes, for ever.
+pub(super) async fn publish_for_ever(shared: Arc<Shared>, mut outgoing: mpsc::Receiver<Outgoing>) {
+    let mut backoff = Backoff::default();
+    let mut first = true;
+    loop {
+        let connected = tokio::select! {
+            connected = Session::connect(&shared) => connected,
+            () = drop_all(&mut outgoing) => return,
+        };
+        let since = Instant::now();
+        let (ended, lasted) = match connected {
+            Ok(session) => {
+                report_up(Side::Publish, std::mem::take(&mut first));
+                shared.publishing.store(true, Ordering::Relaxed);
+                let ended = publish(&shared, session, &mut outgoing).await;
+                shared.publishing.store(false, Ordering::Relaxed);
+                (ended, since.elapsed())
+            }
+            Err(ended) => (ended, Duration::ZERO),
+        };
+        if matches!(ended, Ended::Asked | Ended::ClusterChanged) {
+            backoff.reset();
+        }
+        if matches!(ended, Ended::ClusterChanged) {
+            // Publishing meets a slot that has moved long before listening does.
+            shared.rebuild();
+        }
+        let wait = backoff.next(lasted);
+        report_ended(Side::Publish, &ended, wait);
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = drop_all(&mut outgoing) => return,
+        }
+    }
+}
+
+/// Drops what is published while Redis is away. Returns when nobody can publish any more.
+async fn drop_all(outgoing: &mut mpsc::Receiver<Outgoing>) {
+    metrics::gauge!(names::PUBLISH_QUEUE_DEPTH).set(0);
+    let mut copies = Vec::new();
+    while outgoing.recv_many(&mut copies, PIPELINE_COPIES_MAX).await > 0 {
+        Dropped::Disconnected.count(copies.len());
+        copies.clear();
+    }
+}
+
+/// Publishes until the session ends. Several pipelines are in flight; none waits for another's answer.
+async fn publish(shared: &Shared, mut session: Session, outgoing: &mut mpsc::Receiver<Outgoing>) -> Ended {
+    let client = session.client.clone();
+    let mut ended = pin!(session.ended());
+    let mut pipelines = FuturesUnordered::new();
+    let mut unanswered = 0;
+    let mut batch = Vec::with_capacity(PIPELINE_COPIES_MAX);
+    let ended = loop {
+        metrics::gauge!(names::PUBLISH_QUEUE_DEPTH).set(outgoing.len() as f64);
+        tokio::select! {
+            ended = &mut ended => break ended,
+            Some((sent, published)) = pipelines.next() => {
+                unanswered -= sent;
+                count_published(sent, published);
+            }
+            received = outgoing.recv_many(&mut batch, PIPELINE_COPIES_MAX),
+                if pipelines.len() < PIPELINES_MAX =>
+            {
+                if received == 0 {
+                    break Ended::Asked;
+                }
+                let waiting = batch.len();
+                batch.retain(|copy: &Outgoing| !copy.is_stale());
+                Dropped::Stale.count(waiting - batch.len());
+                let copies = std::mem::replace(&mut batch, Vec::with_capacity(PIPELINE_COPIES_MAX));
+                let sent = copies.len();
+                let mut pipeline = Box::pin(send(pipeline(shared, &client, &copies).await, copies));
+                // Polled at once, the pipeline enters the connection now, before any later one: that
+                // keeps the order of copies.
+                match poll_fn(|cx| Poll::Ready(pipeline.as_mut().poll(cx))).await {
+                    Poll::Ready((sent, published)) => count_published(sent, published),
+                    Poll::Pending => {
+                        unanswered += sent;
+                        pipelines.push(pipeline);
+                    }
+                }
+            }
+        }
+    };
+    Dropped::Failed.count(unanswered);
+    ended
+}
+
+/// Puts the copies together. Nothing is sent yet, so this does not wait for Redis.
+async fn pipeline(shared: &Shared, client: &Client, copies: &[Outgoing]) -> Pipeline<Client> {
+    let pipeline = client.pipeline();
+    for outgoing in copies {
+        // What could go wrong comes with the answers.
+        let name = shared.name(&outgoing.channel);
+        let _ = pipeline.spublish::<(), _, _>(name, outgoing.copy.clone()).await;
+    }
+    pipeline
+}
+
+/// Returns how many copies were sent and how many Redis has taken. Everything is on its way after the
+/// first poll.
+async fn send(pipeline: Pipeline<Client>, copies: Vec<Outgoing>) -> (usize, usize) {
+    let answers = pipeline.try_all::<Value>().await;
+    (copies.len(), answers.iter().filter(|answer| answer.is_ok()).count())
+}
+
+fn count_published(sent: usize, published: usize) {
+    metrics::counter!(names::COPIES_PUBLISHED).increment(published as u64);
+    Dropped::Failed.count(sent.saturating_sub(published));
+}

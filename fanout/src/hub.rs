@@ -1,0 +1,482 @@
+//! The hub: which streams somebody on this node follows, and everything that keeps them complete.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use common::{Cursor, Epoch, Event, Seq, Stream, ids::NodeId};
+use metrics::{counter, gauge};
+use tokio::{sync::Notify, task::AbortHandle, time::timeout};
+use tracing::{debug, warn};
+
+use crate::{
+    Settings, Source,
+    batch::{BatchLimits, Batcher},
+    bus::{Bus, Channel},
+    canary::Canary,
+    envelope,
+    followed::{Followed, Learned},
+    follower::Follower,
+    log::{HEADS_PER_CALL_MAX, Head, Heads, Log, LogError, Page, READS_PER_CALL_MAX, Read},
+    mailbox::Mailbox,
+    recent::Budget,
+};
+
+/// Connects the followers on this node with the log and the bus.
+///
+/// Invariants: a stream in the map is subscribed on the bus, or has been asked to be; an event
+/// reaches followers only through its stream's sequencer; nothing here is needed by another node.
+pub struct Hub {
+    /// Who sends our copies: the node's name and a random part, because two nodes may be given the
+    /// same name, and a process is followed by another of that name.
+    pub(crate) sender: NodeId,
+    settings: Settings,
+    log: Arc<dyn Log>,
+    bus: Arc<dyn Bus>,
+    pub(crate) canary: Arc<Canary>,
+    /// Streams with followers, or with some within the linger. A std mutex, held for single look-ups.
+    streams: Mutex<HashMap<Stream, Arc<Followed>>>,
+    /// Held while a stream enters or leaves the map and the bus is told, so that the bus is told in
+    /// the same order. Not the map's own lock: a bus may confirm before `subscribe` returns.
+    membership: Mutex<()>,
+    heads: Batcher<Stream, (Epoch, Head)>,
+    pub(crate) reads: Batcher<Read, Page>,
+    budget: Arc<Budget>,
+    /// The history that the log was last seen in.
+    epoch: Mutex<Option<Epoch>>,
+    /// Counts the moments at which copies may have been lost.
+    generation: AtomicU64,
+    /// Asks the sweep not to wait for its interval.
+    pub(crate) sweep_now: Notify,
+    /// Set when the node stops; tasks look at it through their `Weak`.
+    stopped: AtomicBool,
+    canary_task: OnceLock<AbortHandle>,
+    pub(crate) myself: OnceLock<Weak<Self>>,
+}
+
+/// Askers for heads or pages that wait at once; more wait to enter the queue.
+const ASKERS_MAX: usize = 4096;
+
+/// How long opening a stream waits for the bus to confirm its subscription. Beyond it the stream is
+/// opened all the same, and confirmed by the sweep later: a bus that is gone delays nobody.
+const SUBSCRIBE_WAIT: Duration = Duration::from_millis(250);
+
+/// Pauses between attempts to read the log for a follower that needs it.
+const READ_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+impl Hub {
+    /// Builds the hub and starts its tasks, which end when it is dropped or [`Hub::stop`]ped.
+    pub fn start(node: NodeId, settings: Settings, log: Arc<dyn Log>, bus: Arc<dyn Bus>) -> Arc<Self> {
+        let heads = Batcher::start(
+            BatchLimits { queue_max: ASKERS_MAX, keys_max: HEADS_PER_CALL_MAX, in_flight_max: 1 },
+            {
+                let log = log.clone();
+                move |streams: Vec<Stream>| {
+                    let log = log.clone();
+                    async move {
+                        counter!("draftwire_log_head_queries_total").increment(1);
+                        let Heads { epoch, heads } = log.heads(&streams).await?;
+                        Ok(heads.into_iter().map(|head| (epoch.clone(), head)).collect())
+                    }
+                }
+            },
+        );
+        let reads = Batcher::start(
+            BatchLimits {
+                queue_max: ASKERS_MAX,
+                keys_max: READS_PER_CALL_MAX,
+                in_flight_max: settings.fills_max,
+            },
+            {
+                let log = log.clone();
+                move |reads: Vec<Read>| {
+                    let log = log.clone();
+                    async move {
+                        counter!("draftwire_log_read_queries_total").increment(1);
+                        log.read(&reads).await
+                    }
+                }
+            },
+        );
+        let hub = Arc::new(Self {
+            canary: Canary::new(&node, bus.clone()),
+            budget: Budget::new(settings.recent_bytes_max),
+            sender: sender_of(&node),
+            settings,
+            log,
+            bus,
+            streams: Mutex::default(),
+            membership: Mutex::default(),
+            heads,
+            reads,
+            epoch: Mutex::default(),
+            generation: AtomicU64::new(1),
+            sweep_now: Notify::new(),
+            stopped: AtomicBool::new(false),
+            canary_task: OnceLock::new(),
+            myself: OnceLock::new(),
+        });
+        let myself = Arc::downgrade(&hub);
+        hub.myself.get_or_init(|| myself.clone());
+        hub.bus.attach(myself.clone());
+        let canary = tokio::spawn(hub.canary.clone().run(myself.clone()));
+        hub.canary_task.get_or_init(|| canary.abort_handle());
+        tokio::spawn(crate::sweep::run(myself));
+        hub
+    }
+
+    /// Ends the tasks and the bus. Followers keep what they have.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        if let Some(canary) = self.canary_task.get() {
+            canary.abort();
+        }
+        self.bus.close();
+        self.sweep_now.notify_one();
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn log(&self) -> &Arc<dyn Log> {
+        &self.log
+    }
+
+    /// Whether copies arrive, as far as anything shows.
+    pub fn bus_is_trusted(&self) -> bool {
+        self.canary.is_heard()
+    }
+
+    /// The interval at which the heads of followed streams are compared just now: the bound on how
+    /// late an event can be that no copy announced.
+    pub fn sweep_interval(&self) -> Duration {
+        if self.bus_is_trusted() { self.settings.sweep_interval } else { self.settings.sweep_interval_unsure }
+    }
+
+    /// Follows a stream from a cursor on, or from its head. `mailbox` is marked with `slot` whenever
+    /// something is due.
+    ///
+    /// The follower is registered before the position is read, so nothing falls between the two.
+    ///
+    /// # Errors
+    /// When the position must be read and the store does not answer. Nothing stays behind.
+    ///
+    /// Cancel-safe: a dropped call follows nothing.
+    pub async fn follow(
+        &self,
+        stream: Stream,
+        from: Option<&Cursor>,
+        mailbox: Arc<Mailbox>,
+        slot: u32,
+    ) -> Result<Follower, LogError> {
+        let (followed, seat) = self.sit(stream, mailbox, slot);
+        let seated = Seated { followed, seat: Some(seat) };
+        let followed = &seated.followed;
+        let fresh = self.open(followed).await?;
+        // Committed on another node a moment ago, or of a history that this node has not heard of yet,
+        // or of one that is over: only the log can tell.
+        let beyond = from.is_some_and(|cursor| {
+            let state = followed.state();
+            state.sequencer.known_head() < cursor.seq || state.epoch.as_ref() != Some(&cursor.epoch)
+        });
+        if fresh {
+            // The log has just been asked.
+        } else if beyond {
+            self.refresh(followed).await?;
+        } else if !self.is_sure(followed) {
+            // Memory is good enough while the store is down: what it lacks comes by the sweep.
+            if let Err(error) = self.refresh(followed).await {
+                debug!(stream = %followed.stream, %error, "following from memory");
+            }
+        }
+        let (position, head) = {
+            let state = followed.state();
+            let epoch = state.epoch.clone();
+            let tip = state.sequencer.tip();
+            (epoch.zip(tip), state.sequencer.known_head())
+        };
+        let Some((epoch, tip)) = position else {
+            return Err(LogError("the history changed just now".to_owned()));
+        };
+        let mut follower = seated.into_follower(epoch, tip);
+        if let Some(from) = from {
+            follower.begin(from, head);
+        }
+        Ok(follower)
+    }
+
+    /// Reads a page for a follower, for as long as it takes: a store that is down is asked again.
+    /// Concurrent calls for the same page share one read. Cancel-safe.
+    pub async fn read(&self, read: Read) -> Page {
+        let (mut pause, pause_max) = READ_RETRY;
+        loop {
+            match self.reads.get(read.clone()).await {
+                Ok(page) => {
+                    self.observe_epoch(&page.epoch);
+                    return page;
+                }
+                Err(error) => debug!(stream = %read.stream, %error, "reading again later"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(pause_max);
+        }
+    }
+
+    /// Takes events that this node has committed: hands them to local followers and sends copies to
+    /// the other nodes. `events` ascend in each stream.
+    pub fn committed(&self, epoch: &Epoch, events: &[Arc<Event>]) {
+        self.observe_epoch(epoch);
+        for event in events {
+            if let Some(followed) = self.followed(&event.stream) {
+                self.offer(&followed, epoch, event.clone(), Source::Local);
+            }
+            let copy = envelope::encode(&self.sender, epoch, event);
+            self.bus.publish(Channel::Stream(event.stream.clone()), copy);
+        }
+    }
+
+    /// Says that an event exists, in case no copy of it ever came.
+    pub fn announce(&self, epoch: &Epoch, stream: &Stream, seq: Seq) {
+        let Some(followed) = self.followed(stream) else { return };
+        if followed.announce(epoch, seq) {
+            self.fill_if_missing(&followed, Source::GapFill);
+        }
+    }
+
+    /// Says that these streams may have new events that nobody will tell of: they are compared with
+    /// the log as soon as it answers.
+    pub fn suspect(&self, streams: impl IntoIterator<Item = Stream>) {
+        for stream in streams {
+            if let Some(followed) = self.followed(&stream) {
+                followed.state().confirmed = None;
+            }
+        }
+        self.sweep_now.notify_one();
+    }
+
+    /// Takes note of the history that the store was just seen in. When it is another one, every
+    /// stream begins anew, and followers are sent the state.
+    pub fn observe_epoch(&self, epoch: &Epoch) {
+        let mut known = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref() == Some(epoch) {
+            return;
+        }
+        let before = known.replace(epoch.clone());
+        drop(known);
+        if let Some(before) = before {
+            warn!(%before, now = %epoch, "the store's history has changed; every stream begins anew");
+            counter!("draftwire_epoch_changes_total").increment(1);
+            for followed in self.all() {
+                if followed.position().is_some_and(|position| position.epoch != *epoch) {
+                    followed.close();
+                }
+            }
+            self.sweep_now.notify_one();
+        }
+    }
+
+    fn streams(&self) -> MutexGuard<'_, HashMap<Stream, Arc<Followed>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn followed(&self, stream: &Stream) -> Option<Arc<Followed>> {
+        self.streams().get(stream).cloned()
+    }
+
+    /// All streams followed here, in a fixed order, so that simulations replay.
+    pub(crate) fn all(&self) -> Vec<Arc<Followed>> {
+        let mut all: Vec<_> = self.streams().values().cloned().collect();
+        all.sort_unstable_by(|a, b| a.stream.cmp(&b.stream));
+        all
+    }
+
+    /// Registers a follower, subscribing to the stream if it is new here.
+    fn sit(&self, stream: Stream, mailbox: Arc<Mailbox>, slot: u32) -> (Arc<Followed>, usize) {
+        let _membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the map's lock, so that the stream cannot be let go between look-up and sitting down.
+        let mut streams = self.streams();
+        if let Some(followed) = streams.get(&stream) {
+            return (followed.clone(), followed.sit(mailbox, slot));
+        }
+        let followed =
+            Arc::new(Followed::new(stream.clone(), self.settings.recent_events_max, self.budget.clone()));
+        let seat = followed.sit(mailbox, slot);
+        streams.insert(stream.clone(), followed.clone());
+        drop(streams);
+        self.bus.subscribe(&[Channel::Stream(stream)]);
+        (followed, seat)
+    }
+
+    /// Asks the bus anew for a stream, if it is still followed here.
+    pub(crate) fn subscribe_again(&self, followed: &Followed) {
+        let _membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.followed(&followed.stream).is_some() {
+            self.bus.subscribe(&[Channel::Stream(followed.stream.clone())]);
+        }
+    }
+
+    /// Makes sure that the stream's position is known. Answers whether it was asked for just now.
+    async fn open(&self, followed: &Arc<Followed>) -> Result<bool, LogError> {
+        if followed.is_open() {
+            return Ok(false);
+        }
+        let _opener = followed.opening.lock().await;
+        if followed.is_open() {
+            return Ok(false);
+        }
+        // The head is read after the bus hears the stream: what is committed later is then copied.
+        if self.bus.is_connected() {
+            let confirmed = async {
+                loop {
+                    let notified = followed.subscribed_notify.notified();
+                    if followed.subscribed.load(Ordering::Acquire) {
+                        return;
+                    }
+                    notified.await;
+                }
+            };
+            if timeout(SUBSCRIBE_WAIT, confirmed).await.is_err() {
+                debug!(stream = %followed.stream, "the bus is slow to subscribe");
+            }
+        }
+        self.refresh(followed).await?;
+        Ok(true)
+    }
+
+    /// Whether the stream is complete up to what the bus could carry in the meantime.
+    fn is_sure(&self, followed: &Followed) -> bool {
+        self.bus_is_trusted()
+            && followed.subscribed.load(Ordering::Acquire)
+            && followed.state().confirmed == Some(self.generation.load(Ordering::Acquire))
+    }
+
+    /// From now on only what the log confirms anew counts as complete.
+    pub(crate) fn doubt(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether the sweep should look at the stream before its turn.
+    pub(crate) fn is_due(&self, followed: &Followed) -> bool {
+        let state = followed.state();
+        let confirmed = state.confirmed == Some(self.generation.load(Ordering::Acquire));
+        state.epoch.is_none() || (!confirmed && followed.subscribed.load(Ordering::Acquire))
+    }
+
+    /// Reads the head of one stream, together with whoever else asks just now.
+    async fn refresh(&self, followed: &Arc<Followed>) -> Result<(), LogError> {
+        let asked = Asked::now(self, followed);
+        let (epoch, head) = self.heads.get(followed.stream.clone()).await?;
+        self.learn(followed, &epoch, head, asked, Source::GapFill);
+        Ok(())
+    }
+
+    /// Applies what the log says of a head.
+    pub(crate) fn learn(
+        &self,
+        followed: &Arc<Followed>,
+        epoch: &Epoch,
+        head: Head,
+        asked: Asked,
+        source: Source,
+    ) {
+        self.observe_epoch(epoch);
+        match followed.learn(epoch, head, asked.tip, asked.generation) {
+            Learned::AsKnown => {}
+            Learned::Opened | Learned::Behind => self.fill_if_missing(followed, source),
+        }
+    }
+
+    pub(crate) fn offer(&self, followed: &Arc<Followed>, epoch: &Epoch, event: Arc<Event>, source: Source) {
+        match followed.offer(epoch, event, source) {
+            Some(released) => {
+                source.released(released);
+                self.fill_if_missing(followed, Source::GapFill);
+            }
+            None => {
+                // Sent by a node that sees another history. Which one is right, the log says.
+                counter!("draftwire_bus_copies_refused_total", "reason" => "epoch").increment(1);
+                followed.state().confirmed = None;
+                self.sweep_now.notify_one();
+            }
+        }
+    }
+
+    /// Lets go of streams that nobody has followed for the linger.
+    pub(crate) fn release_idle(&self) {
+        let mut idle = Vec::new();
+        let membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = self.streams();
+        streams.retain(|stream, followed| {
+            let keep = followed.idle_since().is_none_or(|since| since.elapsed() < self.settings.linger);
+            if !keep {
+                idle.push(Channel::Stream(stream.clone()));
+            }
+            keep
+        });
+        let left = streams.len();
+        drop(streams);
+        if !idle.is_empty() {
+            self.bus.unsubscribe(&idle);
+        }
+        drop(membership);
+        #[allow(clippy::cast_precision_loss)]
+        {
+            gauge!("draftwire_streams_followed").set(left as f64);
+            gauge!("draftwire_recent_bytes").set(self.budget.used() as f64);
+            gauge!("draftwire_log_askers", "of" => "heads").set(self.heads.depth() as f64);
+            gauge!("draftwire_log_askers", "of" => "pages").set(self.reads.depth() as f64);
+        }
+    }
+}
+
+fn sender_of(node: &NodeId) -> NodeId {
+    let unique = format!("{:08x}.{node}", rand::random::<u32>());
+    let fitting: String = unique.chars().take(NodeId::CHARS_MAX).collect();
+    fitting.parse().unwrap_or_else(|_| node.clone())
+}
+
+/// What held when a head was asked for. An answer confirms no more than that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    tip: Option<Seq>,
+    generation: Option<u64>,
+}
+
+impl Asked {
+    pub(crate) fn now(hub: &Hub, followed: &Followed) -> Self {
+        let heard = followed.subscribed.load(Ordering::Acquire);
+        let generation = heard.then(|| hub.generation.load(Ordering::Acquire));
+        Self { tip: followed.state().sequencer.tip(), generation }
+    }
+}
+
+/// A seat that is given back unless it becomes a follower's.
+struct Seated {
+    followed: Arc<Followed>,
+    seat: Option<usize>,
+}
+
+impl Seated {
+    fn into_follower(mut self, epoch: Epoch, tip: Seq) -> Follower {
+        let seat = self.seat.take().unwrap_or(usize::MAX);
+        Follower::new(self.followed.clone(), seat, epoch, tip)
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        if let Some(seat) = self.seat {
+            self.followed.leave(seat);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What the bus delivers to the hub.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bytes::Bytes;
+use metrics::counter;
+use tracing::{debug, warn};
+
+use crate::{
+    Source,
+    bus::{Channel, Inbox, Unsure},
+    envelope::{self, Envelope},
+    hub::Hub,
+};
+
+impl Inbox for Hub {
+    fn copy(&self, channel: &Channel, copy: Bytes) {
+        let stream = match channel {
+            Channel::Canary(_) => return self.canary.returned(channel, &copy),
+            Channel::Stream(stream) => stream,
+        };
+        if envelope::sender(&copy) == Some(self.sender.as_str()) {
+            // Our own followers had it when it was committed.
+            return;
+        }
+        let Some(followed) = self.followed(stream) else { return };
+        match envelope::decode(&copy, stream) {
+            Ok(Envelope { epoch, event, .. }) => self.offer(&followed, &epoch, Arc::new(event), Source::Bus),
+            Err(error) => {
+                counter!("draftwire_bus_copies_refused_total", "reason" => error.label()).increment(1);
+                debug!(%stream, %error, "a copy cannot be read; the sweep will find its event");
+            }
+        }
+    }
+
+    fn subscribed(&self, channel: &Channel) {
+        let Channel::Stream(stream) = channel else { return };
+        let Some(followed) = self.followed(stream) else { return };
+        followed.subscribed.store(true, Ordering::Release);
+        followed.subscribed_notify.notify_waiters();
+        if followed.is_open() && self.is_due(&followed) {
+            self.sweep_now.notify_one();
+        }
+    }
+
+    fn unsure(&self, why: Unsure) {
+        warn!(why = why.label(), "copies may have been lost; every followed stream is compared with the log");
+        counter!("draftwire_bus_unsure_total", "why" => why.label()).increment(1);
+        self.doubt();
+        if why == Unsure::Disconnected {
+            for followed in self.all() {
+                followed.subscribed.store(false, Ordering::Release);
+            }
+        }
+        self.sweep_now.notify_one();
+    }
+}

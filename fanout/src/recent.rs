@@ -1,0 +1,218 @@
+//! The newest events of a stream, kept in memory for whoever is about to need them.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use common::{Event, Seq};
+
+use crate::Source;
+
+/// An event on its way to followers, and how it came to this node.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The event; one copy and one encoding serve all followers.
+    pub event: Arc<Event>,
+    /// How it came.
+    pub source: Source,
+}
+
+/// What all [`Recent`] of a node keep, together.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    used: AtomicUsize,
+    bytes_max: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), bytes_max })
+    }
+
+    /// Bytes in use.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn is_exceeded(&self) -> bool {
+        self.used() > self.bytes_max
+    }
+}
+
+/// Consecutive events, the last of which is the stream's tip. This is the outbound queue of all
+/// followers of the stream at once: each reads on from its own cursor, and one that has fallen out
+/// at the old end reads the log instead. So a slow follower costs a cursor, not a queue.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    events: VecDeque<Delivery>,
+    bytes: usize,
+    events_max: usize,
+    budget: Arc<Budget>,
+}
+
+/// Events kept per stream even when the node's budget is used up: enough that followers who keep
+/// pace are not sent to the log.
+const EVENTS_MIN: usize = 16;
+
+/// Bytes up to which they are kept. Larger events are sent from the log rather than past the budget.
+const BYTES_MIN: usize = 32 * 1024;
+
+impl Recent {
+    pub(crate) fn new(events_max: usize, budget: Arc<Budget>) -> Self {
+        Self { events: VecDeque::new(), bytes: 0, events_max: events_max.max(EVENTS_MIN), budget }
+    }
+
+    /// Appends the event after the last one.
+    pub(crate) fn push(&mut self, delivery: Delivery) {
+        debug_assert!(self.events.back().is_none_or(|last| last.event.seq.next() == delivery.event.seq));
+        self.add(delivery.event.weight());
+        self.events.push_back(delivery);
+        while self.events.len() > self.events_max {
+            self.drop_oldest();
+        }
+        self.trim();
+    }
+
+    /// Puts events read from the log before those that are here, where they join without a gap and
+    /// there is room. So the next follower that comes back this far finds them.
+    pub(crate) fn extend_back(&mut self, page: &[Arc<Event>], tip: Seq) {
+        let first_kept = self.events.front().map_or(tip.next(), |first| first.event.seq);
+        for event in page.iter().rev().skip_while(|event| event.seq >= first_kept) {
+            let joins = event.seq.next() == self.events.front().map_or(tip.next(), |first| first.event.seq);
+            if !joins || self.events.len() >= self.events_max || self.budget.is_exceeded() {
+                break;
+            }
+            self.add(event.weight());
+            self.events.push_front(Delivery { event: event.clone(), source: Source::Replay });
+        }
+    }
+
+    /// The events after `cursor`, up to about `bytes_max` of them but at least one; `None` when the
+    /// next one is not here.
+    pub(crate) fn after(&self, cursor: Seq, bytes_max: usize) -> Option<Vec<Delivery>> {
+        let first = self.events.front()?.event.seq;
+        let skip = usize::try_from(cursor.next().0.checked_sub(first.0)?).ok()?;
+        let mut bytes = 0;
+        let due: Vec<Delivery> = self
+            .events
+            .range(skip.min(self.events.len())..)
+            .take_while(|delivery| {
+                let fits = bytes < bytes_max;
+                bytes += delivery.event.payload.get().len();
+                fits
+            })
+            .cloned()
+            .collect();
+        (!due.is_empty()).then_some(due)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        while !self.events.is_empty() {
+            self.drop_oldest();
+        }
+    }
+
+    /// Frees what the stream holds beyond the minimum while the node's budget is exceeded.
+    pub(crate) fn trim(&mut self) {
+        while (self.events.len() > EVENTS_MIN || self.bytes > BYTES_MIN) && self.budget.is_exceeded() {
+            self.drop_oldest();
+        }
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.budget.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(oldest) = self.events.pop_front() {
+            let bytes = oldest.event.weight();
+            self.bytes -= bytes;
+            self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Recent {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{event, large_event};
+
+    fn recent(events_max: usize, bytes_max: usize) -> Recent {
+        Recent::new(events_max, Budget::new(bytes_max))
+    }
+
+    fn push(recent: &mut Recent, seqs: std::ops::RangeInclusive<u64>) {
+        for seq in seqs {
+            recent.push(Delivery { event: event(seq), source: Source::Bus });
+        }
+    }
+
+    fn after(recent: &Recent, cursor: u64) -> Option<Vec<u64>> {
+        let due = recent.after(Seq(cursor), usize::MAX)?;
+        Some(due.iter().map(|delivery| delivery.event.seq.0).collect())
+    }
+
+    #[test]
+    fn followers_read_on_from_their_own_cursor() {
+        let mut recent = recent(100, usize::MAX);
+        push(&mut recent, 5..=8);
+        assert_eq!(after(&recent, 4), Some(vec![5, 6, 7, 8]));
+        assert_eq!(after(&recent, 7), Some(vec![8]));
+        assert_eq!(after(&recent, 8), None);
+        assert_eq!(after(&recent, 99), None);
+        assert_eq!(after(&recent, 3), None, "the log has it");
+        assert_eq!(recent.after(Seq(4), 1).map(|due| due.len()), Some(1), "at least one");
+    }
+
+    #[test]
+    fn it_keeps_the_newest_within_its_bounds_and_gives_back_what_it_took() {
+        let mut kept = recent(20, usize::MAX);
+        push(&mut kept, 1..=100);
+        assert_eq!(after(&kept, 80).map(|due| due.len()), Some(20));
+        assert_eq!(after(&kept, 79), None);
+        let budget = kept.budget.clone();
+        assert!(budget.used() > 0);
+        drop(kept);
+        assert_eq!(budget.used(), 0);
+        let mut poor = recent(1000, 1);
+        push(&mut poor, 1..=100);
+        assert_eq!(after(&poor, 100 - EVENTS_MIN as u64).map(|due| due.len()), Some(EVENTS_MIN));
+        assert_eq!(after(&poor, 99 - EVENTS_MIN as u64), None);
+    }
+
+    #[test]
+    fn large_events_do_not_stand_past_the_budget() {
+        let mut kept = recent(1000, 10_000);
+        for seq in 1..=20 {
+            kept.push(Delivery { event: large_event(seq, BYTES_MIN), source: Source::Bus });
+            assert!(kept.budget.used() <= 10_000 + 3 * BYTES_MIN, "{}", kept.budget.used());
+        }
+    }
+
+    #[test]
+    fn a_page_of_the_log_is_joined_without_a_gap() {
+        let page: Vec<_> = (3..=6).map(event).collect();
+        let mut joined = recent(100, usize::MAX);
+        push(&mut joined, 6..=7);
+        joined.extend_back(&page, Seq(7));
+        assert_eq!(after(&joined, 2), Some(vec![3, 4, 5, 6, 7]));
+        let mut apart = recent(100, usize::MAX);
+        push(&mut apart, 9..=9);
+        apart.extend_back(&page, Seq(9));
+        assert_eq!(after(&apart, 2), None);
+        let mut empty = recent(100, usize::MAX);
+        empty.extend_back(&page, Seq(6));
+        assert_eq!(after(&empty, 2), Some(vec![3, 4, 5, 6]));
+    }
+}

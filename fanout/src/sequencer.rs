@@ -1,0 +1,265 @@
+//! Copies in any order, with repeats and holes, become the gapless sequence. Pure.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use common::{Event, Seq};
+
+/// Orders the events of one stream on one node.
+///
+/// It begins *closed*: nothing is known but what arrives, which is held back. [`Sequencer::open`]
+/// says where the stream stands; from then on events are released one after the other, each exactly
+/// once, and [`Sequencer::missing`] says what must be read from the log.
+///
+/// Invariant: once open, every event up to `tip` has been released or was there before, none beyond
+/// it has; whatever is held is beyond `tip + 1`.
+#[derive(Debug, Default)]
+pub struct Sequencer {
+    /// The last event released, or the head that the stream was opened at. `None` while closed.
+    tip: Option<Seq>,
+    /// The highest event that anything has told of.
+    known_head: Seq,
+    /// Copies that arrived before their turn.
+    held: BTreeMap<Seq, Arc<Event>>,
+    held_bytes: usize,
+}
+
+/// Copies held back per stream. Past it the highest is dropped: it is read from the log in its turn.
+pub const HELD_MAX: usize = 256;
+
+/// Bytes held back per stream, by [`Event::weight`].
+pub const HELD_BYTES_MAX: usize = 1024 * 1024;
+
+/// Events that are committed but not here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// The last event before the hole.
+    pub after: Seq,
+    /// The last event in the hole.
+    pub up_to: Seq,
+}
+
+impl Sequencer {
+    /// Says that the stream stands at `head`: events up to it are in the log, and are not released
+    /// here. Returns what was held back and is now due.
+    pub fn open(&mut self, head: Seq) -> Vec<Arc<Event>> {
+        self.tip = Some(head);
+        self.known_head = self.known_head.max(head);
+        self.held = self.held.split_off(&head.next());
+        self.held_bytes = self.held.values().map(|event| event.weight()).sum();
+        self.release()
+    }
+
+    /// Forgets everything and is closed again.
+    pub fn close(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The last event released; `None` while closed.
+    pub fn tip(&self) -> Option<Seq> {
+        self.tip
+    }
+
+    /// The highest event known to exist: `tip`, or beyond it while something is missing.
+    pub fn known_head(&self) -> Seq {
+        self.known_head
+    }
+
+    /// Takes one event, from wherever. Returns what is released by it, in order.
+    pub fn offer(&mut self, event: Arc<Event>) -> Vec<Arc<Event>> {
+        if self.tip.is_some_and(|tip| event.seq <= tip) {
+            return Vec::new();
+        }
+        self.known_head = self.known_head.max(event.seq);
+        if self.tip.is_some_and(|tip| event.seq == tip.next()) && self.held.is_empty() {
+            self.tip = Some(event.seq);
+            return vec![event];
+        }
+        let weight = event.weight();
+        if self.held.insert(event.seq, event).is_none() {
+            self.held_bytes += weight;
+        }
+        let released = self.release();
+        while self.held.len() > HELD_MAX || self.held_bytes > HELD_BYTES_MAX {
+            let Some((_, dropped)) = self.held.pop_last() else { break };
+            self.held_bytes -= dropped.weight();
+        }
+        released
+    }
+
+    /// Says that events up to `head` exist.
+    pub fn announce(&mut self, head: Seq) {
+        self.known_head = self.known_head.max(head);
+    }
+
+    /// Takes back an announcement that the log does not bear out.
+    pub fn retract(&mut self) {
+        let held = self.held.last_key_value().map_or(Seq(0), |(seq, _)| *seq);
+        self.known_head = self.tip.unwrap_or_default().max(held);
+    }
+
+    /// Goes on behind `floor`: the events up to it are gone from the log and cannot be released.
+    pub fn skip_to(&mut self, floor: Seq) -> Vec<Arc<Event>> {
+        if self.tip.is_some_and(|tip| tip < floor) { self.open(floor) } else { Vec::new() }
+    }
+
+    /// The first hole, if there is one. Always `None` while closed.
+    pub fn missing(&self) -> Option<Missing> {
+        let tip = self.tip?;
+        if self.known_head <= tip {
+            return None;
+        }
+        let up_to = match self.held.first_key_value() {
+            Some((first, _)) => Seq(first.0 - 1),
+            None => self.known_head,
+        };
+        Some(Missing { after: tip, up_to })
+    }
+
+    fn release(&mut self) -> Vec<Arc<Event>> {
+        let Some(mut tip) = self.tip else { return Vec::new() };
+        let mut released = Vec::new();
+        while let Some(entry) = self.held.first_entry() {
+            if *entry.key() != tip.next() {
+                break;
+            }
+            let event = entry.remove();
+            self.held_bytes -= event.weight();
+            tip = event.seq;
+            released.push(event);
+        }
+        self.tip = Some(tip);
+        released
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::event;
+
+    fn seqs(events: &[Arc<Event>]) -> Vec<u64> {
+        events.iter().map(|event| event.seq.0).collect()
+    }
+
+    #[test]
+    fn copies_that_come_before_the_head_is_known_are_held_back() {
+        let mut sequencer = Sequencer::default();
+        assert!(sequencer.offer(event(7)).is_empty());
+        assert!(sequencer.offer(event(6)).is_empty());
+        assert_eq!(sequencer.missing(), None, "nothing can be missing before the position is known");
+        assert_eq!(seqs(&sequencer.open(Seq(6))), [7]);
+        assert_eq!(sequencer.tip(), Some(Seq(7)));
+    }
+
+    #[test]
+    fn a_hole_is_reported_with_its_borders() {
+        let mut sequencer = Sequencer::default();
+        sequencer.open(Seq(3));
+        sequencer.offer(event(6));
+        sequencer.offer(event(9));
+        assert_eq!(sequencer.missing(), Some(Missing { after: Seq(3), up_to: Seq(5) }));
+        sequencer.offer(event(4));
+        assert_eq!(seqs(&sequencer.offer(event(5))), [5, 6]);
+        assert_eq!(sequencer.missing(), Some(Missing { after: Seq(6), up_to: Seq(8) }));
+    }
+
+    #[test]
+    fn the_last_event_of_a_burst_is_missed_only_until_it_is_announced() {
+        let mut sequencer = Sequencer::default();
+        sequencer.open(Seq(3));
+        assert_eq!(sequencer.missing(), None);
+        sequencer.announce(Seq(4));
+        assert_eq!(sequencer.missing(), Some(Missing { after: Seq(3), up_to: Seq(4) }));
+        sequencer.retract();
+        assert_eq!(sequencer.missing(), None);
+    }
+
+    #[test]
+    fn what_retention_removed_is_skipped() {
+        let mut sequencer = Sequencer::default();
+        sequencer.open(Seq(3));
+        sequencer.offer(event(9));
+        assert_eq!(seqs(&sequencer.skip_to(Seq(8))), [9]);
+        assert!(sequencer.skip_to(Seq(5)).is_empty(), "never backwards");
+        assert_eq!(sequencer.tip(), Some(Seq(9)));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Input {
+        Copy(u64),
+        Announce(u64),
+        Fill(u64),
+    }
+
+    fn input() -> impl Strategy<Value = Input> {
+        prop_oneof![
+            4 => (1_u64..60).prop_map(Input::Copy),
+            1 => (1_u64..60).prop_map(Input::Announce),
+            1 => (1_u64..20).prop_map(Input::Fill),
+        ]
+    }
+
+    proptest! {
+        /// Whatever arrives, in whatever order: released once each, in order, without gaps; and
+        /// filling what is reported missing always reaches the highest event ever told of.
+        #[test]
+        fn it_releases_the_gapless_sequence(
+            before in prop::collection::vec(1_u64..60, 0..10),
+            head in 0_u64..30,
+            inputs in prop::collection::vec(input(), 0..120),
+        ) {
+            let mut sequencer = Sequencer::default();
+            let mut told = head;
+            for seq in before {
+                prop_assert!(sequencer.offer(event(seq)).is_empty());
+                told = told.max(seq);
+            }
+            let mut released = seqs(&sequencer.open(Seq(head)));
+            for input in inputs {
+                match input {
+                    Input::Copy(seq) => {
+                        told = told.max(seq);
+                        released.extend(seqs(&sequencer.offer(event(seq))));
+                    }
+                    Input::Announce(seq) => {
+                        told = told.max(seq);
+                        sequencer.announce(Seq(seq));
+                    }
+                    Input::Fill(limit) => {
+                        if let Some(missing) = sequencer.missing() {
+                            for seq in (missing.after.0 + 1..=missing.up_to.0).take(limit as usize) {
+                                released.extend(seqs(&sequencer.offer(event(seq))));
+                            }
+                        }
+                    }
+                }
+                let tip = sequencer.tip().unwrap();
+                prop_assert!(sequencer.held.keys().all(|held| *held > tip.next()));
+            }
+            while let Some(missing) = sequencer.missing() {
+                for seq in missing.after.0 + 1..=missing.up_to.0 {
+                    released.extend(seqs(&sequencer.offer(event(seq))));
+                }
+            }
+            let expected: Vec<u64> = (head + 1..=told.max(head)).collect();
+            prop_assert_eq!(released, expected);
+            prop_assert!(sequencer.held.is_empty());
+            prop_assert_eq!(sequencer.held_bytes, 0);
+        }
+
+        #[test]
+        fn what_it_holds_is_bounded(seqs in prop::collection::vec(2_u64..100_000, 0..600)) {
+            let mut sequencer = Sequencer::default();
+            sequencer.open(Seq(0));
+            let told = seqs.iter().copied().max();
+            for seq in seqs {
+                sequencer.offer(event(seq));
+                prop_assert!(sequencer.held.len() <= HELD_MAX);
+            }
+            prop_assert_eq!(told, sequencer.missing().map(|_| sequencer.known_head().0));
+        }
+    }
+}

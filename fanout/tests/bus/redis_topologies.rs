@@ -1,0 +1,136 @@
+//! Redis as Sentinel and as Cluster.
+
+use std::fmt::Write;
+
+use fanout::bus::{Channel, Unsure};
+
+use crate::{
+    contract, redis_bus,
+    support::{Node, Redis, topic, until, until_live},
+};
+
+/// The primary crashes for good; Sentinel makes its replica the new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_failover() {
+    let mut primary = Redis::start();
+    let replica = Redis::start_with(&["--replicaof", &format!("127.0.0.1 {}", primary.port)]);
+    until("the replica follows", || replica.cli(&["INFO", "replication"]).contains("link_status:up")).await;
+    let sentinel = start_sentinel(&primary);
+    until("the sentinel knows the replica", || {
+        sentinel.cli(&["SENTINEL", "REPLICAS", "main"]).contains(&replica.port.to_string())
+    })
+    .await;
+    let url = format!("redis-sentinel://127.0.0.1:{}?sentinelServiceName=main", sentinel.port);
+    let (a, b) = (Node::connected(redis_bus(&url)).await, Node::connected(redis_bus(&url)).await);
+    let channel = topic("t");
+    b.subscribe(std::slice::from_ref(&channel)).await;
+    until_live(&a, &b, &channel).await;
+
+    primary.kill();
+    until("the subscriptions are back", || b.was_unsure(Unsure::Reconnected)).await;
+    until_live(&a, &b, &channel).await;
+    assert!(replica.cli(&["ROLE"]).starts_with("master"));
+}
+
+fn start_sentinel(primary: &Redis) -> Redis {
+    let mut sentinel = Redis::not_started(&[]);
+    let config = sentinel.folder().join("sentinel.conf");
+    let text = format!(
+        "sentinel monitor main 127.0.0.1 {} 1\n\
+         sentinel down-after-milliseconds main 1000\n\
+         sentinel failover-timeout main 5000\n",
+        primary.port
+    );
+    std::fs::write(&config, text).unwrap();
+    sentinel.set_arguments(&[config.to_str().unwrap(), "--sentinel"]);
+    sentinel.restart();
+    sentinel
+}
+
+struct Cluster {
+    nodes: Vec<Redis>,
+}
+
+impl Cluster {
+    const SLOTS: usize = 16_384;
+
+    async fn start(size: usize) -> Self {
+        let nodes: Vec<Redis> = (0..size).map(|_| Redis::start_with(&["--cluster-enabled", "yes"])).collect();
+        for (n, node) in nodes.iter().enumerate() {
+            let (first, end) = (Self::SLOTS * n / size, Self::SLOTS * (n + 1) / size);
+            node.cli(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &(end - 1).to_string()]);
+            node.cli(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port.to_string()]);
+        }
+        let cluster = Self { nodes };
+        until("the cluster is complete", || {
+            cluster.nodes.iter().all(|node| {
+                let info = node.cli(&["CLUSTER", "INFO"]);
+                info.contains("cluster_state:ok") && info.contains(&format!("cluster_known_nodes:{size}"))
+            })
+        })
+        .await;
+        cluster
+    }
+
+    fn url(&self) -> String {
+        let mut url = format!("redis-cluster://127.0.0.1:{}?", self.nodes[0].port);
+        for node in &self.nodes[1..] {
+            write!(url, "node=127.0.0.1:{}&", node.port).unwrap();
+        }
+        url.trim_end_matches('&').to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_keeps_the_contract() {
+    let cluster = Cluster::start(3).await;
+    let join = || redis_bus(&cluster.url());
+    assert_eq!(join().canaries(), 16);
+    contract::a_copy_reaches_every_subscriber_and_the_sender(&join).await;
+    contract::every_kind_of_channel_is_carried(&join).await;
+    contract::unsubscribing_ends_and_subscribing_resumes(&join).await;
+    contract::copies_of_one_publisher_keep_their_order(&join).await;
+    contract::thousands_of_channels_are_heard(&join).await;
+    for node in &cluster.nodes {
+        assert!(node.cli(&["INFO", "commandstats"]).contains("ssubscribe"), "a shard was left out");
+    }
+}
+
+/// A slot moves to another node: its subscriptions are ended there, with nothing that fred would tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_moves_is_followed() {
+    let cluster = Cluster::start(2).await;
+    let (a, b) =
+        (Node::connected(redis_bus(&cluster.url())).await, Node::connected(redis_bus(&cluster.url())).await);
+    let channels: Vec<Channel> = (0..50).map(|n| topic(&n.to_string())).collect();
+    b.subscribe(&channels).await;
+    b.forget();
+
+    let slot = cluster.nodes[0].cli(&["CLUSTER", "KEYSLOT", "draftwire:topic:7"]);
+    let half = Cluster::SLOTS / 2;
+    let (from, to) = if slot.parse::<usize>().unwrap() < half { (0, 1) } else { (1, 0) };
+    let new_owner = cluster.nodes[to].cli(&["CLUSTER", "MYID"]);
+    // The new owner first: the old one learns of it from there.
+    for node in [&cluster.nodes[to], &cluster.nodes[from]] {
+        node.cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &new_owner]);
+    }
+    until_live(&a, &b, &topic("7")).await;
+    assert!(b.was_unsure(Unsure::Reconnected), "what was lost on the way is looked for");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_a_cluster_that_restarts() {
+    let mut cluster = Cluster::start(2).await;
+    let (a, b) =
+        (Node::connected(redis_bus(&cluster.url())).await, Node::connected(redis_bus(&cluster.url())).await);
+    let channels: Vec<Channel> = (0..20).map(|n| topic(&n.to_string())).collect();
+    b.subscribe(&channels).await;
+    b.forget();
+    cluster.nodes[1].kill();
+    until("the loss is noticed", || b.was_unsure(Unsure::Disconnected)).await;
+    cluster.nodes[1].restart();
+    until("the subscriptions are back", || b.was_unsure(Unsure::Reconnected)).await;
+    for channel in &channels {
+        until_live(&a, &b, channel).await;
+    }
+}

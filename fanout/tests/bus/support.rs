@@ -1,0 +1,325 @@
+//! What the tests of buses share: nodes that record what they hear, and private Redis servers.
+
+use std::{
+    collections::HashSet,
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU16, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use fanout::bus::{Bus, Channel, Inbox, Unsure};
+use tempfile::TempDir;
+use tokio::{io::copy_bidirectional, net::TcpStream, task::JoinHandle};
+
+/// How long anything may take before a test gives up. Nothing waits for it unless it fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until the condition holds.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn topic(name: &str) -> Channel {
+    Channel::Stream(format!("topic:{name}").parse().unwrap())
+}
+
+/// An inbox that remembers, and that can be held shut.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    heard: Mutex<Heard>,
+    shut: Mutex<bool>,
+    opened: Condvar,
+}
+
+#[derive(Default)]
+pub(crate) struct Heard {
+    pub(crate) copies: Vec<(Channel, Bytes)>,
+    pub(crate) subscribed: Vec<Channel>,
+    pub(crate) unsure: Vec<Unsure>,
+}
+
+impl Recorder {
+    pub(crate) fn heard(&self) -> MutexGuard<'_, Heard> {
+        lock(&self.heard)
+    }
+
+    /// From now on delivering blocks.
+    pub(crate) fn shut(&self) {
+        *lock(&self.shut) = true;
+    }
+
+    pub(crate) fn open(&self) {
+        *lock(&self.shut) = false;
+        self.opened.notify_all();
+    }
+}
+
+impl Inbox for Recorder {
+    fn copy(&self, channel: &Channel, copy: Bytes) {
+        if *lock(&self.shut) {
+            // The runtime must go on meanwhile, or nothing would come that could be too much.
+            tokio::task::block_in_place(|| drop(self.opened.wait_while(lock(&self.shut), |shut| *shut)));
+        }
+        assert!(copy != "panic", "as the test asked");
+        self.heard().copies.push((channel.clone(), copy));
+    }
+
+    fn subscribed(&self, channel: &Channel) {
+        self.heard().subscribed.push(channel.clone());
+    }
+
+    fn unsure(&self, why: Unsure) {
+        self.heard().unsure.push(why);
+    }
+}
+
+/// A bus with somebody who listens.
+pub(crate) struct Node {
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) inbox: Arc<Recorder>,
+}
+
+impl Node {
+    pub(crate) fn new(bus: Arc<dyn Bus>) -> Self {
+        let inbox = Arc::new(Recorder::default());
+        let weak: Weak<Recorder> = Arc::downgrade(&inbox);
+        bus.attach(weak);
+        Self { bus, inbox }
+    }
+
+    /// A node whose bus is up.
+    pub(crate) async fn connected(bus: Arc<dyn Bus>) -> Self {
+        let node = Self::new(bus);
+        until("the bus is connected", || node.bus.is_connected()).await;
+        node
+    }
+
+    /// Subscribes and waits for the confirmation.
+    pub(crate) async fn subscribe(&self, channels: &[Channel]) {
+        let before = self.inbox.heard().subscribed.len();
+        self.bus.subscribe(channels);
+        until("all channels are subscribed", || {
+            let heard = self.inbox.heard();
+            let since: HashSet<&Channel> = heard.subscribed[before..].iter().collect();
+            channels.iter().all(|channel| since.contains(channel))
+        })
+        .await;
+    }
+
+    pub(crate) fn publish(&self, channel: &Channel, copy: &str) {
+        self.bus.publish(channel.clone(), Bytes::copy_from_slice(copy.as_bytes()));
+    }
+
+    /// What has arrived on a channel.
+    pub(crate) fn copies(&self, channel: &Channel) -> Vec<String> {
+        let heard = self.inbox.heard();
+        let of_channel = heard.copies.iter().filter(|(at, _)| at == channel);
+        of_channel.map(|(_, copy)| String::from_utf8_lossy(copy).into_owned()).collect()
+    }
+
+    pub(crate) fn has_heard(&self, channel: &Channel, copy: &str) -> bool {
+        self.inbox.heard().copies.iter().any(|(at, bytes)| at == channel && bytes == copy.as_bytes())
+    }
+
+    pub(crate) fn was_unsure(&self, why: Unsure) -> bool {
+        self.inbox.heard().unsure.contains(&why)
+    }
+
+    /// Forgets what was heard so far.
+    pub(crate) fn forget(&self) {
+        *self.inbox.heard() = Heard::default();
+    }
+}
+
+/// Waits until what one node publishes reaches the other. It publishes again and again: a bus that was
+/// disturbed may lose copies until it is back.
+pub(crate) async fn until_live(from: &Node, to: &Node, channel: &Channel) {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let prefix = format!("live {} ", NEXT.fetch_add(1, Ordering::Relaxed));
+    let mut sent = 0_u32;
+    until("copies arrive again", || {
+        from.publish(channel, &format!("{prefix}{sent}"));
+        sent += 1;
+        to.copies(channel).iter().any(|copy| copy.starts_with(&prefix))
+    })
+    .await;
+}
+
+/// A private Redis on a port of its own, ended with the value.
+pub(crate) struct Redis {
+    pub(crate) port: u16,
+    server: Option<Child>,
+    arguments: Vec<String>,
+    folder: TempDir,
+}
+
+impl Redis {
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With further command line options.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let mut redis = Self::not_started(arguments);
+        redis.restart();
+        redis
+    }
+
+    /// A port and a folder, and nobody there yet.
+    pub(crate) fn not_started(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut redis = Self { port: free_port(), server: None, arguments: Vec::new(), folder };
+        redis.set_arguments(&[&["--save", "", "--appendonly", "no"], arguments].concat());
+        redis
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn set_arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    }
+
+    /// Starts it, on the same port as before.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        let server = Command::new("redis-server")
+            .args(&self.arguments)
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .arg("--dir")
+            .arg(self.folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        self.server = Some(server);
+        let deadline = Instant::now() + PATIENCE;
+        while !self.cli_raw(&["PING"]).contains("PONG") {
+            assert!(Instant::now() < deadline, "redis-server does not answer");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Ends it at once, as a crash does.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+
+    /// Its connections stay open and nothing is answered.
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.server.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Sends a command, and returns what Redis says to it.
+    pub(crate) fn cli(&self, command: &[&str]) -> String {
+        let answer = self.cli_raw(command);
+        assert!(!answer.contains("ERR"), "{command:?}: {answer}");
+        answer
+    }
+
+    fn cli_raw(&self, command: &[&str]) -> String {
+        let output =
+            Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(command).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Publishes so many copies on a channel, in one go.
+    pub(crate) fn flood(&self, channel: &str, copies: usize) {
+        use std::io::Write;
+        let mut cli = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string(), "--pipe"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let commands = format!("SPUBLISH {channel} flood\r\n").repeat(copies);
+        cli.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
+        assert!(cli.wait().unwrap().success());
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A port that nobody uses, with room for the one of the Cluster's own bus above it.
+pub(crate) fn free_port() -> u16 {
+    loop {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        if port < 55_000 && TcpListener::bind((Ipv4Addr::LOCALHOST, port + 10_000)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A TCP proxy whose new connections can be led elsewhere, as a failover behind one address does.
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
+    upstream: Arc<AtomicU16>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    pub(crate) async fn to(upstream: &Redis) -> Self {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let upstream = Arc::new(AtomicU16::new(upstream.port));
+        let to = upstream.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let to = to.load(Ordering::Relaxed);
+                tokio::spawn(async move {
+                    if let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await {
+                        let _ = copy_bidirectional(&mut client, &mut server).await;
+                    }
+                });
+            }
+        });
+        Self { port, upstream, task }
+    }
+
+    /// Where new connections go from now on.
+    pub(crate) fn lead_to(&self, upstream: &Redis) {
+        self.upstream.store(upstream.port, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
