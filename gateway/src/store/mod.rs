@@ -1,7 +1,9 @@
 //! The store: streams, events, drafts and remembered commands, in Postgres or in SQLite.
 
+mod failure;
 pub mod plan;
 pub mod postgres;
+mod rows;
 pub mod sqlite;
 
 use std::sync::Arc;

@@ -1,0 +1,439 @@
+//! The store in Postgres: what a cluster shares.
+//!
+//! A commit takes five round trips, whatever the size of the batch: begin, lock the streams, read,
+//! write, commit. The streams are locked first although only their last line needs it, because a merge
+//! reads what it changes: nobody but other writers of the same users waits for it.
+//!
+//! The epoch is read by the same statement as the positions that it qualifies. A failover behind a
+//! connection pooler is seen with the first answer of the new primary.
+
+mod pool;
+
+use std::{collections::HashMap, time::Duration};
+
+use async_trait::async_trait;
+use common::{DraftId, Epoch, Seq, Stream, UserId, protocol::Draft, time::unix_ms};
+use fanout::log::{Heads, Log, LogError, Page, READ_BYTES_MAX, Read};
+use sqlx::{
+    ConnectOptions, Connection, PgConnection, PgTransaction, Row,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use self::pool::Pool;
+use super::{
+    Committed, DraftLimits, DraftList, Store, StoreError, Write,
+    failure::within,
+    plan::{Batch, Lookup, Plan, State, decide},
+    rows::{self, DraftColumns, EventRow, HeadRow, ListRow, LookupRow, signed},
+};
+
+/// How to reach Postgres, and what it may hold.
+#[derive(Clone)]
+pub struct PostgresOptions {
+    /// `postgres://user:password@host:port/database?sslmode=…`. It holds a secret.
+    pub url: String,
+    /// Connections at a time.
+    pub connections_max: usize,
+    /// The longest that a call takes, waiting for a connection included.
+    pub timeout: Duration,
+    /// What a user may keep.
+    pub limits: DraftLimits,
+}
+
+/// The store in Postgres. It connects when it is first used, and again whenever it has to.
+pub struct PostgresStore {
+    pool: Pool,
+    migrator_options: PgConnectOptions,
+    timeout: Duration,
+    limits: DraftLimits,
+}
+
+/// Names the history: the cluster, its timeline, the database in it.
+///
+/// The timeline is taken from the current WAL file, because `pg_control_checkpoint()` keeps naming the
+/// old one after a fast promotion, until the next checkpoint. A standby refuses to answer this, and
+/// that is right: its positions lag. (Statements without an epoch ask for the position in the WAL to
+/// be refused as well.)
+macro_rules! epoch_sql {
+    () => {
+        "(SELECT to_hex(system_identifier)
+            || '-' || ltrim(left(pg_walfile_name(pg_current_wal_lsn()), 8), '0')
+            || '-' || (SELECT oid FROM pg_database WHERE datname = current_database())
+          FROM pg_control_system())"
+    };
+}
+
+const LOCK: &str = concat!(
+    "SELECT name, head, ",
+    epoch_sql!(),
+    " AS epoch FROM streams WHERE name = ANY($1) ORDER BY name FOR UPDATE"
+);
+
+const CREATE_STREAMS: &str = "
+    INSERT INTO streams (name)
+    SELECT name FROM unnest($1::text[]) AS new (name) ORDER BY name COLLATE \"C\"
+    ON CONFLICT DO NOTHING";
+
+const LOOK_UP: &str = "
+    SELECT w.ord - 1 AS ord, c.fingerprint, c.answer::text, d.version, d.kind, d.content::text,
+        d.fields::text, d.created_at, d.updated_at,
+        CASE WHEN w.counts THEN (
+            SELECT count(*) FROM drafts WHERE user_id = w.user_id AND content IS NOT NULL
+        ) END AS live
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bool[])
+        WITH ORDINALITY AS w (user_id, device, id, draft_id, counts, ord)
+    LEFT JOIN commands c ON c.user_id = w.user_id AND c.device = w.device AND c.id = w.id
+    LEFT JOIN drafts d ON d.user_id = w.user_id AND d.draft_id = w.draft_id";
+
+const WRITE: &str = "
+    WITH written_drafts AS (
+        INSERT INTO drafts (user_id, draft_id, version, kind, content, fields, created_at, updated_at)
+        SELECT user_id, draft_id, version, kind, content::json, fields::json, created_at, updated_at
+        FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[],
+                $7::bigint[], $8::bigint[])
+            AS w (user_id, draft_id, version, kind, content, fields, created_at, updated_at)
+        ON CONFLICT (user_id, draft_id) DO UPDATE SET version = excluded.version,
+            content = excluded.content, fields = excluded.fields, updated_at = excluded.updated_at
+    ), written_commands AS (
+        INSERT INTO commands (user_id, device, id, fingerprint, answer, ts)
+        SELECT user_id, device, id, fingerprint, answer::json, $9
+        FROM unnest($10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[])
+            AS w (user_id, device, id, fingerprint, answer)
+    ), written_events AS (
+        INSERT INTO events (stream, seq, kind, origin, ts, payload)
+        SELECT stream, seq, kind, origin, ts, payload::json
+        FROM unnest($15::text[], $16::bigint[], $17::text[], $18::text[], $19::bigint[], $20::text[])
+            AS w (stream, seq, kind, origin, ts, payload)
+    )
+    UPDATE streams SET head = w.head
+    FROM unnest($21::text[], $22::bigint[]) AS w (name, head)
+    WHERE streams.name = w.name";
+
+const HEADS: &str = concat!(
+    "WITH epoch AS MATERIALIZED (SELECT ",
+    epoch_sql!(),
+    " AS epoch)
+    SELECT epoch.epoch,
+        CASE WHEN w.ord IS NOT NULL THEN coalesce(s.head, 0) END AS head,
+        CASE WHEN w.ord IS NOT NULL THEN coalesce(s.floor, 0) END AS floor
+    FROM epoch
+    LEFT JOIN unnest($1::text[]) WITH ORDINALITY AS w (name, ord) ON true
+    LEFT JOIN streams s ON s.name = w.name
+    ORDER BY w.ord"
+);
+
+const READ: &str = concat!(
+    "WITH epoch AS MATERIALIZED (SELECT ",
+    epoch_sql!(),
+    " AS epoch)
+    SELECT epoch.epoch, w.ord - 1 AS ord, coalesce(s.head, 0) AS head, coalesce(s.floor, 0) AS floor,
+        e.seq, e.kind, e.origin, e.ts, e.payload::text
+    FROM epoch
+    CROSS JOIN unnest($1::text[], $2::bigint[], $3::bigint[])
+        WITH ORDINALITY AS w (stream, after, events_max, ord)
+    LEFT JOIN streams s ON s.name = w.stream
+    LEFT JOIN LATERAL (
+        SELECT * FROM (
+            SELECT *, sum(octet_length(payload::text)) OVER (ORDER BY seq) - octet_length(payload::text) AS bytes
+            FROM (
+                SELECT * FROM events WHERE stream = w.stream AND seq > w.after ORDER BY seq LIMIT w.events_max
+            ) page
+        ) page WHERE bytes < $4
+    ) e ON true"
+);
+
+const DRAFTS: &str = concat!(
+    "WITH epoch AS MATERIALIZED (SELECT ",
+    epoch_sql!(),
+    " AS epoch)
+    SELECT epoch.epoch, coalesce(s.head, 0) AS head,
+        d.draft_id, d.version, d.kind, d.content::text, d.updated_at
+    FROM epoch
+    LEFT JOIN streams s ON s.name = $1
+    LEFT JOIN drafts d ON d.user_id = $2 AND d.content IS NOT NULL
+    ORDER BY d.draft_id"
+);
+
+const DRAFT: &str = "
+    SELECT draft_id, version, kind, content::text, updated_at
+    FROM drafts WHERE user_id = $1 AND draft_id = $2 AND content IS NOT NULL
+        AND (SELECT pg_current_wal_lsn()) IS NOT NULL -- fails on a standby, which lags";
+
+const FORGET_COMMANDS: &str = "
+    DELETE FROM commands WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM commands WHERE ts < $1 ORDER BY ts LIMIT $2 FOR UPDATE SKIP LOCKED
+    ))";
+
+impl PostgresStore {
+    /// Prepares to connect.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] when the URL is malformed. Whether anybody answers there shows later.
+    pub fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
+        let base: PgConnectOptions = options.url.parse()?;
+        let base = base.application_name("draftwire").disable_statement_logging();
+        // The server ends what this node has given up, or can no longer end because it was stopped in
+        // the middle: no lock outlives its call by much.
+        let limit = format!("{}ms", options.timeout.as_millis().max(1));
+        let limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
+        // Every statement looks up a handful of keys. That must not depend on statistics: on a table
+        // that was small when the plan was made, the planner prefers to read all of it.
+        let plans = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"];
+        let calls = base
+            .clone()
+            .options(limits.map(|name| (name, limit.as_str())))
+            .options(plans.map(|name| (name, "off")));
+        Ok(Self {
+            pool: Pool::new(calls, options.connections_max.max(1)),
+            migrator_options: base,
+            timeout: options.timeout,
+            limits: options.limits,
+        })
+    }
+
+    /// Brings the schema up to date. Nodes that start together take turns; a schema that a newer node
+    /// has brought further is left as it is. It takes as long as the migrations do.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the database cannot be reached, [`StoreError::Rejected`] when a
+    /// migration fails, or was changed after it was applied.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        // A connection of its own: it has no time limits, and closing it is what gives the lock of a
+        // failed migration back.
+        let own = PgPoolOptions::new().max_connections(1).acquire_timeout(self.timeout);
+        let own = own.connect_lazy_with(self.migrator_options.clone());
+        let mut migrator = sqlx::migrate!("migrations/postgres");
+        migrator.set_ignore_missing(true);
+        let migrated = migrator.run(&own).await;
+        own.close().await;
+        Ok(migrated?)
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn commit(&self, writes: &[Write]) -> Result<Committed, StoreError> {
+        let batch = Batch::new(writes);
+        if writes.is_empty() {
+            let epoch = positions(self, &[]).await?.epoch;
+            return Ok(Committed { epoch, events: Vec::new(), answers: Vec::new() });
+        }
+        within(self.timeout, async {
+            let mut connection = self.pool.get().await?;
+            let committed = match commit(&mut connection, &batch, &self.limits).await? {
+                Some(committed) => committed,
+                None => {
+                    create_streams(&mut connection, &batch).await?;
+                    commit(&mut connection, &batch, &self.limits)
+                        .await?
+                        .ok_or_else(|| StoreError::Rejected("a stream just created is gone".to_owned()))?
+                }
+            };
+            connection.put_back();
+            Ok(committed)
+        })
+        .await
+    }
+
+    async fn drafts(&self, user: &UserId) -> Result<DraftList, StoreError> {
+        within(self.timeout, async {
+            let mut connection = self.pool.get().await?;
+            let rows: Vec<ListRow> = sqlx::query_as(DRAFTS)
+                .bind(Stream::User(user.clone()).key())
+                .bind(user.as_str())
+                .fetch_all(&mut *connection)
+                .await?;
+            connection.put_back();
+            rows::list(rows, user)
+        })
+        .await
+    }
+
+    async fn draft(&self, user: &UserId, id: &DraftId) -> Result<Option<Draft>, StoreError> {
+        within(self.timeout, async {
+            let mut connection = self.pool.get().await?;
+            let row: Option<DraftColumns> = sqlx::query_as(DRAFT)
+                .bind(user.as_str())
+                .bind(id.as_str())
+                .fetch_optional(&mut *connection)
+                .await?;
+            connection.put_back();
+            row.map(|row| row.read(user)).transpose()
+        })
+        .await
+    }
+
+    async fn forget_commands(&self, before: u64, limit: u32) -> Result<u64, StoreError> {
+        within(self.timeout, async {
+            let mut connection = self.pool.get().await?;
+            let deleted = sqlx::query(FORGET_COMMANDS)
+                .bind(signed(before))
+                .bind(i64::from(limit))
+                .execute(&mut *connection)
+                .await?;
+            connection.put_back();
+            Ok(deleted.rows_affected())
+        })
+        .await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        // A standby answers other things than this.
+        positions(self, &[]).await.map(|_| ())
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+#[async_trait]
+impl Log for PostgresStore {
+    async fn heads(&self, streams: &[Stream]) -> Result<Heads, LogError> {
+        Ok(positions(self, streams).await?)
+    }
+
+    async fn read(&self, reads: &[Read]) -> Result<Vec<Page>, LogError> {
+        let streams: Vec<String> = reads.iter().map(|read| read.stream.key()).collect();
+        let after: Vec<i64> = reads.iter().map(|read| signed(read.after.0)).collect();
+        let events_max: Vec<i64> = reads.iter().map(|read| i64::from(read.limit)).collect();
+        let pages = within(self.timeout, async {
+            let mut connection = self.pool.get().await?;
+            let rows: Vec<EventRow> = sqlx::query_as(READ)
+                .bind(streams)
+                .bind(after)
+                .bind(events_max)
+                .bind(signed(READ_BYTES_MAX as u64))
+                .fetch_all(&mut *connection)
+                .await?;
+            connection.put_back();
+            rows::pages(rows, reads)
+        });
+        Ok(pages.await?)
+    }
+}
+
+async fn positions(store: &PostgresStore, streams: &[Stream]) -> Result<Heads, StoreError> {
+    let names: Vec<String> = streams.iter().map(Stream::key).collect();
+    within(store.timeout, async {
+        let mut connection = store.pool.get().await?;
+        let rows: Vec<HeadRow> = sqlx::query_as(HEADS).bind(names).fetch_all(&mut *connection).await?;
+        connection.put_back();
+        rows::heads(rows)
+    })
+    .await
+}
+
+/// Decides and commits in one transaction; `None`, with nothing done, when a stream has no row yet.
+async fn commit(
+    connection: &mut PgConnection,
+    batch: &Batch<'_>,
+    limits: &DraftLimits,
+) -> Result<Option<Committed>, StoreError> {
+    // Stated, because a database may have another default. Stricter levels fail where this one waits.
+    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    let Some((epoch, heads)) = lock(&mut transaction, batch).await? else {
+        transaction.rollback().await?;
+        return Ok(None);
+    };
+    // A statement of its own: its snapshot is younger than the locks, so it sees what the last holder
+    // of each committed.
+    let mut state = State { heads, ..State::default() };
+    rows::file(look_up(&mut transaction, &batch.lookups()).await?, batch, &mut state)?;
+    let now = unix_ms();
+    let plan = decide(batch, state, limits, now);
+    if plan.changes_nothing() {
+        transaction.rollback().await?;
+    } else {
+        write(&mut transaction, &plan, now).await?;
+        transaction.commit().await?;
+    }
+    Ok(Some(Committed { epoch, events: plan.events, answers: plan.answers }))
+}
+
+async fn lock(
+    transaction: &mut PgTransaction<'_>,
+    batch: &Batch<'_>,
+) -> Result<Option<(Epoch, HashMap<UserId, Seq>)>, StoreError> {
+    let names: Vec<String> = batch.streams().iter().map(Stream::key).collect();
+    let rows = sqlx::query(LOCK).bind(names).fetch_all(&mut **transaction).await?;
+    if rows.len() < batch.streams().len() {
+        return Ok(None);
+    }
+    let Some(first) = rows.first() else { return Ok(None) };
+    let epoch = rows::epoch(first.try_get("epoch")?)?;
+    let mut found = HashMap::new();
+    for row in rows {
+        let name: String = row.try_get("name")?;
+        let head = rows::unsigned("the head", &name, row.try_get("head")?)?;
+        match name.parse() {
+            Ok(Stream::User(user)) => found.insert(user, Seq(head)),
+            _ => return Err(rows::corrupt("a stream", name, "it is not a user's")),
+        };
+    }
+    Ok(Some((epoch, found)))
+}
+
+/// Makes the rows of streams that had no event yet, in a transaction of its own: made inside the
+/// commit, a row would be locked out of order, after streams that sort behind it.
+async fn create_streams(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), StoreError> {
+    let names: Vec<String> = batch.streams().iter().map(Stream::key).collect();
+    sqlx::query(CREATE_STREAMS).bind(names).execute(connection).await?;
+    Ok(())
+}
+
+async fn look_up(
+    transaction: &mut PgTransaction<'_>,
+    lookups: &[Lookup<'_>],
+) -> Result<Vec<LookupRow>, StoreError> {
+    let rows = sqlx::query_as(LOOK_UP)
+        .bind(column(lookups, |lookup| lookup.user.as_str()))
+        .bind(column(lookups, |lookup| lookup.device.as_str()))
+        .bind(column(lookups, |lookup| lookup.id.map(|id| id.as_str())))
+        .bind(column(lookups, |lookup| lookup.draft_id.map(|id| id.as_str())))
+        .bind(column(lookups, |lookup| lookup.count))
+        .fetch_all(&mut **transaction)
+        .await?;
+    Ok(rows)
+}
+
+async fn write(transaction: &mut PgTransaction<'_>, plan: &Plan, now: u64) -> Result<(), StoreError> {
+    let Plan { drafts, commands, events, heads, .. } = plan;
+    let json = |value| serde_json::to_string(value).expect("an answer consists of strings and numbers");
+    let fields = |value| serde_json::to_string(value).expect("a map with keys that are strings");
+    let written = sqlx::query(WRITE)
+        .bind(column(drafts, |(user, ..)| user.as_str()))
+        .bind(column(drafts, |(_, id, _)| id.as_str()))
+        .bind(column(drafts, |(.., row)| signed(row.version.0)))
+        .bind(column(drafts, |(.., row)| row.kind.as_str()))
+        .bind(column(drafts, |(.., row)| row.content.as_ref().map(|content| content.json())))
+        .bind(column(drafts, |(.., row)| fields(&row.fields)))
+        .bind(column(drafts, |(.., row)| signed(row.created_at)))
+        .bind(column(drafts, |(.., row)| signed(row.updated_at)))
+        .bind(signed(now))
+        .bind(column(commands, |(user, ..)| user.as_str()))
+        .bind(column(commands, |(_, device, ..)| device.as_str()))
+        .bind(column(commands, |(_, _, id, _)| id.as_str()))
+        .bind(column(commands, |(.., remembered)| remembered.fingerprint))
+        .bind(column(commands, |(.., remembered)| json(&remembered.answer)))
+        .bind(column(events, |event| event.stream.key()))
+        .bind(column(events, |event| signed(event.seq.0)))
+        .bind(column(events, |event| event.kind.as_str()))
+        .bind(column(events, |event| event.origin.as_str()))
+        .bind(column(events, |event| signed(event.timestamp)))
+        .bind(column(events, |event| event.payload.get()))
+        .bind(column(heads, |(stream, _)| stream.key()))
+        .bind(column(heads, |(_, head)| signed(head.0)))
+        .execute(&mut **transaction)
+        .await?;
+    let moved = usize::try_from(written.rows_affected()).unwrap_or(usize::MAX);
+    if moved != heads.len() {
+        return Err(StoreError::Rejected(format!("{moved} of {} streams could be moved on", heads.len())));
+    }
+    Ok(())
+}
+
+/// One column of a set of rows, as `unnest` takes it.
+fn column<'a, R, T>(rows: &'a [R], value: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}

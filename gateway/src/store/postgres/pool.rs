@@ -1,0 +1,146 @@
+//! Connections to Postgres, kept for the next call.
+//!
+//! sqlx has a pool, but three of its ways do not fit a store that must answer in time: it takes back
+//! connections of calls that were cut off, and waits for a hung server to clean them up; it tries a
+//! server that is down until the time limit, where callers can be told at once; and it spends a round
+//! trip on every return. Here a connection comes back only when its call ended well. Anything else
+//! closes it, which rolls back what it was doing.
+
+use std::{
+    mem,
+    ops::{Deref, DerefMut},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::store::StoreError;
+
+/// A connection that was idle for longer is tried before it is used: a failover or a firewall may have
+/// ended it.
+const UNPROVEN_AFTER: Duration = Duration::from_secs(1);
+
+/// A connection that nobody needed for so long is closed.
+const IDLE_MAX: Duration = Duration::from_secs(300);
+
+/// The oldest that a connection gets: the server's side collects memory, and what a load balancer
+/// decided when it was opened grows stale.
+const AGE_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// At most `connections_max` connections at a time; whoever asks while all are in use waits in turn.
+/// How many wait, and for how long, is the caller's to bound.
+pub(super) struct Pool {
+    options: PgConnectOptions,
+    permits: Semaphore,
+    /// The most recently used last. Never more than there are permits.
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    connection: PgConnection,
+    opened: Instant,
+    used: Instant,
+    /// Whether another connection has broken since.
+    suspect: bool,
+}
+
+impl Idle {
+    fn proven(&self) -> bool {
+        !self.suspect && self.used.elapsed() <= UNPROVEN_AFTER
+    }
+}
+
+impl Pool {
+    /// Opens nothing yet.
+    pub(super) fn new(options: PgConnectOptions, connections_max: usize) -> Self {
+        Self { options, permits: Semaphore::new(connections_max), idle: Mutex::default() }
+    }
+
+    /// A connection that works, or worked a moment ago. Cancel-safe.
+    pub(super) async fn get(&self) -> Result<Lease<'_>, StoreError> {
+        let closed = |_| StoreError::Unavailable("the store was closed".to_owned());
+        let permit = self.permits.acquire().await.map_err(closed)?;
+        while let Some(mut idle) = self.pop() {
+            if idle.opened.elapsed() > AGE_MAX {
+                continue;
+            }
+            if idle.proven() || idle.connection.ping().await.is_ok() {
+                return Ok(Lease { pool: self, idle: Some(idle), _permit: permit });
+            }
+        }
+        // Whatever keeps us from connecting, a wrong password included, may be mended while we run.
+        let unavailable = |error: sqlx::Error| StoreError::Unavailable(format!("cannot connect: {error}"));
+        let connection = PgConnection::connect_with(&self.options).await.map_err(unavailable)?;
+        let now = Instant::now();
+        let idle = Idle { connection, opened: now, used: now, suspect: false };
+        Ok(Lease { pool: self, idle: Some(idle), _permit: permit })
+    }
+
+    /// Refuses further calls and ends the idle connections; those in use end with their calls.
+    pub(super) async fn close(&self) {
+        self.permits.close();
+        let idle = mem::take(&mut *self.lock());
+        for Idle { connection, .. } in idle {
+            // It tells the server; if that fails, the server finds out by itself.
+            let _ = connection.close().await;
+        }
+    }
+
+    fn pop(&self) -> Option<Idle> {
+        self.lock().pop()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
+        // The list is whole at any moment: nothing that holds the lock can panic halfway.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to use a connection. Dropped without [`Lease::put_back`], it closes the connection.
+pub(super) struct Lease<'a> {
+    pool: &'a Pool,
+    idle: Option<Idle>,
+    // Declared last: the connection is closed or back before somebody else may have one.
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Lease<'_> {
+    /// Keeps the connection for the next call: this one ended well, and outside of a transaction.
+    pub(super) fn put_back(mut self) {
+        if let Some(mut idle) = self.idle.take()
+            && !self.pool.permits.is_closed()
+        {
+            (idle.used, idle.suspect) = (Instant::now(), false);
+            let mut all = self.pool.lock();
+            all.retain(|other| other.used.elapsed() <= IDLE_MAX);
+            all.push(idle);
+        }
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        if self.idle.take().is_some() {
+            // What broke or delayed one has often broken them all.
+            self.pool.lock().iter_mut().for_each(|idle| idle.suspect = true);
+        }
+    }
+}
+
+const IN_USE: &str = "a lease has its connection until it is put back, which consumes it";
+
+impl Deref for Lease<'_> {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.idle.as_ref().expect(IN_USE).connection
+    }
+}
+
+impl DerefMut for Lease<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.idle.as_mut().expect(IN_USE).connection
+    }
+}

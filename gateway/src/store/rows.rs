@@ -1,0 +1,247 @@
+//! Rows as both databases answer them, and what they mean. A row that means nothing is a defect in the
+//! database: it is reported with its place, and fails the call.
+
+use std::{fmt::Display, str::FromStr, sync::Arc};
+
+use common::{Epoch, Event, Seq, UserId, Version, protocol::Draft};
+use fanout::log::{Head, Heads, LogError, Page, Read};
+use serde_json::value::RawValue;
+
+use super::{
+    DraftList, StoreError,
+    plan::{Batch, Content, DraftRow, Remembered, State},
+};
+
+/// What was found for one [`super::plan::Lookup`].
+#[derive(sqlx::FromRow)]
+pub(super) struct LookupRow {
+    /// Which lookup, counted from zero.
+    pub(super) ord: i64,
+    pub(super) fingerprint: Option<i64>,
+    pub(super) answer: Option<String>,
+    pub(super) version: Option<i64>,
+    pub(super) kind: Option<String>,
+    pub(super) content: Option<String>,
+    pub(super) fields: Option<String>,
+    pub(super) created_at: Option<i64>,
+    pub(super) updated_at: Option<i64>,
+    pub(super) live: Option<i64>,
+}
+
+/// Adds what was looked up to the state that a batch is decided on.
+pub(super) fn file(rows: Vec<LookupRow>, batch: &Batch<'_>, state: &mut State) -> Result<(), StoreError> {
+    for row in rows {
+        let index = usize::try_from(row.ord).unwrap_or(usize::MAX);
+        let write = batch.write(index).ok_or_else(|| corrupt("a lookup", row.ord, "nobody asked for it"))?;
+        if let (Some(fingerprint), Some(answer), Some(id)) = (row.fingerprint, &row.answer, &write.id) {
+            let place = format!("command {id} of {} on {}", write.user, write.device);
+            let answer = serde_json::from_str(answer).map_err(|error| corrupt("the answer", place, error))?;
+            let key = (write.user.clone(), write.device.clone(), id.clone());
+            state.commands.insert(key, Remembered { fingerprint, answer });
+        }
+        if let Some(live) = row.live {
+            state.live.insert(write.user.clone(), unsigned("drafts", &write.user, live)?);
+        }
+        if let (Some(version), Some(kind), Some(fields)) = (row.version, &row.kind, &row.fields) {
+            let draft_id = write.op.draft_id();
+            let place = format!("draft {draft_id} of {}", write.user);
+            let content = row.content.map(Content::parse).transpose();
+            let draft = DraftRow {
+                version: Version(unsigned("the version", &place, version)?),
+                kind: parse("the kind", &place, kind)?,
+                content: content.map_err(|error| corrupt("the content", &place, error))?,
+                fields: serde_json::from_str(fields).map_err(|error| corrupt("the fields", &place, error))?,
+                created_at: unsigned("the time", &place, row.created_at.unwrap_or(0))?,
+                updated_at: unsigned("the time", &place, row.updated_at.unwrap_or(0))?,
+            };
+            state.drafts.insert((write.user.clone(), draft_id.clone()), draft);
+        }
+    }
+    Ok(())
+}
+
+/// One draft that is not deleted.
+#[derive(sqlx::FromRow)]
+pub(super) struct DraftColumns {
+    draft_id: String,
+    version: i64,
+    kind: String,
+    content: String,
+    updated_at: i64,
+}
+
+impl DraftColumns {
+    pub(super) fn read(self, user: &UserId) -> Result<Draft, StoreError> {
+        let place = format!("draft {} of {user}", self.draft_id);
+        Ok(Draft {
+            draft_id: parse("the id", &place, &self.draft_id)?,
+            version: Version(unsigned("the version", &place, self.version)?),
+            kind: parse("the kind", &place, &self.kind)?,
+            content: raw("the content", &place, self.content)?,
+            updated_at: unsigned("the time", &place, self.updated_at)?,
+        })
+    }
+}
+
+/// One draft of a list; a single row without one when the list is empty.
+#[derive(sqlx::FromRow)]
+pub(super) struct ListRow {
+    epoch: String,
+    head: i64,
+    draft_id: Option<String>,
+    version: Option<i64>,
+    kind: Option<String>,
+    content: Option<String>,
+    updated_at: Option<i64>,
+}
+
+pub(super) fn list(rows: Vec<ListRow>, user: &UserId) -> Result<DraftList, StoreError> {
+    let first = rows.first().ok_or_else(|| corrupt("the list of drafts", user, "it has no position"))?;
+    let epoch = epoch(&first.epoch)?;
+    let seq = Seq(unsigned("the head", user, first.head)?);
+    let drafts = rows.into_iter().filter_map(|row| {
+        Some(DraftColumns {
+            draft_id: row.draft_id?,
+            version: row.version?,
+            kind: row.kind?,
+            content: row.content?,
+            updated_at: row.updated_at?,
+        })
+    });
+    Ok(DraftList { epoch, seq, drafts: drafts.map(|draft| draft.read(user)).collect::<Result<_, _>>()? })
+}
+
+/// The position of one stream; a single row without one when none was asked for.
+#[derive(sqlx::FromRow)]
+pub(super) struct HeadRow {
+    epoch: String,
+    head: Option<i64>,
+    floor: Option<i64>,
+}
+
+pub(super) fn heads(rows: Vec<HeadRow>) -> Result<Heads, StoreError> {
+    let first = rows.first().ok_or_else(|| corrupt("the heads", "all streams", "they have no epoch"))?;
+    let epoch = epoch(&first.epoch)?;
+    let heads = rows.into_iter().filter_map(|row| Some((row.head?, row.floor?))).map(|(head, floor)| {
+        Ok(Head {
+            head: Seq(unsigned("the head", "a stream", head)?),
+            floor: Seq(unsigned("the floor", "a stream", floor)?),
+        })
+    });
+    Ok(Heads { epoch, heads: heads.collect::<Result<_, StoreError>>()? })
+}
+
+/// One event of a read; a single row without one when there is none.
+#[derive(sqlx::FromRow)]
+pub(super) struct EventRow {
+    epoch: String,
+    /// Which read, counted from zero.
+    ord: i64,
+    head: i64,
+    floor: i64,
+    seq: Option<i64>,
+    kind: Option<String>,
+    origin: Option<String>,
+    ts: Option<i64>,
+    payload: Option<String>,
+}
+
+pub(super) fn pages(mut rows: Vec<EventRow>, reads: &[Read]) -> Result<Vec<Page>, StoreError> {
+    // Sorted here: a database would carry whole payloads through its sort.
+    rows.sort_unstable_by_key(|row| (row.ord, row.seq));
+    let Some(first) = rows.first() else {
+        return if reads.is_empty() {
+            Ok(Vec::new())
+        } else {
+            Err(corrupt("a page", "all reads", "it is missing"))
+        };
+    };
+    let epoch = epoch(&first.epoch)?;
+    let page = || Page { epoch: epoch.clone(), events: Vec::new(), floor: Seq(0) };
+    let mut pages: Vec<Page> = reads.iter().map(|_| page()).collect();
+    let mut heads = vec![Seq(0); reads.len()];
+    for row in rows {
+        let index = usize::try_from(row.ord).unwrap_or(usize::MAX);
+        let (Some(read), Some(page)) = (reads.get(index), pages.get_mut(index)) else {
+            return Err(corrupt("a page", row.ord, "nobody asked for it"));
+        };
+        page.floor = Seq(unsigned("the floor", &read.stream, row.floor)?);
+        heads[index] = Seq(unsigned("the head", &read.stream, row.head)?);
+        if let Some(event) = event(row, read)? {
+            page.events.push(event);
+        }
+    }
+    for ((page, read), head) in pages.iter_mut().zip(reads).zip(heads) {
+        keep_consecutive(page, read, head);
+    }
+    Ok(pages)
+}
+
+fn event(row: EventRow, read: &Read) -> Result<Option<Arc<Event>>, StoreError> {
+    let (Some(seq), Some(kind), Some(origin), Some(ts), Some(payload)) =
+        (row.seq, row.kind, row.origin, row.ts, row.payload)
+    else {
+        return Ok(None);
+    };
+    let place = format!("event {seq} of {}", read.stream);
+    Ok(Some(Arc::new(Event::new(
+        read.stream.clone(),
+        Seq(unsigned("the seq", &place, seq)?),
+        parse("the type", &place, &kind)?,
+        parse("the origin", &place, &origin)?,
+        unsigned("the time", &place, ts)?,
+        raw("the payload", &place, payload)?,
+    ))))
+}
+
+/// Cuts a page where a number is missing. If the very first is, the page is empty and says with its
+/// floor how far the log is of no use to this reader.
+fn keep_consecutive(page: &mut Page, read: &Read, head: Seq) {
+    let consecutive = page
+        .events
+        .iter()
+        .zip(read.after.0.saturating_add(1)..)
+        .take_while(|(event, seq)| event.seq.0 == *seq);
+    let kept = consecutive.count();
+    let missing = kept == 0 && read.limit > 0 && head > read.after;
+    if missing && page.floor <= read.after {
+        // Not the work of retention, which moves the floor: somebody deleted events by hand. Readers
+        // are told that they are gone, because waiting for them would never end.
+        let gone = page.events.first().map_or(head.0, |next| next.seq.0 - 1);
+        tracing::error!(stream = %read.stream, after = %read.after, up_to = gone, "events are missing from the log");
+        page.floor = Seq(gone);
+    }
+    page.events.truncate(kept);
+}
+
+pub(super) fn epoch(text: &str) -> Result<Epoch, StoreError> {
+    parse("the epoch", "the store", text)
+}
+
+pub(super) fn unsigned(what: &str, place: impl Display, number: i64) -> Result<u64, StoreError> {
+    u64::try_from(number).map_err(|_| corrupt(what, place, format_args!("{number} is negative")))
+}
+
+fn parse<T: FromStr<Err: Display>>(what: &str, place: impl Display, text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|error| corrupt(what, place, error))
+}
+
+fn raw(what: &str, place: impl Display, json: String) -> Result<Box<RawValue>, StoreError> {
+    RawValue::from_string(json).map_err(|error| corrupt(what, place, error))
+}
+
+pub(super) fn corrupt(what: &str, place: impl Display, why: impl Display) -> StoreError {
+    StoreError::Rejected(format!("{what} of {place} is corrupt: {why}"))
+}
+
+/// A number as the databases hold it. What is beyond them is beyond anything stored, so their largest
+/// stands for it.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+impl From<StoreError> for LogError {
+    fn from(error: StoreError) -> Self {
+        Self(error.to_string())
+    }
+}

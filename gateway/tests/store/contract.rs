@@ -1,0 +1,611 @@
+//! The contract of `Store` and `Log`. Every test here runs over every store.
+
+use std::{collections::HashSet, time::Duration};
+
+use common::{Seq, Stream, Version};
+use fanout::log::{Head, READ_BYTES_MAX, Read};
+use gateway::store::{DraftLimits, Refusal, StoreError};
+use serde_json::{Value, json};
+
+use crate::fixture::*;
+
+/// Runs each test of the contract over databases made by `$database`.
+macro_rules! contract {
+    ($database:path) => {
+        contract! { $database:
+            changes_are_committed_with_their_events
+            events_say_what_followers_need
+            an_empty_batch_changes_nothing
+            a_refused_write_leaves_nothing_behind
+            a_failed_batch_leaves_nothing_behind
+            writes_of_a_batch_see_each_other
+            different_fields_from_one_base_both_survive
+            the_same_field_from_one_base_conflicts
+            an_exact_base_must_be_current
+            a_base_that_never_was_is_refused
+            deleted_drafts_stay_deleted
+            a_patch_that_changes_nothing_has_no_event
+            a_repeated_command_gets_the_same_answer
+            a_repeated_command_gets_the_same_answer_after_a_restart
+            a_repeated_command_in_one_batch_is_carried_out_once
+            ids_are_told_apart_by_user_and_device
+            an_id_is_not_taken_for_another_command
+            forgotten_commands_are_forgotten
+            limits_hold
+            nodes_that_write_for_one_user_leave_no_gap
+            nodes_with_the_same_users_do_not_deadlock
+            a_dropped_commit_happens_as_a_whole_or_not_at_all
+            a_list_stands_where_it_says
+            reads_are_paged
+            pages_are_bounded_by_bytes
+            a_log_that_was_cut_says_so
+            a_hole_in_the_log_is_never_jumped
+            positions_beyond_everything_are_empty
+            many_streams_are_answered_in_order
+            texts_survive_as_they_are
+            no_key_of_a_content_has_a_meaning
+            a_row_that_means_nothing_fails_the_call
+            the_epoch_stays
+            a_closed_store_is_unavailable
+        }
+    };
+    ($database:path: $($test:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                let database = $database().await;
+                crate::contract::$test(&database).await;
+            }
+        )*
+    };
+}
+pub(crate) use contract;
+
+pub(crate) async fn changes_are_committed_with_their_events(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let done = one(&store, create("ann", "d", json!({"title": "a", "n": 1}))).await.unwrap();
+    assert_eq!(numbers(&done), (1, Some(1)));
+    let done = one(&store, update("ann", "d", 1, json!({"title": "b", "n": null}))).await.unwrap();
+    assert_eq!(numbers(&done), (2, Some(2)));
+    let draft = store.draft(&user("ann"), &draft_id("d")).await.unwrap().unwrap();
+    assert_eq!((draft.version, content(&draft)), (Version(2), json!({"title": "b"})));
+    assert_eq!(draft.kind.as_str(), "note");
+    let done = one(&store, delete("ann", "d", Some(2))).await.unwrap();
+    assert_eq!(numbers(&done), (3, Some(3)));
+    assert!(store.draft(&user("ann"), &draft_id("d")).await.unwrap().is_none());
+    let list = store.drafts(&user("ann")).await.unwrap();
+    assert_eq!((list.seq, list.drafts.len()), (Seq(3), 0));
+    assert_eq!(log(&store, "ann").await.len(), 3);
+    store.ping().await.unwrap();
+}
+
+pub(crate) async fn events_say_what_followers_need(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    one(&store, create("ann", "d", json!({"b": 1, "a": 2}))).await.unwrap();
+    one(&store, update("ann", "d", 1, json!({"a": 3}))).await.unwrap();
+    let committed = store.commit(&[update("ann", "d", 1, json!({"b": null}))]).await.unwrap();
+    one(&store, delete("ann", "d", None)).await.unwrap();
+    let expected = [
+        r#"DRAFT_CREATED {"draftId":"d","version":1,"kind":"note","content":{"a":2,"b":1}}"#,
+        r#"DRAFT_UPDATED {"draftId":"d","version":2,"baseVersion":1,"patch":{"a":3}}"#,
+        // Made on version 1; applied by a follower that is at 2.
+        r#"DRAFT_UPDATED {"draftId":"d","version":3,"baseVersion":2,"patch":{"b":null}}"#,
+        r#"DRAFT_DELETED {"draftId":"d","version":4,"baseVersion":3}"#,
+    ];
+    assert_eq!(log(&store, "ann").await, expected);
+    let stored = events(&store, "ann", 2, 1).await;
+    assert_eq!(committed.events.len(), 1);
+    assert_eq!(committed.events[0].json(), stored[0].json(), "told and stored alike");
+    assert_eq!((stored[0].origin.as_str(), &stored[0].stream), ("phone", &stream("ann")));
+}
+
+pub(crate) async fn an_empty_batch_changes_nothing(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let committed = store.commit(&[]).await.unwrap();
+    assert!(committed.events.is_empty() && committed.answers.is_empty());
+    assert_eq!(committed.epoch, store.heads(&[]).await.unwrap().epoch);
+}
+
+pub(crate) async fn a_refused_write_leaves_nothing_behind(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let batch = [
+        with_id("1", create("ann", "d", json!({"a": 1}))),
+        with_id("2", update("ann", "missing", 1, json!({"a": 1}))),
+        with_id("3", create("ann", "d", json!({"a": 2}))),
+        with_id("4", create("bob", "d", json!({"a": 3}))),
+    ];
+    let committed = store.commit(&batch).await.unwrap();
+    assert!(matches!(
+        &committed.answers[..],
+        [Ok(_), Err(Refusal::NotFound), Err(Refusal::Conflict { current: Some(_), .. }), Ok(_)]
+    ));
+    assert_eq!(committed.events.len(), 2);
+    assert_eq!((log(&store, "ann").await.len(), log(&store, "bob").await.len()), (1, 1));
+    // Not remembered: decided anew under the same id.
+    one(&store, create("ann", "missing", json!({}))).await.unwrap();
+    one(&store, with_id("2", update("ann", "missing", 1, json!({"a": 1})))).await.unwrap();
+    // Refusals alone, for a user of whom nothing is known.
+    assert!(matches!(one(&store, delete("eve", "d", None)).await, Err(Refusal::NotFound)));
+    assert_eq!(log(&store, "eve").await.len(), 0);
+}
+
+pub(crate) async fn a_failed_batch_leaves_nothing_behind(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    one(&store, create("ann", "d", json!({}))).await.unwrap();
+    // What only damage could do: the number of the next event is taken.
+    database
+        .execute("INSERT INTO events (stream, seq, kind, origin, ts, payload) VALUES ('user:bob', 1, 'X', 'o', 1, '{}')")
+        .await;
+    let batch = [with_id("1", update("ann", "d", 1, json!({"a": 1}))), create("bob", "d", json!({}))];
+    let failed = store.commit(&batch).await;
+    assert!(matches!(failed, Err(StoreError::Rejected(_))), "{failed:?}");
+    assert_eq!(log(&store, "ann").await.len(), 1);
+    assert!(store.drafts(&user("bob")).await.unwrap().drafts.is_empty());
+    // The others of the batch go through without the poisoned one, under the same id.
+    let done = one(&store, batch[0].clone()).await.unwrap();
+    assert_eq!(numbers(&done), (2, Some(2)));
+}
+
+pub(crate) async fn writes_of_a_batch_see_each_other(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let batch = [
+        create("ann", "d", json!({"a": 1, "b": 1})),
+        create("bob", "d", json!({"a": 9})),
+        update("ann", "d", 1, json!({"a": 2})),
+        update("ann", "d", 1, json!({"b": 2})),
+        update("ann", "d", 1, json!({"b": 3})),
+        create("ann", "e", json!({})),
+        delete("ann", "e", None),
+        update("ann", "e", 1, json!({"a": 1})),
+    ];
+    let committed = store.commit(&batch).await.unwrap();
+    let outline: Vec<_> = committed.answers.iter().map(|a| a.as_ref().ok().map(numbers)).collect();
+    let ok = |version, seq| Some((version, Some(seq)));
+    assert_eq!(outline, [ok(1, 1), ok(1, 1), ok(2, 2), ok(3, 3), None, ok(1, 4), ok(2, 5), None]);
+    let seqs: Vec<_> = committed.events.iter().map(|e| (e.stream.key(), e.seq.0)).collect();
+    let ann = (1..=5).map(|seq| ("user:ann".to_owned(), seq));
+    assert_eq!(seqs, ann.chain([("user:bob".to_owned(), 1)]).collect::<Vec<_>>());
+    assert_eq!(log(&store, "ann").await.len(), 5);
+    let list = store.drafts(&user("ann")).await.unwrap();
+    assert_eq!(list.drafts.len(), 1);
+    assert_eq!(content(&list.drafts[0]), json!({"a": 2, "b": 2}));
+}
+
+pub(crate) async fn different_fields_from_one_base_both_survive(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    one(&store, create("ann", "d", json!({"title": "", "body": ""}))).await.unwrap();
+    one(&store, update("ann", "d", 1, json!({"title": "A"}))).await.unwrap();
+    // From storage: what each field last changed at survives a restart.
+    let store = database.open(LIMITS).await;
+    one(&store, update("ann", "d", 1, json!({"body": "B"}))).await.unwrap();
+    let draft = store.draft(&user("ann"), &draft_id("d")).await.unwrap().unwrap();
+    assert_eq!((draft.version, content(&draft)), (Version(3), json!({"title": "A", "body": "B"})));
+}
+
+pub(crate) async fn the_same_field_from_one_base_conflicts(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    one(&store, create("ann", "d", json!({"title": ""}))).await.unwrap();
+    one(&store, update("ann", "d", 1, json!({"title": "A"}))).await.unwrap();
+    let store = database.open(LIMITS).await;
+    let refused = one(&store, update("ann", "d", 1, json!({"title": "B", "more": 1}))).await;
+    let Err(Refusal::Conflict { fields, current: Some(current) }) = refused else { panic!("{refused:?}") };
+    assert_eq!(fields, ["/title"]);
+    assert_eq!((current.version, content(&current)), (Version(2), json!({"title": "A"})));
+    let refused = one(&store, delete("ann", "d", Some(1))).await;
+    let Err(Refusal::Conflict { fields, current: Some(_) }) = refused else { panic!("{refused:?}") };
+    assert!(fields.is_empty(), "a deletion meets the whole draft");
+    assert_eq!(log(&store, "ann").await.len(), 2);
+}
+
+pub(crate) async fn an_exact_base_must_be_current(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    one(&store, create("ann", "d", json!({"a": 1, "b": 1}))).await.unwrap();
+    one(&store, exactly(update("ann", "d", 1, json!({"a": 2})))).await.unwrap();
+    for stale in [exactly(update("ann", "d", 1, json!({"b": 2}))), exactly(delete("ann", "d", Some(3)))] {
+        let refused = one(&store, stale).await;
+        assert!(matches!(refused, Err(Refusal::PreconditionFailed { version: Version(2) })), "{refused:?}");
+    }
+    one(&store, exactly(delete("ann", "d", Some(2)))).await.unwrap();
+}
+
+pub(crate) async fn a_base_that_never_was_is_refused(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    one(&store, create("ann", "d", json!({}))).await.unwrap();
+    for base in [0, 2, u64::MAX] {
+        let refused = one(&store, update("ann", "d", base, json!({"a": 1}))).await;
+        assert!(matches!(refused, Err(Refusal::BadRequest(_))), "{refused:?}");
+        let refused = one(&store, delete("ann", "d", Some(base))).await;
+        assert!(matches!(refused, Err(Refusal::BadRequest(_))), "{refused:?}");
+    }
+}
+
+pub(crate) async fn deleted_drafts_stay_deleted(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    one(&store, create("ann", "d", json!({}))).await.unwrap();
+    one(&store, delete("ann", "d", None)).await.unwrap();
+    let store = database.open(LIMITS).await;
+    let refused = one(&store, create("ann", "d", json!({}))).await;
+    assert!(matches!(refused, Err(Refusal::Conflict { current: None, .. })), "{refused:?}");
+    assert!(matches!(one(&store, delete("ann", "d", None)).await, Err(Refusal::NotFound)));
+    let refused = one(&store, update("ann", "d", 2, json!({"a": 1}))).await;
+    assert!(matches!(refused, Err(Refusal::NotFound)), "{refused:?}");
+    assert_eq!(log(&store, "ann").await.len(), 2);
+}
+
+pub(crate) async fn a_patch_that_changes_nothing_has_no_event(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    one(&store, create("ann", "d", json!({"a": 1}))).await.unwrap();
+    let nothing = with_id("n", update("ann", "d", 1, json!({"a": 1, "b": null})));
+    assert_eq!(numbers(&one(&store, nothing.clone()).await.unwrap()), (1, None));
+    // Remembered all the same: the repetition is not decided on what came later.
+    one(&store, update("ann", "d", 1, json!({"a": 2}))).await.unwrap();
+    assert_eq!(numbers(&one(&store, nothing).await.unwrap()), (1, None));
+    assert_eq!(log(&store, "ann").await.len(), 2);
+}
+
+pub(crate) async fn a_repeated_command_gets_the_same_answer(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let creation = with_id("c", create("ann", "d", json!({"a": 1})));
+    let update = with_id("u", update("ann", "d", 1, json!({"a": 2})));
+    let deletion = with_id("d", delete("ann", "d", None));
+    let mut answers = Vec::new();
+    for write in [&creation, &update, &deletion] {
+        answers.push(one(&store, write.clone()).await.unwrap());
+    }
+    for (write, answer) in [&creation, &update, &deletion].into_iter().zip(answers) {
+        let committed = store.commit(std::slice::from_ref(write)).await.unwrap();
+        assert!(committed.events.is_empty());
+        assert_eq!(*committed.answers[0].as_ref().unwrap(), answer);
+    }
+    assert_eq!(log(&store, "ann").await.len(), 3);
+}
+
+pub(crate) async fn a_repeated_command_gets_the_same_answer_after_a_restart(database: &dyn Database) {
+    let write = with_id("c", create("ann", "d", json!({"a": 1})));
+    let first = one(&database.open(LIMITS).await, write.clone()).await.unwrap();
+    let store = database.open(LIMITS).await;
+    assert_eq!(one(&store, write).await.unwrap(), first);
+    assert_eq!(log(&store, "ann").await.len(), 1);
+}
+
+pub(crate) async fn a_repeated_command_in_one_batch_is_carried_out_once(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let write = with_id("c", create("ann", "d", json!({"a": 1})));
+    let batch = [write.clone(), update("ann", "d", 1, json!({"a": 2})), write];
+    let committed = store.commit(&batch).await.unwrap();
+    assert_eq!(committed.answers[0].as_ref().unwrap(), committed.answers[2].as_ref().unwrap());
+    assert_eq!(log(&store, "ann").await.len(), 2);
+}
+
+pub(crate) async fn ids_are_told_apart_by_user_and_device(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let mut tablet = with_id("c", create("ann", "on-tablet", json!({})));
+    tablet.device = "tablet".parse().unwrap();
+    let batch =
+        [with_id("c", create("ann", "d", json!({}))), with_id("c", create("bob", "d", json!({}))), tablet];
+    for write in batch {
+        one(&store, write).await.unwrap();
+    }
+    assert_eq!((log(&store, "ann").await.len(), log(&store, "bob").await.len()), (2, 1));
+}
+
+pub(crate) async fn an_id_is_not_taken_for_another_command(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    one(&store, with_id("c", create("ann", "d", json!({"a": 1})))).await.unwrap();
+    for other in [
+        create("ann", "d", json!({"a": 2})),
+        create("ann", "e", json!({"a": 1})),
+        update("ann", "d", 1, json!({"a": 2})),
+        delete("ann", "d", None),
+    ] {
+        let refused = one(&store, with_id("c", other)).await;
+        assert!(matches!(refused, Err(Refusal::BadRequest(_))), "{refused:?}");
+    }
+    assert_eq!(log(&store, "ann").await.len(), 1);
+}
+
+pub(crate) async fn forgotten_commands_are_forgotten(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    for i in 0..5 {
+        one(&store, with_id(&format!("c{i}"), create("ann", &format!("d{i}"), json!({})))).await.unwrap();
+    }
+    assert_eq!(store.forget_commands(0, 100).await.unwrap(), 0);
+    assert_eq!(store.forget_commands(u64::MAX, 2).await.unwrap(), 2);
+    assert_eq!(store.forget_commands(u64::MAX, 100).await.unwrap(), 3);
+    assert_eq!(store.forget_commands(u64::MAX, 100).await.unwrap(), 0);
+    let refused = one(&store, with_id("c0", create("ann", "d0", json!({})))).await;
+    assert!(matches!(refused, Err(Refusal::Conflict { .. })), "decided anew: {refused:?}");
+}
+
+pub(crate) async fn limits_hold(database: &dyn Database) {
+    let store = database.open(DraftLimits { drafts_per_user_max: 2, draft_bytes_max: 20 }).await;
+    let long = json!({"a": "0123456789abcdef"});
+    let refused = one(&store, create("ann", "d", long.clone())).await;
+    assert!(matches!(refused, Err(Refusal::TooLarge(_))), "{refused:?}");
+    let batch = [
+        create("ann", "d1", json!({"a": "0123456789"})),
+        create("ann", "d2", json!({})),
+        create("ann", "d3", json!({})),
+        create("bob", "d1", json!({})),
+    ];
+    let committed = store.commit(&batch).await.unwrap();
+    assert!(matches!(&committed.answers[..], [Ok(_), Ok(_), Err(Refusal::TooLarge(_)), Ok(_)]));
+    let refused = one(&store, update("ann", "d2", 1, long)).await;
+    assert!(matches!(refused, Err(Refusal::TooLarge(_))), "{refused:?}");
+    // A deleted draft makes room, in the same batch too.
+    let batch = [delete("ann", "d1", None), create("ann", "d3", json!({})), create("ann", "d4", json!({}))];
+    let committed = store.commit(&batch).await.unwrap();
+    assert!(matches!(&committed.answers[..], [Ok(_), Ok(_), Err(Refusal::TooLarge(_))]));
+    assert_eq!(store.drafts(&user("ann")).await.unwrap().drafts.len(), 2);
+}
+
+pub(crate) async fn nodes_that_write_for_one_user_leave_no_gap(database: &dyn Database) {
+    const WRITERS: usize = 6;
+    const EACH: usize = 15;
+    let mut writers = Vec::new();
+    for writer in 0..WRITERS {
+        let store = database.node().await;
+        writers.push(tokio::spawn(async move {
+            for i in 0..EACH {
+                let draft = format!("d-{writer}-{i}");
+                one(&store, create("ann", &draft, json!({ "i": i }))).await.unwrap();
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let log = log(&database.node().await, "ann").await;
+    assert_eq!(log.iter().collect::<HashSet<_>>().len(), WRITERS * EACH, "all of them, each once");
+}
+
+pub(crate) async fn nodes_with_the_same_users_do_not_deadlock(database: &dyn Database) {
+    const USERS: usize = 8;
+    const ROUNDS: usize = 10;
+    let mut writers = Vec::new();
+    for writer in 0..4 {
+        let store = database.node().await;
+        writers.push(tokio::spawn(async move {
+            for round in 0..ROUNDS {
+                let draft = format!("d-{writer}-{round}");
+                // Half of the users, half of them new to the store, some from the front, some from the
+                // back.
+                let mut batch: Vec<_> = (0..USERS)
+                    .filter(|i| (i + writer + round) % 2 == 0)
+                    .map(|i| create(&format!("user-{}", i + round), &draft, json!({})))
+                    .collect();
+                if writer % 2 == 0 {
+                    batch.reverse();
+                }
+                let committed = store.commit(&batch).await.unwrap();
+                assert!(committed.answers.iter().all(Result::is_ok));
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let store = database.node().await;
+    let mut events = 0;
+    for i in 0..USERS + ROUNDS {
+        events += log(&store, &format!("user-{i}")).await.len();
+    }
+    assert_eq!(events, 4 * ROUNDS * USERS / 2);
+}
+
+pub(crate) async fn a_dropped_commit_happens_as_a_whole_or_not_at_all(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    one(&store, create("ann", "first", json!({}))).await.unwrap();
+    for i in 0..40u64 {
+        let batch = [create("ann", &format!("a{i}"), json!({})), create("ann", &format!("b{i}"), json!({}))];
+        let patience = Duration::from_micros(i * 100);
+        let _ = tokio::time::timeout(patience, store.commit(&batch)).await;
+    }
+    // Whatever was dropped holds no lock and no connection.
+    one(&store, create("ann", "last", json!({}))).await.unwrap();
+    let drafts = store.drafts(&user("ann")).await.unwrap().drafts;
+    for i in 0..40 {
+        let has = |name: String| drafts.iter().any(|draft| draft.draft_id.as_str() == name);
+        assert_eq!(has(format!("a{i}")), has(format!("b{i}")));
+    }
+    assert_eq!(log(&store, "ann").await.len(), drafts.len());
+}
+
+pub(crate) async fn a_list_stands_where_it_says(database: &dyn Database) {
+    const CHANGES: u64 = 40;
+    let reader = database.node().await;
+    let empty = reader.drafts(&user("ann")).await.unwrap();
+    assert_eq!((empty.seq, empty.drafts.len()), (Seq(0), 0));
+    let writer = database.node().await;
+    let writing = tokio::spawn(async move {
+        one(&writer, create("ann", "z", json!({ "n": 1 }))).await.unwrap();
+        for n in 2..=CHANGES {
+            one(&writer, update("ann", "z", n - 1, json!({ "n": n }))).await.unwrap();
+        }
+    });
+    loop {
+        let list = reader.drafts(&user("ann")).await.unwrap();
+        let n = list.drafts.first().map_or(json!(0), |draft| content(draft)["n"].clone());
+        assert_eq!(json!(list.seq), n, "the drafts and their position are of one moment");
+        if list.seq == Seq(CHANGES) {
+            break;
+        }
+    }
+    writing.await.unwrap();
+    for draft in ["b", "B", "a-1", "a", "_"] {
+        one(&reader, create("ann", draft, json!({}))).await.unwrap();
+    }
+    let list = reader.drafts(&user("ann")).await.unwrap();
+    let ids: Vec<_> = list.drafts.iter().map(|draft| draft.draft_id.as_str()).collect();
+    assert_eq!(ids, ["B", "_", "a", "a-1", "b", "z"], "sorted by their bytes");
+}
+
+pub(crate) async fn reads_are_paged(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let batch: Vec<_> = (0..10).map(|i| create("ann", &format!("d{i}"), json!({}))).collect();
+    store.commit(&batch).await.unwrap();
+    one(&store, create("bob", "d", json!({}))).await.unwrap();
+    let read = |name: &str, after, limit| Read { stream: stream(name), after: Seq(after), limit };
+    let reads = [
+        read("ann", 0, 4),
+        read("ann", 4, 100),
+        read("nobody", 0, 4),
+        read("bob", 0, 4),
+        read("ann", 10, 4),
+        read("ann", 0, 0),
+    ];
+    let pages = store.read(&reads).await.unwrap();
+    let seqs: Vec<Vec<u64>> = pages.iter().map(|p| p.events.iter().map(|e| e.seq.0).collect()).collect();
+    assert_eq!(seqs, [vec![1, 2, 3, 4], vec![5, 6, 7, 8, 9, 10], vec![], vec![1], vec![], vec![]]);
+    assert!(pages.iter().all(|page| page.floor == Seq(0)));
+    assert!(store.read(&[]).await.unwrap().is_empty());
+}
+
+pub(crate) async fn pages_are_bounded_by_bytes(database: &dyn Database) {
+    let store = database.open(DraftLimits { draft_bytes_max: READ_BYTES_MAX, ..LIMITS }).await;
+    // Three of these are more than a page.
+    let text = "x".repeat(READ_BYTES_MAX / 5 * 2);
+    let batch: Vec<_> = (0..5).map(|i| create("ann", &format!("d{i}"), json!({ "text": text }))).collect();
+    store.commit(&batch).await.unwrap();
+    let reads = [0, 3].map(|after| Read { stream: stream("ann"), after: Seq(after), limit: 100 });
+    let pages = store.read(&reads).await.unwrap();
+    let seqs: Vec<Vec<u64>> = pages.iter().map(|p| p.events.iter().map(|e| e.seq.0).collect()).collect();
+    assert_eq!(seqs, [vec![1, 2, 3], vec![4, 5]]);
+}
+
+pub(crate) async fn a_log_that_was_cut_says_so(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let batch: Vec<_> = (0..10).map(|i| create("ann", &format!("d{i}"), json!({}))).collect();
+    store.commit(&batch).await.unwrap();
+    database.execute("DELETE FROM events WHERE stream = 'user:ann' AND seq <= 6").await;
+    database.execute("UPDATE streams SET floor = 6 WHERE name = 'user:ann'").await;
+    assert_eq!(store.heads(&[stream("ann")]).await.unwrap().heads, [Head { head: Seq(10), floor: Seq(6) }]);
+    let reads = [0, 5, 6, 9, 10].map(|after| Read { stream: stream("ann"), after: Seq(after), limit: 100 });
+    let pages = store.read(&reads).await.unwrap();
+    let counts: Vec<_> = pages.iter().map(|page| page.events.len()).collect();
+    assert_eq!(counts, [0, 0, 4, 1, 0]);
+    assert!(pages.iter().all(|page| page.floor == Seq(6)));
+    // All of it: the numbers go on from the head.
+    database.execute("DELETE FROM events").await;
+    database.execute("UPDATE streams SET floor = head").await;
+    assert_eq!(numbers(&one(&store, create("ann", "new", json!({}))).await.unwrap()), (1, Some(11)));
+}
+
+pub(crate) async fn a_hole_in_the_log_is_never_jumped(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let batch: Vec<_> = (0..6).map(|i| create("ann", &format!("d{i}"), json!({}))).collect();
+    store.commit(&batch).await.unwrap();
+    // Events deleted by hand, without moving the floor.
+    database.execute("DELETE FROM events WHERE seq IN (3, 6)").await;
+    let reads = [0, 2, 3, 5].map(|after| Read { stream: stream("ann"), after: Seq(after), limit: 100 });
+    let pages = store.read(&reads).await.unwrap();
+    let outline: Vec<_> = pages.iter().map(|page| (page.events.len(), page.floor.0)).collect();
+    assert_eq!(outline, [(2, 0), (0, 3), (2, 0), (0, 6)]);
+}
+
+pub(crate) async fn positions_beyond_everything_are_empty(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    one(&store, create("ann", "d", json!({}))).await.unwrap();
+    let reads = [2, u64::MAX / 2, u64::MAX].map(|after| Read {
+        stream: stream("ann"),
+        after: Seq(after),
+        limit: u32::MAX,
+    });
+    for page in store.read(&reads).await.unwrap() {
+        assert!(page.events.is_empty());
+        assert_eq!(page.floor, Seq(0));
+    }
+}
+
+pub(crate) async fn many_streams_are_answered_in_order(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let batch: Vec<_> =
+        (0..40).map(|i| create(&format!("u{}", i % 10), &format!("d{i}"), json!({}))).collect();
+    store.commit(&batch).await.unwrap();
+    let topic: Stream = "topic:match:1".parse().unwrap();
+    let mut streams = vec![Stream::All, topic];
+    streams.extend((0..998).rev().map(|i| stream(&format!("u{i}"))));
+    let heads = store.heads(&streams).await.unwrap().heads;
+    assert_eq!(heads.len(), 1000);
+    for (stream, head) in streams.iter().zip(heads) {
+        let written = matches!(stream, Stream::User(user) if user.as_str().len() == 2);
+        assert_eq!(head, Head { head: Seq(if written { 4 } else { 0 }), floor: Seq(0) }, "{stream}");
+    }
+    // The same stream twice is answered twice.
+    let twice = store.heads(&[stream("u1"), stream("u1")]).await.unwrap().heads;
+    assert_eq!(twice.len(), 2);
+}
+
+pub(crate) async fn texts_survive_as_they_are(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let odd: Value = serde_json::from_str(
+        r#"{"nul": "a\u0000b", "\u0000": 1, "quote": "\"\\'$1%{}", "é😀\uFFFF": "\u202e\ufeff",
+            "line": "\u2028\n", "big": 18446744073709551615, "small": -9223372036854775808,
+            "float": 1.7976931348623157e308, "tiny": 5e-324, "whole": 1.0, "deep": [[[{"a": [null]}]]], "": ""}"#,
+    )
+    .unwrap();
+    let name = "ünï ☃ 'user' \"x\" \\ {a,b} ,:/%";
+    let mut write = with_id("ïd ☃ {1}", create(name, "d", odd.clone()));
+    write.device = "🤖 'phone', NULL".parse().unwrap();
+    let done = one(&store, write.clone()).await.unwrap();
+    one(&store, update(name, "d", 1, json!({"nul": "\u{0}", "NULL": "null"}))).await.unwrap();
+    let store = database.open(LIMITS).await;
+    assert_eq!(one(&store, write.clone()).await.unwrap(), done);
+    let list = store.drafts(&user(name)).await.unwrap();
+    let mut expected = odd.clone();
+    expected["nul"] = json!("\u{0}");
+    expected["NULL"] = json!("null");
+    assert_eq!(content(&list.drafts[0]), expected);
+    assert_eq!(list.drafts[0].content.get(), expected.to_string());
+    let events = events(&store, name, 0, 10).await;
+    assert_eq!(events[0].origin, write.device);
+    let payload: Value = serde_json::from_str(events[0].payload.get()).unwrap();
+    assert_eq!(payload["content"], odd);
+}
+
+pub(crate) async fn no_key_of_a_content_has_a_meaning(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    // The name under which serde_json hides raw values.
+    let private = json!({"a": {"$serde_json::private::RawValue": "{\"x\":1}"}});
+    one(&store, create("ann", "d", private.clone())).await.unwrap();
+    assert_eq!(store.drafts(&user("ann")).await.unwrap().drafts[0].content.get(), private.to_string());
+    one(&store, update("ann", "d", 1, json!({"b": 1}))).await.unwrap();
+    let expected = r#"{"a":{"$serde_json::private::RawValue":"{\"x\":1}"},"b":1}"#;
+    assert_eq!(store.drafts(&user("ann")).await.unwrap().drafts[0].content.get(), expected);
+}
+
+pub(crate) async fn a_row_that_means_nothing_fails_the_call(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    one(&store, create("ann", "d", json!({}))).await.unwrap();
+    one(&store, create("bob", "d", json!({}))).await.unwrap();
+    database.execute("UPDATE drafts SET kind = 'no kind' WHERE user_id = 'ann'").await;
+    database.execute("UPDATE events SET kind = 'no kind' WHERE stream = 'user:ann'").await;
+    let Err(StoreError::Rejected(why)) = store.drafts(&user("ann")).await else { panic!("it was taken") };
+    assert!(why.contains("draft d of ann"), "{why}");
+    let failed = store.commit(&[update("ann", "d", 1, json!({"a": 1}))]).await;
+    assert!(matches!(failed, Err(StoreError::Rejected(_))), "{failed:?}");
+    let read = Read { stream: stream("ann"), after: Seq(0), limit: 1 };
+    assert!(store.read(&[read]).await.is_err());
+    one(&store, update("bob", "d", 1, json!({"a": 1}))).await.unwrap();
+}
+
+pub(crate) async fn the_epoch_stays(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let epoch = store.heads(&[]).await.unwrap().epoch;
+    let committed = store.commit(&[create("ann", "d", json!({}))]).await.unwrap();
+    assert_eq!(committed.epoch, epoch);
+    assert_eq!(store.drafts(&user("ann")).await.unwrap().epoch, epoch);
+    store.close().await;
+    let store = database.open(LIMITS).await;
+    assert_eq!(store.heads(&[stream("ann")]).await.unwrap().epoch, epoch);
+    assert_eq!(store.drafts(&user("nobody")).await.unwrap().epoch, epoch);
+}
+
+pub(crate) async fn a_closed_store_is_unavailable(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    store.ping().await.unwrap();
+    store.close().await;
+    assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
+    let failed = store.commit(&[create("ann", "d", json!({}))]).await;
+    assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{failed:?}");
+}

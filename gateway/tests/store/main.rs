@@ -1,0 +1,10 @@
+//! The stores against their contract, and Postgres against its faults.
+
+#![allow(clippy::unwrap_used)]
+
+mod contract;
+mod fixture;
+mod postgres;
+mod postgres_faults;
+mod sqlite;
+mod support;

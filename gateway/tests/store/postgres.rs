@@ -1,0 +1,162 @@
+//! The contract over Postgres, and what only Postgres does.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use gateway::store::{
+    DraftLimits, Store, StoreError,
+    postgres::{PostgresOptions, PostgresStore},
+};
+use serde_json::json;
+use sqlx::{Connection, PgConnection, Row};
+
+use crate::{
+    contract::contract,
+    fixture::{Database, LIMITS, PATIENT, create, log, one},
+    support::{self, Postgres},
+};
+
+struct Server {
+    url: String,
+    _server: Arc<Postgres>,
+}
+
+async fn server() -> Server {
+    let server = support::shared().await;
+    let url = server.create_database().await;
+    Server { url, _server: server }
+}
+
+impl Server {
+    fn store(&self, timeout: Duration, limits: DraftLimits) -> Arc<PostgresStore> {
+        let options = PostgresOptions { url: self.url.clone(), connections_max: 3, timeout, limits };
+        Arc::new(PostgresStore::new(&options).unwrap())
+    }
+}
+
+#[async_trait::async_trait]
+impl Database for Server {
+    async fn open(&self, limits: DraftLimits) -> Arc<dyn Store> {
+        let store = self.store(PATIENT, limits);
+        store.migrate().await.unwrap();
+        store
+    }
+
+    async fn node(&self) -> Arc<dyn Store> {
+        self.open(LIMITS).await
+    }
+
+    async fn execute(&self, sql: &'static str) {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        sqlx::query(sql).execute(&mut connection).await.unwrap();
+    }
+}
+
+contract!(server);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_start_together_migrate_once() {
+    let database = server().await;
+    let nodes: Vec<_> = (0..8)
+        .map(|_| {
+            let store = database.store(PATIENT, LIMITS);
+            tokio::spawn(async move { store.migrate().await })
+        })
+        .collect();
+    for node in nodes {
+        node.await.unwrap().unwrap();
+    }
+    // A newer node has brought the schema further.
+    database
+        .execute(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+             VALUES (999999, 'newer', true, '', 0)",
+        )
+        .await;
+    database.open(LIMITS).await.ping().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_its_migration_a_database_rejects_calls() {
+    let database = server().await;
+    let store = database.store(PATIENT, LIMITS);
+    let failed = store.commit(&[create("ann", "d", json!({}))]).await;
+    assert!(matches!(failed, Err(StoreError::Rejected(_))), "{failed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_user_makes_writers_give_up_and_nobody_else() {
+    let database = server().await;
+    let store = database.open(LIMITS).await;
+    one(&store, create("ann", "d", json!({}))).await.unwrap();
+    let mut other = PgConnection::connect(&database.url).await.unwrap();
+    let mut transaction = other.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM streams FOR UPDATE").execute(&mut *transaction).await.unwrap();
+    let hasty: Arc<dyn Store> = database.store(Duration::from_millis(300), LIMITS);
+    let failed = hasty.commit(&[create("ann", "e", json!({}))]).await;
+    assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{failed:?}");
+    // Readers and other users go on.
+    assert_eq!(log(&hasty, "ann").await.len(), 1);
+    one(&store, create("bob", "d", json!({}))).await.unwrap();
+    transaction.rollback().await.unwrap();
+    one(&store, create("ann", "e", json!({}))).await.unwrap();
+    assert_eq!(log(&store, "ann").await.len(), 2);
+}
+
+/// Who held one stream while waiting for another to be made could meet, in a circle, a node that has
+/// them the other way round.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_holds_no_stream_while_it_waits_for_a_new_one() {
+    let database = server().await;
+    let store = database.open(LIMITS).await;
+    one(&store, create("zoe", "first", json!({}))).await.unwrap();
+    let mut other = PgConnection::connect(&database.url).await.unwrap();
+    let mut making = other.begin().await.unwrap();
+    sqlx::query("INSERT INTO streams (name) VALUES ('user:ann')").execute(&mut *making).await.unwrap();
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move { store.commit(&[create("zoe", "d", json!({})), create("ann", "d", json!({}))]).await }
+    });
+    let mut observer = PgConnection::connect(&database.url).await.unwrap();
+    let blocked = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let deadline = Instant::now() + PATIENT;
+    while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&mut observer).await.unwrap() == 0 {
+        assert!(Instant::now() < deadline, "the commit does not wait for the new stream");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let hasty: Arc<dyn Store> = database.store(Duration::from_secs(5), LIMITS);
+    one(&hasty, create("zoe", "meanwhile", json!({}))).await.unwrap();
+    making.commit().await.unwrap();
+    assert!(waiting.await.unwrap().unwrap().answers.iter().all(Result::is_ok));
+    assert_eq!((log(&store, "zoe").await.len(), log(&store, "ann").await.len()), (3, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_look_up_keys_also_without_statistics() {
+    let database = server().await;
+    let store = database.open(LIMITS).await;
+    // More calls than Postgres plans anew, on tables of which it knows nothing yet.
+    for i in 0..30 {
+        one(&store, create("ann", &format!("d{i}"), json!({}))).await.unwrap();
+        log(&store, "ann").await;
+        store.drafts(&"ann".parse().unwrap()).await.unwrap();
+    }
+    store.forget_commands(1, 10).await.unwrap();
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    let scans = "SELECT relname, seq_scan FROM pg_stat_user_tables
+                 WHERE relname IN ('streams', 'events', 'drafts', 'commands') AND seq_scan >= 12";
+    // The migration reads each table once per index. The counters of a connection arrive at the latest
+    // when it ends.
+    store.close().await;
+    let read: Vec<String> = sqlx::query(scans)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| format!("{} {}", row.get::<String, _>(0), row.get::<i64, _>(1)))
+        .collect();
+    assert!(read.is_empty(), "read as a whole: {read:?}");
+}

@@ -1,0 +1,154 @@
+//! The store in Postgres while the server stops, hangs and comes back. Each test has a server of its
+//! own.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use common::Seq;
+use fanout::log::Read;
+use gateway::store::{
+    Store, StoreError,
+    postgres::{PostgresOptions, PostgresStore},
+};
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+
+use crate::{
+    fixture::{LIMITS, create, log, one, stream, with_id},
+    support::Postgres,
+};
+
+/// What a node is configured with.
+const TIMEOUT: Duration = Duration::from_millis(900);
+
+/// How long a call may take before the test gives up on it: much more than it should.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn store(url: String) -> Arc<dyn Store> {
+    let options = PostgresOptions { url, connections_max: 4, timeout: TIMEOUT, limits: LIMITS };
+    let store = PostgresStore::new(&options).unwrap();
+    store.migrate().await.unwrap();
+    Arc::new(store)
+}
+
+/// Repeats a write under one id until it is answered.
+async fn until_answered(store: &Arc<dyn Store>, name: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match store.commit(&[with_id(name, create("ann", name, json!({})))]).await {
+            Ok(committed) => {
+                committed.answers[0].as_ref().unwrap();
+                return;
+            }
+            Err(StoreError::Unavailable(_)) if Instant::now() < deadline => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hung_server_is_unavailable_until_it_goes_on() {
+    let server = Postgres::start().await;
+    let store = store(server.create_database().await).await;
+    one(&store, create("ann", "before", json!({}))).await.unwrap();
+    server.pause();
+    // More calls than connections, some on used ones and some on new.
+    let calls: Vec<_> = (0..12)
+        .map(|i| {
+            let store = store.clone();
+            let call = async move {
+                let write = create("ann", &format!("during-{i}"), json!({}));
+                match i % 3 {
+                    0 => store.commit(&[write]).await.map(|_| ()),
+                    1 => store.drafts(&"ann".parse().unwrap()).await.map(|_| ()),
+                    _ => store
+                        .heads(&[stream("ann")])
+                        .await
+                        .map(|_| ())
+                        .map_err(|error| StoreError::Unavailable(error.to_string())),
+                }
+            };
+            tokio::spawn(tokio::time::timeout(PATIENCE, call))
+        })
+        .collect();
+    for call in calls {
+        let answer = call.await.unwrap().expect("every call ends");
+        assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+    }
+    server.resume();
+    until_answered(&store, "after").await;
+    // What was given up may have happened, as a whole.
+    let drafts = store.drafts(&"ann".parse().unwrap()).await.unwrap().drafts;
+    assert_eq!(log(&store, "ann").await.len(), drafts.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_server_is_unavailable_until_it_is_back() {
+    let mut server = Postgres::start().await;
+    let store = store(server.create_database().await).await;
+    until_answered(&store, "before").await;
+    let epoch = store.heads(&[]).await.unwrap().epoch;
+    server.stop().await;
+    for _ in 0..10 {
+        let failed = store.commit(&[create("ann", "during", json!({}))]).await;
+        assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{failed:?}");
+        assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
+    }
+    server.restart().await;
+    until_answered(&store, "after").await;
+    assert_eq!(log(&store, "ann").await.len(), 2);
+    assert_eq!(store.heads(&[]).await.unwrap().epoch, epoch, "a restart loses nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_repeated_over_restarts_are_carried_out_once() {
+    const WRITES: usize = 60;
+    let mut server = Postgres::start().await;
+    let store = store(server.create_database().await).await;
+    let writer = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for i in 0..WRITES {
+                until_answered(&store, &format!("w{i}")).await;
+            }
+        }
+    });
+    for _ in 0..3 {
+        server.stop().await;
+        server.restart().await;
+    }
+    writer.await.unwrap();
+    assert_eq!(log(&store, "ann").await.len(), WRITES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_begins_a_new_epoch_and_a_standby_answers_nothing() {
+    let mut server = Postgres::start().await;
+    let url = server.create_database().await;
+    let store = store(url.clone()).await;
+    until_answered(&store, "before").await;
+    let epoch = store.heads(&[]).await.unwrap().epoch;
+    server.stop().await;
+    server.demote();
+    server.restart().await;
+    let (ann, draft) = ("ann".parse().unwrap(), "before".parse().unwrap());
+    let read = Read { stream: stream("ann"), after: Seq(0), limit: 1 };
+    assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(store.drafts(&ann).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(store.draft(&ann, &draft).await, Err(StoreError::Unavailable(_))));
+    let failed = store.commit(&[create("ann", "during", json!({}))]).await;
+    assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{failed:?}");
+    assert!(store.heads(&[stream("ann")]).await.is_err());
+    assert!(store.read(&[read]).await.is_err());
+    let mut operator = PgConnection::connect(&url).await.unwrap();
+    sqlx::query("SELECT pg_promote()").execute(&mut operator).await.unwrap();
+    until_answered(&store, "after").await;
+    let promoted = store.heads(&[]).await.unwrap().epoch;
+    assert_ne!(promoted, epoch);
+    let committed = store.commit(&[create("ann", "later", json!({}))]).await.unwrap();
+    assert_eq!(committed.epoch, promoted);
+    assert_eq!(store.drafts(&ann).await.unwrap().epoch, promoted);
+    assert_eq!(log(&store, "ann").await.len(), 3);
+}
