@@ -1,0 +1,215 @@
+//! Public keys that the issuer of the tokens publishes (RFC 7517), cached.
+//!
+//! Keys are fetched at start, then every [`REFRESH_INTERVAL`], and when a token names a key that is
+//! not known, because issuers rotate them. Anybody can name an unknown key, so such fetches are rare:
+//! one at a time, and not again within `Pace`. While the issuer does not answer, the last keys stay
+//! in use: its outage is not ours.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use jsonwebtoken::jwk::Jwk;
+use reqwest::{Client, Url, redirect};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
+
+use super::{AuthError, key::Key};
+use crate::config::redacted;
+
+/// How long one fetch may take.
+pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often keys are fetched without a reason. A key that the issuer takes back stays in use for at
+/// most this long, as long as the issuer answers.
+pub const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
+
+/// The largest answer that is read.
+const RESPONSE_BYTES_MAX: usize = 1 << 20;
+
+/// The most keys that are kept; the first ones win. Issuers publish two or three.
+const KEYS_MAX: usize = 256;
+
+/// How soon a token with an unknown key may cause the next fetch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// After one that worked: the key is likely made up.
+    pub(super) after_success: Duration,
+    /// After one that failed: devices are waiting for the issuer to be back.
+    pub(super) after_failure: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { after_success: Duration::from_secs(10), after_failure: Duration::from_secs(1) }
+    }
+}
+
+/// The published keys.
+pub(super) struct Jwks {
+    url: Url,
+    client: Client,
+    pace: Pace,
+    /// `None` until the first fetch that worked.
+    cached: RwLock<Option<Arc<KeySet>>>,
+    /// When the last fetch began, and whether it worked. Held while one runs, so that there is one.
+    last: Mutex<Option<(Instant, bool)>>,
+}
+
+#[derive(Debug, Default)]
+struct KeySet {
+    by_kid: HashMap<String, Key>,
+    /// The key to use when a token names none: the only one there is.
+    only: Option<Key>,
+}
+
+/// Why a fetch did not work; for the log.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
+    #[error("it answers with status {0}")]
+    Status(u16),
+    #[error("its answer is over {RESPONSE_BYTES_MAX} bytes")]
+    TooLarge,
+    #[error("its answer is no JSON object with keys: {0}")]
+    Format(#[from] serde_json::Error),
+    #[error("none of its keys can be used")]
+    NoKeys,
+}
+
+impl fmt::Debug for Jwks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Jwks({})", self.shown_url())
+    }
+}
+
+impl Jwks {
+    pub(super) fn new(url: Url) -> Result<Self, reqwest::Error> {
+        Self::with_pace(url, Pace::default())
+    }
+
+    pub(super) fn with_pace(url: Url, pace: Pace) -> Result<Self, reqwest::Error> {
+        // A redirect could lead from https to http, and from the issuer to anybody.
+        let client = Client::builder().timeout(FETCH_TIMEOUT).redirect(redirect::Policy::none()).build()?;
+        Ok(Self { url, client, pace, cached: RwLock::default(), last: Mutex::default() })
+    }
+
+    /// The key of this name, or the only one there is for a token that names none.
+    pub(super) async fn key(&self, kid: Option<&str>) -> Result<Key, AuthError> {
+        if let Some(key) = self.cached().and_then(|set| set.find(kid)) {
+            return Ok(key);
+        }
+        let mut last = self.last.lock().await;
+        // Whoever held the lock may have fetched it.
+        if let Some(key) = self.cached().and_then(|set| set.find(kid)) {
+            return Ok(key);
+        }
+        let worked = match *last {
+            Some((at, true)) if at.elapsed() < self.pace.after_success => true,
+            Some((at, false)) if at.elapsed() < self.pace.after_failure => false,
+            _ => self.fetch(&mut last).await,
+        };
+        match self.cached().and_then(|set| set.find(kid)) {
+            Some(key) => Ok(key),
+            None if worked => Err(AuthError::UnknownKey),
+            None => Err(AuthError::KeysUnavailable),
+        }
+    }
+
+    /// Fetches them again and again.
+    pub(super) async fn keep_fresh(&self) {
+        loop {
+            let worked = self.fetch(&mut *self.last.lock().await).await;
+            let has_keys = self.cached().is_some();
+            sleep(if worked || has_keys { REFRESH_INTERVAL } else { FETCH_TIMEOUT }).await;
+        }
+    }
+
+    /// Fetches once; whether it worked. What was cached stays when it did not.
+    async fn fetch(&self, last: &mut Option<(Instant, bool)>) -> bool {
+        // Noted first, so that callers that go away in the middle do not lift the limit.
+        let began = Instant::now();
+        *last = Some((began, false));
+        match self.fetched().await {
+            Ok(set) => {
+                *self.cached.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(set));
+                *last = Some((began, true));
+                true
+            }
+            Err(error) => {
+                let url = self.shown_url();
+                tracing::warn!(url, %error, "the keys that verify tokens cannot be fetched");
+                false
+            }
+        }
+    }
+
+    async fn fetched(&self) -> Result<KeySet, FetchError> {
+        let mut response =
+            self.client.get(self.url.clone()).send().await.map_err(reqwest::Error::without_url)?;
+        if !response.status().is_success() {
+            return Err(FetchError::Status(response.status().as_u16()));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(reqwest::Error::without_url)? {
+            if body.len() + chunk.len() > RESPONSE_BYTES_MAX {
+                return Err(FetchError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        KeySet::parse(&body)
+    }
+
+    /// The URL without its query, which may hold a key of its own.
+    fn shown_url(&self) -> String {
+        redacted(self.url.as_str())
+    }
+
+    fn cached(&self) -> Option<Arc<KeySet>> {
+        self.cached.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl KeySet {
+    /// Takes the keys that can be used and passes over the others: RFC 7517 section 5 wants unknown
+    /// kinds ignored.
+    fn parse(body: &[u8]) -> Result<Self, FetchError> {
+        #[derive(Deserialize)]
+        struct Document {
+            keys: Vec<Value>,
+        }
+
+        let document: Document = serde_json::from_slice(body)?;
+        let mut keys: Vec<(Option<String>, Key)> = document
+            .keys
+            .into_iter()
+            .filter_map(|value| serde_json::from_value::<Jwk>(value).ok())
+            .filter_map(|jwk| Key::from_jwk(&jwk).ok().map(|key| (jwk.common.key_id, key)))
+            .take(KEYS_MAX)
+            .collect();
+        let only = match keys.as_slice() {
+            [] => return Err(FetchError::NoKeys),
+            [(_, key)] => Some(key.clone()),
+            _ => None,
+        };
+        // The first of a name wins: later ones must not be able to replace it.
+        keys.reverse();
+        let by_kid = keys.into_iter().filter_map(|(kid, key)| Some((kid?, key))).collect();
+        Ok(Self { by_kid, only })
+    }
+
+    fn find(&self, kid: Option<&str>) -> Option<Key> {
+        match kid {
+            Some(kid) => self.by_kid.get(kid).cloned(),
+            None => self.only.clone(),
+        }
+    }
+}

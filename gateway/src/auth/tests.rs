@@ -1,0 +1,464 @@
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, http::StatusCode, routing::get};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use common::close::REASON_BYTES_MAX;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
+use serde_json::{Value, json};
+
+use super::{
+    jwks::{Jwks, Pace},
+    key::{Key, KeyError},
+    *,
+};
+use crate::config::Auth;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const RSA: &str = include_str!("test_keys/rsa.pem");
+const RSA_PUBLIC: &str = include_str!("test_keys/rsa.pub");
+const EC: &str = include_str!("test_keys/ec.pem");
+const EC_PUBLIC: &str = include_str!("test_keys/ec.pub");
+const ED: &str = include_str!("test_keys/ed.pem");
+const ED_PUBLIC: &str = include_str!("test_keys/ed.pub");
+
+/// Some moment; every test brings its own clock.
+const NOW: u64 = 1_700_000_000_000;
+const EXP: u64 = NOW / 1000 + 60;
+
+fn with_secret() -> Verifier {
+    verifier(KeySource::Secret(Secret::new(SECRET)))
+}
+
+fn verifier(keys: KeySource) -> Verifier {
+    Verifier::new(&Auth { keys, audience: None, issuer: None }).unwrap()
+}
+
+fn public(pem: &str) -> Verifier {
+    verifier(KeySource::PublicKey(Key::from_pem(pem).unwrap()))
+}
+
+fn hs256(claims: &Value) -> String {
+    sign(&Header::default(), claims, &EncodingKey::from_secret(SECRET.as_bytes()))
+}
+
+fn sign(header: &Header, claims: &Value, key: &EncodingKey) -> String {
+    jsonwebtoken::encode(header, claims, key).unwrap()
+}
+
+fn claims() -> Value {
+    json!({"sub": "alice", "exp": EXP, "scope": "service  subscribe:topic:*"})
+}
+
+/// The usual claims with one changed; `null` takes it away.
+fn with(name: &str, value: Value) -> Value {
+    let mut claims = claims();
+    match value {
+        Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
+        value => claims[name] = value,
+    }
+    claims
+}
+
+async fn refusal(verifier: &Verifier, token: &str) -> AuthError {
+    verifier.verify(token, NOW).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_good_token_is_an_identity() {
+    let identity = with_secret().verify(&hs256(&claims()), NOW).await.unwrap();
+    assert_eq!(identity.user.as_str(), "alice");
+    assert_eq!(identity.expires_at, EXP * 1000);
+    assert_eq!(identity.scopes.iter().collect::<Vec<_>>(), ["service", "subscribe:topic:*"]);
+    assert!(identity.scopes.has("service") && !identity.scopes.has("admin"));
+}
+
+#[tokio::test]
+async fn claims_that_do_not_fit_are_refused() {
+    let verifier = with_secret();
+    for (name, value, reason) in [
+        ("exp", Value::Null, AuthError::NoExpiry),
+        ("exp", json!("tomorrow"), AuthError::NoExpiry),
+        ("exp", json!(NOW / 1000), AuthError::Expired),
+        ("exp", json!(0), AuthError::Expired),
+        ("exp", json!(-1), AuthError::Expired),
+        ("nbf", json!(NOW / 1000 + NBF_LEEWAY_MS / 1000 + 1), AuthError::NotYetValid),
+        ("nbf", json!("soon"), AuthError::Malformed),
+        ("sub", Value::Null, AuthError::BadSubject),
+        ("sub", json!(""), AuthError::BadSubject),
+        ("sub", json!(7), AuthError::BadSubject),
+        ("sub", json!("a\u{0}b"), AuthError::BadSubject),
+        ("sub", json!("x".repeat(129)), AuthError::BadSubject),
+        ("scope", json!(["service"]), AuthError::Malformed),
+        ("aud", json!("others"), AuthError::UnexpectedAudience),
+        ("aud", json!([]), AuthError::UnexpectedAudience),
+    ] {
+        let token = hs256(&with(name, value.clone()));
+        assert_eq!(refusal(&verifier, &token).await, reason, "{name}: {value}");
+    }
+}
+
+#[tokio::test]
+async fn times_are_sharp_at_the_end_and_lenient_at_the_start() {
+    let verifier = with_secret();
+    let token = hs256(&claims());
+    assert!(verifier.verify(&token, EXP * 1000 - 1).await.is_ok());
+    assert_eq!(verifier.verify(&token, EXP * 1000).await, Err(AuthError::Expired));
+    let half = hs256(&with("exp", json!(EXP as f64 + 0.5)));
+    assert_eq!(verifier.verify(&half, NOW).await.unwrap().expires_at, EXP * 1000 + 500);
+    let ahead = hs256(&with("nbf", json!(NOW / 1000 + NBF_LEEWAY_MS / 1000)));
+    assert!(verifier.verify(&ahead, NOW).await.is_ok());
+    let for_ever = hs256(&with("exp", json!(u64::MAX)));
+    assert_eq!(verifier.verify(&for_ever, NOW).await.unwrap().expires_at, u64::MAX);
+}
+
+#[tokio::test]
+async fn audience_and_issuer_are_held_to_what_is_configured() {
+    let keys = KeySource::Secret(Secret::new(SECRET));
+    let verifier =
+        Verifier::new(&Auth { keys, audience: Some("us".into()), issuer: Some("idp".into()) }).unwrap();
+    let token = |aud: Value, iss: Value| hs256(&json!({"sub": "alice", "exp": EXP, "aud": aud, "iss": iss}));
+    for aud in [json!("us"), json!(["them", "us"])] {
+        assert!(verifier.verify(&token(aud, json!("idp")), NOW).await.is_ok());
+    }
+    for aud in [Value::Null, json!("them"), json!(["them"]), json!([]), json!(7), json!({"us": 1})] {
+        let error = refusal(&verifier, &token(aud.clone(), json!("idp"))).await;
+        assert_eq!(error, AuthError::WrongAudience, "{aud}");
+    }
+    for iss in [Value::Null, json!("other"), json!(["idp"])] {
+        let error = refusal(&verifier, &token(json!("us"), iss.clone())).await;
+        assert_eq!(error, AuthError::WrongIssuer, "{iss}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_signed_by_the_right_key_or_refused() {
+    let verifier = with_secret();
+    let other = sign(&Header::default(), &claims(), &EncodingKey::from_secret(&[7; 32]));
+    assert_eq!(refusal(&verifier, &other).await, AuthError::BadSignature);
+
+    let good = hs256(&claims());
+    let (message, signature) = good.rsplit_once('.').unwrap();
+    let (header, _) = message.split_once('.').unwrap();
+    let forged = URL_SAFE_NO_PAD.encode(with("sub", json!("bob")).to_string());
+    assert_eq!(refusal(&verifier, &format!("{header}.{forged}.{signature}")).await, AuthError::BadSignature);
+    assert_eq!(refusal(&verifier, &format!("{message}.")).await, AuthError::BadSignature);
+
+    // A bad signature is told before anything of the claims.
+    let expired = sign(&Header::default(), &with("exp", json!(0)), &EncodingKey::from_secret(&[7; 32]));
+    assert_eq!(refusal(&verifier, &expired).await, AuthError::BadSignature);
+}
+
+#[tokio::test]
+async fn the_algorithm_is_the_keys_and_not_the_tokens() {
+    let hs512 = sign(&Header::new(Algorithm::HS512), &claims(), &EncodingKey::from_secret(SECRET.as_bytes()));
+    assert_eq!(refusal(&with_secret(), &hs512).await, AuthError::WrongAlgorithm);
+
+    // The classic: whoever knows the public key uses it as the secret of HS256.
+    for pem in [RSA_PUBLIC, EC_PUBLIC, ED_PUBLIC] {
+        let confused = sign(&Header::default(), &claims(), &EncodingKey::from_secret(pem.as_bytes()));
+        assert_eq!(refusal(&public(pem), &confused).await, AuthError::WrongAlgorithm);
+    }
+
+    let payload = URL_SAFE_NO_PAD.encode(claims().to_string());
+    for alg in ["none", "None", "NONE", ""] {
+        let header = URL_SAFE_NO_PAD.encode(json!({"typ": "JWT", "alg": alg}).to_string());
+        for verifier in [with_secret(), public(RSA_PUBLIC)] {
+            for token in [format!("{header}.{payload}."), format!("{header}.{payload}")] {
+                assert_eq!(refusal(&verifier, &token).await, AuthError::Malformed, "{alg:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_token_is_refused() {
+    let verifier = with_secret();
+    assert_eq!(refusal(&verifier, "").await, AuthError::Missing);
+    for token in [".", "..", "...", "a.b.c", "not a token", "é.é.é", &hs256(&json!(["no object"]))] {
+        assert_eq!(refusal(&verifier, token).await, AuthError::Malformed, "{token:?}");
+    }
+    let long = hs256(&with("padding", json!("x".repeat(TOKEN_BYTES_MAX))));
+    assert_eq!(refusal(&verifier, &long).await, AuthError::TooLong);
+
+    let header = Header { crit: Some(vec!["b64".into()]), ..Header::default() };
+    let critical = sign(&header, &claims(), &EncodingKey::from_secret(SECRET.as_bytes()));
+    assert_eq!(refusal(&verifier, &critical).await, AuthError::Malformed);
+}
+
+#[tokio::test]
+async fn each_kind_of_public_key_verifies_its_own_tokens_only() {
+    let kinds = [
+        (Algorithm::RS256, EncodingKey::from_rsa_pem(RSA.as_bytes()).unwrap(), RSA_PUBLIC),
+        (Algorithm::ES256, EncodingKey::from_ec_pem(EC.as_bytes()).unwrap(), EC_PUBLIC),
+        (Algorithm::EdDSA, EncodingKey::from_ed_pem(ED.as_bytes()).unwrap(), ED_PUBLIC),
+    ];
+    for (algorithm, signing, _) in &kinds {
+        let token = sign(&Header::new(*algorithm), &claims(), signing);
+        for (own, _, pem) in &kinds {
+            let verified = public(pem).verify(&token, NOW).await;
+            if own == algorithm {
+                assert_eq!(verified.unwrap().user.as_str(), "alice");
+            } else {
+                assert_eq!(verified, Err(AuthError::WrongAlgorithm));
+            }
+        }
+    }
+    let (_, rsa, _) = &kinds[0];
+    let pss = sign(&Header::new(Algorithm::PS256), &claims(), rsa);
+    assert_eq!(refusal(&public(RSA_PUBLIC), &pss).await, AuthError::WrongAlgorithm);
+}
+
+#[test]
+fn keys_that_are_unfit_are_refused() {
+    for (pem, reason) in [
+        (RSA, KeyError::Private),
+        (EC, KeyError::Private),
+        (ED, KeyError::Private),
+        ("", KeyError::Unreadable),
+        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", KeyError::Unreadable),
+        (include_str!("test_keys/weak.pub"), KeyError::RsaSize),
+        (include_str!("test_keys/p384.pub"), KeyError::Unsupported),
+    ] {
+        assert_eq!(Key::from_pem(pem).unwrap_err(), reason);
+    }
+}
+
+#[tokio::test]
+async fn minted_tokens_are_taken() {
+    let grant = mint::Grant {
+        user: "alice".parse().unwrap(),
+        scope: "admin".to_owned(),
+        ttl: Duration::from_secs(60),
+        audience: None,
+        issuer: None,
+    };
+    let token = mint::mint(&Secret::new(SECRET), &grant, NOW).unwrap();
+    let identity = with_secret().verify(&token, NOW).await.unwrap();
+    assert_eq!((identity.user, identity.expires_at), (grant.user, NOW + 60_000));
+    assert!(identity.scopes.has("admin"));
+}
+
+#[test]
+fn reasons_fit_a_close_frame_and_labels_differ() {
+    let mut labels = std::collections::BTreeSet::new();
+    for error in AuthError::ALL {
+        assert!(error.to_string().len() <= REASON_BYTES_MAX, "{error}");
+        assert!(labels.insert(error.label()), "{} is there twice", error.label());
+        assert_eq!(error.is_retriable(), error.close().come_back());
+    }
+}
+
+// Published keys, from a server on this machine.
+
+/// An issuer that answers what it is told to, and counts.
+struct Issuer {
+    url: reqwest::Url,
+    answer: Arc<Mutex<(StatusCode, String)>>,
+    asked: Arc<AtomicUsize>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Issuer {
+    async fn start() -> Self {
+        install_crypto();
+        let answer = Arc::new(Mutex::new((StatusCode::OK, String::new())));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (told, count) = (answer.clone(), asked.clone());
+        let router = Router::new().route(
+            "/jwks",
+            get(async move || {
+                count.fetch_add(1, Ordering::Relaxed);
+                told.lock().unwrap().clone()
+            }),
+        );
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/jwks", listener.local_addr().unwrap()).parse().unwrap();
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { url, answer, asked, server }
+    }
+
+    fn publishes(&self, keys: &[Value]) {
+        *self.answer.lock().unwrap() = (StatusCode::OK, json!({"keys": keys}).to_string());
+    }
+
+    fn answers(&self, status: StatusCode, body: &str) {
+        *self.answer.lock().unwrap() = (status, body.to_owned());
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    fn verifier(&self, after_success: Duration, after_failure: Duration) -> Verifier {
+        let pace = Pace { after_success, after_failure };
+        Verifier::of_jwks(Jwks::with_pace(self.url.clone(), pace).unwrap(), Rules::default())
+    }
+}
+
+impl Drop for Issuer {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// A wait that no test outlasts, and none at all.
+const LONG: Duration = Duration::from_secs(3600);
+const NONE: Duration = Duration::ZERO;
+
+fn signing(algorithm: Algorithm) -> EncodingKey {
+    match algorithm {
+        Algorithm::RS256 => EncodingKey::from_rsa_pem(RSA.as_bytes()),
+        Algorithm::ES256 => EncodingKey::from_ec_pem(EC.as_bytes()),
+        Algorithm::EdDSA => EncodingKey::from_ed_pem(ED.as_bytes()),
+        other => panic!("no test key for {other:?}"),
+    }
+    .unwrap()
+}
+
+fn published(algorithm: Algorithm, kid: Option<&str>) -> Value {
+    let mut jwk = Jwk::from_encoding_key(&signing(algorithm), algorithm).unwrap();
+    jwk.common.key_id = kid.map(str::to_owned);
+    serde_json::to_value(jwk).unwrap()
+}
+
+fn signed(algorithm: Algorithm, kid: Option<&str>) -> String {
+    let header = Header { kid: kid.map(str::to_owned), ..Header::new(algorithm) };
+    sign(&header, &claims(), &signing(algorithm))
+}
+
+#[tokio::test]
+async fn published_keys_of_each_kind_are_used() {
+    let issuer = Issuer::start().await;
+    issuer.publishes(&[
+        json!({"kty": "EC", "crv": "secp256k1", "kid": "odd", "x": "AA", "y": "AA"}),
+        json!({"kty": "oct", "kid": "shared", "k": URL_SAFE_NO_PAD.encode(SECRET)}),
+        json!({"kty": "OKP", "crv": "Ed25519", "kid": "short", "x": "AAAA"}),
+        json!("not a key"),
+        published(Algorithm::RS256, Some("r")),
+        published(Algorithm::ES256, Some("e")),
+        published(Algorithm::EdDSA, Some("d")),
+    ]);
+    let verifier = issuer.verifier(LONG, LONG);
+    for (algorithm, kid) in [(Algorithm::RS256, "r"), (Algorithm::ES256, "e"), (Algorithm::EdDSA, "d")] {
+        assert!(verifier.verify(&signed(algorithm, Some(kid)), NOW).await.is_ok(), "{algorithm:?}");
+    }
+    assert_eq!(issuer.asked(), 1);
+
+    // A symmetric key that somebody published is no secret.
+    let header = Header { kid: Some("shared".into()), ..Header::default() };
+    let shared = sign(&header, &claims(), &EncodingKey::from_secret(SECRET.as_bytes()));
+    assert_eq!(refusal(&verifier, &shared).await, AuthError::UnknownKey);
+    // A key verifies its own algorithm only, and its own signatures.
+    assert_eq!(refusal(&verifier, &signed(Algorithm::EdDSA, Some("r"))).await, AuthError::WrongAlgorithm);
+    // With several, a token has to say which.
+    assert_eq!(refusal(&verifier, &signed(Algorithm::RS256, None)).await, AuthError::UnknownKey);
+    assert_eq!(issuer.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_single_published_key_needs_no_name() {
+    let issuer = Issuer::start().await;
+    issuer.publishes(&[published(Algorithm::ES256, None)]);
+    let verifier = issuer.verifier(LONG, LONG);
+    assert!(verifier.verify(&signed(Algorithm::ES256, None), NOW).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_rotated_key_is_found_and_made_up_ones_do_not_flood_the_issuer() {
+    let issuer = Issuer::start().await;
+    issuer.publishes(&[published(Algorithm::RS256, Some("old"))]);
+    let verifier = issuer.verifier(NONE, NONE);
+    assert!(verifier.verify(&signed(Algorithm::RS256, Some("old")), NOW).await.is_ok());
+
+    issuer.publishes(&[published(Algorithm::EdDSA, Some("new"))]);
+    assert!(verifier.verify(&signed(Algorithm::EdDSA, Some("new")), NOW).await.is_ok());
+    assert_eq!(refusal(&verifier, &signed(Algorithm::RS256, Some("old"))).await, AuthError::UnknownKey);
+
+    let before = issuer.asked();
+    let verifier = issuer.verifier(LONG, LONG);
+    for i in 0..20 {
+        let token = signed(Algorithm::EdDSA, Some(&format!("made-up-{i}")));
+        assert_eq!(refusal(&verifier, &token).await, AuthError::UnknownKey);
+    }
+    assert_eq!(issuer.asked(), before + 1);
+}
+
+#[tokio::test]
+async fn tokens_that_arrive_together_cause_one_fetch() {
+    let issuer = Issuer::start().await;
+    issuer.publishes(&[published(Algorithm::EdDSA, Some("d"))]);
+    let verifier = Arc::new(issuer.verifier(NONE, NONE));
+    let token = signed(Algorithm::EdDSA, Some("d"));
+    let all: Vec<_> = (0..50)
+        .map(|_| {
+            let (verifier, token) = (verifier.clone(), token.clone());
+            tokio::spawn(async move { verifier.verify(&token, NOW).await })
+        })
+        .collect();
+    for one in all {
+        assert!(one.await.unwrap().is_ok());
+    }
+    assert_eq!(issuer.asked(), 1);
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_down_is_no_verdict_on_tokens() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier(NONE, NONE);
+    let token = signed(Algorithm::EdDSA, Some("d"));
+    let redirect_like = [
+        (StatusCode::SERVICE_UNAVAILABLE, String::new()),
+        (StatusCode::FOUND, String::new()),
+        (StatusCode::OK, "not json".to_owned()),
+        (StatusCode::OK, json!({"keys": []}).to_string()),
+        (StatusCode::OK, json!({"keys": [], "padding": "x".repeat(2 << 20)}).to_string()),
+    ];
+    for (status, body) in redirect_like {
+        issuer.answers(status, &body);
+        assert_eq!(refusal(&verifier, &token).await, AuthError::KeysUnavailable);
+    }
+
+    issuer.publishes(&[published(Algorithm::EdDSA, Some("d"))]);
+    assert!(verifier.verify(&token, NOW).await.is_ok(), "it does not recover");
+
+    // Known keys outlive the issuer; of others nothing can be said.
+    issuer.server.abort();
+    assert!(verifier.verify(&token, NOW).await.is_ok());
+    issuer.answers(StatusCode::SERVICE_UNAVAILABLE, "");
+    assert_eq!(refusal(&verifier, &signed(Algorithm::EdDSA, Some("x"))).await, AuthError::KeysUnavailable);
+}
+
+#[tokio::test]
+async fn while_the_issuer_is_down_it_is_asked_at_a_bounded_rate() {
+    let issuer = Issuer::start().await;
+    issuer.answers(StatusCode::SERVICE_UNAVAILABLE, "");
+    let verifier = issuer.verifier(LONG, LONG);
+    for _ in 0..20 {
+        let token = signed(Algorithm::EdDSA, Some("d"));
+        assert_eq!(refusal(&verifier, &token).await, AuthError::KeysUnavailable);
+    }
+    assert_eq!(issuer.asked(), 1);
+}
+
+#[tokio::test]
+async fn keys_are_fetched_before_the_first_token() {
+    let issuer = Issuer::start().await;
+    issuer.publishes(&[published(Algorithm::EdDSA, Some("d"))]);
+    let verifier = issuer.verifier(LONG, LONG);
+    tokio::select! {
+        () = verifier.keep_keys_fresh() => panic!("it ended"),
+        () = async {
+            while issuer.asked() == 0 {
+                tokio::task::yield_now().await;
+            }
+        } => {}
+    }
+}

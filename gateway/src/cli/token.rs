@@ -1,0 +1,57 @@
+//! `draftwire token`: a token for trying things out, and for scripts.
+
+use std::time::Duration;
+
+use common::UserId;
+
+use crate::{
+    auth::{mint, signing_secret},
+    config::Auth,
+};
+
+/// What token is asked for.
+#[derive(Debug)]
+pub struct TokenRequest {
+    /// For whom.
+    pub user: UserId,
+    /// The rights, separated by spaces; empty for none.
+    pub scope: String,
+    /// How long it is valid.
+    pub ttl: Duration,
+    /// How the server that is to take it is configured.
+    pub auth: Auth,
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// This server takes the tokens of somebody else.
+    #[error(
+        "tokens for this server are signed by whoever holds the private key: only JWT_SECRET can sign here"
+    )]
+    PublicKeysOnly,
+    /// The secret beside the embedded store can be neither read nor made.
+    #[error("the token secret beside the database: {0}")]
+    Secret(#[from] std::io::Error),
+    /// The library could not sign.
+    #[error("the token could not be signed: {0}")]
+    Signing(#[from] jsonwebtoken::errors::Error),
+}
+
+impl TokenRequest {
+    /// The token, valid from now on. Makes the secret of an embedded store if it is not there yet.
+    ///
+    /// # Errors
+    /// When there is no secret to sign with.
+    pub fn mint(self) -> Result<String, TokenError> {
+        let secret = signing_secret(&self.auth.keys)?.ok_or(TokenError::PublicKeysOnly)?;
+        let grant = mint::Grant {
+            user: self.user,
+            scope: self.scope,
+            ttl: self.ttl,
+            audience: self.auth.audience,
+            issuer: self.auth.issuer,
+        };
+        Ok(mint::mint(&secret, &grant, common::time::unix_ms())?)
+    }
+}

@@ -1,0 +1,131 @@
+//! Whose tokens are taken.
+
+use std::{fmt, path::PathBuf};
+
+use reqwest::Url;
+
+use super::{
+    Secret,
+    reader::Reader,
+    redacted,
+    store::{Database, Store},
+};
+use crate::auth::key::Key;
+
+/// The shortest secret, in bytes: as long as the hash of HS256, which RFC 7518 section 3.2 demands.
+pub const SECRET_BYTES_MIN: usize = 32;
+
+/// Whose tokens are taken.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// What their signatures are checked with.
+    pub keys: KeySource,
+    /// The `aud` that they must name; `None` refuses tokens that name one.
+    pub audience: Option<String>,
+    /// The `iss` that they must name; `None` takes any.
+    pub issuer: Option<String>,
+}
+
+/// What signatures are checked with. The kind fixes the algorithm.
+#[derive(Clone)]
+pub enum KeySource {
+    /// A shared secret: HS256.
+    Secret(Secret),
+    /// A public key: RS256, ES256 or EdDSA.
+    PublicKey(Key),
+    /// Public keys that the issuer publishes.
+    Jwks(Url),
+    /// A secret that is made at the first start and kept in this folder, beside the embedded store.
+    Generated {
+        /// The folder.
+        dir: PathBuf,
+    },
+}
+
+impl fmt::Debug for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(secret) => secret.fmt(f),
+            Self::PublicKey(key) => key.fmt(f),
+            // Its query may hold a key of its own.
+            Self::Jwks(url) => write!(f, "Jwks({})", redacted(url.as_str())),
+            Self::Generated { dir } => write!(f, "Generated({})", dir.display()),
+        }
+    }
+}
+
+impl Auth {
+    pub(super) fn read(reader: &mut Reader<'_>, store: &Store) -> Self {
+        let sources: Vec<KeySource> =
+            [secret(reader), public_key(reader), jwks(reader)].into_iter().flatten().collect();
+        let given = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL"]
+            .into_iter()
+            .filter(|env| reader.given(env).is_some())
+            .collect::<Vec<_>>();
+        if given.len() > 1 {
+            reader.complain(format!("{} are set: keep one kind of key", given.join(" and ")));
+        }
+        let keys = match (&store.database, sources.into_iter().next()) {
+            (_, Some(source)) => source,
+            (Database::Embedded { dir }, None) => KeySource::Generated { dir: dir.clone() },
+            (Database::Postgres { .. }, None) => {
+                if given.is_empty() {
+                    reader.complain(
+                        "No key to check tokens with: set JWT_SECRET (--jwt-secret), JWT_PUBLIC_KEY \
+                         (--jwt-public-key) or JWT_JWKS_URL (--jwt-jwks-url), the same on every node",
+                    );
+                }
+                // Never used: there is a complaint by now, here or about the source.
+                KeySource::Secret(Secret::new(""))
+            }
+        };
+        Self { keys, audience: reader.text("JWT_AUDIENCE"), issuer: reader.text("JWT_ISSUER") }
+    }
+}
+
+fn secret(reader: &mut Reader<'_>) -> Option<KeySource> {
+    let secret = reader.secret("JWT_SECRET")?;
+    if secret.reveal().len() < SECRET_BYTES_MIN {
+        reader.wrong(
+            "JWT_SECRET",
+            format!("give at least {SECRET_BYTES_MIN} bytes, such as `openssl rand -hex 32` prints"),
+        );
+        return None;
+    }
+    Some(KeySource::Secret(secret))
+}
+
+fn public_key(reader: &mut Reader<'_>) -> Option<KeySource> {
+    let given = reader.text("JWT_PUBLIC_KEY")?;
+    let pem = if given.contains("-----BEGIN") {
+        // Many `.env` files and dashboards hold one line only.
+        given.replace("\\n", "\n")
+    } else {
+        match std::fs::read_to_string(&given) {
+            Ok(pem) => pem,
+            Err(error) => {
+                reader.wrong(
+                    "JWT_PUBLIC_KEY",
+                    format!("give PEM text or the path of a PEM file that can be read ({error})"),
+                );
+                return None;
+            }
+        }
+    };
+    match Key::from_pem(&pem) {
+        Ok(key) => Some(KeySource::PublicKey(key)),
+        Err(error) => {
+            // The text may be a private key: it must not appear.
+            reader.complain(format!("JWT_PUBLIC_KEY (--jwt-public-key) holds {error}"));
+            None
+        }
+    }
+}
+
+fn jwks(reader: &mut Reader<'_>) -> Option<KeySource> {
+    let url = reader.read("JWT_JWKS_URL", |text| match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        _ => Err("give a URL such as https://issuer.example.com/.well-known/jwks.json".to_owned()),
+    })?;
+    Some(KeySource::Jwks(url))
+}

@@ -1,0 +1,124 @@
+//! The configuration of a node: one struct per concern, read from flags and environment at once.
+
+mod auth;
+mod bus;
+mod limits;
+mod listen;
+mod markdown;
+mod reader;
+mod secret;
+mod store;
+pub mod table;
+#[cfg(test)]
+mod tests;
+pub mod text;
+
+pub use auth::{Auth, KeySource, SECRET_BYTES_MIN};
+pub use bus::Bus;
+pub use limits::{WebSocket, Writes};
+pub use listen::{Listen, LogFormat, Origins};
+pub use markdown::markdown;
+pub use reader::ConfigErrors;
+pub use secret::{Secret, redacted};
+pub use store::{Database, Store};
+
+use std::net::SocketAddr;
+
+use reader::Reader;
+
+/// Everything that a node is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the truth is kept.
+    pub store: Store,
+    /// What carries live copies between nodes.
+    pub bus: Bus,
+    /// Whose tokens are taken.
+    pub auth: Auth,
+    /// Where the node listens, how it is called and what it logs.
+    pub listen: Listen,
+    /// What connections may do.
+    pub websocket: WebSocket,
+    /// How writes are collected, and what users may keep.
+    pub writes: Writes,
+    /// How followed streams are kept up.
+    pub fanout: fanout::Settings,
+}
+
+impl Config {
+    /// Reads every setting. `lookup` answers by the name of the environment variable, where a flag has
+    /// already won; empty text counts as not set. Tests pass a map.
+    ///
+    /// Reads the file that `JWT_PUBLIC_KEY` names and the machine's host name, and nothing else.
+    ///
+    /// # Errors
+    /// Every mistake, not only the first.
+    pub fn from_source(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let mut reader = Reader::new(&lookup);
+        let store = Store::read(&mut reader);
+        let config = Self {
+            bus: Bus::read(&mut reader),
+            auth: Auth::read(&mut reader, &store),
+            listen: Listen::read(&mut reader, &store),
+            websocket: WebSocket::read(&mut reader),
+            writes: Writes::read(&mut reader),
+            fanout: limits::fanout(&mut reader),
+            store,
+        };
+        reader.finish(config)
+    }
+
+    /// What is allowed but may be a mistake: a sentence each, to be logged at start.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !self.store.is_embedded() && matches!(self.bus, Bus::InProcess) {
+            warnings.push(format!(
+                "DATABASE_URL is set without REDIS_URL: nodes that share this database hear of each \
+                 other's events only by the sweep, every {}",
+                text::show_duration(self.fanout.sweep_interval)
+            ));
+        }
+        if self.listen.demo && !self.listen.addr.ip().is_loopback() {
+            warnings.push(format!(
+                "DEMO is on and {} is open to other machines: whoever reaches it gets a token",
+                self.listen.addr
+            ));
+        }
+        warnings
+    }
+}
+
+impl Store {
+    /// The store's settings alone, for commands that need no others.
+    ///
+    /// # Errors
+    /// Every mistake in them.
+    pub fn from_source(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let mut reader = Reader::new(&lookup);
+        let store = Self::read(&mut reader);
+        reader.finish(store)
+    }
+}
+
+impl Auth {
+    /// The settings of tokens alone, for commands that need no others.
+    ///
+    /// # Errors
+    /// Every mistake in them.
+    pub fn from_source(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let mut reader = Reader::new(&lookup);
+        let store = Store::read(&mut reader);
+        let auth = Self::read(&mut reader, &store);
+        reader.finish(auth)
+    }
+}
+
+/// `LISTEN_ADDR` alone.
+///
+/// # Errors
+/// When it is no address.
+pub fn listen_addr(lookup: impl Fn(&str) -> Option<String>) -> Result<SocketAddr, ConfigErrors> {
+    let mut reader = Reader::new(&lookup);
+    let addr = listen::address(&mut reader, "LISTEN_ADDR");
+    reader.finish(addr)
+}

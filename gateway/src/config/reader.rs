@@ -1,0 +1,142 @@
+//! Reads settings one by one and keeps every complaint, so that all of them are reported at once.
+
+use std::{fmt, time::Duration};
+
+use super::{
+    Secret,
+    table::{Fallback, Kind, SETTINGS, Setting},
+    text,
+};
+
+/// What is wrong with the configuration: one sentence for each mistake, never a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<String>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Settings by name, and what was wrong with them so far.
+pub(super) struct Reader<'a> {
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    errors: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self { lookup, errors: Vec::new() }
+    }
+
+    /// What was read, unless something was wrong.
+    pub(super) fn finish<T>(self, read: T) -> Result<T, ConfigErrors> {
+        if self.errors.is_empty() { Ok(read) } else { Err(ConfigErrors(self.errors)) }
+    }
+
+    /// Adds a complaint that concerns more than one setting.
+    pub(super) fn complain(&mut self, sentence: impl Into<String>) {
+        self.errors.push(sentence.into());
+    }
+
+    /// Adds a complaint about one setting: `<name> is <value>: <mend>`. A secret's value stays out.
+    pub(super) fn wrong(&mut self, env: &str, mend: impl fmt::Display) {
+        let setting = setting(env);
+        let sentence = match setting.kind {
+            Kind::Secret => format!("{env} (--{}) is not valid: {mend}", setting.flag),
+            _ => {
+                let value = self.text(env).unwrap_or_default();
+                // A key pasted into the wrong setting would fill the screen.
+                let shown: String = value.chars().take(80).collect();
+                let cut = if shown.len() < value.len() { "…" } else { "" };
+                format!("{env} (--{}) is {:?}{cut}: {mend}", setting.flag, shown)
+            }
+        };
+        self.errors.push(sentence);
+    }
+
+    /// The text that was given, if any. Empty text counts as none, as in `.env` files and compose.
+    pub(super) fn given(&self, env: &str) -> Option<String> {
+        let text = (self.lookup)(setting(env).env)?;
+        // Blanks at the ends are accidents of files and shells, but a secret is taken to the byte.
+        let text = match setting(env).kind {
+            Kind::Secret => text,
+            _ => text.trim().to_owned(),
+        };
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// The text that was given, or the default where that is a text.
+    pub(super) fn text(&self, env: &str) -> Option<String> {
+        self.given(env).or(match setting(env).default {
+            Fallback::Value(text) => Some(text.to_owned()),
+            Fallback::Otherwise(_) => None,
+        })
+    }
+
+    pub(super) fn secret(&self, env: &str) -> Option<Secret> {
+        self.given(env).map(Secret::new)
+    }
+
+    /// The text as `read` understands it; a complaint and `None` where it does not.
+    pub(super) fn read<T>(&mut self, env: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.text(env)?;
+        read(&text).map_err(|mend| self.wrong(env, mend)).ok()
+    }
+
+    pub(super) fn duration(&mut self, env: &str) -> Duration {
+        let Kind::Duration(min, max) = setting(env).kind else { unreachable!("{env} is a duration") };
+        self.read(env, |given| {
+            let value = text::duration(given)
+                .ok_or_else(|| format!("give a duration such as {}", setting(env).default.text()))?;
+            within(value, min, max, text::show_duration)
+        })
+        .unwrap_or_default()
+    }
+
+    /// Bytes.
+    pub(super) fn size(&mut self, env: &str) -> u64 {
+        let Kind::Size(min, max) = setting(env).kind else { unreachable!("{env} is a size") };
+        self.read(env, |given| {
+            let value = text::size(given)
+                .ok_or_else(|| format!("give a size such as {}", setting(env).default.text()))?;
+            within(value, min, max, text::show_size)
+        })
+        .unwrap_or_default()
+    }
+
+    /// A number that fits the type that the caller wants; the table's bounds see to it.
+    pub(super) fn count<T: TryFrom<u64> + Default>(&mut self, env: &str) -> T {
+        let Kind::Count(min, max) = setting(env).kind else { unreachable!("{env} is a count") };
+        self.read(env, |given| {
+            let value = text::count(given)
+                .ok_or_else(|| format!("give a whole number such as {}", setting(env).default.text()))?;
+            let value = within(value, min, max, |n| n.to_string())?;
+            T::try_from(value).map_err(|_| "give a smaller number".to_owned())
+        })
+        .unwrap_or_default()
+    }
+
+    /// One of the setting's words, if given or the default.
+    pub(super) fn choice(&mut self, env: &str) -> Option<&'static str> {
+        let Kind::Choice(words) = setting(env).kind else { unreachable!("{env} is a choice") };
+        self.read(env, |given| {
+            let word = words.iter().find(|word| **word == given);
+            word.copied().ok_or_else(|| format!("give {}", words.join(" or ")))
+        })
+    }
+}
+
+fn within<T: PartialOrd + Copy>(value: T, min: T, max: T, show: impl Fn(T) -> String) -> Result<T, String> {
+    if value < min || value > max {
+        return Err(format!("give {} to {}", show(min), show(max)));
+    }
+    Ok(value)
+}
+
+/// Names are constants of this module's neighbours; a test reads all of them.
+fn setting(env: &str) -> &'static Setting {
+    SETTINGS.iter().find(|setting| setting.env == env).expect("a setting that is read is in the table")
+}

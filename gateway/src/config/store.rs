@@ -1,0 +1,73 @@
+//! Where the truth is kept.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use reqwest::Url;
+
+use super::{Secret, reader::Reader, redacted};
+
+/// The store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// Which database.
+    pub database: Database,
+    /// How long one call may take, waiting for a connection included.
+    pub timeout: Duration,
+}
+
+/// Which database.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// A SQLite file of this node alone.
+    Embedded {
+        /// The folder that holds it.
+        dir: PathBuf,
+    },
+    /// Postgres, shared by every node.
+    Postgres {
+        /// With its password.
+        url: Secret,
+        /// The most connections of this node.
+        pool_max: u32,
+    },
+}
+
+impl Store {
+    /// Whether this is the embedded store.
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.database, Database::Embedded { .. })
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let pool_max = reader.count("DATABASE_POOL_MAX");
+        let dir = reader.text("DATA_DIR").unwrap_or_default().into();
+        let database = match reader.secret("DATABASE_URL") {
+            Some(url) => {
+                if !is_postgres(url.reveal()) {
+                    reader.wrong(
+                        "DATABASE_URL",
+                        "give postgres://user:password@host:5432/database, special characters \
+                         of the password percent-encoded",
+                    );
+                }
+                Database::Postgres { url, pool_max }
+            }
+            None => Database::Embedded { dir },
+        };
+        Self { database, timeout: reader.duration("STORE_TIMEOUT") }
+    }
+}
+
+fn is_postgres(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "postgres" | "postgresql"))
+}
+
+impl fmt::Display for Store {
+    /// What is logged at start.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.database {
+            Database::Embedded { dir } => write!(f, "SQLite in {}", dir.display()),
+            Database::Postgres { url, .. } => f.write_str(&redacted(url.reveal())),
+        }
+    }
+}

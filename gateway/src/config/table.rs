@@ -1,0 +1,439 @@
+//! Every setting, once: the flags of `draftwire serve`, its help and docs/config.md follow from here.
+
+use std::time::Duration;
+
+/// One setting: an environment variable and the flag that wins over it.
+#[derive(Debug)]
+pub struct Setting {
+    /// The environment variable.
+    pub env: &'static str,
+    /// The flag, without its dashes.
+    pub flag: &'static str,
+    /// What its text has to be.
+    pub kind: Kind,
+    /// What holds when it is not set.
+    pub default: Fallback,
+    /// What it means, in one or two sentences.
+    pub help: &'static str,
+    /// What it is about; groups the help and the page.
+    pub section: &'static str,
+}
+
+/// What the text of a setting has to be.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// Anything that the reading code takes.
+    Text,
+    /// The same, and never shown: not in errors, not in logs.
+    Secret,
+    /// One of a few words.
+    Choice(&'static [&'static str]),
+    /// A time with its unit, between two bounds, both included.
+    Duration(Duration, Duration),
+    /// A number of bytes, between two bounds, both included.
+    Size(u64, u64),
+    /// A number of things, between two bounds, both included.
+    Count(u64, u64),
+}
+
+/// What holds when a setting is not set.
+#[derive(Debug, Clone, Copy)]
+pub enum Fallback {
+    /// This text, read as if it had been given.
+    Value(&'static str),
+    /// Something that no constant says, described.
+    Otherwise(&'static str),
+}
+
+impl Fallback {
+    /// For people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Value(text) | Self::Otherwise(text) => text,
+        }
+    }
+}
+
+impl Setting {
+    /// The setting of this environment variable.
+    pub fn of(env: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.env == env)
+    }
+
+    /// What its text has to be, for people; empty for free text.
+    pub fn rule(&self) -> String {
+        match self.kind {
+            Kind::Text | Kind::Secret => String::new(),
+            Kind::Choice(words) => words.join(" or "),
+            Kind::Duration(min, max) => {
+                format!("{} to {}", super::text::show_duration(min), super::text::show_duration(max))
+            }
+            Kind::Size(min, max) => {
+                format!("{} to {}", super::text::show_size(min), super::text::show_size(max))
+            }
+            Kind::Count(min, max) => format!("{min} to {max}"),
+        }
+    }
+}
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+
+use Fallback::{Otherwise, Value};
+
+const STORE: &str = "Store";
+const BUS: &str = "Bus";
+const TOKENS: &str = "Tokens";
+const LISTENING: &str = "Listening and logging";
+const WEBSOCKET: &str = "WebSocket";
+const WRITES: &str = "Writes";
+const FANOUT: &str = "Fan-out";
+
+const fn setting(
+    section: &'static str,
+    env: &'static str,
+    flag: &'static str,
+    kind: Kind,
+    default: Fallback,
+    help: &'static str,
+) -> Setting {
+    Setting { env, flag, kind, default, help, section }
+}
+
+/// Every setting, in the order in which help and documentation show them.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        STORE,
+        "DATABASE_URL",
+        "database-url",
+        Kind::Secret,
+        Otherwise("none: an embedded SQLite file in DATA_DIR"),
+        "The Postgres database, postgres://user:password@host:5432/database.",
+    ),
+    setting(
+        STORE,
+        "DATA_DIR",
+        "data-dir",
+        Kind::Text,
+        Value("draftwire-data"),
+        "The folder of the embedded database and of its token secret. Made when missing; unused with DATABASE_URL.",
+    ),
+    setting(
+        STORE,
+        "DATABASE_POOL_MAX",
+        "database-pool-max",
+        Kind::Count(1, 1000),
+        Value("10"),
+        "The most connections that this node holds to Postgres.",
+    ),
+    setting(
+        STORE,
+        "STORE_TIMEOUT",
+        "store-timeout",
+        Kind::Duration(MS.saturating_mul(10), MINUTE),
+        Value("900ms"),
+        "How long one call to the store may take, waiting for a connection included; then it is unavailable.",
+    ),
+    setting(
+        BUS,
+        "REDIS_URL",
+        "redis-url",
+        Kind::Secret,
+        Otherwise("none: no other node is told"),
+        "Redis, which carries live copies between nodes: redis://, rediss://, redis-sentinel:// or redis-cluster://. Needs DATABASE_URL.",
+    ),
+    setting(
+        BUS,
+        "REDIS_PREFIX",
+        "redis-prefix",
+        Kind::Text,
+        Value("draftwire"),
+        "The first part of every Redis channel name. Clusters that share a Redis need different ones.",
+    ),
+    setting(
+        TOKENS,
+        "JWT_SECRET",
+        "jwt-secret",
+        Kind::Secret,
+        Otherwise("embedded: a random one, kept in DATA_DIR/jwt-secret"),
+        "The secret of HS256 tokens, at least 32 bytes. Prefer the environment: other users of the machine see flags.",
+    ),
+    setting(
+        TOKENS,
+        "JWT_PUBLIC_KEY",
+        "jwt-public-key",
+        Kind::Text,
+        Otherwise("none"),
+        "The public key of RS256, ES256 or EdDSA tokens: PEM text, or the path of a PEM file. The key's kind decides the algorithm.",
+    ),
+    setting(
+        TOKENS,
+        "JWT_JWKS_URL",
+        "jwt-jwks-url",
+        Kind::Secret,
+        Otherwise("none"),
+        "Where the issuer of the tokens publishes its public keys (RFC 7517), http:// or https://.",
+    ),
+    setting(
+        TOKENS,
+        "JWT_AUDIENCE",
+        "jwt-audience",
+        Kind::Text,
+        Otherwise("none: tokens that name an audience are refused"),
+        "The audience (aud) that every token must name.",
+    ),
+    setting(
+        TOKENS,
+        "JWT_ISSUER",
+        "jwt-issuer",
+        Kind::Text,
+        Otherwise("none: any issuer"),
+        "The issuer (iss) that every token must name.",
+    ),
+    setting(
+        LISTENING,
+        "LISTEN_ADDR",
+        "listen-addr",
+        Kind::Text,
+        Value("127.0.0.1:8080"),
+        "The IP address and port for clients: WebSocket and HTTP. Port 0 takes a free one.",
+    ),
+    setting(
+        LISTENING,
+        "METRICS_ADDR",
+        "metrics-addr",
+        Kind::Text,
+        Value("127.0.0.1:9464"),
+        "The IP address and port for Prometheus. Never expose it to clients.",
+    ),
+    setting(
+        LISTENING,
+        "NODE_NAME",
+        "node-name",
+        Kind::Text,
+        Otherwise("the host name"),
+        "The name of this node in logs, health and WELCOME; 1 to 64 characters of A-Z a-z 0-9 : _ . -",
+    ),
+    setting(
+        LISTENING,
+        "ALLOWED_ORIGINS",
+        "allowed-origins",
+        Kind::Text,
+        Otherwise("the same origin only"),
+        "Web pages of which origins may connect, separated by commas (https://app.example.com); * for any. Clients that are no browsers send no origin and are not affected.",
+    ),
+    setting(
+        LISTENING,
+        "DEMO",
+        "demo",
+        Kind::Choice(&["true", "false"]),
+        Otherwise("true embedded, false with DATABASE_URL"),
+        "Whether the demonstration page hands a token to whoever opens it. Never in production.",
+    ),
+    setting(
+        LISTENING,
+        "LOG_LEVEL",
+        "log-level",
+        Kind::Text,
+        Value("info"),
+        "What is logged: error, warn, info, debug, trace or off, also per module (info,gateway::ws=debug).",
+    ),
+    setting(
+        LISTENING,
+        "LOG_FORMAT",
+        "log-format",
+        Kind::Choice(&["text", "json"]),
+        Value("text"),
+        "How log lines are written.",
+    ),
+    setting(
+        WEBSOCKET,
+        "WS_PING_INTERVAL",
+        "ws-ping-interval",
+        Kind::Duration(MS.saturating_mul(10), HOUR),
+        Value("25s"),
+        "How often a connection is pinged. Keep it under half of what proxies on the way allow (often 60s).",
+    ),
+    setting(
+        WEBSOCKET,
+        "WS_PONG_TIMEOUT",
+        "ws-pong-timeout",
+        Kind::Duration(MS.saturating_mul(10), DAY),
+        Value("75s"),
+        "After how long without any sign of life a connection is closed with 4408. Must be more than WS_PING_INTERVAL.",
+    ),
+    setting(
+        WEBSOCKET,
+        "MAX_MESSAGE_BYTES",
+        "max-message-bytes",
+        Kind::Size(KIB, 64 * MIB),
+        Value("1MiB"),
+        "The largest message that a client may send; a larger one closes with 1009.",
+    ),
+    setting(
+        WEBSOCKET,
+        "COMMANDS_PER_SECOND",
+        "commands-per-second",
+        Kind::Count(1, 1_000_000),
+        Value("50"),
+        "How many commands a second one connection may send on average; twice as many in a burst.",
+    ),
+    setting(
+        WEBSOCKET,
+        "CONNECTIONS_PER_USER",
+        "connections-per-user",
+        Kind::Count(1, 1_000_000),
+        Value("50"),
+        "The most connections of one user to this node; one more closes with 4429.",
+    ),
+    setting(
+        WEBSOCKET,
+        "CONNECTIONS_MAX",
+        "connections-max",
+        Kind::Count(1, 10_000_000),
+        Value("50000"),
+        "The most connections to this node; one more closes with 1013.",
+    ),
+    setting(
+        WEBSOCKET,
+        "PENDING_COMMANDS_MAX",
+        "pending-commands-max",
+        Kind::Count(1, 10_000),
+        Value("64"),
+        "The most commands of one connection that wait for their answer; beyond it the connection is not read.",
+    ),
+    setting(
+        WEBSOCKET,
+        "TOKEN_WARNING",
+        "token-warning",
+        Kind::Duration(MS, HOUR),
+        Value("60s"),
+        "How long before its token expires a client is told so (TOKEN_EXPIRING).",
+    ),
+    setting(
+        WEBSOCKET,
+        "DRAIN_WINDOW",
+        "drain-window",
+        Kind::Duration(MS, HOUR),
+        Value("10s"),
+        "Over how long a stopping node sends its clients elsewhere.",
+    ),
+    setting(
+        WRITES,
+        "WRITE_SHARDS",
+        "write-shards",
+        Kind::Count(1, 64),
+        Value("4"),
+        "How many transactions of collected writes this node runs side by side. A user's writes always take the same one.",
+    ),
+    setting(
+        WRITES,
+        "WRITE_QUEUE_MAX",
+        "write-queue-max",
+        Kind::Count(1, 1_000_000),
+        Value("1024"),
+        "The most writes that wait per shard; one more is answered unavailable.",
+    ),
+    setting(
+        WRITES,
+        "WRITE_BATCH_MAX",
+        "write-batch-max",
+        Kind::Count(1, 10_000),
+        Value("256"),
+        "The most writes in one transaction.",
+    ),
+    setting(
+        WRITES,
+        "WRITE_WINDOW",
+        "write-window",
+        Kind::Duration(Duration::ZERO, SECOND),
+        Value("1ms"),
+        "How long writes are collected before they are committed together.",
+    ),
+    setting(
+        WRITES,
+        "DRAFTS_PER_USER_MAX",
+        "drafts-per-user-max",
+        Kind::Count(1, 1_000_000),
+        Value("500"),
+        "The most drafts of one user, deleted ones not counted.",
+    ),
+    setting(
+        WRITES,
+        "DRAFT_BYTES_MAX",
+        "draft-bytes-max",
+        Kind::Size(KIB, 16 * MIB),
+        Value("64KiB"),
+        "The largest content of one draft, as JSON. All drafts of a user are read together, within STORE_TIMEOUT.",
+    ),
+    setting(
+        WRITES,
+        "COMMAND_MEMORY",
+        "command-memory",
+        Kind::Duration(MINUTE, DAY.saturating_mul(365)),
+        Value("24h"),
+        "How long a command is remembered, so that its repetition gets the same answer.",
+    ),
+    setting(
+        FANOUT,
+        "SWEEP_INTERVAL",
+        "sweep-interval",
+        Kind::Duration(MS.saturating_mul(10), MINUTE.saturating_mul(10)),
+        Value("5s"),
+        "How often the heads of followed streams are compared with the store: the bound on how late an event is that no live copy announced.",
+    ),
+    setting(
+        FANOUT,
+        "SWEEP_INTERVAL_UNSURE",
+        "sweep-interval-unsure",
+        Kind::Duration(MS.saturating_mul(10), MINUTE.saturating_mul(10)),
+        Value("1s"),
+        "The same while the bus is unsure. At most SWEEP_INTERVAL.",
+    ),
+    setting(
+        FANOUT,
+        "LINGER",
+        "linger",
+        Kind::Duration(Duration::ZERO, HOUR),
+        Value("30s"),
+        "How long a stream is kept up after its last follower left, for those that soon come back.",
+    ),
+    setting(
+        FANOUT,
+        "REORDER_WAIT",
+        "reorder-wait",
+        Kind::Duration(Duration::ZERO, SECOND),
+        Value("30ms"),
+        "How long a gap may be only a matter of order before it is read from the store.",
+    ),
+    setting(
+        FANOUT,
+        "FILLS_MAX",
+        "fills-max",
+        Kind::Count(1, 1000),
+        Value("3"),
+        "The most queries for missed events that this node has under way, each for up to 64 followers or streams.",
+    ),
+    setting(
+        FANOUT,
+        "RECENT_EVENTS_MAX",
+        "recent-events-max",
+        Kind::Count(1, 100_000),
+        Value("256"),
+        "The most recent events kept in memory per followed stream.",
+    ),
+    setting(
+        FANOUT,
+        "RECENT_BYTES_MAX",
+        "recent-bytes-max",
+        Kind::Size(64 * KIB, 64 * GIB),
+        Value("64MiB"),
+        "The most memory that recent events take on this node.",
+    ),
+];

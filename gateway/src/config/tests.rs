@@ -1,0 +1,184 @@
+#![allow(clippy::unwrap_used)]
+
+use std::{cell::RefCell, collections::BTreeSet, path::Path};
+
+use super::{
+    table::{Kind, SETTINGS},
+    *,
+};
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn from(settings: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    Config::from_source(|name| {
+        settings.iter().find(|(env, _)| *env == name).map(|(_, value)| (*value).to_owned())
+    })
+}
+
+/// The only complaint about these settings.
+fn complaint(settings: &[(&str, &str)]) -> String {
+    let ConfigErrors(mut sentences) = from(settings).unwrap_err();
+    assert_eq!(sentences.len(), 1, "{sentences:?}");
+    sentences.remove(0)
+}
+
+#[test]
+fn nothing_set_is_an_embedded_node() {
+    let config = from(&[]).unwrap();
+    assert!(config.store.is_embedded());
+    assert!(matches!(config.bus, Bus::InProcess));
+    assert!(matches!(&config.auth.keys, KeySource::Generated { dir } if dir == Path::new("draftwire-data")));
+    assert_eq!(config.listen.addr, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(config.listen.origins, Origins::Same);
+    assert!(config.listen.demo);
+    assert_eq!(config.websocket.commands_burst(), 100);
+    assert_eq!(config.websocket.message_bytes_max, 1 << 20);
+    assert_eq!(config.writes.window, std::time::Duration::from_millis(1));
+    assert_eq!(config.warnings(), Vec::<String>::new());
+    assert_eq!(config.store.to_string(), "SQLite in draftwire-data");
+}
+
+#[test]
+fn a_cluster_has_a_database_redis_and_a_key() {
+    let config = from(&[
+        ("DATABASE_URL", "postgres://app:hunter2@db/draftwire"),
+        ("REDIS_URL", "redis-sentinel://:hunter2@sentinel:26379"),
+        ("JWT_SECRET", SECRET),
+    ])
+    .unwrap();
+    assert!(!config.listen.demo);
+    assert_eq!(config.warnings(), Vec::<String>::new());
+    assert_eq!(config.store.to_string(), "postgres://app:***@db/draftwire");
+    assert_eq!(config.bus.to_string(), "redis-sentinel://:***@sentinel:26379");
+    let debug = format!("{config:?}");
+    assert!(!debug.contains("hunter2") && !debug.contains(SECRET), "{debug}");
+}
+
+#[test]
+fn every_setting_of_the_table_is_read_and_no_other() {
+    let asked = RefCell::new(BTreeSet::new());
+    let _ = Config::from_source(|name| {
+        asked.borrow_mut().insert(name.to_owned());
+        None
+    });
+    let table: BTreeSet<String> = SETTINGS.iter().map(|setting| setting.env.to_owned()).collect();
+    assert_eq!(asked.into_inner(), table);
+    let flags: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.flag).collect();
+    assert_eq!(flags.len(), SETTINGS.len(), "a flag is there twice");
+    for setting in SETTINGS {
+        // One follows from the other, so that neither has to be looked up.
+        assert_eq!(setting.flag, setting.env.to_ascii_lowercase().replace('_', "-"));
+    }
+}
+
+#[test]
+fn every_number_and_choice_says_what_it_takes() {
+    for setting in SETTINGS {
+        if matches!(setting.kind, Kind::Text | Kind::Secret) {
+            continue;
+        }
+        let sentence = complaint(&[(setting.env, "abc")]);
+        let start = format!("{} (--{}) is \"abc\": give ", setting.env, setting.flag);
+        assert!(sentence.starts_with(&start), "{sentence}");
+    }
+    assert_eq!(
+        complaint(&[("WS_PING_INTERVAL", "abc")]),
+        "WS_PING_INTERVAL (--ws-ping-interval) is \"abc\": give a duration such as 25s"
+    );
+    assert_eq!(complaint(&[("WRITE_SHARDS", "0")]), "WRITE_SHARDS (--write-shards) is \"0\": give 1 to 64");
+    assert_eq!(
+        complaint(&[("STORE_TIMEOUT", "900")]),
+        "STORE_TIMEOUT (--store-timeout) is \"900\": give a duration such as 900ms"
+    );
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    let postgres = ("DATABASE_URL", "postgres://db/x");
+    for (settings, part) in [
+        (&[("REDIS_URL", "redis://r")][..], "without DATABASE_URL"),
+        (&[postgres], "No key to check tokens with"),
+        (&[("JWT_SECRET", SECRET), ("JWT_JWKS_URL", "https://i/jwks")], "keep one kind of key"),
+        (&[("WS_PONG_TIMEOUT", "25s")], "more than WS_PING_INTERVAL, which is 25s"),
+        (&[("SWEEP_INTERVAL_UNSURE", "6s")], "at most SWEEP_INTERVAL, which is 5s"),
+        (&[("METRICS_ADDR", "127.0.0.1:8080")], "different ports"),
+    ] {
+        let sentence = complaint(settings);
+        assert!(sentence.contains(part), "{sentence}");
+    }
+}
+
+#[test]
+fn free_text_is_checked_too() {
+    for (env, value, part) in [
+        ("DATABASE_URL", "mysql://app:hunter2@db/x", "give postgres://"),
+        ("JWT_SECRET", "hunter2", "at least 32 bytes"),
+        ("JWT_JWKS_URL", "ftp://u:hunter2@i/keys", "give a URL"),
+        ("JWT_PUBLIC_KEY", "/nowhere/key.pem", "path of a PEM file"),
+        ("LISTEN_ADDR", ":8080", "IP address and port"),
+        ("NODE_NAME", "a b", "node must be 1 to 64"),
+        ("ALLOWED_ORIGINS", "app.example.com", "is no origin"),
+        ("LOG_LEVEL", "verbose", "give error, warn"),
+        ("REDIS_PREFIX", "a{b}", "give 1 to 64"),
+    ] {
+        let ConfigErrors(sentences) = from(&[(env, value)]).unwrap_err();
+        let all = sentences.join("\n");
+        assert!(all.contains(env) && all.contains(part), "{all}");
+        assert!(!all.contains("hunter2"), "{all}");
+    }
+    let redis = from(&[("REDIS_URL", "http://:hunter2@r"), ("DATABASE_URL", "postgres://db/x")]);
+    let all = redis.unwrap_err().to_string();
+    assert!(all.contains("give redis://") && !all.contains("hunter2"), "{all}");
+}
+
+#[test]
+fn a_private_key_is_refused_and_not_shown() {
+    let private = include_str!("../auth/test_keys/rsa.pem");
+    let sentence = complaint(&[("JWT_PUBLIC_KEY", private)]);
+    assert!(sentence.contains("private key") && !sentence.contains("BEGIN PRIVATE"), "{sentence}");
+}
+
+#[test]
+fn a_public_key_is_text_or_a_file_and_may_be_on_one_line() {
+    let pem = include_str!("../auth/test_keys/ec.pub");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key.pem");
+    std::fs::write(&path, pem).unwrap();
+    for value in [pem, &pem.replace('\n', "\\n"), path.to_str().unwrap()] {
+        let config = from(&[("JWT_PUBLIC_KEY", value)]).unwrap();
+        assert_eq!(format!("{:?}", config.auth.keys), "Key(ES256)");
+    }
+}
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let ConfigErrors(sentences) =
+        from(&[("WS_PING_INTERVAL", "1"), ("DEMO", "maybe"), ("LINGER", "soon")]).unwrap_err();
+    assert_eq!(sentences.len(), 3, "{sentences:?}");
+}
+
+#[test]
+fn empty_counts_as_not_set_and_blanks_are_cut() {
+    let config = from(&[("DATABASE_URL", ""), ("DEMO", ""), ("LINGER", " 1m\n")]).unwrap();
+    assert!(config.store.is_embedded());
+    assert_eq!(config.fanout.linger, std::time::Duration::from_secs(60));
+}
+
+#[test]
+fn what_may_be_a_mistake_is_said() {
+    let config = from(&[("DATABASE_URL", "postgres://db/x"), ("JWT_SECRET", SECRET)]).unwrap();
+    assert!(config.warnings()[0].contains("only by the sweep, every 5s"));
+    let config = from(&[("LISTEN_ADDR", "0.0.0.0:8080")]).unwrap();
+    assert!(config.warnings()[0].contains("DEMO is on"));
+}
+
+/// `UPDATE_DOCS=1` writes the page instead.
+#[test]
+fn the_documentation_is_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/config.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, markdown()).unwrap();
+    }
+    let page = std::fs::read_to_string(&path).unwrap();
+    assert!(page == markdown(), "docs/config.md is stale: UPDATE_DOCS=1 cargo test -p gateway config");
+}
