@@ -1,6 +1,20 @@
 //! The Draftwire server: WebSocket and HTTP in front of the store and the fan-out.
+//!
+//! A library, so that tests can start whole nodes in their own process; the binary is thin.
 
 pub mod auth;
 pub mod cli;
+pub mod commit;
 pub mod config;
+pub mod connections;
+pub mod drafts;
+pub mod drain;
+pub mod failure;
+pub mod http;
+pub mod listener;
+pub mod metrics;
+pub mod node;
+pub mod reads;
+pub mod serve;
 pub mod store;
+mod ws;

@@ -1,0 +1,87 @@
+//! Refusals: what clients are told when something was not done, over the socket and over HTTP alike.
+
+use common::{
+    Code, DraftId,
+    protocol::{Draft, DraftAck},
+};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::{
+    auth::AuthError,
+    commit::Unavailable,
+    store::{Refusal, StoreError},
+};
+
+/// A refusal, as clients are told.
+#[derive(Debug)]
+pub struct Failure {
+    /// Its kind.
+    pub code: Code,
+    /// What is wrong.
+    pub message: String,
+    /// What helps to mend it.
+    pub payload: Option<Box<RawValue>>,
+    /// `If-Match` named another version: over HTTP that is a status of its own.
+    pub precondition: bool,
+}
+
+impl Failure {
+    /// A refusal without further help.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), payload: None, precondition: false }
+    }
+}
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+impl From<Unavailable> for Failure {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::new(Code::Unavailable, unavailable.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        // What the database said is for the log, not for clients.
+        tracing::warn!(%error, "a read failed");
+        Self::new(Code::Unavailable, Unavailable::Store.to_string())
+    }
+}
+
+impl From<(&DraftId, Refusal)> for Failure {
+    fn from((draft_id, refusal): (&DraftId, Refusal)) -> Self {
+        match refusal {
+            Refusal::NotFound => Self::new(Code::NotFound, format!("there is no draft {draft_id}")),
+            Refusal::BadRequest(message) => Self::new(Code::BadRequest, message),
+            Refusal::TooLarge(message) => Self::new(Code::TooLarge, message),
+            Refusal::Conflict { fields, current } => {
+                let message = match (&current, fields.is_empty()) {
+                    (None, _) => format!("the id {draft_id} belongs to a deleted draft"),
+                    (Some(_), true) => format!("draft {draft_id} exists or has changed"),
+                    (Some(_), false) => format!("{} changed since the base version", fields.join(", ")),
+                };
+                let payload = ConflictBody { draft_id, fields: &fields, draft: current.as_deref() };
+                Self { payload: to_raw_value(&payload).ok(), ..Self::new(Code::Conflict, message) }
+            }
+            Refusal::PreconditionFailed { version } => Self {
+                payload: to_raw_value(&DraftAck { draft_id: draft_id.clone(), version }).ok(),
+                precondition: true,
+                ..Self::new(Code::Conflict, format!("draft {draft_id} is at version {version}"))
+            },
+        }
+    }
+}
+
+/// What a conflict tells, so that the client can mend it without asking again.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ConflictBody<'a> {
+    draft_id: &'a DraftId,
+    fields: &'a [String],
+    draft: Option<&'a Draft>,
+}

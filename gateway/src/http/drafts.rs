@@ -1,0 +1,192 @@
+//! `/v1/drafts`.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{FromRequestParts, Path, Query, Request, State, rejection::BytesRejection},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use common::{Code, CommandId, DeviceId, DraftId, Version, json, merge::Object, protocol::DraftCreate};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{bearer, problem::Problem};
+use crate::{
+    drafts::{Caller, DraftListBody},
+    failure::Failure,
+    node::Node,
+    store::{Base, Done},
+};
+
+/// The device that HTTP callers act as when they name none.
+const DEFAULT_DEVICE: &str = "http";
+
+/// Query parameters of the routes. Unknown ones are refused, as everywhere: a misspelt
+/// `baseVersion` must not turn into none.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Parameters {
+    base_version: Option<Version>,
+    device: Option<DeviceId>,
+    /// Read by [`bearer`].
+    #[serde(rename = "token")]
+    _token: Option<String>,
+}
+
+/// Everything about a request but its body: who asks, and how.
+pub(super) struct Asked {
+    caller: Caller,
+    base_version: Option<Version>,
+}
+
+impl FromRequestParts<Arc<Node>> for Asked {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Problem> {
+        let bearer::Caller(identity) = bearer::Caller::from_request_parts(parts, node).await?;
+        let Query(parameters) = Query::<Parameters>::from_request_parts(parts, node)
+            .await
+            .map_err(|error| Problem::bad_request(error.body_text()))?;
+        let device = match parameters.device {
+            Some(device) => device,
+            None => DEFAULT_DEVICE.parse().map_err(|error| Problem::bad_request(format!("{error}")))?,
+        };
+        let id = match parts.headers.get("idempotency-key") {
+            None => None,
+            Some(key) => Some(idempotency_key(key)?),
+        };
+        let caller = Caller { user: identity.user, device, id };
+        Ok(Self { caller, base_version: parameters.base_version })
+    }
+}
+
+fn idempotency_key(value: &HeaderValue) -> Result<CommandId, Problem> {
+    let text = value.to_str().unwrap_or_default();
+    // The draft standard writes the key as a quoted string; most clients send it bare.
+    let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    bare.parse().map_err(|_| Problem::bad_request("Idempotency-Key must be 1 to 64 printable characters"))
+}
+
+/// The path's draft.
+pub(super) struct Id(DraftId);
+
+impl FromRequestParts<Arc<Node>> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Problem> {
+        let Path(id) = Path::<String>::from_request_parts(parts, node)
+            .await
+            .map_err(|error| Problem::bad_request(error.body_text()))?;
+        id.parse().map(Self).map_err(|error| Problem::bad_request(format!("{error}")))
+    }
+}
+
+pub(super) async fn list(State(node): State<Arc<Node>>, asked: Asked) -> Result<Response, Problem> {
+    let list = node.drafts.list(asked.caller.user).await?;
+    Ok(Json(DraftListBody::from(&list)).into_response())
+}
+
+pub(super) async fn get(
+    State(node): State<Arc<Node>>,
+    asked: Asked,
+    Id(id): Id,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let draft = node.drafts.get(&asked.caller.user, &id).await?;
+    let etag = etag(draft.version);
+    let known =
+        headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|tags| {
+            tags.split(',')
+                .any(|tag| matches!(tag.trim(), "*") || tag.trim().trim_start_matches("W/") == etag)
+        });
+    let tag = [(header::ETAG, etag)];
+    if known {
+        return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
+    }
+    Ok((tag, Json(draft)).into_response())
+}
+
+pub(super) async fn create(
+    State(node): State<Arc<Node>>,
+    asked: Asked,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (draft, bytes): (DraftCreate, usize) = body(request).await?;
+    let done = node.drafts.create(asked.caller, draft, bytes).await?;
+    let location = [(header::LOCATION, format!("/v1/drafts/{}", done.ack.draft_id))];
+    Ok((StatusCode::CREATED, location, changed(&done)).into_response())
+}
+
+pub(super) async fn update(
+    State(node): State<Arc<Node>>,
+    asked: Asked,
+    Id(id): Id,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let base = base(&headers, asked.base_version)?.ok_or_else(|| {
+        Problem::precondition_required("say which version the patch was made on: ?baseVersion=N or If-Match")
+    })?;
+    let (Patch(patch), bytes) = body(request).await?;
+    let done = node.drafts.update(asked.caller, id, base, patch, bytes).await?;
+    Ok(changed(&done).into_response())
+}
+
+pub(super) async fn delete(
+    State(node): State<Arc<Node>>,
+    asked: Asked,
+    Id(id): Id,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let base = base(&headers, asked.base_version)?;
+    let done = node.drafts.delete(asked.caller, id, base).await?;
+    Ok(changed(&done).into_response())
+}
+
+/// The body of a PATCH: a merge patch (RFC 7396).
+#[derive(Deserialize)]
+struct Patch(#[serde(deserialize_with = "json::object")] Object);
+
+fn changed(done: &Done) -> impl IntoResponse {
+    ([(header::ETAG, etag(done.ack.version))], Json(done.clone()))
+}
+
+fn etag(version: Version) -> String {
+    format!("\"{version}\"")
+}
+
+/// The version that a change was made on: `If-Match` (RFC 9110 section 13.1.1), which must be the
+/// current one, or `baseVersion`, which is merged from.
+fn base(headers: &HeaderMap, merge: Option<Version>) -> Result<Option<Base>, Problem> {
+    let mut tags = headers.get_all(header::IF_MATCH).iter();
+    let Some(tag) = tags.next() else { return Ok(merge.map(Base::Merge)) };
+    if merge.is_some() {
+        return Err(Problem::bad_request("give If-Match or baseVersion, not both"));
+    }
+    let tag = tag.to_str().unwrap_or_default().trim();
+    let weak = tag.strip_prefix("W/");
+    let digits = weak.unwrap_or(tag).strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+    match digits.filter(|digits| digits.bytes().all(|b| b.is_ascii_digit())).and_then(|d| d.parse().ok()) {
+        // A weak tag never matches, as no draft is at version zero.
+        Some(_) if weak.is_some() => Ok(Some(Base::Exact(Version(0)))),
+        Some(version) if tags.next().is_none() => Ok(Some(Base::Exact(Version(version)))),
+        _ => Err(Problem::bad_request("If-Match must be one ETag of the draft, such as \"3\"")),
+    }
+}
+
+/// Reads a JSON body, and how many bytes it had.
+async fn body<T: DeserializeOwned>(request: Request) -> Result<(T, usize), Problem> {
+    use axum::extract::FromRequest;
+    let bytes = Bytes::from_request(request, &()).await.map_err(|error: BytesRejection| {
+        if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Failure::new(Code::TooLarge, "the body is larger than MAX_MESSAGE_BYTES").into()
+        } else {
+            Problem::bad_request(error.body_text())
+        }
+    })?;
+    let value = serde_json::from_slice(&bytes)
+        .map_err(|error| Problem::bad_request(format!("the body is not what this route takes: {error}")))?;
+    Ok((value, bytes.len()))
+}

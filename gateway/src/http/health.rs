@@ -1,0 +1,72 @@
+//! Health: for people, for load balancers, for whoever restarts processes.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::node::Node;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Health {
+    status: &'static str,
+    node: String,
+    version: &'static str,
+    store: Part,
+    bus: Part,
+    connections: usize,
+    users: usize,
+    /// The bound on how late an event can be that no copy announced.
+    sweep_interval_ms: u128,
+    uptime_seconds: u64,
+}
+
+#[derive(Serialize)]
+struct Part {
+    kind: &'static str,
+    ok: bool,
+}
+
+/// `GET /healthz`: how the node is, part by part. 503 when a part is down.
+pub(super) async fn healthz(State(node): State<Arc<Node>>) -> Response {
+    let store = Part { kind: node.store_kind(), ok: node.store_answers().await };
+    let bus = Part { kind: node.bus_kind(), ok: node.hub.bus_is_trusted() };
+    let status = match (node.drain.is_stopping(), store.ok && bus.ok) {
+        (true, _) => "stopping",
+        (false, true) => "ok",
+        (false, false) => "degraded",
+    };
+    let health = Health {
+        status,
+        node: node.settings.listen.node.to_string(),
+        version: env!("CARGO_PKG_VERSION"),
+        store,
+        bus,
+        connections: node.connections.total(),
+        users: node.connections.users(),
+        sweep_interval_ms: node.hub.sweep_interval().as_millis(),
+        uptime_seconds: node.started.elapsed().as_secs(),
+    };
+    let code = if status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(health)).into_response()
+}
+
+/// `GET /readyz`: whether to send traffic here. A node whose store is down stays ready: connections
+/// stay, commands are refused quickly, and no other node would do better.
+pub(super) async fn readyz(State(node): State<Arc<Node>>) -> Response {
+    if node.drain.is_stopping() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
+    "ready\n".into_response()
+}
+
+/// `GET /livez`: whether the process answers at all.
+pub(super) async fn livez() -> &'static str {
+    "alive\n"
+}

@@ -1,0 +1,170 @@
+//! Every metric of the node, described in one place.
+
+use fanout::Source;
+use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution, in seconds where the name says so.
+    Histogram,
+}
+
+/// Name, kind, labels, meaning: the table of docs/metrics.md.
+pub const METRICS: &[(&str, Kind, &str, &str)] = &[
+    ("draftwire_build_info", Kind::Gauge, "version", "1; the version is the label"),
+    ("draftwire_connections", Kind::Gauge, "", "WebSocket connections"),
+    ("draftwire_users", Kind::Gauge, "", "Users with at least one connection"),
+    ("draftwire_resumes_total", Kind::Counter, "", "Connections that came with a cursor"),
+    ("draftwire_snapshots_total", Kind::Counter, "", "Snapshots sent because missed events could not be had"),
+    (
+        "draftwire_closes_total",
+        Kind::Counter,
+        "code",
+        "Connections ended, by close code; `gone` when the client left",
+    ),
+    ("draftwire_tokens_refused_total", Kind::Counter, "why", "Tokens refused"),
+    ("draftwire_commands_total", Kind::Counter, "type", "Commands taken over the socket"),
+    ("draftwire_errors_total", Kind::Counter, "code", "Errors answered, over the socket and HTTP"),
+    (
+        "draftwire_write_queue_depth",
+        Kind::Gauge,
+        "shard",
+        "Writes waiting for their commit; bound: WRITE_QUEUE_MAX",
+    ),
+    ("draftwire_reads_waiting", Kind::Gauge, "", "Reads of drafts that wait or are under way; bound: 1024"),
+    ("draftwire_write_batch_size", Kind::Histogram, "", "Writes per commit; bound: WRITE_BATCH_MAX"),
+    ("draftwire_write_seconds", Kind::Histogram, "", "From the queue to the answer, per write"),
+    ("draftwire_commit_seconds", Kind::Histogram, "", "Duration of a commit"),
+    ("draftwire_commit_failures_total", Kind::Counter, "why", "Commits that failed"),
+    ("draftwire_events_published_total", Kind::Counter, "", "Events committed by this node"),
+    (
+        "draftwire_events_sequenced_total",
+        Kind::Counter,
+        "source",
+        "Events put into their order here, by how they came",
+    ),
+    (
+        "draftwire_events_delivered_total",
+        Kind::Counter,
+        "source",
+        "Events sent to followers, by how they came",
+    ),
+    (
+        "draftwire_commit_to_delivery_seconds",
+        Kind::Histogram,
+        "",
+        "From the commit of a live event to its hand-over to a socket, between nodes by their clocks",
+    ),
+    (
+        "draftwire_follower_fallbacks_total",
+        Kind::Counter,
+        "",
+        "Live followers too slow for memory, sent to the log",
+    ),
+    (
+        "draftwire_streams_followed",
+        Kind::Gauge,
+        "",
+        "Streams that somebody here follows, or did within the linger",
+    ),
+    ("draftwire_recent_bytes", Kind::Gauge, "", "Memory of the newest events; bound: RECENT_BYTES_MAX"),
+    ("draftwire_gap_fills_total", Kind::Counter, "source", "Reads of the log for missing events"),
+    ("draftwire_log_askers", Kind::Gauge, "of", "Questions to the log that wait for a place in a query"),
+    ("draftwire_log_head_queries_total", Kind::Counter, "", "Queries for heads, each for many streams"),
+    ("draftwire_log_read_queries_total", Kind::Counter, "", "Queries for events, each for many streams"),
+    (
+        "draftwire_sweep_interval_seconds",
+        Kind::Gauge,
+        "",
+        "The bound on how late an event can be that no copy announced",
+    ),
+    ("draftwire_sweep_seconds", Kind::Histogram, "", "Duration of a sweep"),
+    ("draftwire_sweep_failures_total", Kind::Counter, "", "Sweeps that the store did not answer"),
+    ("draftwire_epoch_changes_total", Kind::Counter, "", "Changes of the store's history"),
+    ("draftwire_bus_unsure_total", Kind::Counter, "why", "Moments at which copies may have been lost"),
+    ("draftwire_bus_copies_refused_total", Kind::Counter, "reason", "Copies that could not be used"),
+    ("draftwire_bus_trusted", Kind::Gauge, "", "1 while copies arrive, as far as canaries show"),
+];
+
+/// Buckets of everything in seconds: from a local hand-over to a sweep.
+const SECONDS: [f64; 16] =
+    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
+
+/// Buckets of batch sizes.
+const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// Why metrics cannot be recorded.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics: {0}")]
+pub struct MetricsError(String);
+
+/// Installs the recorder of this process.
+///
+/// # Errors
+/// When one is installed already.
+pub fn install() -> Result<PrometheusHandle, MetricsError> {
+    let failed = |error: &dyn std::fmt::Display| MetricsError(error.to_string());
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), &SIZES))
+        .map_err(|error| failed(&error))?
+        .install_recorder()
+        .map_err(|error| failed(&error))?;
+    for (name, kind, _, meaning) in METRICS {
+        describe(name, *kind, meaning);
+    }
+    for (name, kind, meaning) in fanout::bus::metrics::METRICS {
+        let kind = match *kind {
+            "gauge" => Kind::Gauge,
+            "histogram" => Kind::Histogram,
+            _ => Kind::Counter,
+        };
+        describe(name, kind, meaning);
+    }
+    gauge!("draftwire_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
+}
+
+fn describe(name: &'static str, kind: Kind, meaning: &'static str) {
+    match kind {
+        Kind::Counter => describe_counter!(name, meaning),
+        Kind::Gauge => describe_gauge!(name, meaning),
+        Kind::Histogram if name.ends_with("_seconds") => describe_histogram!(name, Unit::Seconds, meaning),
+        Kind::Histogram => describe_histogram!(name, meaning),
+    }
+}
+
+/// Counters that are touched for every delivery, looked up once.
+pub struct Meters {
+    delivered: [Counter; 5],
+}
+
+const SOURCES: [Source; 5] = [Source::Local, Source::Bus, Source::GapFill, Source::Sweep, Source::Replay];
+
+impl Default for Meters {
+    fn default() -> Self {
+        let delivered =
+            SOURCES.map(|source| counter!("draftwire_events_delivered_total", "source" => source.label()));
+        Self { delivered }
+    }
+}
+
+impl Meters {
+    /// Counts events handed to a socket.
+    pub fn delivered(&self, source: Source, events: u64) {
+        let index = match source {
+            Source::Local => 0,
+            Source::Bus => 1,
+            Source::GapFill => 2,
+            Source::Sweep => 3,
+            Source::Replay => 4,
+        };
+        self.delivered[index].increment(events);
+    }
+}

@@ -1,0 +1,198 @@
+//! A node: all its parts, put together from the settings.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use fanout::{
+    Hub,
+    bus::{Bus, MemoryBus, RedisBus, RedisOptions},
+};
+use tokio::sync::Semaphore;
+
+use crate::{
+    auth::{self, Verifier},
+    commit::Committer,
+    config::{self, Config, Database, Secret},
+    connections::Connections,
+    drafts::Drafts,
+    drain::Drain,
+    metrics::Meters,
+    reads::Reads,
+    store::{DraftLimits, Store, StoreError, postgres, sqlite},
+};
+
+/// One node. It keeps nothing that another node could not rebuild.
+pub struct Node {
+    /// What it was told.
+    pub settings: Config,
+    /// The shared truth.
+    pub store: Arc<dyn Store>,
+    /// The followers here.
+    pub hub: Arc<Hub>,
+    /// Changes and reads of drafts.
+    pub drafts: Drafts,
+    /// Whose tokens are taken.
+    pub verifier: Verifier,
+    /// The connections here.
+    pub connections: Arc<Connections>,
+    /// Whether it is stopping.
+    pub drain: Drain,
+    /// Connections on their way from the handshake to `WELCOME`; bounded, so that a storm of them
+    /// waits here and not in the store.
+    pub joining: Arc<Semaphore>,
+    /// What demo tokens are signed with; `None` where there are none.
+    pub demo_secret: Option<Secret>,
+    /// Counters touched for every delivery.
+    pub metrics: Meters,
+    /// When it started.
+    pub started: Instant,
+    /// Whether the store answered when it was last asked for its health.
+    store_health: tokio::sync::Mutex<Option<(Instant, bool)>>,
+}
+
+/// How long an answer about the store's health holds: whoever asks, and however often, it costs the
+/// store one query in that time.
+const HEALTH_TTL: Duration = Duration::from_secs(1);
+
+/// Connections that join at once.
+const JOINING_MAX: usize = 512;
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened or migrated.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The bus is misconfigured.
+    #[error("REDIS_URL: {0}")]
+    Bus(#[from] fanout::bus::redis::BusConfigError),
+    /// Tokens cannot be verified.
+    #[error("{0}")]
+    Auth(#[from] auth::VerifierError),
+    /// The folder of the embedded store cannot be made.
+    #[error("DATA_DIR: cannot make the folder {0}: {1}; choose one that may be written to")]
+    DataDir(std::path::PathBuf, std::io::Error),
+    /// The secret beside the embedded store cannot be had.
+    #[error("the token secret: {0}")]
+    Secret(#[from] std::io::Error),
+}
+
+impl Node {
+    /// Opens the store, brings its schema up to date, and starts the tasks of the node.
+    ///
+    /// # Errors
+    /// When something that cannot mend itself is wrong. A database or Redis that is down is not:
+    /// the former is waited for by whoever calls this, the latter by the bus.
+    pub async fn start(settings: Config) -> Result<Arc<Self>, StartError> {
+        let store = open_store(&settings).await?;
+        let bus: Arc<dyn Bus> = match &settings.bus {
+            config::Bus::InProcess => MemoryBus::new(),
+            config::Bus::Redis { url, prefix } => {
+                RedisBus::new(RedisOptions { prefix: prefix.clone(), ..RedisOptions::new(url.reveal()) })?
+            }
+        };
+        Self::assemble(settings, store, bus)
+    }
+
+    /// Puts a node together over a store and a bus that exist.
+    ///
+    /// # Errors
+    /// When tokens cannot be verified with these settings.
+    pub fn assemble(
+        settings: Config,
+        store: Arc<dyn Store>,
+        bus: Arc<dyn Bus>,
+    ) -> Result<Arc<Self>, StartError> {
+        let hub = Hub::start(settings.listen.node.clone(), settings.fanout.clone(), store.clone(), bus);
+        let committer = Committer::start(&settings.writes, &store, &hub);
+        let limits = &settings.websocket;
+        Ok(Arc::new(Self {
+            drafts: Drafts::new(committer, Reads::new(store.clone(), reads_max(&settings))),
+            verifier: Verifier::new(&settings.auth)?,
+            connections: Connections::new(limits.connections_max, limits.connections_per_user),
+            drain: Drain::default(),
+            joining: Arc::new(Semaphore::new(JOINING_MAX)),
+            demo_secret: if settings.listen.demo { auth::signing_secret(&settings.auth.keys)? } else { None },
+            metrics: Meters::default(),
+            started: Instant::now(),
+            store_health: tokio::sync::Mutex::default(),
+            store,
+            hub,
+            settings,
+        }))
+    }
+
+    /// Tells all clients to move, and waits until they have. Returns how many connections were left
+    /// over. Requests over HTTP are served on.
+    pub async fn drain(&self) -> usize {
+        self.drain.run(&self.connections, self.settings.websocket.drain_window).await
+    }
+
+    /// Ends what runs, once nobody is served any more.
+    pub async fn close(&self) {
+        self.hub.stop();
+        self.store.close().await;
+    }
+
+    /// Whether the store answers, as of a moment ago.
+    pub async fn store_answers(&self) -> bool {
+        let mut known = self.store_health.lock().await;
+        if let Some((asked, answers)) = *known
+            && asked.elapsed() < HEALTH_TTL
+        {
+            return answers;
+        }
+        let answers = self.store.ping().await.is_ok();
+        *known = Some((Instant::now(), answers));
+        answers
+    }
+
+    /// Which store this is, for people.
+    pub fn store_kind(&self) -> &'static str {
+        if self.settings.store.is_embedded() { "sqlite" } else { "postgres" }
+    }
+
+    /// Which bus this is, for people.
+    pub fn bus_kind(&self) -> &'static str {
+        match self.settings.bus {
+            config::Bus::InProcess => "in-process",
+            config::Bus::Redis { .. } => "redis",
+        }
+    }
+}
+
+/// Reads of clients at once: a part of the pool, so that commits always find a connection.
+fn reads_max(settings: &Config) -> usize {
+    match settings.store.database {
+        Database::Embedded { .. } => 2,
+        Database::Postgres { pool_max, .. } => (pool_max as usize / 3).max(1),
+    }
+}
+
+async fn open_store(settings: &Config) -> Result<Arc<dyn Store>, StartError> {
+    let limits = DraftLimits {
+        drafts_per_user_max: settings.writes.drafts_per_user_max,
+        draft_bytes_max: settings.writes.draft_bytes_max,
+    };
+    let timeout = settings.store.timeout;
+    Ok(match &settings.store.database {
+        Database::Embedded { dir } => {
+            std::fs::create_dir_all(dir).map_err(|error| StartError::DataDir(dir.clone(), error))?;
+            let options = sqlite::SqliteOptions { path: dir.join("draftwire.db"), timeout, limits };
+            Arc::new(sqlite::SqliteStore::open(&options).await?)
+        }
+        Database::Postgres { url, pool_max } => {
+            let options = postgres::PostgresOptions {
+                url: url.reveal().to_owned(),
+                connections_max: *pool_max as usize,
+                timeout,
+                limits,
+            };
+            let store = postgres::PostgresStore::new(&options)?;
+            store.migrate().await?;
+            Arc::new(store)
+        }
+    })
+}

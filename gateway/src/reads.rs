@@ -1,0 +1,73 @@
+//! Reads of the store on behalf of clients: bounded, so that they leave connections for commits.
+//!
+//! After a failover every connection needs its user's drafts at once. Reads run a few at a time, and
+//! beyond a number of waiting ones are refused. Each runs in a task of its own: a client that does not
+//! read what it asked for must not hold a database connection meanwhile.
+
+use std::sync::Arc;
+
+use common::{DraftId, UserId, protocol::Draft};
+use metrics::gauge;
+use tokio::sync::Semaphore;
+
+use crate::{
+    commit::Unavailable,
+    failure::Failure,
+    store::{DraftList, Store, StoreError},
+};
+
+/// Reads that wait for their turn. Past it they are refused: who repeats them later is served sooner.
+const WAITING_MAX: usize = 1024;
+
+/// Reads drafts, a few at a time.
+#[derive(Clone)]
+pub struct Reads {
+    store: Arc<dyn Store>,
+    /// Places to wait in, those that are being served included.
+    places: Arc<Semaphore>,
+    /// Reads under way.
+    turns: Arc<Semaphore>,
+}
+
+impl Reads {
+    /// Reads over this store, `turns_max` at a time.
+    pub fn new(store: Arc<dyn Store>, turns_max: usize) -> Self {
+        let turns = Arc::new(Semaphore::new(turns_max));
+        Self { store, places: Arc::new(Semaphore::new(WAITING_MAX)), turns }
+    }
+
+    /// A user's drafts, with the position at which they stand. Cancel-safe.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn list(&self, user: UserId) -> Result<DraftList, Failure> {
+        self.run(|store| async move { store.drafts(&user).await }).await
+    }
+
+    /// One draft, if it is there. Cancel-safe.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn draft(&self, user: UserId, id: DraftId) -> Result<Option<Draft>, Failure> {
+        self.run(|store| async move { store.draft(&user, &id).await }).await
+    }
+
+    async fn run<T, R>(&self, read: impl FnOnce(Arc<dyn Store>) -> R) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        R: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let place = self.places.clone().try_acquire_owned().map_err(|_| Unavailable::Full)?;
+        #[allow(clippy::cast_precision_loss)]
+        gauge!("draftwire_reads_waiting").set((WAITING_MAX - self.places.available_permits()) as f64);
+        let turns = self.turns.clone();
+        let read = read(self.store.clone());
+        let task = tokio::spawn(async move {
+            let _place = place;
+            // Never closed; if it were, the store's own bound would still hold.
+            let _turn = turns.acquire_owned().await;
+            read.await
+        });
+        task.await.map_err(|_| Unavailable::Store)?.map_err(Failure::from)
+    }
+}

@@ -1,0 +1,135 @@
+//! `draftwire serve`: from the settings to the last connection.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use common::time::unix_ms;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::sleep,
+};
+use tracing::{debug, info, warn};
+
+use crate::{
+    config::Config,
+    http, listener, metrics,
+    node::{Node, StartError},
+    store::StoreError,
+};
+
+/// How long a start waits for a database that is not there yet. Beyond it the process ends, and
+/// whoever started it sees why.
+const STORE_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The pause between attempts to reach it.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+
+/// How often old commands are forgotten, and how many at a time: little and often, so that writers
+/// never wait for it.
+const FORGET_INTERVAL: Duration = Duration::from_secs(10);
+const FORGET_BATCH: u32 = 1000;
+
+/// Serves until the process is told to stop (SIGTERM or SIGINT), and then drains.
+///
+/// # Errors
+/// When the node cannot start; the message says what to mend.
+pub async fn serve(settings: Config) -> anyhow::Result<()> {
+    for warning in settings.warnings() {
+        warn!("{warning}");
+    }
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let handle = metrics::install()?;
+    let public = bind(&settings, "LISTEN_ADDR").await?;
+    let private = bind(&settings, "METRICS_ADDR").await?;
+    let node = tokio::select! {
+        started = start(settings) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    info!(
+        node = %node.settings.listen.node,
+        store = node.store_kind(),
+        bus = node.bus_kind(),
+        listen = %public.local_addr()?,
+        metrics = %private.local_addr()?,
+        "serving"
+    );
+    if node.settings.store.is_embedded() {
+        info!("open http://{}/ for the demo", public.local_addr()?);
+    }
+    let (stop, stopped) = watch::channel(false);
+    let metrics_server = tokio::spawn(listener::serve(
+        private,
+        http::prometheus::router(handle, node.clone()),
+        stopped.clone(),
+    ));
+    let server = tokio::spawn(listener::serve(public, http::router(node.clone()), stopped));
+    let upkeep = tokio::spawn({
+        let node = node.clone();
+        async move {
+            tokio::join!(node.verifier.keep_keys_fresh(), forget_commands(&node));
+        }
+    });
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    info!(connections = node.connections.total(), "stopping: clients are asked to move");
+    let left = tokio::select! {
+        left = node.drain() => left,
+        // A second signal does not wait for anybody.
+        _ = terminate.recv() => node.connections.total(),
+        _ = interrupt.recv() => node.connections.total(),
+    };
+    stop.send_replace(true);
+    upkeep.abort();
+    server.await?;
+    node.close().await;
+    metrics_server.await?;
+    if left > 0 {
+        warn!(connections = left, "stopped with connections left");
+    } else {
+        info!("stopped");
+    }
+    Ok(())
+}
+
+async fn bind(settings: &Config, name: &'static str) -> anyhow::Result<TcpListener> {
+    let addr = if name == "LISTEN_ADDR" { settings.listen.addr } else { settings.listen.metrics_addr };
+    TcpListener::bind(addr)
+        .await
+        .with_context(|| format!("{name}: cannot listen on {addr}; free it or choose another address"))
+}
+
+/// Starts the node, waiting a while for a database that is still on its way up.
+async fn start(settings: Config) -> anyhow::Result<std::sync::Arc<Node>> {
+    let deadline = unix_ms() + u64::try_from(STORE_WAIT_MAX.as_millis())?;
+    loop {
+        match Node::start(settings.clone()).await {
+            Ok(node) => return Ok(node),
+            Err(StartError::Store(StoreError::Unavailable(reason))) if unix_ms() < deadline => {
+                warn!(reason, "waiting for the database");
+                sleep(STORE_RETRY).await;
+            }
+            Err(error) => return Err(error).context("cannot start"),
+        }
+    }
+}
+
+async fn forget_commands(node: &Node) {
+    let memory = u64::try_from(node.settings.writes.command_memory.as_millis()).unwrap_or(u64::MAX);
+    loop {
+        let before = unix_ms().saturating_sub(memory);
+        match node.store.forget_commands(before, FORGET_BATCH).await {
+            // More is waiting: writers remember faster than one batch per interval forgets.
+            Ok(forgotten) if forgotten >= u64::from(FORGET_BATCH) => continue,
+            Ok(forgotten) => debug!(forgotten, "old commands"),
+            Err(error) => debug!(%error, "old commands are forgotten later"),
+        }
+        sleep(FORGET_INTERVAL).await;
+    }
+}
