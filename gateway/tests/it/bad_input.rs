@@ -1,0 +1,208 @@
+//! What clients should not send: each is refused by name, and only repeated misuse ends a connection.
+
+use serde_json::{Value, json};
+use testkit::RawSocket;
+
+use crate::{
+    DEADLINE,
+    harness::{Server, ask},
+};
+
+/// A message, the id that its refusal names, and a part of the reason.
+fn malformed() -> Vec<(String, Option<&'static str>, &'static str)> {
+    let deep = format!(
+        r#"{{"type":"DRAFT_CREATE","id":"deep","payload":{{"content":{}1{}}}}}"#,
+        r#"{"a":"#.repeat(1000),
+        "}".repeat(1000)
+    );
+    let long_id = json!({ "type": "DRAFT_LIST", "id": "x".repeat(65) }).to_string();
+    let long_type = json!({ "type": "X".repeat(5000), "id": "c" }).to_string();
+    let long_draft =
+        json!({ "type": "DRAFT_DELETE", "id": "c", "payload": { "draftId": "d".repeat(65) } }).to_string();
+    let update =
+        |payload: Value| json!({ "type": "DRAFT_UPDATE", "id": "c", "payload": payload }).to_string();
+    let mut cases = vec![
+        (String::new(), None, "EOF"),
+        ("{".to_owned(), None, "EOF"),
+        ("not JSON".to_owned(), None, "expected"),
+        ("[]".to_owned(), None, ""),
+        ("null".to_owned(), None, ""),
+        ("\"PING\"".to_owned(), None, ""),
+        ("{}".to_owned(), None, "missing field `type`"),
+        (r#"{"type":7,"id":"c"}"#.to_owned(), Some("c"), "invalid type"),
+        (r#"{"type":"NO_SUCH","id":"c"}"#.to_owned(), Some("c"), "unknown type"),
+        (r#"{"type":"ping","id":"c"}"#.to_owned(), Some("c"), "unknown type"),
+        (r#"{"type":"WELCOME","id":"c"}"#.to_owned(), Some("c"), "unknown type"),
+        (long_type, Some("c"), "unknown type"),
+        (r#"{"type":"DRAFT_LIST"}"#.to_owned(), None, "missing field `id`"),
+        (r#"{"type":"DRAFT_LIST","id":7}"#.to_owned(), None, "invalid type"),
+        (r#"{"type":"DRAFT_LIST","id":""}"#.to_owned(), None, "id must be"),
+        (long_id, None, "id must be"),
+        (r#"{"type":"DRAFT_LIST","id":"a\u0000b"}"#.to_owned(), None, "id must be"),
+        (r#"{"type":"DRAFT_LIST","id":"a\nb"}"#.to_owned(), None, "id must be"),
+        (r#"{"type":"DRAFT_LIST","id":"c","extra":1}"#.to_owned(), Some("c"), "unknown field"),
+        (r#"{"type":"DRAFT_LIST","id":"c","payload":{"x":1}}"#.to_owned(), Some("c"), "unknown field"),
+        (r#"{"type":"DRAFT_LIST","id":"c"} {}"#.to_owned(), None, "trailing"),
+        (r#"{"type":"AUTH","id":"c"}"#.to_owned(), Some("c"), "missing field `token`"),
+        (r#"{"type":"AUTH","id":"c","payload":{"token":1}}"#.to_owned(), Some("c"), "invalid type"),
+        (r#"{"type":"DRAFT_CREATE","id":"c"}"#.to_owned(), Some("c"), "missing field `content`"),
+        (long_draft, Some("c"), "draftId must be"),
+        (deep, Some("deep"), "recursion limit"),
+    ];
+    for (payload, reason) in [
+        (json!({ "draftId": "d", "patch": {} }), "missing field `baseVersion`"),
+        (json!({ "draftId": "d", "baseVersion": "1", "patch": {} }), "invalid type"),
+        (json!({ "draftId": "d", "baseVersion": 1.5, "patch": {} }), "invalid type"),
+        (json!({ "draftId": "d", "baseVersion": -1, "patch": {} }), "invalid value"),
+        (json!({ "draftId": "d", "baseVersion": 1, "patch": [] }), "invalid type"),
+        (json!({ "draftId": "d", "baseVersion": 1, "patch": null }), "invalid type"),
+        (json!({ "draftId": "a/b", "baseVersion": 1, "patch": {} }), "draftId must be"),
+        (json!({ "draftId": "d\u{0}", "baseVersion": 1, "patch": {} }), "draftId must be"),
+        (json!({ "draftId": "d", "baseVersion": 1, "patch": {}, "force": true }), "unknown field"),
+        (json!([]), "invalid length"),
+    ] {
+        cases.push((update(payload), Some("c"), reason));
+    }
+    cases
+}
+
+#[tokio::test]
+async fn malformed_messages_are_named_and_the_connection_lives() {
+    let server = Server::with(&[("COMMANDS_PER_SECOND", "10000")]).await;
+    let (mut socket, _) = server.connect("alice", "").await;
+    for (text, id, reason) in malformed() {
+        let shown: String = text.chars().take(100).collect();
+        socket.send_text(&text).await.unwrap();
+        let answer = socket.next(DEADLINE).await.unwrap();
+        assert_eq!((&answer["type"], &answer["code"]), (&json!("ERROR"), &json!("bad_request")), "{shown}");
+        assert_eq!(answer.get("id").and_then(Value::as_str), id, "{shown}: {answer}");
+        let message = answer["message"].as_str().unwrap();
+        assert!(message.contains(reason), "{shown}: {message}");
+        assert!(message.len() < 500, "{shown}: {message}");
+        // A good message in between: what is counted is misuse in a row.
+        assert_eq!(ask(&mut socket, "PING", "p", json!({})).await["type"], "PONG", "{shown}");
+    }
+    socket.send_binary(b"\x81\xa4type\xa4PING").await.unwrap();
+    let answer = socket.next(DEADLINE).await.unwrap();
+    assert_eq!(answer["code"], "bad_request");
+    assert!(answer["message"].as_str().unwrap().contains("binary"));
+    assert_eq!(ask(&mut socket, "PING", "p", json!({})).await["type"], "PONG");
+}
+
+#[tokio::test]
+async fn contents_are_kept_as_they_are() {
+    let server = Server::start().await;
+    let (mut socket, _) = server.connect("alice", "").await;
+    let content = json!({
+        "": "an empty name", "a/b~c": 1, "nul": "\u{0}", "astral": "𝄞", "__proto__": { "x": 1 },
+        "large": 9_007_199_254_740_993_u64, "float": 0.1, "nested": { "list": [1, [2, { "x": null }]] },
+    });
+    let made = ask(&mut socket, "DRAFT_CREATE", "c", json!({ "draftId": "d", "content": content })).await;
+    assert_eq!(made["type"], "ACK", "{made}");
+    let list = ask(&mut socket, "DRAFT_LIST", "l", json!({})).await;
+    assert_eq!(list["payload"]["drafts"][0]["content"], content);
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_closes_with_1009() {
+    let server = Server::start().await;
+    let (mut socket, welcome) = server.connect("alice", "").await;
+    let limit = usize::try_from(welcome["maxMessageBytes"].as_u64().unwrap()).unwrap();
+    let text = json!({ "type": "DRAFT_LIST", "id": "x", "payload": "y".repeat(2 * limit) }).to_string();
+    // The server may close before it has taken all of it.
+    let _ = socket.send_text(&text).await;
+    assert_eq!(socket.close_code(DEADLINE).await.unwrap(), Some(1009));
+    // One that just fits is read.
+    let (mut socket, _) = server.connect("alice", "").await;
+    let frame = json!({ "type": "NO", "id": "c", "payload": "" }).to_string().len();
+    let text = json!({ "type": "NO", "id": "c", "payload": "y".repeat(limit - frame) }).to_string();
+    socket.send_text(&text).await.unwrap();
+    assert_eq!(socket.answer("c", DEADLINE).await.unwrap()["code"], "bad_request");
+}
+
+#[tokio::test]
+async fn ten_malformed_messages_in_a_row_close_with_4400() {
+    let server = Server::start().await;
+    let (mut socket, _) = server.connect("alice", "").await;
+    for _ in 0..10 {
+        socket.send_text("nonsense").await.unwrap();
+    }
+    for _ in 0..9 {
+        assert_eq!(socket.next(DEADLINE).await.unwrap()["code"], "bad_request");
+    }
+    assert_eq!(socket.close_code(DEADLINE).await.unwrap(), Some(4400));
+}
+
+/// Frames that RFC 6455 forbids. The mask is zero, so that the payload is what it says.
+fn forbidden_frames() -> Vec<(&'static str, Vec<u8>)> {
+    let masked = |head: &[u8], payload: &[u8]| [head, &[0; 4], payload].concat();
+    vec![
+        ("text that is not UTF-8", masked(&[0x81, 0x82], &[0xff, 0xfe])),
+        ("an unmasked frame", vec![0x81, 0x02, b'{', b'}']),
+        ("a reserved opcode", masked(&[0x83, 0x80], &[])),
+        ("a reserved bit", masked(&[0xc1, 0x82], b"{}")),
+        ("a fragmented ping", masked(&[0x09, 0x80], &[])),
+        ("a ping of 126 bytes", masked(&[0x89, 0xfe, 0, 126], &[0; 126])),
+        ("a continuation of nothing", masked(&[0x80, 0x80], &[])),
+    ]
+}
+
+#[tokio::test]
+async fn frames_that_are_none_close_with_4400() {
+    let server = Server::start().await;
+    for (what, frame) in forbidden_frames() {
+        let (mut socket, _) = server.connect("alice", "").await;
+        socket.send_bytes(&frame).await.unwrap();
+        assert_eq!(socket.close_code(DEADLINE).await.unwrap(), Some(4400), "{what}");
+    }
+    // Garbage, until the server has had enough.
+    let (mut socket, _) = server.connect("alice", "").await;
+    let garbage: Vec<u8> = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let _ = socket.send_bytes(&garbage).await;
+    socket.close_code(DEADLINE).await.unwrap();
+}
+
+async fn flood(socket: &mut RawSocket, messages: usize) {
+    for n in 0..messages {
+        let ping = json!({ "type": "PING", "id": format!("p{n}") });
+        if socket.send(&ping).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn too_many_commands_are_refused_and_then_the_connection_is_closed() {
+    let server = Server::with(&[("COMMANDS_PER_SECOND", "5")]).await;
+    let (mut socket, _) = server.connect("alice", "").await;
+    flood(&mut socket, 15).await;
+    let mut limited = 0;
+    for n in 0..15 {
+        let answer = socket.answer(&format!("p{n}"), DEADLINE).await.unwrap();
+        match answer["type"].as_str().unwrap() {
+            "PONG" => {}
+            _ => {
+                assert_eq!(answer["code"], "rate_limited", "{answer}");
+                limited += 1;
+            }
+        }
+    }
+    assert!(limited > 0, "a burst is twice what a second allows");
+    flood(&mut socket, 500).await;
+    assert_eq!(socket.close_code(DEADLINE).await.unwrap(), Some(4429));
+}
+
+#[tokio::test]
+async fn a_message_over_the_rate_is_answered_once() {
+    let server = Server::with(&[("COMMANDS_PER_SECOND", "2")]).await;
+    let (mut socket, _) = server.connect("alice", "").await;
+    for _ in 0..6 {
+        socket.send_binary(b"x").await.unwrap();
+    }
+    socket.send(&json!({ "type": "PING", "id": "p" })).await.unwrap();
+    let mut answers = 0;
+    while socket.next(DEADLINE).await.unwrap().get("id").is_none() {
+        answers += 1;
+    }
+    assert_eq!(answers, 6);
+}

@@ -1,0 +1,157 @@
+//! The documentation against the code: tables that clients and operators rely on.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use common::{Code, close::Close};
+use gateway::{
+    config::table::Setting,
+    metrics::{Kind, METRICS},
+};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The rows of the first table under a heading, cells trimmed and without backquotes.
+fn table(page: &str, heading: &str) -> Vec<Vec<String>> {
+    let section = page.split(&format!("\n## {heading}\n")).nth(1).expect("the heading is there");
+    let rows =
+        section.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    rows.skip(2)
+        .map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect())
+        .collect()
+}
+
+#[test]
+fn the_error_codes_are_those_of_the_code() {
+    let page = fs::read_to_string(root().join("docs/protocol.md")).unwrap();
+    let documented: Vec<(String, String)> =
+        table(&page, "Error codes").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+    let expected = Code::ALL.map(|code| (code.as_str().to_owned(), code.http_status().to_string()));
+    assert_eq!(documented, expected);
+}
+
+#[test]
+fn the_close_codes_are_those_of_the_code() {
+    let page = fs::read_to_string(root().join("docs/protocol.md")).unwrap();
+    let documented: Vec<(String, String)> =
+        table(&page, "Close codes").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+    let expected = Close::ALL
+        .map(|close| (close.code().to_string(), if close.come_back() { "yes" } else { "no" }.to_owned()));
+    assert_eq!(documented, expected);
+}
+
+#[test]
+fn the_limits_are_those_of_the_settings() {
+    let page = fs::read_to_string(root().join("docs/protocol.md")).unwrap();
+    let mut checked = 0;
+    for row in table(&page, "Limits") {
+        let named =
+            |word: &&str| word.contains('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+        let Some(name) = row[1].split(|c: char| !c.is_ascii_alphanumeric() && c != '_').find(named) else {
+            continue;
+        };
+        let setting = Setting::of(name).expect("a setting of that name");
+        assert!(
+            row[1].replace(' ', "").contains(setting.default.text()),
+            "{name} is {} by default, and not {}",
+            setting.default.text(),
+            row[1]
+        );
+        checked += 1;
+    }
+    assert!(checked >= 6, "the table names its settings");
+}
+
+const METRICS_INTRODUCTION: &str = "\
+# Metrics
+
+`GET /metrics` on the node's second listener (`METRICS_ADDR`, 127.0.0.1:9464) answers in the Prometheus
+text format. Durations are in seconds. A metric appears with its first value.
+
+Two to watch: `draftwire_commit_to_delivery_seconds` is what users feel, and
+`draftwire_sweep_interval_seconds` is how late an event can be at worst that no copy announced.
+
+A test compares this page with the tables in the code; it is written anew by
+`UPDATE_DOCS=1 cargo test -p gateway --test it docs`.
+";
+
+/// docs/metrics.md as the code has it.
+fn metrics_page() -> String {
+    let mut page = METRICS_INTRODUCTION.to_owned();
+    let mut section = |title: &str, rows: Vec<(&str, &str, String, &str)>| {
+        let _ = write!(page, "\n## {title}\n\n| name | kind | labels | meaning |\n|---|---|---|---|\n");
+        for (name, kind, labels, meaning) in rows {
+            let _ = writeln!(page, "| `{name}` | {kind} | {labels} | {meaning} |");
+        }
+    };
+    let quoted = |label: &str| if label.is_empty() { String::new() } else { format!("`{label}`") };
+    let kind = |kind: &Kind| match kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
+    };
+    section("Node", METRICS.iter().map(|(n, k, label, m)| (*n, kind(k), quoted(label), *m)).collect());
+    // Here the label is a part of the meaning: "by `reason`: …".
+    let label = |meaning: &str| {
+        quoted(meaning.split_once("by `").and_then(|(_, rest)| rest.split('`').next()).unwrap_or(""))
+    };
+    section("Bus", fanout::bus::metrics::METRICS.iter().map(|(n, k, m)| (*n, *k, label(m), *m)).collect());
+    page
+}
+
+#[test]
+fn the_metrics_page_is_what_the_code_says() {
+    let path = root().join("docs/metrics.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, metrics_page()).unwrap();
+    }
+    let page = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        page == metrics_page(),
+        "docs/metrics.md is stale: UPDATE_DOCS=1 cargo test -p gateway --test it docs"
+    );
+}
+
+/// Names in quotes that look like metrics, and where each is.
+fn metrics_in(folder: &Path, found: &mut BTreeMap<String, PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            metrics_in(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            for part in fs::read_to_string(&path).unwrap().split('"') {
+                let name = part.strip_prefix("draftwire_").unwrap_or_default();
+                if !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+                    found.insert(part.to_owned(), path.clone());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_metric_in_the_code_is_described() {
+    let described: BTreeSet<&str> = METRICS
+        .iter()
+        .map(|(name, ..)| *name)
+        .chain(fanout::bus::metrics::METRICS.iter().map(|(name, ..)| *name))
+        .collect();
+    assert_eq!(
+        described.len(),
+        METRICS.len() + fanout::bus::metrics::METRICS.len(),
+        "no metric is described twice"
+    );
+    let mut found = BTreeMap::new();
+    metrics_in(&root().join("gateway/src"), &mut found);
+    metrics_in(&root().join("fanout/src"), &mut found);
+    assert!(found.len() >= described.len(), "the search finds what there is");
+    for (name, path) in found {
+        assert!(described.contains(name.as_str()), "{name} in {} is not described", path.display());
+    }
+}

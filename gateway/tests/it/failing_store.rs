@@ -1,0 +1,121 @@
+//! A store that is down, or slow, when a test wants it so.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use async_trait::async_trait;
+use common::{DraftId, Stream, UserId, protocol::Draft};
+use fanout::log::{Heads, Log, LogError, Page, Read};
+use gateway::store::{Committed, DraftList, DraftOp, Store, StoreError, Write};
+use tokio::sync::watch;
+
+use crate::harness::Disk;
+
+/// Passes everything on to a real store, unless told otherwise.
+pub(crate) struct FailingStore {
+    store: Arc<dyn Store>,
+    down: AtomicBool,
+    lists_hang: AtomicBool,
+    rejects: AtomicBool,
+    held: watch::Sender<bool>,
+}
+
+impl FailingStore {
+    pub(crate) fn over(disk: &Disk) -> Arc<Self> {
+        Arc::new(Self {
+            store: disk.store.clone(),
+            down: AtomicBool::new(false),
+            lists_hang: AtomicBool::new(false),
+            rejects: AtomicBool::new(false),
+            held: watch::Sender::new(false),
+        })
+    }
+
+    /// While down, every call fails at once.
+    pub(crate) fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::Release);
+    }
+
+    /// While these hang, lists of drafts are never answered.
+    pub(crate) fn set_lists_hang(&self, hang: bool) {
+        self.lists_hang.store(hang, Ordering::Release);
+    }
+
+    /// While it rejects, commits that hold a draft with the content `{"poison": true}` fail for good.
+    pub(crate) fn set_rejects(&self, rejects: bool) {
+        self.rejects.store(rejects, Ordering::Release);
+    }
+
+    pub(crate) fn hold_commits(&self) {
+        self.held.send_replace(true);
+    }
+
+    pub(crate) fn let_commits_go(&self) {
+        self.held.send_replace(false);
+    }
+
+    fn answers(&self) -> Result<(), StoreError> {
+        if self.down.load(Ordering::Acquire) {
+            return Err(StoreError::Unavailable("a test has stopped it".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Log for FailingStore {
+    async fn heads(&self, streams: &[Stream]) -> Result<Heads, LogError> {
+        self.answers()?;
+        self.store.heads(streams).await
+    }
+
+    async fn read(&self, reads: &[Read]) -> Result<Vec<Page>, LogError> {
+        self.answers()?;
+        self.store.read(reads).await
+    }
+}
+
+#[async_trait]
+impl Store for FailingStore {
+    async fn commit(&self, writes: &[Write]) -> Result<Committed, StoreError> {
+        let _ = self.held.subscribe().wait_for(|held| !held).await.is_ok();
+        self.answers()?;
+        let poison = |write: &Write| match &write.op {
+            DraftOp::Create { content, .. } => content.contains_key("poison"),
+            _ => false,
+        };
+        if self.rejects.load(Ordering::Acquire) && writes.iter().any(poison) {
+            return Err(StoreError::Rejected("a test does not like it".to_owned()));
+        }
+        self.store.commit(writes).await
+    }
+
+    async fn drafts(&self, user: &UserId) -> Result<DraftList, StoreError> {
+        if self.lists_hang.load(Ordering::Acquire) {
+            return std::future::pending().await;
+        }
+        self.answers()?;
+        self.store.drafts(user).await
+    }
+
+    async fn draft(&self, user: &UserId, id: &DraftId) -> Result<Option<Draft>, StoreError> {
+        self.answers()?;
+        self.store.draft(user, id).await
+    }
+
+    async fn forget_commands(&self, before: u64, limit: u32) -> Result<u64, StoreError> {
+        self.answers()?;
+        self.store.forget_commands(before, limit).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.answers()?;
+        self.store.ping().await
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}

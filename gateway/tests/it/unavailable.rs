@@ -1,0 +1,141 @@
+//! What users see while the store is down, and that it passes by itself.
+
+use std::collections::BTreeSet;
+
+use common::Code;
+use serde_json::json;
+use testkit::{RawRequest, RawSocket, token, wait};
+
+use crate::{
+    DEADLINE,
+    failing_store::FailingStore,
+    harness::{Disk, Server, ask, create},
+};
+
+#[tokio::test]
+async fn commands_are_refused_at_once_and_safe_to_repeat() {
+    let disk = Disk::new().await;
+    let store = FailingStore::over(&disk);
+    let server = Server::on(&Disk::over(store.clone()), &[("COMMANDS_PER_SECOND", "10000")]).await;
+    let (mut phone, welcome) = server.connect("alice", "device=phone").await;
+    let epoch = welcome["epoch"].as_str().unwrap().to_owned();
+    create(&mut phone, "d", json!({ "a": 1 })).await;
+    store.set_down(true);
+
+    let update = json!({ "draftId": "d", "baseVersion": 1, "patch": { "a": 2 } });
+    for (kind, id, payload) in [
+        ("DRAFT_UPDATE", "u", update.clone()),
+        ("DRAFT_UPDATE", "u", update.clone()),
+        ("DRAFT_CREATE", "c", json!({ "content": {} })),
+        ("DRAFT_DELETE", "x", json!({ "draftId": "d" })),
+        ("DRAFT_LIST", "l", json!({})),
+    ] {
+        let answer = ask(&mut phone, kind, id, payload).await;
+        assert_eq!((&answer["type"], &answer["code"]), (&json!("ERROR"), &json!("unavailable")), "{kind}");
+        let message = answer["message"].as_str().unwrap();
+        assert!(!message.contains("a test"), "what the database said is not for clients: {message}");
+    }
+    // What needs no store goes on.
+    assert_eq!(ask(&mut phone, "PING", "p", json!({})).await["type"], "PONG");
+
+    for (method, path) in [("GET", "/v1/drafts"), ("GET", "/v1/drafts/d"), ("DELETE", "/v1/drafts/d")] {
+        let answer = server.api("alice", method, path, &[], None).await;
+        assert_eq!((answer.status, &answer.json["code"]), (503, &json!("unavailable")), "{method} {path}");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    let health = testkit::http::get(&format!("http://{}/healthz", server.addr)).await.unwrap();
+    assert_eq!((health.status, &health.json["store"]["ok"]), (503, &json!(false)));
+    // A user that is known here is followed from memory; another one cannot be.
+    let (_laptop, welcome) = server.connect("alice", &format!("device=laptop&cursor={epoch}:1")).await;
+    assert_eq!(welcome["seq"], 1);
+    let stranger = RawRequest::new(server.socket_url()).token(&token::good("bob"));
+    assert_eq!(server.refused(stranger).await.0, 1013);
+
+    store.set_down(false);
+    let answer = wait::until("the store to be found again", DEADLINE, || async {
+        let answer = server.api("alice", "GET", "/v1/drafts", &[], None).await;
+        if answer.status == 200 { Ok(answer) } else { Err(answer.text) }
+    })
+    .await;
+    assert_eq!(answer.json["seq"], 1, "nothing refused was applied");
+    loop {
+        let answer = ask(&mut phone, "DRAFT_UPDATE", "u", update.clone()).await;
+        if answer["code"] != "unavailable" {
+            assert_eq!(answer["payload"]["version"], 2, "{answer}");
+            break;
+        }
+    }
+}
+
+/// Each error code is provoked by a test; a new one is not forgotten here.
+#[test]
+fn every_error_code_is_provoked_by_a_test() {
+    let provoked = [
+        (Code::BadRequest, "bad_input, drafts, http"),
+        (Code::Unauthorized, "handshake, session"),
+        (Code::Forbidden, "session"),
+        (Code::NotFound, "drafts, http"),
+        (Code::Conflict, "drafts, http"),
+        (Code::TooLarge, "drafts, http"),
+        (Code::RateLimited, "bad_input"),
+        (Code::Unavailable, "unavailable"),
+    ];
+    let known: BTreeSet<&str> = provoked.iter().map(|(code, _)| code.as_str()).collect();
+    assert_eq!(known, Code::ALL.iter().map(|code| code.as_str()).collect());
+}
+
+#[tokio::test]
+async fn a_change_that_the_store_cannot_keep_harms_no_other() {
+    let disk = Disk::new().await;
+    let store = FailingStore::over(&disk);
+    let server = Server::on(&Disk::over(store.clone()), &[("WRITE_SHARDS", "1")]).await;
+    let (mut socket, _) = server.connect("alice", "").await;
+    store.set_rejects(true);
+    store.hold_commits();
+    for (id, content) in [("a", json!({})), ("b", json!({ "poison": true })), ("c", json!({}))] {
+        let payload = json!({ "draftId": id, "content": content });
+        socket.send(&json!({ "type": "DRAFT_CREATE", "id": id, "payload": payload })).await.unwrap();
+    }
+    store.let_commits_go();
+    let mut answers = BTreeSet::new();
+    while answers.len() < 3 {
+        let message = socket.next(DEADLINE).await.unwrap();
+        if let Some(id) = message["id"].as_str() {
+            answers.insert((id.to_owned(), message["code"].as_str().unwrap_or("done").to_owned()));
+        }
+    }
+    let expected = [("a", "done"), ("b", "bad_request"), ("c", "done")];
+    assert_eq!(answers, expected.map(|(id, code)| (id.to_owned(), code.to_owned())).into());
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_nothing_of_the_store() {
+    let server = Server::start().await;
+    let (mut filling, _) = server.connect("alice", "device=filling").await;
+    for i in 0..15 {
+        create(&mut filling, &format!("d{i}"), json!({ "text": "x".repeat(4000) })).await;
+    }
+    // Lists of 60 KB each, far more of them than fit into the buffers of a socket.
+    const LISTS: usize = 60;
+    let request =
+        RawRequest::new(server.socket_url()).token(&token::good("alice")).receive_buffer_bytes(4096);
+    let mut deaf = RawSocket::connect(&request).await.unwrap();
+    for i in 0..LISTS {
+        deaf.send(&json!({ "type": "DRAFT_LIST", "id": format!("l{i}") })).await.unwrap();
+    }
+    // Everybody else is served meanwhile.
+    for i in 0..20 {
+        let (mut other, _) = server.connect(&format!("user-{i}"), "").await;
+        create(&mut other, "d", json!({})).await;
+        let list = ask(&mut other, "DRAFT_LIST", "l", json!({})).await;
+        assert_eq!(list["payload"]["drafts"].as_array().map(Vec::len), Some(1));
+    }
+    let mut listed = BTreeSet::new();
+    while listed.len() < LISTS {
+        let message = deaf.next(DEADLINE).await.unwrap();
+        if message["type"] == "ACK" {
+            assert_eq!(message["payload"]["drafts"].as_array().map(Vec::len), Some(15));
+            listed.insert(message["id"].as_str().unwrap().to_owned());
+        }
+    }
+}
