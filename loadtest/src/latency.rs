@@ -1,0 +1,116 @@
+//! How long things took: histograms, and how they are written.
+
+use std::{fmt, time::Duration};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// Longer times count as this long.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Times from a microsecond to an hour, to three digits.
+#[derive(Debug)]
+pub(crate) struct Latency(Histogram<u64>);
+
+impl Latency {
+    pub(crate) fn new() -> Self {
+        Self(Histogram::new_with_bounds(1, micros(LONGEST), 3).expect("constant bounds that are in order"))
+    }
+
+    pub(crate) fn record(&mut self, time: Duration) {
+        self.0.saturating_record(micros(time).max(1));
+    }
+
+    pub(crate) fn percentiles(&self) -> Percentiles {
+        let at = |quantile| self.0.value_at_quantile(quantile);
+        Percentiles {
+            count: self.0.len(),
+            p50_us: at(0.5),
+            p90_us: at(0.9),
+            p99_us: at(0.99),
+            max_us: self.0.max(),
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What is reported of a histogram: microseconds, exact to three digits. Zeros when nothing was
+/// recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Percentiles {
+    pub(crate) count: u64,
+    pub(crate) p50_us: u64,
+    pub(crate) p90_us: u64,
+    pub(crate) p99_us: u64,
+    pub(crate) max_us: u64,
+}
+
+impl fmt::Display for Percentiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.count == 0 {
+            return f.write_str("none measured");
+        }
+        let [p50, p90, p99, max] = [self.p50_us, self.p90_us, self.p99_us, self.max_us].map(time);
+        write!(f, "p50 {p50:>8}  p90 {p90:>8}  p99 {p99:>8}  max {max:>8}")
+    }
+}
+
+/// A time to three digits, in the unit in which people say it.
+fn time(micros: u64) -> String {
+    let (value, unit) = match micros {
+        // The borders are where rounding would give four digits.
+        0..1_000 => return format!("{micros} µs"),
+        1_000..999_500 => (micros as f64 / 1e3, "ms"),
+        _ => (micros as f64 / 1e6, "s"),
+    };
+    match value {
+        ..9.995 => format!("{value:.2} {unit}"),
+        ..99.95 => format!("{value:.1} {unit}"),
+        _ => format!("{value:.0} {unit}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_three_digits_and_a_unit() {
+        let cases = [
+            (0, "0 µs"),
+            (999, "999 µs"),
+            (1_000, "1.00 ms"),
+            (9_994, "9.99 ms"),
+            (9_996, "10.0 ms"),
+            (99_960, "100 ms"),
+            (123_456, "123 ms"),
+            (999_499, "999 ms"),
+            (999_500, "1.00 s"),
+            (61_000_000, "61.0 s"),
+            (3_600_000_000, "3600 s"),
+        ];
+        for (micros, text) in cases {
+            assert_eq!(time(micros), text);
+        }
+    }
+
+    #[test]
+    fn percentiles_are_of_what_was_recorded() {
+        let mut latency = Latency::new();
+        assert_eq!(latency.percentiles().to_string(), "none measured");
+        for n in 1..=100 {
+            latency.record(Duration::from_millis(n));
+        }
+        latency.record(Duration::from_secs(1 << 40));
+        let percentiles = latency.percentiles();
+        assert_eq!(percentiles.count, 101);
+        let near = |got: u64, wanted: u64| got.abs_diff(wanted) <= wanted / 500;
+        assert!(near(percentiles.p50_us, 51_000), "{percentiles:?}");
+        assert!(near(percentiles.p90_us, 91_000), "{percentiles:?}");
+        assert!(near(percentiles.p99_us, 100_000), "{percentiles:?}");
+        assert!(near(percentiles.max_us, 3_600_000_000), "{percentiles:?}");
+    }
+}

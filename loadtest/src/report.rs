@@ -1,0 +1,275 @@
+//! What a run found, for people and as JSON.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+};
+
+use serde::Serialize;
+
+use crate::{checks::Fault, fleet::Connections, latency::Percentiles};
+
+/// Faults that are told one by one; of further ones only how many.
+const FAULTS_TOLD_MAX: usize = 20;
+
+/// A whole run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) scenario: &'static str,
+    /// How long the load went on.
+    pub(crate) edited_seconds: f64,
+    pub(crate) commands: Commands,
+    /// From the intended moment of sending to the acknowledgement.
+    pub(crate) answered: Percentiles,
+    pub(crate) deliveries: Deliveries,
+    pub(crate) connections: Connections,
+    pub(crate) verified: Verified,
+    pub(crate) broken: Broken,
+}
+
+/// What became of the commands of the load.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Commands {
+    /// How many the whole run would have had.
+    pub(crate) planned: u64,
+    pub(crate) sent: u64,
+    pub(crate) acked: u64,
+    pub(crate) conflicts: u64,
+    /// Other refusals by code.
+    pub(crate) errors: BTreeMap<String, u64>,
+    /// Without an answer at the end: they may have been carried out.
+    pub(crate) unanswered: u64,
+}
+
+/// Acknowledged changes on the devices that did not make them.
+#[derive(Debug, Serialize)]
+pub(crate) struct Deliveries {
+    pub(crate) expected: u64,
+    /// From the intended moment of sending.
+    pub(crate) from_intended: Percentiles,
+    /// From when its author had the acknowledgement; zero where the others were faster.
+    pub(crate) from_ack: Percentiles,
+}
+
+/// What was looked at in the end.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Verified {
+    pub(crate) users: u64,
+    pub(crate) devices: u64,
+    pub(crate) drafts: u64,
+    /// Events received, on all devices together.
+    pub(crate) events: u64,
+    /// Acknowledged commands, those that made the drafts included.
+    pub(crate) acked: u64,
+    /// Users whose stream began a new history, in which acknowledged changes may be lost.
+    pub(crate) epoch_changes: u64,
+}
+
+/// The promises that were broken.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Broken {
+    /// How many faults of each kind.
+    pub(crate) gaps: u64,
+    pub(crate) repeats: u64,
+    pub(crate) reorders: u64,
+    /// Devices short of the head, or with other drafts than the database.
+    pub(crate) not_converged: u64,
+    /// Acknowledged changes that are missing somewhere, or acknowledged wrongly.
+    pub(crate) acknowledged: u64,
+    pub(crate) others: u64,
+    /// The first of them.
+    pub(crate) told: Vec<String>,
+}
+
+impl Broken {
+    pub(crate) fn add(&mut self, user: &str, fault: &Fault) {
+        let count = match fault {
+            Fault::Gap { .. } => &mut self.gaps,
+            Fault::Repeat { .. } => &mut self.repeats,
+            Fault::Reorder { .. } => &mut self.reorders,
+            Fault::Short { .. } | Fault::Differs { .. } => &mut self.not_converged,
+            Fault::Lost { .. } | Fault::NoEvent { .. } | Fault::Shared { .. } | Fault::Value { .. } => {
+                &mut self.acknowledged
+            }
+            Fault::Unasked { .. } | Fault::Found { .. } => &mut self.others,
+        };
+        *count += 1;
+        if self.told.len() < FAULTS_TOLD_MAX {
+            self.told.push(format!("{user} {fault}"));
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.gaps + self.repeats + self.reorders + self.not_converged + self.acknowledged + self.others
+    }
+}
+
+impl Report {
+    /// Whether every promise held.
+    pub(crate) fn held(&self) -> bool {
+        self.broken.total() == 0
+    }
+
+    fn verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (verified, broken) = (&self.verified, &self.broken);
+        let mut say = |faults: u64, held: String, otherwise: &str| {
+            if faults == 0 {
+                writeln!(f, "  held    {held}")
+            } else {
+                writeln!(f, "  BROKEN  {otherwise}: {faults}")
+            }
+        };
+        say(
+            broken.not_converged,
+            format!(
+                "All {} devices have the drafts that the database has, {} of {} users, and stand at its head.",
+                verified.devices, verified.drafts, verified.users
+            ),
+            "Devices have other drafts than the database, or are not at its head",
+        )?;
+        say(
+            broken.gaps + broken.repeats + broken.reorders,
+            format!(
+                "Each device received every event of its stream once and in order, {} in all.",
+                verified.events
+            ),
+            "Events are missing, came again or out of order",
+        )?;
+        say(
+            broken.acknowledged,
+            format!(
+                "Each of {} acknowledged commands has one event, its devices all have it, and the database keeps \
+                 its value.",
+                verified.acked
+            ),
+            "Acknowledged changes are missing or were acknowledged wrongly",
+        )?;
+        say(
+            broken.others,
+            "Nothing came that no command explains, and no device found anything wrong.".to_owned(),
+            "Other faults",
+        )?;
+        if verified.epoch_changes > 0 {
+            writeln!(
+                f,
+                "  note    For {} users a new history began (another epoch): their acknowledged commands were \
+                 compared by value, not by number.",
+                verified.epoch_changes
+            )?;
+        }
+        for fault in &broken.told {
+            writeln!(f, "          {fault}")?;
+        }
+        let more = broken.total() - broken.told.len() as u64;
+        if more > 0 {
+            writeln!(f, "          and {more} more")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (commands, deliveries) = (&self.commands, &self.deliveries);
+        writeln!(f, "\n{}, {:.0} s\n", self.scenario, self.edited_seconds)?;
+        writeln!(
+            f,
+            "commands     {} planned, {} sent, {} acknowledged, {} conflicts, {} unanswered, errors: {}",
+            commands.planned,
+            commands.sent,
+            commands.acked,
+            commands.conflicts,
+            commands.unanswered,
+            counts(&commands.errors),
+        )?;
+        writeln!(f, "  to ack     {}", self.answered)?;
+        writeln!(
+            f,
+            "deliveries   {} of {} on other devices",
+            deliveries.from_intended.count, deliveries.expected
+        )?;
+        writeln!(f, "  from send  {}", deliveries.from_intended)?;
+        writeln!(f, "  from ack   {}", deliveries.from_ack)?;
+        let connections = &self.connections;
+        writeln!(
+            f,
+            "connections  now: {}, offline {}; made: {}",
+            counts(&connections.by_node),
+            connections.offline,
+            counts(&connections.made_by_node),
+        )?;
+        writeln!(
+            f,
+            "             {} reconnects, {} resumes, {} snapshots, {} commands resent, {} answers to try later",
+            connections.reconnects,
+            connections.resumes,
+            connections.snapshots,
+            connections.resent,
+            connections.unavailable,
+        )?;
+        let broken = &self.broken;
+        writeln!(
+            f,
+            "order        {} gaps, {} repeats, {} reorders\n",
+            broken.gaps, broken.repeats, broken.reorders
+        )?;
+        self.verdict(f)
+    }
+}
+
+fn counts(counts: &BTreeMap<String, u64>) -> String {
+    if counts.is_empty() {
+        return "none".to_owned();
+    }
+    let mut text = String::new();
+    for (name, count) in counts {
+        let separator = if text.is_empty() { "" } else { ", " };
+        // A String takes everything.
+        let _ = write!(text, "{separator}{name} {count}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::latency::Latency;
+
+    fn report() -> Report {
+        Report {
+            scenario: "drafts",
+            edited_seconds: 1.0,
+            commands: Commands::default(),
+            answered: Latency::new().percentiles(),
+            deliveries: Deliveries {
+                expected: 0,
+                from_intended: Latency::new().percentiles(),
+                from_ack: Latency::new().percentiles(),
+            },
+            connections: Connections::default(),
+            verified: Verified::default(),
+            broken: Broken::default(),
+        }
+    }
+
+    #[test]
+    fn one_fault_breaks_a_run_and_is_told() {
+        let mut report = report();
+        assert!(report.held());
+        assert!(!report.to_string().contains("BROKEN"), "{report}");
+        report.broken.add("u", &Fault::Repeat { device: "d1".to_owned(), seq: 3 });
+        assert!(!report.held());
+        assert!(report.to_string().contains("u d1: event 3 came again"), "{report}");
+    }
+
+    #[test]
+    fn of_many_faults_some_are_told_and_all_are_counted() {
+        let mut report = report();
+        for seq in 0..50 {
+            report.broken.add("u", &Fault::Lost { device: "d".to_owned(), seq });
+        }
+        let text = report.to_string();
+        assert!(text.contains("acknowledged wrongly: 50"), "{text}");
+        assert!(text.contains("and 30 more"), "{text}");
+    }
+}

@@ -1,0 +1,3 @@
+//! What can be run: a file per scenario.
+
+pub(crate) mod drafts;

@@ -1,0 +1,187 @@
+//! Where the users' tokens come from.
+
+use std::{
+    collections::HashMap,
+    process::Stdio,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use common::time::unix_ms;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
+use testkit::{device::TokenSource, http, token};
+use tokio::{process::Command, task::JoinHandle, time::timeout};
+
+use crate::{cli::TokenArgs, urls::Entrance};
+
+/// How long tokens signed here are valid; a new one is signed for each connection.
+const LIFETIME: Duration = Duration::from_secs(3600);
+
+/// How often tokens that come from elsewhere are renewed: well within the demo page's quarter hour.
+const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
+
+/// Tokens fetched at one time.
+const FETCHES_MAX: usize = 8;
+
+/// How long the token command may run.
+const COMMAND_WAIT: Duration = Duration::from_secs(10);
+
+/// Who signs.
+#[derive(Debug, Clone)]
+enum Signer {
+    Secret(String),
+    Command(String),
+    /// The address of the demo's tokens.
+    Demo(String),
+}
+
+/// The tokens of all users.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    signer: Signer,
+    /// By user; those that were fetched.
+    fetched: Arc<RwLock<HashMap<String, String>>>,
+    renewal: Option<JoinHandle<()>>,
+}
+
+impl Tokens {
+    /// Finds out who signs, and fetches what has to be fetched.
+    ///
+    /// # Errors
+    /// When nobody signs, or the first tokens cannot be had.
+    pub(crate) async fn of(args: &TokenArgs, entrance: &Entrance, users: &[String]) -> Result<Self> {
+        let signer = signer(args, entrance, std::env::var("JWT_SECRET").ok())?;
+        let mut tokens = Self { signer, fetched: Arc::default(), renewal: None };
+        if !matches!(tokens.signer, Signer::Secret(_)) {
+            let fetched = fetch_all(&tokens.signer, users.to_vec()).await?;
+            store(&tokens.fetched, fetched);
+            tokens.renewal =
+                Some(tokio::spawn(renew(tokens.signer.clone(), Arc::clone(&tokens.fetched), users.to_vec())));
+        }
+        Ok(tokens)
+    }
+
+    /// Gives `user`'s token for each new connection.
+    pub(crate) fn source(&self, user: &str) -> TokenSource {
+        let user = user.to_owned();
+        match &self.signer {
+            Signer::Secret(secret) => {
+                let secret = secret.clone();
+                Arc::new(move || {
+                    let expires = unix_ms() / 1000 + LIFETIME.as_secs();
+                    token::sign(&json!({ "sub": user, "exp": expires }), &secret)
+                })
+            }
+            Signer::Command(_) | Signer::Demo(_) => {
+                let fetched = Arc::clone(&self.fetched);
+                Arc::new(move || {
+                    let fetched = fetched.read().unwrap_or_else(PoisonError::into_inner);
+                    fetched.get(&user).cloned().unwrap_or_default()
+                })
+            }
+        }
+    }
+}
+
+impl Drop for Tokens {
+    fn drop(&mut self) {
+        if let Some(renewal) = &self.renewal {
+            renewal.abort();
+        }
+    }
+}
+
+fn signer(args: &TokenArgs, entrance: &Entrance, environment: Option<String>) -> Result<Signer> {
+    if args.demo {
+        return Ok(Signer::Demo(format!("{}/demo/token", entrance.http)));
+    }
+    if let Some(command) = &args.token_command {
+        return Ok(Signer::Command(command.clone()));
+    }
+    let secret = args.secret.clone().or(environment).filter(|secret| !secret.is_empty());
+    secret.map(Signer::Secret).context(
+        "no tokens: set JWT_SECRET as the servers have it, or give --demo, --token-command or --secret",
+    )
+}
+
+fn store(to: &RwLock<HashMap<String, String>>, fetched: HashMap<String, String>) {
+    *to.write().unwrap_or_else(PoisonError::into_inner) = fetched;
+}
+
+async fn renew(signer: Signer, to: Arc<RwLock<HashMap<String, String>>>, users: Vec<String>) {
+    loop {
+        tokio::time::sleep(RENEW_EVERY).await;
+        // The old ones may serve until the next time; a node may be down on purpose.
+        if let Ok(fetched) = fetch_all(&signer, users.clone()).await {
+            store(&to, fetched);
+        }
+    }
+}
+
+async fn fetch_all(signer: &Signer, users: Vec<String>) -> Result<HashMap<String, String>> {
+    let fetches = users.into_iter().map(|user| async {
+        let token = fetch(signer, &user).await?;
+        anyhow::Ok((user, token))
+    });
+    stream::iter(fetches).buffer_unordered(FETCHES_MAX).try_collect().await
+}
+
+async fn fetch(signer: &Signer, user: &str) -> Result<String> {
+    match signer {
+        Signer::Secret(_) => Ok(String::new()),
+        Signer::Demo(url) => {
+            let answer = http::get(&format!("{url}?user={user}")).await?;
+            ensure!(answer.status == 200, "{url} answers {}: is DEMO on?", answer.status);
+            let token = answer.json["token"].as_str().context("the demo's answer has no token")?;
+            Ok(token.to_owned())
+        }
+        Signer::Command(command) => {
+            let child = Command::new("sh")
+                .args(["-c", command])
+                .env("DRAFTWIRE_USER", user)
+                .stdin(Stdio::null())
+                .stderr(Stdio::inherit())
+                .kill_on_drop(true)
+                .output();
+            let output = timeout(COMMAND_WAIT, child)
+                .await
+                .with_context(|| format!("the token command still runs after {COMMAND_WAIT:?}"))?
+                .context("run the token command")?;
+            ensure!(output.status.success(), "the token command failed: {}", output.status);
+            let token = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            ensure!(!token.is_empty(), "the token command printed nothing");
+            Ok(token)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(secret: Option<&str>, command: Option<&str>, demo: bool) -> TokenArgs {
+        TokenArgs { secret: secret.map(str::to_owned), token_command: command.map(str::to_owned), demo }
+    }
+
+    #[test]
+    fn what_is_said_wins_over_the_environment() {
+        let entrance = Entrance { ws: String::new(), http: "http://h:1".to_owned() };
+        let of = |args| signer(&args, &entrance, Some("env".to_owned()));
+        assert!(matches!(of(args(None, None, false)), Ok(Signer::Secret(s)) if s == "env"));
+        assert!(matches!(of(args(Some("said"), None, false)), Ok(Signer::Secret(s)) if s == "said"));
+        assert!(matches!(of(args(None, Some("c"), false)), Ok(Signer::Command(c)) if c == "c"));
+        assert!(matches!(of(args(None, None, true)), Ok(Signer::Demo(u)) if u == "http://h:1/demo/token"));
+        assert!(signer(&args(None, None, false), &entrance, Some(String::new())).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_command_is_told_the_user_and_its_output_is_the_token() {
+        let command = |text: &str| Signer::Command(text.to_owned());
+        let token = fetch(&command("echo token-of-$DRAFTWIRE_USER"), "alice").await;
+        assert_eq!(token.ok().as_deref(), Some("token-of-alice"));
+        assert!(fetch(&command("exit 3"), "alice").await.is_err());
+        assert!(fetch(&command("true"), "alice").await.is_err(), "no output is no token");
+    }
+}
