@@ -1,0 +1,34 @@
+# Everything that people run here. `make` alone prints this list.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fmt lint doc deps cluster cluster-check
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+
+run: ## the embedded server with its demo page
+	cargo run --release
+
+test: deps ## every test, on real parts; installs them first when it may
+	cargo test --workspace --no-fail-fast
+
+check: lint doc test ## exactly what CI runs
+
+fmt: ## format the code
+	cargo fmt --all
+
+lint: ## formatting and clippy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+doc: ## the documentation of the crates, without warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+deps: ## the programs that the tests start
+	@testkit/install
+
+cluster: ## the whole cluster in containers, on port 8080
+	docker compose up --build
+
+cluster-check: ## what the cluster in containers promises, tried out
+	deploy/check
