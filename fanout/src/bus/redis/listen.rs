@@ -57,6 +57,10 @@ pub(super) async fn listen_for_ever(shared: Arc<Shared>) {
 async fn reconnect_for_ever(shared: &Shared, mut told: bool) {
     let mut backoff = Backoff::default();
     let mut first = !told;
+    if told {
+        // After a panic: whatever was subscribed is void, and it may be long until it is again.
+        shared.unsure(Unsure::Disconnected);
+    }
     loop {
         let connected = Session::connect(shared).await;
         let since = Instant::now();

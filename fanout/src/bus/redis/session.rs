@@ -119,10 +119,16 @@ impl Session {
             }
         };
         let connected = timeout(CONNECT_TIMEOUT, connected).await.unwrap_or_else(|_| Err(no_answer()));
-        match (connected, connection) {
-            (Ok(()), Some(connection)) => Ok(Self { client, connection, rebuilds }),
-            (Ok(()), None) => Err(Ended::Lost(no_answer())),
-            (Err(error), _) => Err(Ended::Lost(error)),
+        let session = match (connected, connection) {
+            (Ok(()), Some(connection)) => Self { client, connection, rebuilds },
+            (Ok(()), None) => return Err(Ended::Lost(no_answer())),
+            (Err(error), _) => return Err(Ended::Lost(error)),
+        };
+        // Before anything is told of it: a replica would be taken for the bus until the first probe.
+        match timeout(ANSWER_TIMEOUT, probe(&session.client)).await {
+            Ok(Ok(())) => Ok(session),
+            Ok(Err(error)) => Err(Ended::Unhealthy(error)),
+            Err(_) => Err(Ended::Unhealthy(no_answer())),
         }
     }
 
