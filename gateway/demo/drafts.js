@@ -298,8 +298,12 @@ export class Drafts extends EventTarget {
       return;
     }
     if (flight.type === 'DRAFT_CREATE') this.#records.delete(draftId);
-    if (gone) this.#reportLoss(draftId, { ...record, flight });
-    else this.#notice(draftId, `Not created (${code}): ${message}`);
+    if (gone) {
+      this.#reportLoss(draftId, { ...record, flight });
+    } else {
+      const lost = Object.keys({ ...record.wanted?.content, ...fromMap(record.edits, 'value') }).join(', ');
+      this.#notice(draftId, `Not created (${code}): ${message}${lost && `. Not saved: ${lost}`}`);
+    }
     record.edits.clear();
   }
 
