@@ -1,6 +1,6 @@
 //! The `draftwire` binary: says what to do, and does it.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use gateway::{
     auth,
@@ -58,7 +58,11 @@ async fn migrate(migration: Migration) -> anyhow::Result<()> {
 
 fn log(settings: &Config) {
     let filter = EnvFilter::builder().parse_lossy(&settings.listen.log_level);
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // Colours are for people; a log file or a collector would keep their escapes.
+        .with_ansi(std::io::stderr().is_terminal());
     match settings.listen.log_format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().init(),
