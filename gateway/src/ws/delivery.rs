@@ -1,5 +1,7 @@
 //! Events and snapshots on their way to the client.
 
+use std::time::Duration;
+
 use common::{
     Cursor,
     close::Close,
@@ -8,7 +10,6 @@ use common::{
 };
 use fanout::{Delivery, Follower, Source, Step, log::Page};
 use metrics::{counter, histogram};
-use std::time::Duration;
 use tokio::time::sleep;
 use tracing::debug;
 
