@@ -48,14 +48,11 @@ impl Hub {
             let limit = u32::try_from(wanted).unwrap_or(FILL_EVENTS).min(FILL_EVENTS);
             counter!("draftwire_gap_fills_total", "source" => source.label()).increment(1);
             let read = Read { stream: followed.stream.clone(), after: missing.after, limit };
-            match self.reads.get(read).await {
-                Ok(page) => {
-                    self.observe_epoch(&page.epoch);
-                    match followed.fill(missing.after, &page, source) {
-                        Some(released) => source.released(released),
-                        None => return false,
-                    }
-                }
+            match self.page(&read).await {
+                Ok(page) => match followed.fill(missing.after, &page, source) {
+                    Some(released) => source.released(released),
+                    None => return false,
+                },
                 Err(error) => {
                     debug!(stream = %followed.stream, %error, "a gap stays until the store answers");
                     tokio::time::sleep(self.settings().sweep_interval_unsure).await;

@@ -45,7 +45,7 @@ pub struct Hub {
     /// the same order. Not the map's own lock: a bus may confirm before `subscribe` returns.
     membership: Mutex<()>,
     heads: Batcher<Stream, (Epoch, Head)>,
-    pub(crate) reads: Batcher<Read, Page>,
+    reads: Batcher<Read, Page>,
     budget: Arc<Budget>,
     /// The history that the log was last seen in.
     epoch: Mutex<Option<Epoch>>,
@@ -220,16 +220,20 @@ impl Hub {
     pub async fn read(&self, read: Read) -> Page {
         let (mut pause, pause_max) = READ_RETRY;
         loop {
-            match self.reads.get(read.clone()).await {
-                Ok(page) => {
-                    self.observe_epoch(&page.epoch);
-                    return page;
-                }
+            match self.page(&read).await {
+                Ok(page) => return page,
                 Err(error) => debug!(stream = %read.stream, %error, "reading again later"),
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(pause_max);
         }
+    }
+
+    /// Reads a page, together with whoever else asks just now, and takes note of its history.
+    pub(crate) async fn page(&self, read: &Read) -> Result<Page, LogError> {
+        let page = self.reads.get(read.clone()).await?;
+        self.observe_epoch(&page.epoch);
+        Ok(page)
     }
 
     /// Takes events that this node has committed: hands them to local followers and sends copies to
@@ -376,11 +380,12 @@ impl Hub {
     async fn refresh(&self, followed: &Arc<Followed>) -> Result<(), LogError> {
         let asked = Asked::now(self, followed);
         let (epoch, head) = self.heads.get(followed.stream.clone()).await?;
+        self.observe_epoch(&epoch);
         self.learn(followed, &epoch, head, asked, Source::GapFill);
         Ok(())
     }
 
-    /// Applies what the log says of a head.
+    /// Applies what the log says of a head, in the history that was last observed.
     pub(crate) fn learn(
         &self,
         followed: &Arc<Followed>,
@@ -389,7 +394,6 @@ impl Hub {
         asked: Asked,
         source: Source,
     ) {
-        self.observe_epoch(epoch);
         match followed.learn(epoch, head, asked.tip, asked.generation) {
             Learned::AsKnown => {}
             Learned::Opened | Learned::Behind => self.fill_if_missing(followed, source),

@@ -80,6 +80,7 @@ async fn sweep(hub: &Arc<Hub>, streams: &[Arc<Followed>]) -> bool {
         counter!("draftwire_log_head_queries_total").increment(1);
         match hub.log().heads(&names).await {
             Ok(heads) => {
+                hub.observe_epoch(&heads.epoch);
                 for ((followed, head), asked) in chunk.iter().zip(heads.heads).zip(asked) {
                     hub.learn(followed, &heads.epoch, head, asked, Source::Sweep);
                 }
