@@ -1,7 +1,9 @@
 //! Every metric of the node, described in one place.
 
 use fanout::Source;
-use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics::{
+    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// What a metric is.
@@ -140,9 +142,11 @@ fn describe(name: &'static str, kind: Kind, meaning: &'static str) {
     }
 }
 
-/// Counters that are touched for every delivery, looked up once.
+/// What is touched for every delivery, looked up once.
 pub struct Meters {
     delivered: [Counter; 5],
+    /// From the commit of a live event to its hand-over to a socket.
+    pub(crate) commit_to_delivery: Histogram,
 }
 
 const SOURCES: [Source; 5] = [Source::Local, Source::Bus, Source::GapFill, Source::Sweep, Source::Replay];
@@ -151,7 +155,7 @@ impl Default for Meters {
     fn default() -> Self {
         let delivered =
             SOURCES.map(|source| counter!("draftwire_events_delivered_total", "source" => source.label()));
-        Self { delivered }
+        Self { delivered, commit_to_delivery: histogram!("draftwire_commit_to_delivery_seconds") }
     }
 }
 

@@ -9,7 +9,7 @@ use common::{
     time::unix_ms,
 };
 use fanout::{Delivery, Follower, Source, Step, log::Page};
-use metrics::{counter, histogram};
+use metrics::counter;
 use tokio::time::sleep;
 use tracing::debug;
 
@@ -82,12 +82,13 @@ impl Session {
 
     /// Queues events that all followers on the node share.
     fn deliver(&mut self, due: Vec<Delivery>) {
+        let now = unix_ms();
         for Delivery { event, source } in due {
             self.push(event.json().clone());
             self.node.metrics.delivered(source, 1);
             if source != Source::Replay {
-                let late = unix_ms().saturating_sub(event.timestamp);
-                histogram!("draftwire_commit_to_delivery_seconds").record(Duration::from_millis(late));
+                let late = now.saturating_sub(event.timestamp);
+                self.node.metrics.commit_to_delivery.record(Duration::from_millis(late));
             }
         }
     }
