@@ -13,7 +13,7 @@ use crate::{
 
 /// The drafts of all users: changes go through the committer, reads to the store.
 pub struct Drafts {
-    pub(crate) committer: Committer,
+    committer: Committer,
     reads: Reads,
 }
 
@@ -86,9 +86,8 @@ impl Drafts {
     ///
     /// # Errors
     /// `unavailable`.
-    pub fn snapshot(&self, user: UserId) -> impl Future<Output = Result<DraftList, Failure>> + use<> {
-        let reads = self.reads.clone();
-        async move { reads.list(user).await }
+    pub async fn snapshot(&self, user: UserId) -> Result<DraftList, Failure> {
+        self.reads.list(user).await
     }
 
     /// One draft.

@@ -18,7 +18,7 @@ use crate::{
 
 /// The token: the first of `Authorization: Bearer` (RFC 6750 section 2.1), a subprotocol entry, the
 /// query parameter `token`.
-pub(crate) fn token<'a>(
+fn token<'a>(
     headers: &'a HeaderMap,
     subprotocol: Option<&'a str>,
     query: &'a HashMap<String, String>,
@@ -36,6 +36,22 @@ pub(crate) fn token<'a>(
     subprotocol.or_else(|| query.get("token").map(String::as_str)).ok_or(AuthError::Missing)
 }
 
+/// Who a request speaks for. Refusals are counted here, for handshakes and for the API.
+pub(crate) async fn identify(
+    node: &Node,
+    headers: &HeaderMap,
+    subprotocol: Option<&str>,
+    query: &HashMap<String, String>,
+) -> Result<Identity, AuthError> {
+    let verified = match token(headers, subprotocol, query) {
+        Ok(token) => node.verifier.verify(token, unix_ms()).await,
+        Err(error) => Err(error),
+    };
+    verified.inspect_err(|error| {
+        counter!("draftwire_tokens_refused_total", "why" => error.label()).increment(1);
+    })
+}
+
 /// The caller of an API route; without a valid token the answer is 401.
 pub(crate) struct Caller(pub(crate) Identity);
 
@@ -46,13 +62,7 @@ impl FromRequestParts<Arc<Node>> for Caller {
         let Query(query) = Query::<HashMap<String, String>>::from_request_parts(parts, node)
             .await
             .map_err(|error| Problem::bad_request(error.body_text()))?;
-        let verified = match token(&parts.headers, None, &query) {
-            Ok(token) => node.verifier.verify(token, unix_ms()).await,
-            Err(error) => Err(error),
-        };
-        verified.map(Self).map_err(|error| {
-            counter!("draftwire_tokens_refused_total", "why" => error.label()).increment(1);
-            Problem::from(Failure::from(error))
-        })
+        let identified = identify(node, &parts.headers, None, &query).await;
+        identified.map(Self).map_err(|error| Failure::from(error).into())
     }
 }

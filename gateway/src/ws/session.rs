@@ -122,7 +122,6 @@ pub(crate) async fn run(node: Arc<Node>, client: Client, socket: Socket) {
     let joining = node.joining.clone();
     let admitted = timeout(JOIN_WAIT_MAX, joining.acquire()).await;
     let Ok(Ok(permit)) = admitted else {
-        counter!("draftwire_closes_total", "code" => Close::Overloaded.label()).increment(1);
         return socket.close(Close::Overloaded, "too many connections at once; come back later").await;
     };
     let mailbox = Arc::<Mailbox>::default();
@@ -133,7 +132,6 @@ pub(crate) async fn run(node: Arc<Node>, client: Client, socket: Socket) {
         Ok(follower) => follower,
         Err(error) => {
             debug!(%error, "cannot follow");
-            counter!("draftwire_closes_total", "code" => Close::Overloaded.label()).increment(1);
             return socket.close(Close::Overloaded, "the store does not answer; come back later").await;
         }
     };
@@ -330,7 +328,6 @@ impl Session {
             counter!("draftwire_closes_total", "code" => "gone").increment(1);
             return;
         };
-        counter!("draftwire_closes_total", "code" => close.label()).increment(1);
         if close == Close::Restart {
             self.settle().await;
         }

@@ -8,6 +8,7 @@ use common::close::{Close, HANDSHAKE_WAIT, fit_reason};
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use metrics::counter;
 use tokio::{io::AsyncReadExt, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream,
@@ -138,8 +139,9 @@ impl Socket {
         progress(stall_max, self.stream.feed(Message::Frame(frame))).await
     }
 
-    /// Closes: says why, and waits a moment for the other side to have read it.
+    /// Closes: counts it, says why, and waits a moment for the other side to have read it.
     pub(crate) async fn close(mut self, close: Close, reason: &str) {
+        counter!("draftwire_closes_total", "code" => close.label()).increment(1);
         let frame =
             CloseFrame { code: CloseCode::from(close.code()), reason: fit_reason(reason).to_owned().into() };
         let goodbye = async {

@@ -11,10 +11,8 @@ use common::{
     Code, ConnectionId, Cursor, DeviceId,
     close::Close,
     protocol::{SUBPROTOCOL_BEARER, SUBPROTOCOL_JSON},
-    time::unix_ms,
 };
 use hyper::upgrade::OnUpgrade;
-use metrics::counter;
 use tracing::{Instrument, debug, info_span};
 
 use super::{
@@ -55,16 +53,8 @@ pub(crate) async fn upgrade(
     };
     let accept = accept_key(key.as_bytes());
     let offered = Offered::of(headers);
-    let token = bearer::token(headers, offered.bearer.as_deref(), &query).map(str::to_owned);
-    let verified = match &token {
-        Ok(token) => node.verifier.verify(token, unix_ms()).await,
-        Err(missing) => Err(*missing),
-    };
-    let client = match verified {
-        Err(refused) => {
-            counter!("draftwire_tokens_refused_total", "why" => refused.label()).increment(1);
-            Err((refused.close(), refused.to_string()))
-        }
+    let client = match bearer::identify(&node, headers, offered.bearer.as_deref(), &query).await {
+        Err(refused) => Err((refused.close(), refused.to_string())),
         Ok(identity) => client(identity, &query, &offered),
     };
     let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
@@ -102,7 +92,6 @@ async fn serve(node: Arc<Node>, client: Result<Client, (Close, String)>, socket:
             Err(Crowded::User) => (Close::TooMany, "too many connections of this user".to_owned()),
         },
     };
-    counter!("draftwire_closes_total", "code" => close.label()).increment(1);
     socket.close(close, &reason).await;
 }
 
