@@ -3,11 +3,12 @@
 use std::{fmt, sync::OnceLock};
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
     ids::{DeviceId, InvalidId, Seq},
+    message::Message,
     stream::Stream,
 };
 
@@ -27,11 +28,52 @@ pub struct Event {
     pub timestamp: u64,
     /// The body, JSON, exactly as it was committed.
     pub payload: Box<RawValue>,
-    json: OnceLock<Bytes>,
+    /// How soon it should be sent where sending is delayed on purpose.
+    pub priority: Priority,
+    message: OnceLock<Message>,
+}
+
+/// How urgent an event is. It changes when an event is sent, never the order: what waits before an
+/// urgent one is sent with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// May wait in a follower's batch window.
+    #[default]
+    Normal,
+    /// Ends every window.
+    High,
+    /// Ends every window. Told apart from `high` for the clients' sake.
+    Critical,
+}
+
+impl Priority {
+    /// Whether it ends batch windows.
+    pub fn is_urgent(self) -> bool {
+        self > Self::Normal
+    }
+
+    /// The number under which it is stored and sent between nodes.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// Reads a [`Priority::number`]. One of a newer version that is not known here is urgent too.
+    pub fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::Normal,
+            1 => Self::High,
+            _ => Self::Critical,
+        }
+    }
+
+    fn is_normal(&self) -> bool {
+        *self == Self::Normal
+    }
 }
 
 impl Event {
-    /// Puts an event together; it is encoded when first sent.
+    /// Puts an event of normal priority together; it is encoded when first sent.
     pub fn new(
         stream: Stream,
         seq: Seq,
@@ -40,49 +82,103 @@ impl Event {
         timestamp: u64,
         payload: Box<RawValue>,
     ) -> Self {
-        Self { stream, seq, kind, origin, timestamp, payload, json: OnceLock::new() }
+        let priority = Priority::Normal;
+        Self { stream, seq, kind, origin, timestamp, payload, priority, message: OnceLock::new() }
     }
 
-    /// The event as a JSON message of the protocol, encoded at the first call and shared from then on.
-    pub fn json(&self) -> &Bytes {
+    /// The same event with a priority.
+    #[must_use]
+    pub fn with_priority(self, priority: Priority) -> Self {
+        Self { priority, message: OnceLock::new(), ..self }
+    }
+
+    /// The event as clients are sent it, put together at the first call and shared from then on.
+    pub fn message(&self) -> &Message {
         #[derive(Serialize)]
-        struct Message<'a> {
-            #[serde(rename = "type")]
-            kind: &'a str,
+        struct Text<'a> {
+            r#type: &'a str,
             stream: &'a str,
             seq: Seq,
             timestamp: u64,
             origin: &'a DeviceId,
+            #[serde(skip_serializing_if = "Priority::is_normal")]
+            priority: Priority,
             payload: &'a RawValue,
         }
-        self.json.get_or_init(|| {
-            let message = Message {
-                kind: self.kind.as_str(),
+        self.message.get_or_init(|| {
+            Message::of(&Text {
+                r#type: self.kind.as_str(),
                 stream: &self.stream.wire_name(),
                 seq: self.seq,
                 timestamp: self.timestamp,
                 origin: &self.origin,
+                priority: self.priority,
                 payload: &self.payload,
-            };
-            serde_json::to_vec(&message).map_or_else(|_| Bytes::new(), Bytes::from)
+            })
         })
+    }
+
+    /// The event as a JSON message.
+    pub fn json(&self) -> &Bytes {
+        self.message().json()
     }
 
     /// About how much memory the event takes once encoded, in bytes. What bounds count by.
     pub fn weight(&self) -> usize {
-        // The payload and its encoding, and the parts that surround both.
-        2 * self.payload.get().len() + 400
+        // The payload, its encoding and the frame of that, and the parts that surround them.
+        3 * self.payload.get().len() + 800
     }
 }
 
 /// The type name of an event: `[A-Z0-9_]{1,64}`.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct EventKind(std::sync::Arc<str>);
 
+/// What the server itself says. A publisher's event of such a name would be taken for the server's.
+const RESERVED: [&str; 17] = [
+    "ACK",
+    "DRAFT_CREATED",
+    "DRAFT_DELETED",
+    "DRAFT_UPDATED",
+    "ERROR",
+    "JOIN",
+    "LEAVE",
+    "PONG",
+    "PRESENCE",
+    "RECONNECT",
+    "SIGNAL",
+    "SNAPSHOT",
+    "SYNCED",
+    "TOKEN_EXPIRING",
+    "UNSUBSCRIBED",
+    "WELCOME",
+    "PING",
+];
+
 impl EventKind {
+    /// Whether only the server may use the name.
+    pub fn is_reserved(&self) -> bool {
+        RESERVED.contains(&self.as_str())
+    }
+
     /// The text itself.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for EventKind {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<EventKind> for String {
+    fn from(kind: EventKind) -> Self {
+        kind.0.as_ref().to_owned()
     }
 }
 
@@ -124,5 +220,14 @@ mod tests {
             r#"{"type":"DRAFT_UPDATED","stream":"user","seq":7,"timestamp":1700000000000,"origin":"phone","payload":{"b":1,"a":2}}"#
         );
         assert_eq!(event.json().as_ptr(), event.json().as_ptr(), "encoded once");
+        let urgent = event.with_priority(Priority::Critical);
+        assert!(std::str::from_utf8(urgent.json()).unwrap().contains(r#""priority":"critical","payload""#));
+    }
+
+    #[test]
+    fn priorities_read_back() {
+        for priority in [Priority::Normal, Priority::High, Priority::Critical] {
+            assert_eq!(Priority::from_number(priority.number()), priority);
+        }
     }
 }

@@ -9,11 +9,16 @@ pub mod event;
 pub mod ids;
 pub mod json;
 pub mod merge;
+pub mod message;
+pub mod msgpack;
 pub mod protocol;
+pub mod signal;
 pub mod stream;
 pub mod time;
 
 pub use error::Code;
-pub use event::Event;
+pub use event::{Event, Priority};
 pub use ids::{CommandId, ConnectionId, Cursor, DeviceId, DraftId, Epoch, Seq, UserId, Version};
-pub use stream::{Stream, TopicName};
+pub use message::Message;
+pub use signal::Signal;
+pub use stream::{Pattern, Stream, TopicName};

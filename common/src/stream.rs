@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{InvalidId, UserId, is_name};
 
 /// An ordered, durable log of events, numbered without gaps. Who may follow one sees all of it.
@@ -66,7 +68,8 @@ impl FromStr for Stream {
 }
 
 /// The name of a topic: `[A-Za-z0-9:_.-]{1,128}`, so that no encoding or look-alike widens a pattern.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct TopicName(Arc<str>);
 
 impl TopicName {
@@ -87,9 +90,58 @@ impl FromStr for TopicName {
     }
 }
 
+impl TryFrom<String> for TopicName {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<TopicName> for String {
+    fn from(name: TopicName) -> Self {
+        name.0.as_ref().to_owned()
+    }
+}
+
 impl fmt::Display for TopicName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// Which topics a right is for: one name, or with `*` at its end, all that begin so. `*` alone is
+/// every topic. Anywhere else a star is an error, and so is whatever no topic's name may hold.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pattern {
+    /// Without the star.
+    start: Arc<str>,
+    open: bool,
+}
+
+impl Pattern {
+    /// Whether the topic is among them.
+    pub fn matches(&self, topic: &TopicName) -> bool {
+        if self.open { topic.as_str().starts_with(&*self.start) } else { topic.as_str() == &*self.start }
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let (start, open) = text.strip_suffix('*').map_or((text, false), |start| (start, true));
+        if start.len() > 128 || !is_name(start) || (start.is_empty() && !open) {
+            let rule = "a topic's name, or the start of one and a *";
+            return Err(InvalidId { what: "a pattern", rule });
+        }
+        Ok(Self { start: start.into(), open })
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.start, if self.open { "*" } else { "" })
     }
 }
 
@@ -112,5 +164,37 @@ mod tests {
     fn clients_do_not_see_user_ids_in_stream_names() {
         assert_eq!("user:alice".parse::<Stream>().unwrap().wire_name(), "user");
         assert_eq!("topic:t".parse::<Stream>().unwrap().wire_name(), "topic:t");
+    }
+
+    #[test]
+    fn patterns_match_what_they_say_and_nothing_else() {
+        let topics = ["match:1", "match:1:chat", "match", "matches", "project:1", "m"];
+        let cases = [
+            ("match:1", &["match:1"][..]),
+            ("match:*", &["match:1", "match:1:chat"]),
+            ("match*", &["match:1", "match:1:chat", "match", "matches"]),
+            ("*", &topics),
+            ("MATCH:*", &[]),
+        ];
+        for (pattern, expected) in cases {
+            let parsed: Pattern = pattern.parse().unwrap();
+            assert_eq!(parsed.to_string(), pattern);
+            let matched: Vec<_> =
+                topics.into_iter().filter(|topic| parsed.matches(&topic.parse().unwrap())).collect();
+            assert_eq!(matched, expected, "{pattern}");
+        }
+        for pattern in ["", "**", "*a", "a*b", "a b*", "mat\u{441}h:*", "%2a", "a/*", "a?", "[ab]*"] {
+            assert!(pattern.parse::<Pattern>().is_err(), "{pattern:?} was taken");
+        }
+    }
+
+    #[test]
+    fn odd_names_are_no_topics() {
+        let long = "t".repeat(129);
+        for name in
+            ["match:*", "*", "match%3A1", "m\u{430}tch:1", "match:1\n", "match:1\0", " match:1", "a/b", &long]
+        {
+            assert!(name.parse::<TopicName>().is_err(), "{name:?} was taken");
+        }
     }
 }

@@ -7,6 +7,8 @@ use serde_json::value::RawValue;
 use crate::{
     error::Code,
     ids::{CommandId, ConnectionId, DeviceId, DraftId, DraftKind, Epoch, NodeId, Seq, UserId, Version},
+    message::Message,
+    stream::TopicName,
 };
 
 /// A message of the server that is not an event.
@@ -24,6 +26,41 @@ pub enum ServerMessage<'a> {
         stream: &'a str,
         /// The last event sent, or that the cursor stood at.
         seq: Seq,
+        /// The history that `seq` counts in, where it is another than that of the cursor.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        epoch: Option<&'a Epoch>,
+        /// When given, the client's cursor could not be continued: it moves to `seq`, and the events
+        /// before this number that the client has not seen are gone.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        missed_before: Option<Seq>,
+    },
+    /// The connection no longer follows the stream, without having asked for that.
+    Unsubscribed {
+        /// The stream, as clients call it.
+        stream: &'a str,
+        /// Why.
+        payload: Unsubscribed<'a>,
+    },
+    /// Who is here, all of it.
+    Presence {
+        /// The stream, as clients call it.
+        stream: &'a str,
+        /// The state.
+        payload: Presence<'a>,
+    },
+    /// Somebody came.
+    Join {
+        /// The stream, as clients call it.
+        stream: &'a str,
+        /// Who.
+        payload: Member<'a>,
+    },
+    /// Somebody left.
+    Leave {
+        /// The stream, as clients call it.
+        stream: &'a str,
+        /// Who.
+        payload: Member<'a>,
     },
     /// The state of the stream at `seq`, instead of events that cannot be had.
     Snapshot {
@@ -83,8 +120,12 @@ pub enum ServerMessage<'a> {
 impl ServerMessage<'_> {
     /// The message as JSON.
     pub fn json(&self) -> Bytes {
-        // Only a map with keys that are not strings, or a failing `Serialize`, can fail: none here.
-        serde_json::to_vec(self).map_or_else(|_| Bytes::new(), Bytes::from)
+        self.message().json().clone()
+    }
+
+    /// The message, for any encoding.
+    pub fn message(&self) -> Message {
+        Message::of(self)
     }
 }
 
@@ -94,17 +135,22 @@ impl ServerMessage<'_> {
 pub struct Welcome {
     /// Names this connection in the server's logs.
     pub connection_id: ConnectionId,
-    /// The token's `sub`.
-    pub user_id: UserId,
+    /// The token's `sub`; absent where the client has shown none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
     /// This device; made up when the client gave none.
     pub device: DeviceId,
     /// The node that serves the connection.
     pub node: NodeId,
-    /// The history that `seq` counts in.
+    /// The history that `seq` and `all_seq` count in.
     pub epoch: Epoch,
-    /// The head of the user's stream. Without a cursor, live events follow from the next one on.
-    pub seq: Seq,
-    /// How often the server pings, milliseconds. Twice this in silence means a dead connection.
+    /// The head of the user's stream. Without a cursor, live events follow from the next one on. Absent
+    /// where there is no user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<Seq>,
+    /// The head of the stream `all`, which every connection follows.
+    pub all_seq: Seq,
+    /// The longest time between two signs of life of the server, milliseconds.
     pub heartbeat_ms: u64,
     /// The largest message that the server takes.
     pub max_message_bytes: u64,
@@ -117,6 +163,74 @@ pub struct Welcome {
 pub struct SnapshotBody<'a> {
     /// All drafts of the user that are not deleted.
     pub drafts: &'a [Draft],
+}
+
+/// Where following a topic begins.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Subscribed<'a> {
+    /// The topic is followed.
+    At {
+        /// Its name.
+        topic: &'a TopicName,
+        /// The history that `seq` counts in.
+        epoch: &'a Epoch,
+        /// The head. Without a cursor, live events follow from the next one on.
+        seq: Seq,
+    },
+    /// It is not; of several topics, the others are.
+    Refused {
+        /// Its name.
+        topic: &'a TopicName,
+        /// What kind of refusal.
+        code: Code,
+        /// What is wrong.
+        message: &'a str,
+    },
+}
+
+/// The body of [`ServerMessage::Unsubscribed`].
+#[derive(Debug, Serialize)]
+pub struct Unsubscribed<'a> {
+    /// What kind of reason.
+    pub code: Code,
+    /// The reason.
+    pub message: &'a str,
+}
+
+/// The body of [`ServerMessage::Presence`].
+#[derive(Debug, Serialize)]
+pub struct Presence<'a> {
+    /// Everyone who is here; absent when there are too many to list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<&'a [Device]>,
+    /// How many users. All that have shown no token count as one each.
+    pub users: u64,
+    /// How many devices.
+    pub devices: u64,
+}
+
+/// The body of [`ServerMessage::Join`] and [`ServerMessage::Leave`].
+#[derive(Debug, Serialize)]
+pub struct Member<'a> {
+    /// Who came or left.
+    #[serde(flatten)]
+    pub device: &'a Device,
+    /// How many users are here now.
+    pub users: u64,
+    /// How many devices are here now.
+    pub devices: u64,
+}
+
+/// One device that is here.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Device {
+    /// Whose; absent where the client has shown no token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    /// Which.
+    pub device: DeviceId,
 }
 
 /// The body of [`ServerMessage::Pong`].
@@ -183,7 +297,7 @@ mod tests {
         assert_eq!(error.json(), r#"{"type":"ERROR","code":"bad_request","message":"no"}"#);
         let expiring = ServerMessage::TokenExpiring { payload: TokenExpiring { in_ms: 5 } };
         assert_eq!(expiring.json(), r#"{"type":"TOKEN_EXPIRING","payload":{"inMs":5}}"#);
-        let synced = ServerMessage::Synced { stream: "user", seq: Seq(0) };
+        let synced = ServerMessage::Synced { stream: "user", seq: Seq(0), epoch: None, missed_before: None };
         assert_eq!(synced.json(), r#"{"type":"SYNCED","stream":"user","seq":0}"#);
     }
 }

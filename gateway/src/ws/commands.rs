@@ -87,6 +87,9 @@ impl Session {
                     })
                 }));
             }
+            Command::Subscribe(_) | Command::Unsubscribe(_) | Command::Publish(_) => {
+                return self.misused(Some(&id), "not yet".to_owned());
+            }
             Command::Auth { token } => {
                 let node = self.node.clone();
                 self.under_way(Box::pin(async move {

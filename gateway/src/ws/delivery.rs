@@ -50,7 +50,7 @@ impl Session {
             }
             Step::Synced(seq) => {
                 slot.live = true;
-                let synced = ServerMessage::Synced { stream: &slot.name, seq }.json();
+                let synced = ServerMessage::Synced { stream: &slot.name, seq, epoch: None, missed_before: None }.json();
                 self.push(synced);
                 self.make_ready(index);
             }

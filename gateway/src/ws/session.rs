@@ -181,11 +181,12 @@ impl Session {
         let (head, resumes) = (follower.head(), self.client.cursor.is_some());
         let welcome = Welcome {
             connection_id: self.client.connection.clone(),
-            user_id: self.client.identity.user.clone(),
+            user_id: Some(self.client.identity.user.clone()),
             device: self.client.device.clone(),
             node: self.node.settings.listen.node.clone(),
             epoch: head.epoch,
-            seq: head.seq,
+            seq: Some(head.seq),
+            all_seq: common::Seq(0),
             heartbeat_ms: u64::try_from(self.limits().ping_interval.as_millis()).unwrap_or(u64::MAX),
             max_message_bytes: self.limits().message_bytes_max as u64,
             server_time: unix_ms(),

@@ -264,7 +264,7 @@ impl Link {
                     return Taken::Nothing;
                 };
                 self.shared.change(|state| {
-                    state.replica.welcome(welcome.epoch.as_str(), welcome.seq.0);
+                    state.replica.welcome(welcome.epoch.as_str(), welcome.seq.unwrap_or_default().0);
                     state.counters.connections += 1;
                     *state.counters.nodes.entry(welcome.node.to_string()).or_default() += 1;
                     state.connected = Some(Connected {
