@@ -17,4 +17,5 @@ pub mod node;
 pub mod reads;
 pub mod serve;
 pub mod store;
+pub mod websocket;
 mod ws;
