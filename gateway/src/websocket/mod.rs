@@ -6,7 +6,7 @@
 //! - A message is encoded once, deflated if that is wanted, and the same bytes are written to all who
 //!   get it, from where they are ([`frame`]).
 //! - A connection that is idle holds no buffer: bytes are read into one of the thread and kept only
-//!   while a message is incomplete ([`reader`]).
+//!   while a message is incomplete ([`socket`], [`reader`]).
 //! - Compression has no context (`no_context_takeover` both ways), so it has no state per connection
 //!   ([`deflate`]).
 //!
@@ -19,8 +19,10 @@ pub mod handshake;
 mod header;
 mod mask;
 pub mod reader;
+pub mod socket;
 mod violation;
 
 pub use extensions::Deflate;
 pub use handshake::Handshake;
+pub use socket::{Ended, Received, Socket};
 pub use violation::Violation;
