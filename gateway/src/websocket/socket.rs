@@ -111,15 +111,18 @@ pub enum Ended {
 
 impl Socket {
     /// On a connection after the handshake. `unread` is what came behind the request.
-    pub fn new(stream: TcpStream, unread: Bytes, deflate: Deflate, message_bytes_max: usize) -> Self {
+    pub fn new(stream: TcpStream, unread: &[u8], deflate: Deflate, message_bytes_max: usize) -> Self {
         let reader = Reader::new(deflate, message_bytes_max);
+        // A copy: nearly always of nothing, and it must not keep the buffer that the request was read
+        // into.
+        let unread = Bytes::copy_from_slice(unread);
         Self { stream, reader, unread, phase: Phase::Open, owed: None }
     }
 
     /// On a connection that was upgraded by [`crate::listener`]; `None` if it is not of that kind.
     pub fn upgraded(upgraded: Upgraded, deflate: Deflate, message_bytes_max: usize) -> Option<Self> {
         let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-        Some(Self::new(parts.io.into_inner(), parts.read_buf, deflate, message_bytes_max))
+        Some(Self::new(parts.io.into_inner(), &parts.read_buf, deflate, message_bytes_max))
     }
 
     /// Waits for the next message. Pings and the client's close frame are answered by the way.

@@ -30,7 +30,7 @@ async fn connection() -> (Socket, TcpStream) {
     let address = listener.local_addr().unwrap();
     let (client, accepted) = tokio::join!(client.connect(address), listener.accept());
     let (server, _) = accepted.unwrap();
-    (Socket::new(server, Bytes::new(), Deflate::OFF, MAX), client.unwrap())
+    (Socket::new(server, &[], Deflate::OFF, MAX), client.unwrap())
 }
 
 /// With another implementation at the client's end.
@@ -95,10 +95,9 @@ async fn messages_that_came_together_are_given_out_one_by_one() {
 #[tokio::test]
 async fn what_came_behind_the_handshake_is_read() {
     let (socket, mut client) = connection().await;
-    let unread = Bytes::from(masked(0x81, b"early"));
-    let (first, second) = (unread.slice(..3), unread.slice(3..));
-    let mut socket = Socket::new(socket.stream, first, Deflate::OFF, MAX);
-    client.write_all(&second).await.unwrap();
+    let message = masked(0x81, b"early");
+    let mut socket = Socket::new(socket.stream, &message[..3], Deflate::OFF, MAX);
+    client.write_all(&message[3..]).await.unwrap();
     assert_eq!(socket.receive().await, Ok(Received::Text("early".to_owned())));
 }
 
