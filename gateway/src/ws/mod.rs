@@ -3,6 +3,8 @@
 mod commands;
 mod delivery;
 mod heartbeat;
+#[allow(dead_code, reason = "sessions still use `heartbeat`")]
+mod pulse;
 mod rate;
 mod reply;
 mod session;
