@@ -1,6 +1,9 @@
 //! How a connection learns which of its streams have something for it.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
 
 use tokio::sync::Notify;
 
@@ -8,19 +11,17 @@ use tokio::sync::Notify;
 /// the numbers of slots: what is due stands in the stream itself.
 #[derive(Debug, Default)]
 pub struct Mailbox {
-    /// Slots with something due, each at most once: bounded by what the connection follows.
+    /// Slots with something due: bounded by what the connection follows. Of a thousand topics all may
+    /// move between two looks, so that a list would be searched again and again.
     /// A std mutex: it is held for a few instructions and never over an await.
-    ready: Mutex<Vec<u32>>,
+    ready: Mutex<BTreeSet<u32>>,
     notify: Notify,
 }
 
 impl Mailbox {
     /// Says that the stream in `slot` moved.
     pub fn mark(&self, slot: u32) {
-        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        if !ready.contains(&slot) {
-            ready.push(slot);
-            drop(ready);
+        if self.ready.lock().unwrap_or_else(PoisonError::into_inner).insert(slot) {
             self.notify.notify_one();
         }
     }
@@ -30,8 +31,8 @@ impl Mailbox {
         self.notify.notified().await;
     }
 
-    /// Takes the marked slots.
+    /// Takes the marked slots, in ascending order.
     pub fn take(&self) -> Vec<u32> {
-        std::mem::take(&mut self.ready.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.ready.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
     }
 }
