@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use common::{Cursor, Epoch, Event, Seq, Stream};
+use common::{Cursor, Epoch, Event, Seq, Signal, Stream};
 use slab::Slab;
 use tokio::{sync::Notify, time::Instant};
 
@@ -15,6 +15,7 @@ use crate::{
     mailbox::Mailbox,
     recent::{Budget, Delivery, Recent},
     sequencer::{Missing, Sequencer},
+    signals::Signals,
 };
 
 /// A stream on this node. Lock order: `state` before `followers`; neither is held over an await.
@@ -38,13 +39,14 @@ pub(crate) struct State {
     pub(crate) epoch: Option<Epoch>,
     /// How often the stream has been opened. Two openings of one epoch are two histories all the same:
     /// the log was put back by hand.
-    pub(crate) openings: u64,
+    pub(crate) openings: u32,
     /// While closed: the history of the copies that are held back.
     held_epoch: Option<Epoch>,
     /// The last event that retention has removed from the log.
     pub(crate) floor: Seq,
     pub(crate) sequencer: Sequencer,
     pub(crate) recent: Recent,
+    pub(crate) signals: Signals,
     /// The hub's generation in which the log last confirmed the head while the bus heard the stream:
     /// while that is the present one, no copy can have been lost unnoticed.
     pub(crate) confirmed: Option<u64>,
@@ -62,6 +64,9 @@ struct Seat {
     mailbox: Arc<Mailbox>,
     slot: u32,
 }
+
+/// Followers woken before the lock is let go.
+const WAKES_PER_LOCK: usize = 1024;
 
 /// What a confirmed head brought to light.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +89,8 @@ impl Followed {
                 held_epoch: None,
                 floor: Seq(0),
                 sequencer: Sequencer::default(),
-                recent: Recent::new(recent_events_max, budget),
+                recent: Recent::new(recent_events_max, budget.clone()),
+                signals: Signals::new(budget),
                 confirmed: None,
             }),
             followers: Mutex::default(),
@@ -104,16 +110,17 @@ impl Followed {
     }
 
     /// Adds a follower. Returns its seat.
-    pub(crate) fn sit(&self, mailbox: Arc<Mailbox>, slot: u32) -> usize {
+    pub(crate) fn sit(&self, mailbox: Arc<Mailbox>, slot: u32) -> u32 {
         let mut followers = self.followers();
         followers.idle_since = None;
-        followers.seats.insert(Seat { mailbox, slot })
+        let seat = followers.seats.insert(Seat { mailbox, slot });
+        u32::try_from(seat).expect("a node has fewer connections")
     }
 
     /// Removes a follower.
-    pub(crate) fn leave(&self, seat: usize) {
+    pub(crate) fn leave(&self, seat: u32) {
         let mut followers = self.followers();
-        followers.seats.try_remove(seat);
+        followers.seats.try_remove(seat as usize);
         if followers.seats.is_empty() {
             followers.idle_since = Some(Instant::now());
         }
@@ -124,11 +131,29 @@ impl Followed {
         self.followers().idle_since
     }
 
-    /// Tells every follower to look.
+    /// Tells every follower to look. Who sits down meanwhile looks anyway, so the lock is let go now and
+    /// then: a stream that every connection follows has tens of thousands of seats, and nobody could come
+    /// or go while all of them are woken.
     pub(crate) fn wake(&self) {
-        for (_, seat) in &self.followers().seats {
-            seat.mailbox.mark(seat.slot);
+        let mut from = 0;
+        loop {
+            let followers = self.followers();
+            let to = from + WAKES_PER_LOCK;
+            for seat in (from..to).filter_map(|seat| followers.seats.get(seat)) {
+                seat.mailbox.mark(seat.slot);
+            }
+            // Seats are numbered below the capacity, which only grows.
+            if to >= followers.seats.capacity() {
+                return;
+            }
+            from = to;
         }
+    }
+
+    /// Hands a signal to whoever stands at the tip.
+    pub(crate) fn signal(&self, signal: Arc<Signal>) {
+        self.state().signals.push(signal);
+        self.wake();
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -209,7 +234,7 @@ impl Followed {
         }
         state.recent.clear();
         state.held_epoch = None;
-        state.openings += 1;
+        state.openings = state.openings.wrapping_add(1);
         state.epoch = Some(epoch.clone());
         state.floor = head.floor;
         let released = state.sequencer.open(head.head);

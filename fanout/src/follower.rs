@@ -2,31 +2,46 @@
 
 use std::sync::Arc;
 
-use common::{Cursor, Epoch, Event, Seq, Stream};
+use common::{Cursor, Epoch, Event, Seq, Signal, Stream};
+use metrics::counter;
 
 use crate::{
-    followed::Followed,
+    followed::{Followed, State},
     log::{Page, Read},
     recent::Delivery,
 };
 
 /// Follows one stream for one connection. It does no I/O: [`Follower::step`] says what to do, and
 /// whoever owns it does that. Dropping it ends following.
+///
+/// There is one per connection and stream, so it is kept small.
 pub struct Follower {
     followed: Arc<Followed>,
-    seat: usize,
-    /// The history that `seq` counts in. Set by `begin` and [`Follower::restart`].
+    /// The history that `seq` counts in. Set by `begin`, [`Follower::restart`] and [`Follower::skip`].
     epoch: Epoch,
-    /// The opening of the stream that `seq` was last held against.
-    opening: u64,
     /// The last event handed out.
     seq: Seq,
-    /// Where a resume is complete, until that has been said.
-    sync_at: Option<Seq>,
-    /// The head when following began.
+    /// The head when following began, or when it went on after a reset; where a resume is complete.
     head: Seq,
-    /// The cursor has no meaning here any more; [`Follower::restart`] mends it.
-    reset: bool,
+    /// The number of the last signal handed out or passed over.
+    signal: u64,
+    seat: u32,
+    /// The opening of the stream that `seq` was last held against.
+    opening: u32,
+    standing: Standing,
+}
+
+/// How a follower stands to its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Everything missed has been handed out, and that has been said where it was asked for.
+    Live,
+    /// On the way to the head that was announced. [`Step::Synced`] ends it.
+    Resuming,
+    /// Retention has removed what comes next. [`Follower::restart`] or [`Follower::skip`] mends it.
+    Overtaken,
+    /// The cursor has no meaning here any more. The same mends it.
+    Lost,
 }
 
 /// What a follower needs next.
@@ -34,14 +49,29 @@ pub struct Follower {
 pub enum Step {
     /// Send these, in order; then ask again.
     Send(Vec<Delivery>),
+    /// Send these: the follower is live and stands at the tip, and they are new. Then ask again.
+    Signals(Vec<Arc<Signal>>),
     /// Everything missed has been sent up to here: say so; then ask again.
     Synced(Seq),
     /// The next events are no longer in memory: read them, and hand the page to [`Follower::accept`].
     Read(Read),
-    /// The missed events cannot be had: send the state instead, and [`Follower::restart`] from it.
+    /// The missed events cannot be had. Send the state instead, and [`Follower::restart`] from it; or
+    /// where there is none, [`Follower::skip`] what is missing.
     Reset,
     /// Nothing is due. The mailbox will tell.
     Wait,
+}
+
+/// What stands between a follower and the tip, for those who hold events back to send several at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// Events after the cursor, all of them in memory; zero unless `live`.
+    pub events: usize,
+    /// Whether one of them is urgent.
+    pub urgent: bool,
+    /// Whether events in memory, if anything, are what comes next. Otherwise it is the state, word that
+    /// a resume is complete, or a page of the log: those are not held back, so ask [`Follower::step`].
+    pub live: bool,
 }
 
 /// Events that a follower reads from the log at a time. Small enough that a page of large events
@@ -49,21 +79,24 @@ pub enum Step {
 const PAGE_EVENTS: u32 = 100;
 
 impl Follower {
-    pub(crate) fn new(followed: Arc<Followed>, seat: usize, epoch: Epoch, seq: Seq) -> Self {
-        let opening = followed.state().openings;
-        Self { followed, seat, epoch, opening, seq, sync_at: None, head: seq, reset: false }
+    pub(crate) fn new(followed: Arc<Followed>, seat: u32, epoch: Epoch, seq: Seq) -> Self {
+        let (opening, signal) = {
+            let state = followed.state();
+            (state.openings, state.signals.newest())
+        };
+        Self { followed, epoch, seq, head: seq, signal, seat, opening, standing: Standing::Live }
     }
 
     /// Begins at a client's cursor; `head` is the highest event known to exist.
     pub(crate) fn begin(&mut self, from: &Cursor, head: Seq) {
         let floor = self.followed.state().floor;
         self.head = head;
-        if from.epoch != self.epoch || from.seq > head || from.seq < floor {
-            self.reset = true;
-        } else {
-            self.seq = from.seq;
-            self.sync_at = Some(head);
+        if from.epoch != self.epoch || from.seq > head {
+            self.standing = Standing::Lost;
+            return;
         }
+        self.seq = from.seq;
+        self.standing = if from.seq < floor { Standing::Overtaken } else { Standing::Resuming };
     }
 
     /// The stream that is followed.
@@ -71,7 +104,8 @@ impl Follower {
         &self.followed.stream
     }
 
-    /// Where the stream stood when following began. Without a cursor, events come from there on.
+    /// Where the stream stood when following began. Without a cursor, events come from there on. After
+    /// a reset, where the follower went on or is complete.
     pub fn head(&self) -> Cursor {
         Cursor { epoch: self.epoch.clone(), seq: self.head }
     }
@@ -83,32 +117,40 @@ impl Follower {
 
     /// What to do next. At most about `bytes_max` of payload is handed out at a time.
     pub fn step(&mut self, bytes_max: usize) -> Step {
-        if self.reset {
+        if self.is_reset() {
             return Step::Reset;
         }
         let state = self.followed.state();
-        let Some(epoch) = &state.epoch else { return Step::Wait };
-        if *epoch != self.epoch || state.floor > self.seq {
-            self.reset = true;
+        let (Some(epoch), Some(tip)) = (&state.epoch, state.sequencer.tip()) else { return Step::Wait };
+        if *epoch != self.epoch {
+            self.standing = Standing::Lost;
             return Step::Reset;
         }
-        if let Some(target) = self.sync_at
-            && self.seq >= target
-        {
-            self.sync_at = None;
-            return Step::Synced(self.seq);
-        }
-        let Some(tip) = state.sequencer.tip() else { return Step::Wait };
         if self.opening != state.openings {
             self.opening = state.openings;
             if self.seq > tip {
-                self.reset = true;
+                self.standing = Standing::Lost;
                 return Step::Reset;
             }
         }
+        if self.seq < state.floor {
+            self.standing = Standing::Overtaken;
+            return Step::Reset;
+        }
+        if self.standing == Standing::Resuming && self.seq >= self.head {
+            pass_over(&mut self.signal, &state);
+            self.standing = Standing::Live;
+            return Step::Synced(self.seq);
+        }
+        // Beyond the tip only after a restart from a state that is newer than the copies.
         if self.seq >= tip {
-            // Beyond the tip only after a restart from a state that is newer than the copies.
-            return Step::Wait;
+            if self.standing != Standing::Live {
+                return Step::Wait;
+            }
+            let due = state.signals.after(self.signal);
+            self.signal += due.len() as u64;
+            pass_over(&mut self.signal, &state);
+            return if due.is_empty() { Step::Wait } else { Step::Signals(due) };
         }
         match state.recent.after(self.seq, bytes_max) {
             Some(due) => {
@@ -117,8 +159,32 @@ impl Follower {
                 }
                 Step::Send(due)
             }
-            None => Step::Read(Read { stream: self.stream().clone(), after: self.seq, limit: PAGE_EVENTS }),
+            None => {
+                pass_over(&mut self.signal, &state);
+                Step::Read(Read { stream: self.stream().clone(), after: self.seq, limit: PAGE_EVENTS })
+            }
         }
+    }
+
+    /// What [`Follower::step`] would hand out by and by. Costs the same however much it is.
+    pub fn pending(&self) -> Pending {
+        let state = self.followed.state();
+        let nothing = |live| Pending { events: 0, urgent: false, live };
+        let (Some(epoch), Some(tip)) = (&state.epoch, state.sequencer.tip()) else {
+            return nothing(!self.is_reset());
+        };
+        let continues = *epoch == self.epoch && self.opening == state.openings && self.seq >= state.floor;
+        if self.standing != Standing::Live || !continues {
+            return nothing(false);
+        }
+        if self.seq >= tip {
+            return nothing(true);
+        }
+        if !state.recent.reaches(self.seq) {
+            return nothing(false);
+        }
+        let events = usize::try_from(tip.0 - self.seq.0).unwrap_or(usize::MAX);
+        Pending { events, urgent: state.recent.urgent() > self.seq, live: true }
     }
 
     /// Takes the page that [`Step::Read`] asked for. Returns the events to send; then ask again.
@@ -140,7 +206,7 @@ impl Follower {
         }
         if page.events.is_empty() && self.seq < tip {
             // The log has neither the events nor a floor above them: only the state is left to send.
-            self.reset = true;
+            self.standing = Standing::Lost;
         }
         Vec::new()
     }
@@ -148,11 +214,56 @@ impl Follower {
     /// Goes on from a state that was read at `cursor`, after [`Step::Reset`]. The next step says that
     /// everything missed has been sent.
     pub fn restart(&mut self, cursor: Cursor) {
+        let state = self.followed.state();
         self.epoch = cursor.epoch;
         self.seq = cursor.seq;
-        self.sync_at = Some(cursor.seq);
-        self.opening = self.followed.state().openings;
-        self.reset = false;
+        self.head = cursor.seq;
+        self.opening = state.openings;
+        self.standing = Standing::Resuming;
+        pass_over(&mut self.signal, &state);
+    }
+
+    /// Goes on without the events that cannot be had, after [`Step::Reset`] of a stream that has no
+    /// state to send: from the floor when only retention has been faster, so that what the log still
+    /// holds comes next; from the head when the cursor has no meaning there. Returns where the follower
+    /// stands now. When that is not the head, [`Step::Synced`] comes at the head; otherwise nothing was
+    /// left to miss, and it does not come.
+    ///
+    /// `None` while the stream's history is being learnt. The mailbox is marked as soon as it is known,
+    /// and the step after that is the reset again.
+    pub fn skip(&mut self) -> Option<Cursor> {
+        if self.is_reset() {
+            let state = self.followed.state();
+            // The mailbox: whoever opens the stream wakes its followers, after this lock is let go.
+            let (epoch, tip) = (state.epoch.clone()?, state.sequencer.tip()?);
+            let continues = epoch == self.epoch && self.opening == state.openings;
+            if self.standing == Standing::Overtaken && continues {
+                self.seq = self.seq.max(state.floor);
+                self.head = self.seq.max(state.sequencer.known_head());
+            } else {
+                self.seq = tip;
+                self.head = tip;
+            }
+            self.standing = if self.seq < self.head { Standing::Resuming } else { Standing::Live };
+            self.epoch = epoch;
+            self.opening = state.openings;
+            pass_over(&mut self.signal, &state);
+        }
+        Some(self.cursor())
+    }
+
+    fn is_reset(&self) -> bool {
+        matches!(self.standing, Standing::Overtaken | Standing::Lost)
+    }
+}
+
+/// Leaves out the signals up to the newest one: they are for those who are live, and only while they
+/// are new.
+fn pass_over(signal: &mut u64, state: &State) {
+    let missed = state.signals.newest().saturating_sub(*signal);
+    if missed > 0 {
+        counter!("draftwire_signals_dropped_total").increment(missed);
+        *signal += missed;
     }
 }
 
@@ -163,28 +274,5 @@ impl Drop for Follower {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::{log::Head, recent::Budget, testing::stream};
-
-    #[test]
-    fn a_log_that_was_put_back_resets_those_who_had_seen_more() {
-        let epoch: Epoch = "one".parse().unwrap();
-        let followed = Arc::new(Followed::new(stream(), 100, Budget::new(usize::MAX)));
-        let head = |seq| Head { head: Seq(seq), floor: Seq(0) };
-        followed.learn(&epoch, head(10), None, None);
-        let seats = [10, 4].map(|seq| {
-            let seat = followed.sit(Arc::default(), 0);
-            Follower::new(followed.clone(), seat, epoch.clone(), Seq(seq))
-        });
-        let [mut ahead, mut behind] = seats;
-        assert!(matches!(ahead.step(usize::MAX), Step::Wait));
-        followed.learn(&epoch, head(5), Some(Seq(10)), None);
-        assert!(matches!(ahead.step(usize::MAX), Step::Reset));
-        assert!(matches!(behind.step(usize::MAX), Step::Read(_)));
-        ahead.restart(Cursor { epoch, seq: Seq(5) });
-        assert!(matches!(ahead.step(usize::MAX), Step::Synced(Seq(5))));
-        assert!(matches!(ahead.step(usize::MAX), Step::Wait));
-    }
-}
+#[path = "follower_tests.rs"]
+mod tests;

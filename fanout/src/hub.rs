@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Cursor, Epoch, Event, Seq, Stream, ids::NodeId};
+use common::{Cursor, Epoch, Event, Seq, Signal, Stream, ids::NodeId};
 use metrics::{counter, gauge};
 use tokio::{sync::Notify, task::AbortHandle, time::timeout};
 use tracing::{debug, warn};
@@ -25,6 +25,7 @@ use crate::{
     log::{HEADS_PER_CALL_MAX, Head, Heads, Log, LogError, Page, READS_PER_CALL_MAX, Read},
     mailbox::Mailbox,
     recent::Budget,
+    signals::Repeats,
 };
 
 /// Connects the followers on this node with the log and the bus.
@@ -49,6 +50,10 @@ pub struct Hub {
     budget: Arc<Budget>,
     /// The history that the log was last seen in.
     epoch: Mutex<Option<Epoch>>,
+    /// Numbers the signals that this process sends.
+    signals_sent: AtomicU64,
+    /// Which signals of others have come.
+    pub(crate) repeats: Mutex<Repeats>,
     /// Counts the moments at which copies may have been lost.
     generation: AtomicU64,
     /// Asks the sweep not to wait for its interval.
@@ -115,6 +120,8 @@ impl Hub {
             heads,
             reads,
             epoch: Mutex::default(),
+            signals_sent: AtomicU64::new(0),
+            repeats: Mutex::default(),
             generation: AtomicU64::new(1),
             sweep_now: Notify::new(),
             stopped: AtomicBool::new(false),
@@ -244,9 +251,21 @@ impl Hub {
             if let Some(followed) = self.followed(&event.stream) {
                 self.offer(&followed, epoch, event.clone(), Source::Local);
             }
-            let copy = envelope::encode(&self.sender, epoch, event);
+            let copy = envelope::event(&self.sender, epoch, event);
             self.bus.publish(Channel::Stream(event.stream.clone()), copy);
         }
+    }
+
+    /// Hands a signal to the followers of its stream that are live, here and on other nodes. Whether
+    /// it reaches any is not known: it is stored nowhere and sent once.
+    pub fn signal(&self, signal: Arc<Signal>) {
+        let number = self.signals_sent.fetch_add(1, Ordering::Relaxed) + 1;
+        let copy = envelope::signal(&self.sender, number, &signal);
+        let channel = Channel::Stream(signal.stream.clone());
+        if let Some(followed) = self.followed(&signal.stream) {
+            followed.signal(signal);
+        }
+        self.bus.publish(channel, copy);
     }
 
     /// Says that an event exists, in case no copy of it ever came.
@@ -305,7 +324,7 @@ impl Hub {
     }
 
     /// Registers a follower, subscribing to the stream if it is new here.
-    fn sit(&self, stream: Stream, mailbox: Arc<Mailbox>, slot: u32) -> (Arc<Followed>, usize) {
+    fn sit(&self, stream: Stream, mailbox: Arc<Mailbox>, slot: u32) -> (Arc<Followed>, u32) {
         let _membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the map's lock, so that the stream cannot be let go between look-up and sitting down.
         let mut streams = self.streams();
@@ -467,12 +486,12 @@ impl Asked {
 /// A seat that is given back unless it becomes a follower's.
 struct Seated {
     followed: Arc<Followed>,
-    seat: Option<usize>,
+    seat: Option<u32>,
 }
 
 impl Seated {
     fn into_follower(mut self, epoch: Epoch, tip: Seq) -> Follower {
-        let seat = self.seat.take().unwrap_or(usize::MAX);
+        let seat = self.seat.take().unwrap_or(u32::MAX);
         Follower::new(self.followed.clone(), seat, epoch, tip)
     }
 }

@@ -1,6 +1,6 @@
 //! What the bus delivers to the hub.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use bytes::Bytes;
 use metrics::counter;
@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 use crate::{
     Source,
     bus::{Channel, Inbox, Unsure},
-    envelope::{self, Envelope},
+    envelope::{self, Body, Envelope},
     hub::Hub,
 };
 
@@ -25,7 +25,17 @@ impl Inbox for Hub {
         }
         let Some(followed) = self.followed(stream) else { return };
         match envelope::decode(&copy, stream) {
-            Ok(Envelope { epoch, event, .. }) => self.offer(&followed, &epoch, Arc::new(event), Source::Bus),
+            Ok(Envelope { sender, body }) => match body {
+                Body::Event { epoch, event } => self.offer(&followed, &epoch, Arc::new(event), Source::Bus),
+                Body::Signal { number, signal } => {
+                    let first =
+                        self.repeats.lock().unwrap_or_else(PoisonError::into_inner).is_first(&sender, number);
+                    if first {
+                        followed.signal(Arc::new(signal));
+                    }
+                }
+                Body::Presence(_) => {}
+            },
             Err(error) => {
                 counter!("draftwire_bus_copies_refused_total", "reason" => error.label()).increment(1);
                 debug!(%stream, %error, "a copy cannot be read; the sweep will find its event");

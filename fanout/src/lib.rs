@@ -20,13 +20,15 @@ pub mod log;
 mod mailbox;
 mod recent;
 pub mod sequencer;
+mod signals;
 mod sweep;
 #[cfg(test)]
 mod testing;
+mod wire;
 
 use std::time::Duration;
 
-pub use follower::{Follower, Step};
+pub use follower::{Follower, Pending, Step};
 pub use hub::Hub;
 pub use mailbox::Mailbox;
 use metrics::counter;

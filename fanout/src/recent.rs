@@ -21,7 +21,7 @@ pub struct Delivery {
     pub source: Source,
 }
 
-/// What all [`Recent`] of a node keep, together.
+/// What all streams of a node keep in memory, together.
 #[derive(Debug)]
 pub(crate) struct Budget {
     used: AtomicUsize,
@@ -38,6 +38,14 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn take(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     fn is_exceeded(&self) -> bool {
         self.used() > self.bytes_max
     }
@@ -50,6 +58,8 @@ impl Budget {
 pub(crate) struct Recent {
     events: VecDeque<Delivery>,
     bytes: usize,
+    /// The last urgent event that was pushed; zero for none.
+    urgent: Seq,
     events_max: usize,
     budget: Arc<Budget>,
 }
@@ -63,13 +73,14 @@ const BYTES_MIN: usize = 32 * 1024;
 
 impl Recent {
     pub(crate) fn new(events_max: usize, budget: Arc<Budget>) -> Self {
-        Self { events: VecDeque::new(), bytes: 0, events_max: events_max.max(EVENTS_MIN), budget }
+        let events_max = events_max.max(EVENTS_MIN);
+        Self { events: VecDeque::new(), bytes: 0, urgent: Seq(0), events_max, budget }
     }
 
     /// Appends the event after the last one.
     pub(crate) fn push(&mut self, delivery: Delivery) {
         debug_assert!(self.events.back().is_none_or(|last| last.event.seq.next() == delivery.event.seq));
-        self.add(delivery.event.weight());
+        self.add(&delivery.event);
         self.events.push_back(delivery);
         while self.events.len() > self.events_max {
             self.drop_oldest();
@@ -86,7 +97,7 @@ impl Recent {
             if !joins || self.events.len() >= self.events_max || self.budget.is_exceeded() {
                 break;
             }
-            self.add(event.weight());
+            self.add(event);
             self.events.push_front(Delivery { event: event.clone(), source: Source::Replay });
         }
     }
@@ -110,7 +121,20 @@ impl Recent {
         (!due.is_empty()).then_some(due)
     }
 
+    /// Whether the event after `cursor` is here.
+    pub(crate) fn reaches(&self, cursor: Seq) -> bool {
+        let ends = self.events.front().zip(self.events.back());
+        ends.is_some_and(|(first, last)| (first.event.seq..=last.event.seq).contains(&cursor.next()))
+    }
+
+    /// The last urgent event, whether it is still here or not; zero for none.
+    pub(crate) fn urgent(&self) -> Seq {
+        self.urgent
+    }
+
     pub(crate) fn clear(&mut self) {
+        // Of the history that may follow, no event has come yet.
+        self.urgent = Seq(0);
         while !self.events.is_empty() {
             self.drop_oldest();
         }
@@ -123,23 +147,26 @@ impl Recent {
         }
     }
 
-    fn add(&mut self, bytes: usize) {
-        self.bytes += bytes;
-        self.budget.used.fetch_add(bytes, Ordering::Relaxed);
+    fn add(&mut self, event: &Event) {
+        self.bytes += event.weight();
+        self.budget.take(event.weight());
+        if event.priority.is_urgent() {
+            self.urgent = self.urgent.max(event.seq);
+        }
     }
 
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.events.pop_front() {
             let bytes = oldest.event.weight();
             self.bytes -= bytes;
-            self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+            self.budget.give_back(bytes);
         }
     }
 }
 
 impl Drop for Recent {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.give_back(self.bytes);
     }
 }
 

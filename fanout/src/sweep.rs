@@ -55,7 +55,9 @@ pub(crate) async fn run(hub: Weak<Hub>) {
         if full {
             last_full = tokio::time::Instant::now();
             for followed in &streams {
-                followed.state().recent.trim();
+                let mut state = followed.state();
+                state.recent.trim();
+                state.signals.age();
             }
         } else {
             streams.retain(|followed| hub.is_due(followed));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::{Event, Seq, Stream};
+use common::{Event, Priority, Seq, Signal, Stream};
 use serde_json::value::RawValue;
 
 /// The stream of the events that [`event`] makes.
@@ -20,13 +20,32 @@ pub(crate) fn large_event(seq: u64, bytes: usize) -> Arc<Event> {
     with_payload(seq, format!("\"{}\"", "x".repeat(bytes - 2)))
 }
 
+/// The same with high priority.
+pub(crate) fn urgent_event(seq: u64) -> Arc<Event> {
+    Arc::new(new(seq, seq.to_string()).with_priority(Priority::High))
+}
+
+/// A signal of [`stream`].
+pub(crate) fn signal(payload: &str) -> Arc<Signal> {
+    Arc::new(Signal::new(
+        stream(),
+        "TYPING".parse().expect("a valid name"),
+        "device".parse().expect("a valid name"),
+        RawValue::from_string(payload.to_owned()).expect("it is JSON"),
+    ))
+}
+
 fn with_payload(seq: u64, payload: String) -> Arc<Event> {
-    Arc::new(Event::new(
+    Arc::new(new(seq, payload))
+}
+
+fn new(seq: u64, payload: String) -> Event {
+    Event::new(
         stream(),
         Seq(seq),
         "TEST".parse().expect("a valid name"),
         "device".parse().expect("a valid name"),
         0,
         RawValue::from_string(payload).expect("it is JSON"),
-    ))
+    )
 }

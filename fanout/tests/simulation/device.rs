@@ -103,6 +103,7 @@ async fn follow(
                 );
                 state.synced += 1;
             }
+            Step::Signals(_) => {}
             Step::Read(read) => {
                 let page = hub.read(read).await;
                 for event in follower.accept(&page) {

@@ -43,6 +43,8 @@ impl Session {
         let step = slot.follower.step(OUTBOUND_BYTES_MAX);
         match step {
             Step::Wait => {}
+            // A user's stream carries none.
+            Step::Signals(_) => self.make_ready(index),
             Step::Send(due) => {
                 slot.live |= due.iter().any(|delivery| delivery.source != Source::Replay);
                 self.deliver(due);

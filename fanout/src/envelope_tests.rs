@@ -1,0 +1,187 @@
+#![allow(clippy::unwrap_used)]
+
+use common::event::EventKind;
+use proptest::prelude::*;
+use serde_json::value::RawValue;
+
+use super::*;
+
+fn new_event(seq: u64, kind: &str, origin: &str, timestamp: u64, payload: &str) -> Event {
+    let payload = RawValue::from_string(payload.to_owned()).unwrap();
+    let kind: EventKind = kind.parse().unwrap();
+    Event::new(stream(), Seq(seq), kind, origin.parse().unwrap(), timestamp, payload)
+}
+
+fn new_signal(kind: &str, origin: &str, payload: &str) -> Signal {
+    let payload = RawValue::from_string(payload.to_owned()).unwrap();
+    Signal::new(stream(), kind.parse().unwrap(), origin.parse().unwrap(), payload)
+}
+
+fn stream() -> Stream {
+    "topic:match:1".parse().unwrap()
+}
+
+fn as_event(bytes: &[u8]) -> (NodeId, Epoch, Event) {
+    match decode(bytes, &stream()).unwrap() {
+        Envelope { sender, body: Body::Event { epoch, event } } => (sender, epoch, event),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn as_signal(bytes: &[u8]) -> (NodeId, u64, Signal) {
+    match decode(bytes, &stream()).unwrap() {
+        Envelope { sender, body: Body::Signal { number, signal } } => (sender, number, signal),
+        other => panic!("{other:?}"),
+    }
+}
+
+const GOLDEN_EVENT: &[u8] = b"\x02\x06node-a\x01\x06epoch1\
+    \0\0\0\0\0\0\0\x07\0\0\x01\x8b\xcf\xe5\x68\0\x01\x04GOAL\0\x06t\xc3\xa9l 1\
+    {\"b\":1, \"a\":2}";
+
+const GOLDEN_SIGNAL: &[u8] = b"\x02\x06node-a\x02\0\0\0\0\0\0\x01\x09\x06TYPING\0\x05phone{\"at\":3}";
+
+const GOLDEN_PRESENCE: &[u8] = b"\x02\x06node-a\x03whatever";
+
+fn golden_event() -> Event {
+    new_event(7, "GOAL", "tél 1", 1_700_000_000_000, r#"{"b":1, "a":2}"#).with_priority(Priority::High)
+}
+
+fn golden_signal() -> Signal {
+    new_signal("TYPING", "phone", r#"{"at":3}"#)
+}
+
+#[test]
+fn version_2_stays_what_it_is() {
+    let sender: NodeId = "node-a".parse().unwrap();
+    let bytes = event(&sender, &"epoch1".parse().unwrap(), &golden_event());
+    assert_eq!(bytes.escape_ascii().to_string(), GOLDEN_EVENT.escape_ascii().to_string());
+    let (from, epoch, read) = as_event(GOLDEN_EVENT);
+    assert_eq!((from.as_str(), epoch.as_str()), ("node-a", "epoch1"));
+    assert_eq!(read.json(), golden_event().json());
+    assert_eq!(read.priority, Priority::High);
+
+    let bytes = signal(&sender, 265, &golden_signal());
+    assert_eq!(bytes.escape_ascii().to_string(), GOLDEN_SIGNAL.escape_ascii().to_string());
+    let (from, number, read) = as_signal(GOLDEN_SIGNAL);
+    assert_eq!((from.as_str(), number), ("node-a", 265));
+    assert_eq!(read.message().json(), golden_signal().message().json());
+
+    let read = decode(GOLDEN_PRESENCE, &stream()).unwrap();
+    assert!(matches!(read.body, Body::Presence(b"whatever")));
+}
+
+#[test]
+fn the_sender_is_seen_without_reading_the_rest() {
+    for golden in [GOLDEN_EVENT, GOLDEN_SIGNAL, GOLDEN_PRESENCE] {
+        assert_eq!(sender(golden), Some("node-a"));
+        assert_eq!(sender(&golden[..8]), Some("node-a"));
+        assert_eq!(sender(&golden[..7]), None);
+    }
+    assert_eq!(sender(b""), None);
+    assert_eq!(sender(b"\x01\x01a"), None);
+}
+
+#[test]
+fn another_version_or_kind_is_told_from_garbage() {
+    for version in [1, 3] {
+        let mut other = GOLDEN_EVENT.to_vec();
+        other[0] = version;
+        assert_eq!(decode(&other, &stream()).unwrap_err().label(), "version");
+    }
+    for kind in [0, 4, 255] {
+        let mut other = GOLDEN_EVENT.to_vec();
+        other[8] = kind;
+        assert_eq!(decode(&other, &stream()).unwrap_err().label(), "kind");
+    }
+    assert_eq!(decode(b"", &stream()).unwrap_err().label(), "malformed");
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    for golden in [GOLDEN_EVENT, GOLDEN_SIGNAL] {
+        for end in 0..golden.len() {
+            assert!(decode(&golden[..end], &stream()).is_err(), "{end} bytes were taken");
+        }
+    }
+}
+
+#[test]
+fn texts_must_keep_their_rules() {
+    let replace = |golden: &[u8], at: usize, with: &[u8]| {
+        let mut bytes = golden.to_vec();
+        bytes[at..at + with.len()].copy_from_slice(with);
+        decode(&bytes, &stream()).map(|_| ())
+    };
+    let event = |at, with| replace(GOLDEN_EVENT, at, with);
+    assert!(matches!(event(2, b"\xff"), Err(BadEnvelope::Utf8(_))));
+    assert!(matches!(event(2, b" "), Err(BadEnvelope::Id(_))));
+    assert!(matches!(event(16, &[0; 8]), Err(BadEnvelope::Seq)));
+    assert!(matches!(event(GOLDEN_EVENT.len() - 1, b"]"), Err(BadEnvelope::Payload(_))));
+    assert!(matches!(event(GOLDEN_EVENT.len() - 1, b"\xff"), Err(BadEnvelope::Utf8(_))));
+    let signal = |at, with| replace(GOLDEN_SIGNAL, at, with);
+    assert!(matches!(signal(18, b"t"), Err(BadEnvelope::Id(_))));
+    assert!(matches!(signal(26, b"\n"), Err(BadEnvelope::Id(_))));
+    assert!(matches!(signal(GOLDEN_SIGNAL.len() - 1, b"]"), Err(BadEnvelope::Payload(_))));
+}
+
+#[test]
+fn the_longest_names_fit() {
+    let (kind, origin) = ("K".repeat(64), "\u{1F600}".repeat(64));
+    let longest = new_event(u64::MAX, &kind, &origin, u64::MAX, "null");
+    let (sender, epoch) = ("n".repeat(64).parse().unwrap(), "e".repeat(64).parse().unwrap());
+    let (.., read) = as_event(&event(&sender, &epoch, &longest));
+    assert_eq!(read.json(), longest.json());
+    let longest = new_signal(&kind, &origin, "null");
+    let (_, number, read) = as_signal(&signal(&sender, u64::MAX, &longest));
+    assert_eq!(number, u64::MAX);
+    assert_eq!(read.message().json(), longest.message().json());
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(
+        node in "[A-Za-z0-9:_.-]{1,64}",
+        epoch in "[A-Za-z0-9_.-]{1,64}",
+        number in 1_u64..,
+        kind in "[A-Z0-9_]{1,64}",
+        origin in "[^\\p{Cc}]{1,64}",
+        timestamp: u64,
+        priority in 0_u8..3,
+        text in ".*",
+    ) {
+        let payload = serde_json::to_string(&serde_json::json!({ "text": text })).unwrap();
+        let (node, epoch): (NodeId, Epoch) = (node.parse().unwrap(), epoch.parse().unwrap());
+        let sent = new_event(number, &kind, &origin, timestamp, &payload)
+            .with_priority(Priority::from_number(priority));
+        let bytes = event(&node, &epoch, &sent);
+        prop_assert_eq!(sender(&bytes), Some(node.as_str()));
+        let (read_node, read_epoch, read) = as_event(&bytes);
+        prop_assert_eq!((&read_node, &read_epoch), (&node, &epoch));
+        prop_assert_eq!(read.json(), sent.json());
+        prop_assert_eq!((read.timestamp, read.priority), (timestamp, sent.priority));
+
+        let sent = new_signal(&kind, &origin, &payload);
+        let (read_node, read_number, read) = as_signal(&signal(&node, number, &sent));
+        prop_assert_eq!((read_node, read_number), (node, number));
+        prop_assert_eq!(read.message().json(), sent.message().json());
+    }
+
+    #[test]
+    fn any_bytes_are_survived(bytes: Vec<u8>, kind in 0_u8..5) {
+        let _ = sender(&bytes);
+        let _ = decode(&bytes, &stream());
+        let with_start = [b"\x02\x01a", &[kind][..], &bytes[..]].concat();
+        let _ = decode(&with_start, &stream());
+    }
+
+    #[test]
+    fn a_damaged_envelope_is_survived(at: usize, byte: u8, cut: usize) {
+        for golden in [GOLDEN_EVENT, GOLDEN_SIGNAL] {
+            let mut bytes = golden.to_vec();
+            bytes[at % golden.len()] = byte;
+            let _ = decode(&bytes, &stream());
+            let _ = decode(&bytes[..cut % golden.len()], &stream());
+        }
+    }
+}
