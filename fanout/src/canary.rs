@@ -7,11 +7,12 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
 use common::ids::NodeId;
+use tokio::time::Instant;
 
 use crate::bus::{
     Bus, Channel, Inbox, Unsure,
