@@ -159,6 +159,13 @@ pub fn signal(sender: &NodeId, number: u64, signal: &Signal) -> Bytes {
     out.freeze()
 }
 
+/// Writes a copy that says who is here through the sender.
+pub(crate) fn presence(sender: &NodeId, body: &[u8]) -> Bytes {
+    let mut out = begin(sender, PRESENCE, body.len());
+    out.put_slice(body);
+    out.freeze()
+}
+
 /// What every copy begins with, and room for so many bytes more.
 fn begin(sender: &NodeId, kind: u8, room: usize) -> BytesMut {
     let mut out = BytesMut::with_capacity(3 + sender.as_str().len() + room);

@@ -314,6 +314,17 @@ mod tests {
     }
 
     #[test]
+    fn every_follower_is_woken_however_many_there_are() {
+        let (followed, mailbox) = (followed(), Arc::<Mailbox>::default());
+        let slots = u32::try_from(3 * WAKES_PER_LOCK + 5).unwrap();
+        let seats: Vec<_> = (0..slots).map(|slot| followed.sit(mailbox.clone(), slot)).collect();
+        let (left, stayed): (Vec<u32>, Vec<u32>) = seats.into_iter().partition(|seat| seat % 5 == 0);
+        left.into_iter().for_each(|seat| followed.leave(seat));
+        followed.wake();
+        assert_eq!(mailbox.take(), stayed);
+    }
+
+    #[test]
     fn copies_of_an_ended_history_are_not_released_in_the_new_one() {
         let followed = followed();
         followed.offer(&epoch("old"), event(4), Source::Bus);

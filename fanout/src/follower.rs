@@ -104,6 +104,10 @@ impl Follower {
         &self.followed.stream
     }
 
+    pub(crate) fn followed(&self) -> &Arc<Followed> {
+        &self.followed
+    }
+
     /// Where the stream stood when following began. Without a cursor, events come from there on. After
     /// a reset, where the follower went on or is complete.
     pub fn head(&self) -> Cursor {

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use common::{Cursor, Epoch, Event, Seq, Signal, Stream, ids::NodeId};
 use metrics::{counter, gauge};
 use tokio::{sync::Notify, task::AbortHandle, time::timeout};
@@ -24,6 +25,7 @@ use crate::{
     follower::Follower,
     log::{HEADS_PER_CALL_MAX, Head, Heads, Log, LogError, Page, READS_PER_CALL_MAX, Read},
     mailbox::Mailbox,
+    presence::{Rooms, Trust},
     recent::Budget,
     signals::Repeats,
 };
@@ -54,6 +56,8 @@ pub struct Hub {
     signals_sent: AtomicU64,
     /// Which signals of others have come.
     pub(crate) repeats: Mutex<Repeats>,
+    /// Who attends the streams followed here.
+    pub(crate) rooms: Rooms,
     /// Counts the moments at which copies may have been lost.
     generation: AtomicU64,
     /// Asks the sweep not to wait for its interval.
@@ -122,6 +126,7 @@ impl Hub {
             epoch: Mutex::default(),
             signals_sent: AtomicU64::new(0),
             repeats: Mutex::default(),
+            rooms: Rooms::default(),
             generation: AtomicU64::new(1),
             sweep_now: Notify::new(),
             stopped: AtomicBool::new(false),
@@ -162,6 +167,17 @@ impl Hub {
     /// Whether copies arrive, as far as anything shows.
     pub fn bus_is_trusted(&self) -> bool {
         self.canary.is_heard()
+    }
+
+    /// The same, and since when.
+    pub(crate) fn trust(&self) -> Trust {
+        let generation = self.generation.load(Ordering::Acquire);
+        Trust { trusted: self.bus_is_trusted(), generation }
+    }
+
+    /// Sends a copy to the other nodes. Call it without a lock that [`crate::bus::Inbox`] takes.
+    pub(crate) fn publish(&self, channel: Channel, copy: Bytes) {
+        self.bus.publish(channel, copy);
     }
 
     /// The interval at which the heads of followed streams are compared just now: the bound on how

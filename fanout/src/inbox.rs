@@ -34,7 +34,7 @@ impl Inbox for Hub {
                         followed.signal(Arc::new(signal));
                     }
                 }
-                Body::Presence(_) => {}
+                Body::Presence(body) => self.announced(stream, sender, body),
             },
             Err(error) => {
                 counter!("draftwire_bus_copies_refused_total", "reason" => error.label()).increment(1);
@@ -61,6 +61,9 @@ impl Inbox for Hub {
             for followed in self.all() {
                 followed.subscribed.store(false, Ordering::Release);
             }
+        }
+        if why == Unsure::Reconnected {
+            self.rooms.wake_all();
         }
         self.sweep_now.notify_one();
     }

@@ -18,6 +18,7 @@ pub mod hub;
 mod inbox;
 pub mod log;
 mod mailbox;
+pub mod presence;
 mod recent;
 pub mod sequencer;
 mod signals;
@@ -32,6 +33,7 @@ pub use follower::{Follower, Pending, Step};
 pub use hub::Hub;
 pub use mailbox::Mailbox;
 use metrics::counter;
+pub use presence::Attendance;
 pub use recent::Delivery;
 
 /// Bounds and intervals of the fan-out.
@@ -52,6 +54,11 @@ pub struct Settings {
     pub recent_events_max: usize,
     /// Bytes that these may take, over all streams.
     pub recent_bytes_max: usize,
+    /// How long a node that is not heard of any more counts as having the members that it last
+    /// announced.
+    pub presence_lease: Duration,
+    /// The most members of a stream that are listed; more are only counted. At most 1000.
+    pub presence_list_max: usize,
 }
 
 impl Default for Settings {
@@ -64,6 +71,8 @@ impl Default for Settings {
             fills_max: 3,
             recent_events_max: 256,
             recent_bytes_max: 64 * 1024 * 1024,
+            presence_lease: Duration::from_secs(10),
+            presence_list_max: 100,
         }
     }
 }

@@ -45,6 +45,7 @@ pub(crate) async fn run(hub: Weak<Hub>) {
         if regained {
             // What was lost until a moment ago no later copy need reveal.
             hub.doubt();
+            hub.rooms.wake_all();
         }
         let full = regained || !called || tokio::time::Instant::now() >= next_full;
         if full {

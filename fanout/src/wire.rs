@@ -44,6 +44,10 @@ impl<'a> Reader<'a> {
         self.array().map(u16::from_be_bytes)
     }
 
+    pub(crate) fn u32(&mut self) -> Result<u32, BadEnvelope> {
+        self.array().map(u32::from_be_bytes)
+    }
+
     pub(crate) fn u64(&mut self) -> Result<u64, BadEnvelope> {
         self.array().map(u64::from_be_bytes)
     }

@@ -10,6 +10,7 @@
 mod device;
 mod log;
 mod network;
+mod presence;
 mod told;
 mod world;
 

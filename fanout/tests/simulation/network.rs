@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use common::Stream;
 use fanout::bus::{Bus, Channel, Inbox, Unsure};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -75,6 +76,10 @@ impl FaultyBus {
             self.tell(|inbox| inbox.subscribed(&channel));
         }
         self.tell(|inbox| inbox.unsure(Unsure::Reconnected));
+    }
+
+    pub(crate) fn hears(&self, stream: &Stream) -> bool {
+        self.state.lock().unwrap().subscribed.contains(&Channel::Stream(stream.clone()))
     }
 
     pub(crate) fn heal(&self) {

@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use common::{Cursor, Event, Seq, Stream};
+use common::{Cursor, Event, Seq, Signal, Stream};
 use fanout::{Follower, Hub, Mailbox, Settings, Step, bus::MemoryBus};
+use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use crate::log::ModelLog;
@@ -46,6 +47,27 @@ async fn nodes_of_one_name_hear_each_other() {
     let (mut follower, mailbox) = follow(&other).await;
     one.committed(&log.epoch(), &[log.append(&stream())]);
     assert_eq!(next(&mut follower, &mailbox).await.seq, Seq(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn signals_reach_live_followers_on_every_node() {
+    let (log, network) = (ModelLog::new(1), MemoryBus::network());
+    let hubs =
+        ["a", "b"].map(|name| Hub::start(name.parse().unwrap(), settings(), log.clone(), network.join()));
+    let mut followers = Vec::new();
+    for hub in &hubs {
+        followers.push(follow(hub).await);
+    }
+    let payload = RawValue::from_string("1".to_owned()).unwrap();
+    let signal = Signal::new(stream(), "TYPING".parse().unwrap(), "phone".parse().unwrap(), payload);
+    hubs[0].signal(Arc::new(signal));
+    for (follower, mailbox) in &mut followers {
+        assert_eq!(mailbox.take(), [0]);
+        let step = follower.step(usize::MAX);
+        let Step::Signals(due) = step else { panic!("{step:?}") };
+        assert_eq!(due.iter().map(|signal| signal.kind.as_str()).collect::<Vec<_>>(), ["TYPING"]);
+        assert!(matches!(follower.step(usize::MAX), Step::Wait));
+    }
 }
 
 #[tokio::test(start_paused = true)]

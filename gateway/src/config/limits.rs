@@ -108,6 +108,8 @@ pub(super) fn fanout(reader: &mut Reader<'_>) -> fanout::Settings {
         fills_max: reader.count("FILLS_MAX"),
         recent_events_max: reader.count("RECENT_EVENTS_MAX"),
         recent_bytes_max: bytes(reader, "RECENT_BYTES_MAX"),
+        presence_lease: reader.duration("PRESENCE_LEASE"),
+        presence_list_max: reader.count("PRESENCE_LIST_MAX"),
     }
 }
 

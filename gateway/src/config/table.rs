@@ -436,4 +436,20 @@ pub const SETTINGS: &[Setting] = &[
         Value("64MiB"),
         "The most memory that recent events take on this node.",
     ),
+    setting(
+        FANOUT,
+        "PRESENCE_LEASE",
+        "presence-lease",
+        Kind::Duration(SECOND, HOUR),
+        Value("10s"),
+        "How long a node that has fallen silent counts as having the members it last announced; heartbeats come three times as often. A bus that has gone deaf is noticed within 4s: with less than 7s members may come and go then.",
+    ),
+    setting(
+        FANOUT,
+        "PRESENCE_LIST_MAX",
+        "presence-list-max",
+        Kind::Count(1, 1000),
+        Value("100"),
+        "The most members of a topic whose presence is told by name; of more only their number is told.",
+    ),
 ];

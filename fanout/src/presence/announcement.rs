@@ -1,0 +1,234 @@
+//! Who attends through a node, as the node tells it to others.
+//!
+//! Behind the [start of an envelope](crate::envelope), all numbers big-endian:
+//!
+//! | bytes | |
+//! |---|---|
+//! | 8 | version: grows with each announcement of the sender, about whichever stream |
+//! | 1 | 1 when the sender asks the others for theirs, else 0 |
+//! | 1 | what follows: 1 a list, 2 numbers |
+//!
+//! then of a list the number of its devices in 2 bytes, and of each
+//!
+//! | bytes | |
+//! |---|---|
+//! | 2 + n | user: length, UTF-8; empty for none |
+//! | 2 + n | device: length, UTF-8 |
+//!
+//! and of numbers users and devices, 4 bytes each.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use common::{ids::NodeId, protocol::Device};
+
+use crate::{
+    envelope::{self, BadEnvelope},
+    wire::{Reader, put_text},
+};
+
+/// The most devices that a list may hold, whatever the settings of the node that sent it.
+pub(crate) const LIST_MAX: usize = 1000;
+
+const LIST: u8 = 1;
+const NUMBERS: u8 = 2;
+
+/// Who attends a stream through the sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Announcement {
+    /// Among those of one sender, an older one changes nothing.
+    pub(crate) version: u64,
+    /// The sender wants to know who attends through the others.
+    pub(crate) asks: bool,
+    pub(crate) here: Here,
+}
+
+/// Who attends through one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Here {
+    /// These, and nobody else.
+    Listed(Vec<Device>),
+    /// More than are listed.
+    Counted(Counts),
+}
+
+/// How many attend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Devices without a user count as one each.
+    pub(crate) users: u64,
+    pub(crate) devices: u64,
+}
+
+/// Writes an announcement as a copy for the bus.
+pub(crate) fn encode(sender: &NodeId, announcement: &Announcement) -> Bytes {
+    let mut body = BytesMut::new();
+    body.put_u64(announcement.version);
+    body.put_u8(announcement.asks.into());
+    match &announcement.here {
+        Here::Listed(devices) => {
+            body.put_u8(LIST);
+            let devices = &devices[..devices.len().min(LIST_MAX)];
+            body.put_u16(u16::try_from(devices.len()).expect("no more than LIST_MAX"));
+            for device in devices {
+                put_text(&mut body, device.user_id.as_ref().map_or("", |user| user.as_str()));
+                put_text(&mut body, device.device.as_str());
+            }
+        }
+        Here::Counted(counts) => {
+            body.put_u8(NUMBERS);
+            for count in [counts.users, counts.devices] {
+                body.put_u32(u32::try_from(count).unwrap_or(u32::MAX));
+            }
+        }
+    }
+    envelope::presence(sender, &body)
+}
+
+/// Reads the body of a presence envelope. Any bytes may be given.
+pub(crate) fn decode(body: &[u8]) -> Result<Announcement, BadEnvelope> {
+    let mut rest = Reader(body);
+    let version = rest.u64()?;
+    let asks = rest.u8()? != 0;
+    let here = match rest.u8()? {
+        LIST => {
+            let count = usize::from(rest.u16()?);
+            if count > LIST_MAX {
+                return Err(BadEnvelope::List(count));
+            }
+            Here::Listed((0..count).map(|_| device(&mut rest)).collect::<Result<_, _>>()?)
+        }
+        NUMBERS => Here::Counted(Counts { users: rest.u32()?.into(), devices: rest.u32()?.into() }),
+        other => return Err(BadEnvelope::Kind(other)),
+    };
+    match rest.0.len() {
+        0 => Ok(Announcement { version, asks, here }),
+        more => Err(BadEnvelope::TooLong(more)),
+    }
+}
+
+fn device(rest: &mut Reader<'_>) -> Result<Device, BadEnvelope> {
+    let user_id = match rest.text()? {
+        "" => None,
+        user => Some(user.parse()?),
+    };
+    Ok(Device { user_id, device: rest.text()?.parse()? })
+}
+
+impl Here {
+    /// Nobody.
+    pub(crate) fn nobody() -> Self {
+        Self::Listed(Vec::new())
+    }
+
+    pub(crate) fn is_nobody(&self) -> bool {
+        match self {
+            Self::Listed(devices) => devices.is_empty(),
+            Self::Counted(counts) => counts.devices == 0,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use common::Stream;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::envelope::Body;
+
+    fn listed(devices: &[(&str, &str)]) -> Here {
+        let device = |(user, device): &(&str, &str)| Device {
+            user_id: (!user.is_empty()).then(|| user.parse().unwrap()),
+            device: device.parse().unwrap(),
+        };
+        Here::Listed(devices.iter().map(device).collect())
+    }
+
+    fn read(copy: &[u8]) -> Result<Announcement, BadEnvelope> {
+        match envelope::decode(copy, &Stream::All)?.body {
+            Body::Presence(body) => decode(body),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const LISTED: &[u8] = b"\x02\x01n\x03\0\0\0\0\0\0\x01\x07\x01\x01\0\x02\
+        \0\x03bob\0\x05phone\0\0\0\x03tv1";
+    const COUNTED: &[u8] = b"\x02\x01n\x03\0\0\0\0\0\0\0\x08\0\x02\
+        \0\0\0\x02\0\0\0\x03";
+
+    #[test]
+    fn version_2_stays_what_it_is() {
+        let sender = "n".parse().unwrap();
+        let golden = [
+            (
+                LISTED,
+                Announcement { version: 263, asks: true, here: listed(&[("bob", "phone"), ("", "tv1")]) },
+            ),
+            (
+                COUNTED,
+                Announcement {
+                    version: 8,
+                    asks: false,
+                    here: Here::Counted(Counts { users: 2, devices: 3 }),
+                },
+            ),
+        ];
+        for (bytes, announcement) in golden {
+            assert_eq!(
+                encode(&sender, &announcement).escape_ascii().to_string(),
+                bytes.escape_ascii().to_string()
+            );
+            assert_eq!(read(bytes).unwrap(), announcement);
+        }
+    }
+
+    #[test]
+    fn every_truncation_and_addition_is_refused() {
+        for golden in [LISTED, COUNTED] {
+            for end in 0..golden.len() {
+                assert!(read(&golden[..end]).is_err(), "{end} bytes were taken");
+            }
+            assert!(matches!(read(&[golden, b"!"].concat()), Err(BadEnvelope::TooLong(1))));
+        }
+    }
+
+    #[test]
+    fn lists_are_bounded_and_the_longest_names_fit() {
+        let long = Device {
+            user_id: Some("\u{1F600}".repeat(128).parse().unwrap()),
+            device: "\u{1F600}".repeat(64).parse().unwrap(),
+        };
+        let here = Here::Listed(vec![long; LIST_MAX]);
+        let announcement = Announcement { version: 1, asks: false, here };
+        let mut bytes = encode(&"n".parse().unwrap(), &announcement).to_vec();
+        assert_eq!(read(&bytes).unwrap(), announcement);
+        bytes[14..16].copy_from_slice(&1001_u16.to_be_bytes());
+        assert!(matches!(read(&bytes), Err(BadEnvelope::List(1001))));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            version: u64,
+            asks: bool,
+            devices in prop::collection::vec(("[^\\p{Cc}]{0,128}", "[^\\p{Cc}]{1,64}"), 0..20),
+            users: u32,
+            count: u32,
+        ) {
+            let devices: Vec<_> = devices.iter().map(|(user, device)| (&**user, &**device)).collect();
+            for here in [listed(&devices), Here::Counted(Counts { users: users.into(), devices: count.into() })] {
+                let announcement = Announcement { version, asks, here };
+                prop_assert_eq!(read(&encode(&"n".parse().unwrap(), &announcement)).unwrap(), announcement);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>, at: usize, byte: u8) {
+            let _ = decode(&bytes);
+            let mut damaged = LISTED[4..].to_vec();
+            let at = at % damaged.len();
+            damaged[at] = byte;
+            let _ = decode(&damaged);
+        }
+    }
+}

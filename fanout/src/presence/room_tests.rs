@@ -1,0 +1,488 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::presence::{announcement::Counts, census::NODES_MAX, herald::PAUSE};
+
+const LEASE: Duration = Duration::from_secs(9);
+const LIST_MAX: usize = 4;
+
+fn trust(trusted: bool, generation: u64) -> Trust {
+    Trust { trusted, generation }
+}
+
+fn device(user: &str, device: &str) -> Device {
+    Device { user_id: (!user.is_empty()).then(|| user.parse().unwrap()), device: device.parse().unwrap() }
+}
+
+fn room() -> Room {
+    Room::new("topic:t".to_owned(), LIST_MAX, LEASE, trust(true, 1))
+}
+
+fn listed(version: u64, devices: &[Device]) -> Announcement {
+    Announcement { version, asks: false, here: Here::Listed(devices.to_vec()) }
+}
+
+fn counted(version: u64, users: u64, devices: u64) -> Announcement {
+    Announcement { version, asks: false, here: Here::Counted(Counts { users, devices }) }
+}
+
+fn name(text: &str) -> NodeId {
+    text.parse().unwrap()
+}
+
+/// What a client makes of the messages that it is sent.
+#[derive(Debug, Default)]
+struct Watcher {
+    seen: Option<u64>,
+    /// `None` while only numbers are known.
+    members: Option<BTreeSet<Device>>,
+    users: u64,
+    devices: u64,
+    kinds: Vec<String>,
+}
+
+impl Watcher {
+    fn look(&mut self, room: &mut Room) {
+        for message in room.due(&mut self.seen) {
+            let message: Value = serde_json::from_slice(message.json()).unwrap();
+            let (kind, payload) = (message["type"].as_str().unwrap(), &message["payload"]);
+            assert_eq!(message["stream"], "topic:t");
+            self.kinds.push(kind.to_owned());
+            let who = || serde_json::from_value::<Device>(payload.clone()).unwrap();
+            match kind {
+                "PRESENCE" => {
+                    self.members = payload
+                        .get("members")
+                        .map(|members| serde_json::from_value(members.clone()).unwrap());
+                }
+                "JOIN" => assert!(self.members.as_mut().unwrap().insert(who()), "came twice"),
+                "LEAVE" => assert!(self.members.as_mut().unwrap().remove(&who()), "left without being here"),
+                other => panic!("{other}"),
+            }
+            self.users = payload["users"].as_u64().unwrap();
+            self.devices = payload["devices"].as_u64().unwrap();
+            if let Some(members) = &self.members {
+                let counts = counts_of(members);
+                assert_eq!(
+                    (self.users, self.devices),
+                    (counts.users, counts.devices),
+                    "numbers are those of the list"
+                );
+            }
+        }
+    }
+
+    fn kinds(&mut self, room: &mut Room) -> Vec<String> {
+        self.kinds.clear();
+        self.look(room);
+        std::mem::take(&mut self.kinds)
+    }
+}
+
+fn counts_of(members: &BTreeSet<Device>) -> Counts {
+    let users: BTreeSet<_> = members.iter().filter_map(|member| member.user_id.as_ref()).collect();
+    let anonymous = members.iter().filter(|member| member.user_id.is_none()).count();
+    Counts { users: (users.len() + anonymous) as u64, devices: members.len() as u64 }
+}
+
+#[test]
+fn watchers_are_told_the_state_then_what_changes() {
+    let now = Instant::now();
+    let (mut room, mut watcher) = (room(), Watcher::default());
+    room.join(&device("a", "phone"), now);
+    assert!(room.take_fresh());
+    assert_eq!(watcher.kinds(&mut room), ["PRESENCE"]);
+    assert!(watcher.kinds(&mut room).is_empty());
+    assert!(!room.join(&device("a", "phone"), now), "the same device through another connection");
+    assert!(!room.take_fresh());
+    room.hear(name("n2"), listed(1, &[device("a", "laptop"), device("", "tv")]), now);
+    assert!(room.take_fresh());
+    assert_eq!(watcher.kinds(&mut room), ["JOIN", "JOIN"]);
+    assert_eq!((watcher.users, watcher.devices), (2, 3));
+    // It moves to this node: present through either is present.
+    room.join(&device("", "tv"), now);
+    room.hear(name("n2"), listed(2, &[device("a", "laptop")]), now);
+    assert!(watcher.kinds(&mut room).is_empty());
+    assert!(!room.leave(&device("a", "phone"), now));
+    assert!(room.leave(&device("a", "phone"), now));
+    assert_eq!(watcher.kinds(&mut room), ["LEAVE"]);
+    assert_eq!((watcher.users, watcher.devices), (2, 2));
+    let mut late = Watcher::default();
+    late.look(&mut room);
+    assert_eq!(late.members, watcher.members);
+}
+
+#[test]
+fn one_encoding_serves_all_watchers_and_one_who_is_late_is_told_the_state() {
+    let now = Instant::now();
+    let mut room = room();
+    room.join(&device("a", "phone"), now);
+    let (mut one, mut other) = (None, None);
+    assert!(Arc::ptr_eq(&room.due(&mut one)[0], &room.due(&mut other)[0]));
+    room.join(&device("b", "phone"), now);
+    assert!(Arc::ptr_eq(&room.due(&mut one)[0], &room.due(&mut other)[0]));
+    let mut late = Watcher::default();
+    late.look(&mut room);
+    for _ in 0..100 {
+        room.leave(&device("b", "phone"), now);
+        room.join(&device("b", "phone"), now);
+    }
+    assert_eq!(late.kinds(&mut room), ["PRESENCE"]);
+}
+
+#[test]
+fn older_announcements_change_nothing() {
+    let now = Instant::now();
+    let mut room = room();
+    room.hear(name("n2"), listed(5, &[]), now);
+    assert_eq!(room.hear(name("n2"), listed(4, &[device("a", "x")]), now), Heard::Old);
+    assert_eq!(room.hear(name("n2"), listed(5, &[device("a", "x")]), now), Heard::Old);
+    assert!(room.census.listed().is_empty());
+}
+
+#[test]
+fn announcements_are_coalesced_and_repeated_as_heartbeats() {
+    let mut now = Instant::now();
+    let mut room = room();
+    room.join(&device("a", "phone"), now);
+    let tick = room.tick(now, trust(true, 1));
+    assert_eq!(tick.announce, Some((Here::Listed(vec![device("a", "phone")]), true)), "the first asks");
+    assert_eq!(tick.next, Some(now + LEASE / 3));
+    room.join(&device("b", "phone"), now);
+    room.join(&device("c", "phone"), now);
+    let tick = room.tick(now, trust(true, 1));
+    assert_eq!((tick.announce, tick.next), (None, Some(now + PAUSE)));
+    now += PAUSE;
+    let all = ["a", "b", "c"].map(|user| device(user, "phone")).to_vec();
+    assert_eq!(room.tick(now, trust(true, 1)).announce, Some((Here::Listed(all.clone()), false)));
+    now += LEASE / 3;
+    assert_eq!(room.tick(now, trust(true, 1)).announce, Some((Here::Listed(all.clone()), false)));
+    let asked = Announcement { asks: true, ..listed(1, &[]) };
+    room.hear(name("n2"), asked, now);
+    assert_eq!(room.tick(now + PAUSE, trust(true, 1)).announce, Some((Here::Listed(all.clone()), false)));
+    all.iter().for_each(|device| assert!(room.leave(device, now)));
+    let tick = room.tick(now + 2 * PAUSE, trust(true, 1));
+    assert_eq!(tick.announce, Some((Here::nobody(), false)));
+    assert_eq!(tick.next, None, "the room can be closed");
+}
+
+#[test]
+fn a_node_that_is_silent_leaves_when_its_lease_ends() {
+    let now = Instant::now();
+    let (mut room, mut watcher) = (room(), Watcher::default());
+    room.join(&device("a", "phone"), now);
+    room.hear(name("n2"), listed(1, &[device("b", "phone"), device("a", "phone")]), now);
+    room.hear(name("n3"), listed(1, &[]), now);
+    watcher.look(&mut room);
+    let nearly = now + LEASE - Duration::from_millis(1);
+    assert_eq!(room.tick(nearly, trust(true, 1)).next, Some(now + LEASE));
+    assert!(watcher.kinds(&mut room).is_empty());
+    assert_eq!(room.tick(now + LEASE, trust(true, 1)).expired, 1, "those with members count");
+    assert!(room.take_fresh());
+    assert_eq!(watcher.kinds(&mut room), ["LEAVE"], "one is present through this node still");
+}
+
+#[test]
+fn while_the_bus_is_not_trusted_nobody_leaves() {
+    let now = Instant::now();
+    let (mut room, mut watcher) = (room(), Watcher::default());
+    room.join(&device("a", "phone"), now);
+    room.tick(now, trust(true, 1));
+    room.hear(name("n2"), listed(1, &[device("b", "phone")]), now);
+    watcher.look(&mut room);
+    let later = now + 10 * LEASE;
+    assert_eq!(room.tick(later, trust(false, 1)).expired, 0);
+    // Trusted again, which is a generation of its own unless it was too short to be seen.
+    let tick = room.tick(later, trust(true, 1));
+    assert_eq!(tick.expired, 0);
+    assert!(matches!(room.tick(later + PAUSE, trust(true, 1)).announce, Some((_, true))), "it asks");
+    let later = later + LEASE - Duration::from_millis(1);
+    assert_eq!(room.tick(later, trust(true, 1)).expired, 0);
+    assert_eq!(room.tick(later, trust(true, 2)).expired, 0, "copies may have been lost just now");
+    assert!(watcher.kinds(&mut room).is_empty());
+    assert_eq!(room.tick(later + LEASE, trust(true, 2)).expired, 1);
+    assert_eq!(watcher.kinds(&mut room), ["LEAVE"]);
+}
+
+#[test]
+fn a_crowd_is_counted_and_told_once_a_second() {
+    let mut now = Instant::now();
+    let (mut room, mut watcher) = (room(), Watcher::default());
+    for user in ["a", "b", "c", "d"] {
+        room.join(&device(user, "phone"), now);
+    }
+    watcher.look(&mut room);
+    assert_eq!(watcher.members.as_ref().map(BTreeSet::len), Some(4));
+    room.tick(now, trust(true, 1));
+    room.join(&device("d", "laptop"), now);
+    assert_eq!(watcher.kinds(&mut room), ["PRESENCE"]);
+    assert_eq!((watcher.members.is_none(), watcher.users, watcher.devices), (true, 4, 5));
+    room.take_fresh();
+    room.hear(name("n2"), counted(1, 20, 30), now);
+    room.join(&device("", "x"), now);
+    assert!(!room.take_fresh());
+    assert!(watcher.kinds(&mut room).is_empty());
+    let tick = room.tick(now + PAUSE, trust(true, 1));
+    assert_eq!(tick.announce.unwrap().0, Here::Counted(Counts { users: 5, devices: 6 }));
+    assert_eq!(tick.next, Some(now + Duration::from_secs(1)));
+    now += Duration::from_secs(1);
+    room.tick(now, trust(true, 1));
+    assert!(room.take_fresh());
+    assert_eq!(watcher.kinds(&mut room), ["PRESENCE"]);
+    assert_eq!((watcher.users, watcher.devices), (25, 36));
+    // Below the limit again: a list.
+    room.hear(name("n2"), listed(2, &[]), now);
+    room.leave(&device("", "x"), now);
+    room.leave(&device("d", "laptop"), now);
+    now += Duration::from_secs(1);
+    room.tick(now, trust(true, 1));
+    assert_eq!(watcher.kinds(&mut room), ["PRESENCE"]);
+    assert_eq!(watcher.members.as_ref().map(BTreeSet::len), Some(4));
+    room.leave(&device("d", "phone"), now);
+    assert_eq!(watcher.kinds(&mut room), ["LEAVE"]);
+}
+
+#[test]
+fn the_nodes_remembered_are_bounded() {
+    let now = Instant::now();
+    let mut room = room();
+    for n in 0..NODES_MAX {
+        assert!(matches!(room.hear(name(&format!("n{n}")), listed(1, &[]), now), Heard::Taken(_)));
+    }
+    assert_eq!(room.hear(name("one-more"), listed(1, &[]), now), Heard::Full);
+    room.tick(now + LEASE, trust(true, 1));
+    assert!(matches!(room.hear(name("one-more"), listed(1, &[]), now), Heard::Taken(_)));
+}
+
+/// Several nodes over a bus that loses, repeats and reorders.
+struct Model {
+    now: Instant,
+    nodes: Vec<Node>,
+    /// Copies under way: to which node, of whom.
+    copies: Vec<(usize, NodeId, Announcement)>,
+    started: u64,
+}
+
+struct Node {
+    name: NodeId,
+    room: Room,
+    version: u64,
+    trust: Trust,
+    /// The truth: who attends through this node, how often.
+    local: BTreeMap<Device, u32>,
+    watcher: Watcher,
+    next: Instant,
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Join(usize, usize),
+    Leave(usize, usize),
+    Look(usize),
+    Deliver(usize),
+    Repeat(usize),
+    Lose(usize),
+    Pass(u64),
+    Doubt(usize),
+    Kill(usize),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let (node, device, copy) = (0..3_usize, 0..8_usize, any::<usize>());
+    prop_oneof![
+        6 => (node.clone(), device.clone()).prop_map(|(node, device)| Op::Join(node, device)),
+        5 => (node.clone(), device).prop_map(|(node, device)| Op::Leave(node, device)),
+        4 => node.clone().prop_map(Op::Look),
+        8 => copy.prop_map(Op::Deliver),
+        1 => copy.prop_map(Op::Repeat),
+        1 => copy.prop_map(Op::Lose),
+        4 => (1..300_u64).prop_map(Op::Pass),
+        2 => (300..8000_u64).prop_map(Op::Pass),
+        1 => node.clone().prop_map(Op::Doubt),
+        1 => node.prop_map(Op::Kill),
+    ]
+}
+
+/// Two devices each of three users, and two of nobody.
+fn some_device(n: usize) -> Device {
+    device(["a", "b", "c", ""][n / 2], ["x", "y"][n % 2])
+}
+
+impl Model {
+    fn new() -> Self {
+        let mut model = Self { now: Instant::now(), nodes: Vec::new(), copies: Vec::new(), started: 0 };
+        for _ in 0..3 {
+            let node = model.start();
+            model.nodes.push(node);
+        }
+        model
+    }
+
+    fn start(&mut self) -> Node {
+        self.started += 1;
+        Node {
+            name: name(&format!("n{}", self.started)),
+            room: room(),
+            version: 0,
+            trust: trust(true, 1),
+            local: BTreeMap::new(),
+            watcher: Watcher::default(),
+            next: self.now,
+        }
+    }
+
+    fn tick(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let tick = node.room.tick(self.now, node.trust);
+        node.next = tick.next.unwrap_or(self.now + LEASE);
+        assert!(node.next > self.now, "it does not spin");
+        if let Some((here, asks)) = tick.announce {
+            node.version += 1;
+            let announcement = Announcement { version: node.version, asks, here };
+            let sender = node.name.clone();
+            for to in (0..self.nodes.len()).filter(|to| *to != index) {
+                self.copies.push((to, sender.clone(), announcement.clone()));
+            }
+        }
+    }
+
+    fn deliver(&mut self, (to, sender, announcement): (usize, NodeId, Announcement)) {
+        self.nodes[to].room.hear(sender, announcement, self.now);
+        self.tick(to);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let next = self.nodes.iter().map(|node| node.next).min().unwrap();
+            if next > end {
+                break;
+            }
+            self.now = next;
+            for index in 0..self.nodes.len() {
+                if self.nodes[index].next <= self.now {
+                    self.tick(index);
+                }
+            }
+        }
+        self.now = end;
+    }
+
+    fn apply(&mut self, op: Op) {
+        let pick = |copies: &[_], n: usize| (!copies.is_empty()).then(|| n % copies.len());
+        match op {
+            Op::Join(index, device) => {
+                let (node, device) = (&mut self.nodes[index], some_device(device));
+                node.room.join(&device, self.now);
+                *node.local.entry(device).or_default() += 1;
+                self.tick(index);
+            }
+            Op::Leave(index, device) => {
+                let (node, device) = (&mut self.nodes[index], some_device(device));
+                if let Some(times) = node.local.get_mut(&device) {
+                    *times -= 1;
+                    if *times == 0 {
+                        node.local.remove(&device);
+                    }
+                    node.room.leave(&device, self.now);
+                    self.tick(index);
+                }
+            }
+            Op::Look(index) => self.look(index),
+            Op::Deliver(n) => {
+                if let Some(n) = pick(&self.copies, n) {
+                    let copy = self.copies.swap_remove(n);
+                    self.deliver(copy);
+                }
+            }
+            Op::Repeat(n) => {
+                if let Some(n) = pick(&self.copies, n) {
+                    self.deliver(self.copies[n].clone());
+                }
+            }
+            Op::Lose(n) => {
+                if let Some(n) = pick(&self.copies, n) {
+                    self.copies.swap_remove(n);
+                }
+            }
+            Op::Pass(ms) => self.pass(Duration::from_millis(ms)),
+            Op::Doubt(index) => {
+                let trust = &mut self.nodes[index].trust;
+                trust.trusted = !trust.trusted;
+                trust.generation += 1;
+                self.tick(index);
+            }
+            Op::Kill(index) => self.nodes[index] = self.start(),
+        }
+    }
+
+    /// A watcher looks; what it makes of the messages is what the node knows.
+    fn look(&mut self, index: usize) {
+        let Node { watcher, room, .. } = &mut self.nodes[index];
+        watcher.look(room);
+        if let Some(members) = &watcher.members
+            && room.news.next(self.now).is_none()
+        {
+            let known: BTreeSet<_> = room.census.listed().list().into_iter().collect();
+            assert_eq!(*members, known, "replaying equals what the node knows");
+        }
+    }
+
+    /// Everything works; after the leases and a heartbeat everybody knows the truth.
+    fn settle(&mut self) {
+        for node in &mut self.nodes {
+            node.trust = trust(true, node.trust.generation + 1);
+            node.next = self.now;
+        }
+        for _ in 0..60 {
+            self.pass(LEASE / 20);
+            while let Some(copy) = self.copies.pop() {
+                self.deliver(copy);
+            }
+        }
+        for index in 0..self.nodes.len() {
+            self.look(index);
+        }
+    }
+
+    fn check(&self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let mut listed: BTreeSet<Device> = node.local.keys().cloned().collect();
+            let mut counted = Counts::default();
+            for (_, other) in self.nodes.iter().enumerate().filter(|(other, _)| *other != index) {
+                let theirs: BTreeSet<Device> = other.local.keys().cloned().collect();
+                if theirs.len() > LIST_MAX {
+                    let counts = counts_of(&theirs);
+                    counted.users += counts.users;
+                    counted.devices += counts.devices;
+                } else {
+                    listed.extend(theirs);
+                }
+            }
+            let of_listed = counts_of(&listed);
+            let expected = (of_listed.users + counted.users, of_listed.devices + counted.devices);
+            assert_eq!((node.watcher.users, node.watcher.devices), expected);
+            match &node.watcher.members {
+                Some(members) => assert_eq!(*members, listed),
+                None => assert!(counted.devices > 0 || listed.len() > LIST_MAX),
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn in_the_end_every_node_knows_who_is_here(ops in prop::collection::vec(op(), 0..150)) {
+        let mut model = Model::new();
+        for op in ops {
+            model.apply(op);
+        }
+        model.settle();
+        model.check();
+    }
+}
