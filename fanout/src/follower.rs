@@ -177,7 +177,8 @@ impl Follower {
         let (Some(epoch), Some(tip)) = (&state.epoch, state.sequencer.tip()) else {
             return nothing(!self.is_reset());
         };
-        let continues = *epoch == self.epoch && self.opening == state.openings && self.seq >= state.floor;
+        let put_back = self.opening != state.openings && self.seq > tip;
+        let continues = *epoch == self.epoch && !put_back && self.seq >= state.floor;
         if self.standing != Standing::Live || !continues {
             return nothing(false);
         }
@@ -208,7 +209,7 @@ impl Follower {
             state.recent.extend_back(&due, tip);
             return due;
         }
-        if page.events.is_empty() && self.seq < tip {
+        if page.events.is_empty() && self.seq < tip && self.seq >= state.floor {
             // The log has neither the events nor a floor above them: only the state is left to send.
             self.standing = Standing::Lost;
         }

@@ -107,6 +107,22 @@ fn skipping_goes_on_from_the_floor_when_only_retention_was_faster() {
 }
 
 #[test]
+fn what_is_gone_when_it_is_read_is_skipped_to_the_floor() {
+    let stage = Stage::at(10, 0);
+    let mut follower = stage.follow_from("one", 3);
+    assert_eq!(step(&mut follower), "read after 3");
+    let gone = Page { epoch: stage.epoch.clone(), events: Vec::new(), floor: Seq(6) };
+    assert!(follower.accept(&gone).is_empty());
+    assert_eq!(step(&mut follower), "reset");
+    assert_eq!(follower.skip(), Some("one:6".parse().unwrap()));
+    // The log holds neither what was announced nor a floor above it.
+    assert_eq!(step(&mut follower), "read after 6");
+    follower.accept(&gone);
+    assert_eq!(step(&mut follower), "reset");
+    assert_eq!(follower.skip(), Some("one:10".parse().unwrap()));
+}
+
+#[test]
 fn skipping_to_the_head_needs_no_further_word() {
     let stage = Stage::at(10, 10);
     let mut overtaken = stage.follow_from("one", 3);
