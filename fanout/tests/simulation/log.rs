@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use common::{Epoch, Event, Seq, Stream};
+use common::{Epoch, Event, Priority, Seq, Stream};
 use fanout::log::{Head, Heads, Log, LogError, Page, Read};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::value::RawValue;
@@ -29,6 +29,15 @@ struct Kept {
     floor: u64,
 }
 
+/// Some events are urgent; which, their numbers tell.
+pub(crate) fn priority(seq: Seq) -> Priority {
+    match seq.0 % 9 {
+        3 => Priority::High,
+        7 => Priority::Critical,
+        _ => Priority::Normal,
+    }
+}
+
 impl ModelLog {
     pub(crate) fn new(seed: u64) -> Arc<Self> {
         let rng = StdRng::seed_from_u64(seed);
@@ -37,6 +46,11 @@ impl ModelLog {
 
     pub(crate) fn epoch(&self) -> Epoch {
         format!("e{}", self.inner.lock().unwrap().epoch).parse().unwrap()
+    }
+
+    /// It has never failed over.
+    pub(crate) fn has_one_history(&self) -> bool {
+        self.inner.lock().unwrap().epoch == 1
     }
 
     pub(crate) fn set_down(&self, down: bool) {
@@ -51,14 +65,15 @@ impl ModelLog {
         let seq = events.len() as u64 + 1;
         // The body tells histories apart: the same number of another epoch is another event.
         let body = format!("{{\"epoch\":{epoch},\"seq\":{seq}}}");
-        let event = Arc::new(Event::new(
+        let event = Event::new(
             stream.clone(),
             Seq(seq),
             "TEST".parse().unwrap(),
             "device".parse().unwrap(),
             0,
             RawValue::from_string(body).unwrap(),
-        ));
+        );
+        let event = Arc::new(event.with_priority(priority(Seq(seq))));
         events.push(event.clone());
         event
     }
