@@ -50,16 +50,14 @@ impl Connection {
         attends: Option<protocol::Device>,
     ) -> Option<Self> {
         let mailbox = Arc::<Mailbox>::default();
-        seen.lock().unwrap().connected();
+        seen.lock().unwrap().connects();
         let mut followers = Vec::new();
         for (slot, stream) in streams.into_iter().enumerate() {
             let from = seen.lock().unwrap().places[slot].cursor.clone();
             let slot_number = u32::try_from(slot).unwrap();
             let follower = hub.follow(stream, from.as_ref(), mailbox.clone(), slot_number).await.ok()?;
-            let place = &mut seen.lock().unwrap().places[slot];
-            match from {
-                Some(_) => place.awaits_synced = true,
-                None => place.cursor = Some(follower.head()),
+            if from.is_none() {
+                seen.lock().unwrap().places[slot].cursor = Some(follower.head());
             }
             followers.push(follower);
         }

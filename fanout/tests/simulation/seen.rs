@@ -38,8 +38,12 @@ pub(crate) fn signal_body(stream: &Stream, number: u64) -> String {
 }
 
 impl Seen {
-    /// A new connection: nothing is known of who is here, and signals that another node may repeat.
-    pub(crate) fn connected(&mut self) {
+    /// A new connection: it resumes where there is a cursor, nothing is known of who is here, and another
+    /// node may bring a signal again.
+    pub(crate) fn connects(&mut self) {
+        for place in &mut self.places {
+            place.awaits_synced = place.cursor.is_some();
+        }
         self.signals.clear();
         self.view = View::default();
     }
