@@ -2,7 +2,9 @@
 //!
 //! A commit costs about the same for one write as for a hundred. So each shard takes whatever is
 //! waiting when the commit before it ends, and commits that as one transaction. A lone write is
-//! committed at once; one in company waits up to the window for more.
+//! committed at once; one in company waits up to the window for more. A shard is chosen by the stream,
+//! so a thousand writers to one topic are one transaction at a time, not a thousand that wait for each
+//! other's row lock.
 
 use std::{
     future::Future,
@@ -13,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Stream, UserId};
+use common::Stream;
 use fanout::Hub;
 use metrics::{counter, gauge, histogram};
 use tokio::{
@@ -27,9 +29,29 @@ use crate::{
     store::{Committed, Done, Refusal, Store, StoreError, Write},
 };
 
-/// Takes writes and answers them once they are durable. Writes of one user keep their order.
+/// Takes writes and answers them once they are durable. Writes to one stream keep their order. Clones
+/// share the shards.
+///
+/// # How long a write waits
+///
+/// At most `wait_max` (`WRITE_WAIT_MAX`) and one time limit of the store (`STORE_TIMEOUT`), whatever
+/// happens; most end long before, in one of these ways.
+///
+/// - The queue is full, by number ([`config::Writes::queue_max`] per shard) or by bytes (128 MiB over all
+///   shards), or the store is known to be down: refused before it waits.
+/// - Its turn comes within `wait_max`: it is part of a transaction, which the store ends within its time
+///   limit, one way or the other.
+/// - Its turn does not come, because the transactions before it are slow: refused as soon as the one
+///   under way has ended, without being tried.
+/// - A transaction fails because the store does not answer: everything that waits in the shard is
+///   refused with it, and everything that comes, until the store answers again.
+///
+/// All of these are answered `unavailable`, and the client decides whether it is still worth repeating.
+#[derive(Clone)]
 pub struct Committer {
-    shards: Vec<Shard>,
+    shards: Arc<[Shard]>,
+    /// Bytes of the writes that were queued and are not answered yet.
+    bytes: Arc<AtomicUsize>,
 }
 
 /// The store is down or the queue is full. Nothing was acknowledged.
@@ -38,6 +60,9 @@ pub enum Unavailable {
     /// More writes are waiting than the queue takes.
     #[error("too many changes are waiting; repeat it in a moment with the same id")]
     Full,
+    /// Its turn did not come in time.
+    #[error("the store is too slow just now; repeat it in a moment with the same id")]
+    Late,
     /// The database does not answer, or refuses.
     #[error("the store does not answer; repeat it with the same id")]
     Store,
@@ -46,9 +71,10 @@ pub enum Unavailable {
 /// What becomes of a write.
 pub type Answer = Result<Result<Done, Refusal>, Unavailable>;
 
-/// Bytes of commands that wait in one shard. Past it writes are refused like past the queue's count:
-/// a thousand large drafts must not fill the memory.
-const QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of commands that wait or are being committed, over all shards. Past it writes are refused like
+/// past the queue's count: thousands of large events must not fill the memory. One shard may take all
+/// of it, so that a thousand of the largest events fit in at once for one topic.
+const QUEUE_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Bytes of commands after which a batch is full, whatever their number: it must be committed within
 /// the store's time limit.
@@ -59,48 +85,91 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
 struct Shard {
     queue: mpsc::Sender<Job>,
-    state: Arc<ShardState>,
-}
-
-#[derive(Default)]
-struct ShardState {
     /// The store failed and has not answered since: writes are refused without waiting for it.
-    down: AtomicBool,
-    /// Bytes of the writes in the queue.
-    bytes: AtomicUsize,
+    down: Arc<AtomicBool>,
 }
 
 enum Job {
-    Write {
-        write: Box<Write>,
-        bytes: usize,
-        since: Instant,
-        answer: oneshot::Sender<Answer>,
-    },
+    Write(Box<Write>, Waiting),
     /// Answered when everything before it has been.
     Barrier(oneshot::Sender<()>),
 }
 
+/// Who waits for a write. However it is answered, or dropped, its bytes are given back.
+struct Waiting {
+    since: Instant,
+    answer: oneshot::Sender<Answer>,
+    size: Size,
+}
+
+impl Waiting {
+    fn answer(self, answer: Answer) {
+        // Nobody waits any more where the client has gone.
+        let _ = self.answer.send(answer);
+    }
+
+    fn refuse(self, unavailable: Unavailable) {
+        unavailable.count();
+        self.answer(Err(unavailable));
+    }
+}
+
+/// A share of the bytes of all queues.
+struct Size {
+    bytes: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Size {
+    /// `None` when there is no room.
+    fn take(bytes: usize, all: &Arc<AtomicUsize>) -> Option<Self> {
+        let before = all.fetch_add(bytes, Ordering::Relaxed);
+        let size = Self { bytes, all: all.clone() };
+        (before + bytes <= QUEUE_BYTES_MAX).then_some(size)
+    }
+}
+
+impl Drop for Size {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Unavailable {
+    /// Counts a write that is refused without having been tried.
+    fn count(self) {
+        let why = match self {
+            Self::Full => "full",
+            Self::Late => "late",
+            Self::Store => "down",
+        };
+        counter!("draftwire_writes_refused_total", "why" => why).increment(1);
+    }
+}
+
 impl Committer {
-    /// Starts the shards. They end when the committer is dropped and the queues are empty.
+    /// Starts the shards. They end when the last clone is dropped and the queues are empty.
     pub fn start(settings: &config::Writes, store: &Arc<dyn Store>, hub: &Arc<Hub>) -> Self {
+        let bytes = Arc::<AtomicUsize>::default();
         let shards = (0..settings.shards)
             .map(|index| {
                 let (queue, jobs) = mpsc::channel(settings.queue_max);
-                let state = Arc::<ShardState>::default();
+                let down = Arc::<AtomicBool>::default();
                 let writer = Writer {
                     index: index.to_string(),
                     batch_max: settings.batch_max,
                     window: settings.window,
+                    wait_max: settings.wait_max,
                     store: store.clone(),
                     hub: hub.clone(),
-                    state: state.clone(),
+                    down: down.clone(),
+                    bytes: bytes.clone(),
                 };
                 tokio::spawn(writer.run(jobs));
-                Shard { queue, state }
+                Shard { queue, down }
             })
             .collect();
-        Self { shards }
+        Self { shards, bytes }
     }
 
     /// Queues a write; the answer comes once it is durable, or refused. `bytes` is about its size.
@@ -118,30 +187,29 @@ impl Committer {
     }
 
     fn queue(&self, write: Write, bytes: usize) -> Result<oneshot::Receiver<Answer>, Unavailable> {
-        let shard = self.shard(&write.user);
-        if shard.state.down.load(Ordering::Acquire) {
-            return Err(Unavailable::Store);
-        }
-        let (answer, answered) = oneshot::channel();
-        let job = Job::Write { write: Box::new(write), bytes, since: Instant::now(), answer };
-        // Counted before it is sent: the writer may take it, and count it off, at once.
-        let waiting = shard.state.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if waiting + bytes > QUEUE_BYTES_MAX || shard.queue.try_send(job).is_err() {
-            shard.state.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(Unavailable::Full);
-        }
-        Ok(answered)
+        let shard = self.shard(&write.stream());
+        let queued = if shard.down.load(Ordering::Acquire) {
+            Err(Unavailable::Store)
+        } else if let Some(size) = Size::take(bytes, &self.bytes) {
+            let (answer, answered) = oneshot::channel();
+            let waiting = Waiting { since: Instant::now(), answer, size };
+            let sent = shard.queue.try_send(Job::Write(Box::new(write), waiting));
+            sent.map(|()| answered).map_err(|_| Unavailable::Full)
+        } else {
+            Err(Unavailable::Full)
+        };
+        queued.inspect_err(|unavailable| unavailable.count())
     }
 
-    /// Waits until every write of the user that was queued before has been answered, so that a read
-    /// that follows sees it.
+    /// Waits until every write to the stream that was queued before has been answered, so that a read
+    /// that follows sees it. It waits no longer than a write.
     ///
     /// # Errors
     /// When the store is down or the queue full.
-    pub fn settled(&self, user: &UserId) -> impl Future<Output = Result<(), Unavailable>> + use<> {
+    pub fn settled(&self, stream: &Stream) -> impl Future<Output = Result<(), Unavailable>> + use<> {
         let (answer, answered) = oneshot::channel();
-        let shard = self.shard(user);
-        let queued = if shard.state.down.load(Ordering::Acquire) {
+        let shard = self.shard(stream);
+        let queued = if shard.down.load(Ordering::Acquire) {
             Err(Unavailable::Store)
         } else {
             shard.queue.try_send(Job::Barrier(answer)).map_err(|_| Unavailable::Full)
@@ -152,10 +220,10 @@ impl Committer {
         }
     }
 
-    fn shard(&self, user: &UserId) -> &Shard {
+    fn shard(&self, stream: &Stream) -> &Shard {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
-        user.hash(&mut hasher);
+        stream.hash(&mut hasher);
         #[allow(clippy::cast_possible_truncation)]
         let index = hasher.finish() as usize % self.shards.len();
         &self.shards[index]
@@ -167,29 +235,39 @@ struct Writer {
     index: String,
     batch_max: usize,
     window: Duration,
+    wait_max: Duration,
     store: Arc<dyn Store>,
     hub: Arc<Hub>,
-    state: Arc<ShardState>,
+    down: Arc<AtomicBool>,
+    bytes: Arc<AtomicUsize>,
 }
 
 /// The writes of a batch and who waits for them, index by index.
 #[derive(Default)]
 struct Batch {
     writes: Vec<Write>,
-    waiting: Vec<(oneshot::Sender<Answer>, Instant)>,
+    waiting: Vec<Waiting>,
     barriers: Vec<oneshot::Sender<()>>,
+    events: usize,
     bytes: usize,
 }
 
 impl Batch {
     fn add(&mut self, job: Job) {
         match job {
-            Job::Write { write, bytes, since, answer } => {
+            Job::Write(write, waiting) => {
+                self.events += write.events();
+                self.bytes += waiting.size.bytes;
                 self.writes.push(*write);
-                self.waiting.push((answer, since));
-                self.bytes += bytes;
+                self.waiting.push(waiting);
             }
             Job::Barrier(barrier) => self.barriers.push(barrier),
+        }
+    }
+
+    fn refuse(self, unavailable: Unavailable) {
+        for waiting in self.waiting {
+            waiting.refuse(unavailable);
         }
     }
 }
@@ -198,11 +276,13 @@ impl Writer {
     async fn run(self, mut jobs: mpsc::Receiver<Job>) {
         while let Some(first) = jobs.recv().await {
             let mut batch = Batch::default();
-            batch.add(first);
+            self.take(first, &mut batch);
             self.collect(&mut jobs, &mut batch).await;
-            self.state.bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
             #[allow(clippy::cast_precision_loss)]
-            gauge!("draftwire_write_queue_depth", "shard" => self.index.clone()).set(jobs.len() as f64);
+            {
+                gauge!("draftwire_write_queue_depth", "shard" => self.index.clone()).set(jobs.len() as f64);
+                gauge!("draftwire_write_queue_bytes").set(self.bytes.load(Ordering::Relaxed) as f64);
+            }
             let failed = if batch.writes.is_empty() {
                 false
             } else {
@@ -217,14 +297,26 @@ impl Writer {
         }
     }
 
+    /// Adds a job to the batch, unless it is a write that has waited too long.
+    fn take(&self, job: Job, batch: &mut Batch) {
+        match job {
+            Job::Write(_, waiting) if self.is_late(&waiting) => waiting.refuse(Unavailable::Late),
+            job => batch.add(job),
+        }
+    }
+
+    fn is_late(&self, waiting: &Waiting) -> bool {
+        waiting.since.elapsed() > self.wait_max
+    }
+
     async fn collect(&self, jobs: &mut mpsc::Receiver<Job>, batch: &mut Batch) {
         let deadline = Instant::now() + self.window;
-        while batch.writes.len() < self.batch_max && batch.bytes < BATCH_BYTES_MAX {
+        while batch.events < self.batch_max && batch.bytes < BATCH_BYTES_MAX {
             match jobs.try_recv() {
-                Ok(job) => batch.add(job),
+                Ok(job) => self.take(job, batch),
                 Err(_) if batch.writes.len() <= 1 => return,
                 Err(_) => match timeout_at(deadline, jobs.recv()).await {
-                    Ok(Some(job)) => batch.add(job),
+                    Ok(Some(job)) => self.take(job, batch),
                     Ok(None) | Err(_) => return,
                 },
             }
@@ -232,7 +324,7 @@ impl Writer {
     }
 
     /// Commits and answers. Returns whether the store failed.
-    async fn commit(&self, writes: Vec<Write>, waiting: Vec<(oneshot::Sender<Answer>, Instant)>) -> bool {
+    async fn commit(&self, writes: Vec<Write>, waiting: Vec<Waiting>) -> bool {
         #[allow(clippy::cast_precision_loss)]
         histogram!("draftwire_write_batch_size").record(writes.len() as f64);
         let began = Instant::now();
@@ -242,9 +334,9 @@ impl Writer {
                 counter!("draftwire_events_published_total").increment(committed.events.len() as u64);
                 self.hub.committed(&committed.epoch, &committed.events);
                 self.announce_remembered(&writes, &committed);
-                for ((answer, since), outcome) in waiting.into_iter().zip(committed.answers) {
-                    histogram!("draftwire_write_seconds").record(since.elapsed().as_secs_f64());
-                    let _ = answer.send(Ok(outcome));
+                for (waiting, outcome) in waiting.into_iter().zip(committed.answers) {
+                    histogram!("draftwire_write_seconds").record(waiting.since.elapsed().as_secs_f64());
+                    waiting.answer(Ok(outcome));
                 }
                 false
             }
@@ -253,7 +345,9 @@ impl Writer {
                 warn!(reason, batch = writes.len(), "the store refuses a batch; its writes go one by one");
                 counter!("draftwire_commit_failures_total", "why" => "rejected").increment(1);
                 for (write, one) in writes.into_iter().zip(waiting) {
-                    if Box::pin(self.commit(vec![write], vec![one])).await {
+                    if self.is_late(&one) {
+                        one.refuse(Unavailable::Late);
+                    } else if Box::pin(self.commit(vec![write], vec![one])).await {
                         return true;
                     }
                 }
@@ -262,34 +356,36 @@ impl Writer {
             Err(StoreError::Rejected(reason)) => {
                 error!(reason, "the store refuses a write");
                 counter!("draftwire_commit_failures_total", "why" => "rejected").increment(1);
-                for (answer, _) in waiting {
+                for waiting in waiting {
                     // Repeating it would not help, and would slow down whatever it shares a batch with.
                     let refusal = Refusal::BadRequest("the store cannot keep this change".to_owned());
-                    let _ = answer.send(Ok(Err(refusal)));
+                    waiting.answer(Ok(Err(refusal)));
                 }
                 false
             }
             Err(StoreError::Unavailable(reason)) => {
                 warn!(reason, writes = writes.len(), "the store is unavailable");
                 counter!("draftwire_commit_failures_total", "why" => "unavailable").increment(1);
-                refuse(waiting);
+                for waiting in waiting {
+                    waiting.answer(Err(Unavailable::Store));
+                }
                 // It may have been committed all the same: then only the log tells.
-                self.hub.suspect(writes.iter().map(|write| Stream::User(write.user.clone())));
+                self.hub.suspect(writes.iter().map(Write::stream));
                 true
             }
         }
     }
 
     /// A write that is answered from memory was committed by an attempt whose outcome nobody saw, or by
-    /// a node that may have died before it published: its event is announced now.
+    /// a node that may have died before it published: its events are announced now, by the last one.
     fn announce_remembered(&self, writes: &[Write], committed: &Committed) {
-        let seqs = || committed.answers.iter().map(|answer| answer.as_ref().ok().and_then(|done| done.seq));
-        if seqs().flatten().count() == committed.events.len() {
+        let done = || committed.answers.iter().map(|answer| answer.as_ref().ok());
+        if done().flatten().map(Done::events).sum::<u64>() == committed.events.len() as u64 {
             return;
         }
-        for (write, seq) in writes.iter().zip(seqs()) {
-            if let Some(seq) = seq {
-                self.hub.announce(&committed.epoch, &Stream::User(write.user.clone()), seq);
+        for (write, done) in writes.iter().zip(done()) {
+            if let Some(seq) = done.and_then(Done::seq) {
+                self.hub.announce(&committed.epoch, &write.stream(), seq);
             }
         }
     }
@@ -297,27 +393,19 @@ impl Writer {
     /// Refuses what waits and what comes until the store answers again.
     async fn wait_for_the_store(&self, jobs: &mut mpsc::Receiver<Job>) {
         let began = Instant::now();
-        self.state.down.store(true, Ordering::Release);
+        self.down.store(true, Ordering::Release);
         loop {
             let mut batch = Batch::default();
             while let Ok(job) = jobs.try_recv() {
                 batch.add(job);
             }
-            self.state.bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
-            refuse(batch.waiting);
-            drop(batch.barriers);
+            batch.refuse(Unavailable::Store);
             if self.store.ping().await.is_ok() {
                 break;
             }
             tokio::time::sleep(PROBE_INTERVAL).await;
         }
-        self.state.down.store(false, Ordering::Release);
+        self.down.store(false, Ordering::Release);
         info!(shard = self.index, after_ms = began.elapsed().as_millis() as u64, "the store answers again");
-    }
-}
-
-fn refuse(waiting: Vec<(oneshot::Sender<Answer>, Instant)>) {
-    for (answer, _) in waiting {
-        let _ = answer.send(Err(Unavailable::Store));
     }
 }

@@ -1,6 +1,6 @@
 //! What clients may do with drafts, the same over the socket and over HTTP.
 
-use common::{CommandId, DeviceId, DraftId, UserId, ids::DraftKind, protocol::Draft};
+use common::{CommandId, DeviceId, DraftId, Stream, UserId, ids::DraftKind, protocol::Draft};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -8,7 +8,7 @@ use crate::{
     commit::{Answer, Committer},
     failure::Failure,
     reads::Reads,
-    store::{Base, Done, DraftList, DraftOp, Refusal, Write},
+    store::{Base, Done, DraftList, DraftOp, Op, Refusal, Write},
 };
 
 /// The drafts of all users: changes go through the committer, reads to the store.
@@ -74,7 +74,7 @@ impl Drafts {
     /// The user's drafts, the effects of everything that the user has asked for on this node before
     /// included.
     pub fn list(&self, user: UserId) -> impl Future<Output = Result<DraftList, Failure>> + use<> {
-        let settled = self.committer.settled(&user);
+        let settled = self.committer.settled(&Stream::User(user.clone()));
         let reads = self.reads.clone();
         async move {
             settled.await?;
@@ -106,7 +106,7 @@ impl Drafts {
         bytes: usize,
     ) -> impl Future<Output = Result<Done, Failure>> + use<> {
         let draft_id = op.draft_id().clone();
-        let write = Write { user: caller.user, device: caller.device, id: caller.id, op };
+        let write = Write { user: caller.user, device: caller.device, id: caller.id, op: Op::Draft(op) };
         let answer = self.committer.submit(write, bytes);
         async move { settle(&draft_id, answer.await) }
     }

@@ -7,7 +7,7 @@ use gateway::{
     cli::{self, Invocation, Migration},
     config::{Config, LogFormat},
     serve,
-    store::{DraftLimits, postgres},
+    store::{Limits, postgres},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -44,7 +44,7 @@ fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
 
 async fn migrate(migration: Migration) -> anyhow::Result<()> {
     // The limits play no part in a migration.
-    let limits = DraftLimits { drafts_per_user_max: 0, draft_bytes_max: 0 };
+    let limits = Limits { drafts_per_user_max: 0, draft_bytes_max: 0, event_bytes_max: 0 };
     let store = postgres::PostgresStore::new(&postgres::PostgresOptions {
         url: migration.url.reveal().to_owned(),
         connections_max: 1,

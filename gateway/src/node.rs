@@ -20,7 +20,7 @@ use crate::{
     drain::Drain,
     metrics::Meters,
     reads::Reads,
-    store::{DraftLimits, Store, StoreError, postgres, sqlite},
+    store::{Limits, Store, StoreError, postgres, sqlite},
 };
 
 /// One node. It keeps nothing that another node could not rebuild.
@@ -172,9 +172,10 @@ fn reads_max(settings: &Config) -> usize {
 }
 
 async fn open_store(settings: &Config) -> Result<Arc<dyn Store>, StartError> {
-    let limits = DraftLimits {
+    let limits = Limits {
         drafts_per_user_max: settings.writes.drafts_per_user_max,
         draft_bytes_max: settings.writes.draft_bytes_max,
+        event_bytes_max: settings.writes.event_bytes_max,
     };
     let timeout = settings.store.timeout;
     Ok(match &settings.store.database {

@@ -1,25 +1,31 @@
 //! Reads of the store on behalf of clients: bounded, so that they leave connections for commits.
 //!
-//! After a failover every connection needs its user's drafts at once. Reads run a few at a time, and
-//! beyond a number of waiting ones are refused. Each runs in a task of its own: a client that does not
-//! read what it asked for must not hold a database connection meanwhile.
+//! After a failover every connection needs its user's drafts at once. Reads run a few at a time;
+//! beyond a number of waiting ones, or after a while of waiting, they are refused. Each runs in a task
+//! of its own: a client that does not read what it asked for must not hold a database connection
+//! meanwhile.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use common::{DraftId, UserId, protocol::Draft};
+use common::{DraftId, Seq, Stream, UserId, protocol::Draft};
+use fanout::log::Read;
 use metrics::gauge;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     commit::Unavailable,
     failure::Failure,
-    store::{DraftList, Store, StoreError},
+    store::{DraftList, History, Store, StoreError},
 };
 
 /// Reads that wait for their turn. Past it they are refused: who repeats them later is served sooner.
 const WAITING_MAX: usize = 1024;
 
-/// Reads drafts, a few at a time.
+/// How long a read may wait for its turn: together with the store's time limit, the longest that a
+/// client waits. A thousand reads of a store that is slow would otherwise wait for minutes.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Reads drafts and history, a few at a time.
 #[derive(Clone)]
 pub struct Reads {
     store: Arc<dyn Store>,
@@ -52,6 +58,17 @@ impl Reads {
         self.run(|store| async move { store.draft(&user, &id).await }).await
     }
 
+    /// Up to `limit` events of a stream after a cursor, with the stream's head, floor and epoch. A page
+    /// is also bounded by bytes, so it may end early; it is complete when its last event is the head.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn history(&self, stream: Stream, after: Seq, limit: u32) -> Result<History, Failure> {
+        let read = Read { stream, after, limit };
+        self.run(|store| async move { store.history(&read).await }).await
+    }
+
     async fn run<T, R>(&self, read: impl FnOnce(Arc<dyn Store>) -> R) -> Result<T, Failure>
     where
         T: Send + 'static,
@@ -65,9 +82,9 @@ impl Reads {
         let task = tokio::spawn(async move {
             let _place = place;
             // Never closed; if it were, the store's own bound would still hold.
-            let _turn = turns.acquire_owned().await;
-            read.await
+            let _turn = timeout(TURN_WAIT_MAX, turns.acquire_owned()).await.map_err(|_| Unavailable::Late)?;
+            read.await.map_err(Failure::from)
         });
-        task.await.map_err(|_| Unavailable::Store)?.map_err(Failure::from)
+        task.await.map_err(|_| Unavailable::Store)?
     }
 }

@@ -68,10 +68,14 @@ pub struct Writes {
     pub batch_max: usize,
     /// How long writes are collected before they are committed together; zero does not wait.
     pub window: Duration,
+    /// How long a write may wait for its commit to begin.
+    pub wait_max: Duration,
     /// The most drafts of one user, deleted ones not counted.
     pub drafts_per_user_max: u64,
     /// The largest content of one draft, as JSON.
     pub draft_bytes_max: usize,
+    /// The largest data of one published event, as JSON.
+    pub event_bytes_max: usize,
     /// How long a command is remembered.
     pub command_memory: Duration,
 }
@@ -83,8 +87,10 @@ impl Writes {
             queue_max: reader.count("WRITE_QUEUE_MAX"),
             batch_max: reader.count("WRITE_BATCH_MAX"),
             window: reader.duration("WRITE_WINDOW"),
+            wait_max: reader.duration("WRITE_WAIT_MAX"),
             drafts_per_user_max: reader.count("DRAFTS_PER_USER_MAX"),
             draft_bytes_max: bytes(reader, "DRAFT_BYTES_MAX"),
+            event_bytes_max: bytes(reader, "EVENT_BYTES_MAX"),
             command_memory: reader.duration("COMMAND_MEMORY"),
         }
     }

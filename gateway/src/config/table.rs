@@ -330,14 +330,14 @@ pub const SETTINGS: &[Setting] = &[
         "write-shards",
         Kind::Count(1, 64),
         Value("4"),
-        "How many transactions of collected writes this node runs side by side. A user's writes always take the same one.",
+        "How many transactions of collected writes this node runs side by side. Writes to one stream always take the same one.",
     ),
     setting(
         WRITES,
         "WRITE_QUEUE_MAX",
         "write-queue-max",
         Kind::Count(1, 1_000_000),
-        Value("1024"),
+        Value("4096"),
         "The most writes that wait per shard; one more is answered unavailable.",
     ),
     setting(
@@ -345,8 +345,8 @@ pub const SETTINGS: &[Setting] = &[
         "WRITE_BATCH_MAX",
         "write-batch-max",
         Kind::Count(1, 10_000),
-        Value("256"),
-        "The most writes in one transaction.",
+        Value("512"),
+        "The most writes in one transaction; an append of several events counts as so many.",
     ),
     setting(
         WRITES,
@@ -355,6 +355,14 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Duration(Duration::ZERO, SECOND),
         Value("1ms"),
         "How long writes are collected before they are committed together.",
+    ),
+    setting(
+        WRITES,
+        "WRITE_WAIT_MAX",
+        "write-wait-max",
+        Kind::Duration(MS.saturating_mul(10), MINUTE),
+        Value("5s"),
+        "How long a write may wait for its transaction to begin; then it is answered unavailable. With one STORE_TIMEOUT for the transaction, that is the longest that a client waits for an answer.",
     ),
     setting(
         WRITES,
@@ -371,6 +379,14 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Size(KIB, 16 * MIB),
         Value("64KiB"),
         "The largest content of one draft, as JSON. All drafts of a user are read together, within STORE_TIMEOUT.",
+    ),
+    setting(
+        WRITES,
+        "EVENT_BYTES_MAX",
+        "event-bytes-max",
+        Kind::Size(KIB, 16 * MIB),
+        Value("64KiB"),
+        "The largest data of one published event, as JSON.",
     ),
     setting(
         WRITES,

@@ -115,7 +115,7 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let (draft, bytes): (DraftCreate, usize) = body(request).await?;
     let done = node.drafts.create(asked.caller, draft, bytes).await?;
-    let location = [(header::LOCATION, format!("/v1/drafts/{}", done.ack.draft_id))];
+    let location = done.draft().map(|ack| [(header::LOCATION, format!("/v1/drafts/{}", ack.draft_id))]);
     Ok((StatusCode::CREATED, location, changed(&done)).into_response())
 }
 
@@ -150,7 +150,7 @@ pub(super) async fn delete(
 struct Patch(#[serde(deserialize_with = "json::object")] Object);
 
 fn changed(done: &Done) -> impl IntoResponse {
-    ([(header::ETAG, etag(done.ack.version))], Json(done.clone()))
+    (done.draft().map(|ack| [(header::ETAG, etag(ack.version))]), Json(done.clone()))
 }
 
 fn etag(version: Version) -> String {

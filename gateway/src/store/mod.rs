@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use common::{
-    CommandId, DeviceId, DraftId, Epoch, Event, Seq, UserId, Version,
+    CommandId, DeviceId, DraftId, Epoch, Event, Seq, Stream, UserId, Version,
     ids::DraftKind,
     merge::Object,
-    protocol::{Draft, DraftAck},
+    protocol::{Draft, DraftAck, NewEvent},
 };
-use fanout::log::Log;
+use fanout::log::{Log, Page, Read};
+
+pub use self::plan::APPEND_EVENTS_MAX;
 
 /// The shared truth. What [`Store::commit`] has answered is durable and visible to every node.
 ///
@@ -28,6 +30,9 @@ pub trait Store: Log {
     /// effects of those before it. The batch is all or nothing; a refused write is an answer, not a
     /// failure, and leaves nothing behind.
     ///
+    /// A write whose key is being used at the same moment by another batch, for another stream, waits
+    /// for that one and is answered as one that comes later.
+    ///
     /// The numbers of new events are handed out under the row locks of their streams, which are taken
     /// in sorted order, so that batches of several nodes on the same streams neither leave gaps nor
     /// deadlock.
@@ -39,6 +44,11 @@ pub trait Store: Log {
 
     /// One draft, if it exists and is not deleted.
     async fn draft(&self, user: &UserId, id: &DraftId) -> Result<Option<Draft>, StoreError>;
+
+    /// A page of a stream, with the stream's head at that moment. Nobody follows from it, so it need not
+    /// begin within the log: where `page.floor` is beyond `read.after`, what was between is gone, or
+    /// about to be.
+    async fn history(&self, read: &Read) -> Result<History, StoreError>;
 
     /// Forgets commands remembered before `before` (Unix milliseconds), at most `limit` of them.
     /// Answers how many. Never blocks writers.
@@ -67,14 +77,50 @@ pub enum StoreError {
 /// One change that somebody asks for.
 #[derive(Debug, Clone)]
 pub struct Write {
-    /// Whose draft.
+    /// Who asks. A draft is this user's own; an append may go to any stream.
     pub user: UserId,
-    /// The device that asks; the `origin` of the event.
+    /// The device that asks; the `origin` of the events.
     pub device: DeviceId,
     /// What makes a repetition known: (user, device, id). A write without is never remembered.
     pub id: Option<CommandId>,
     /// The change.
-    pub op: DraftOp,
+    pub op: Op,
+}
+
+impl Write {
+    /// The stream that the change goes to.
+    pub fn stream(&self) -> Stream {
+        match &self.op {
+            Op::Draft(_) => Stream::User(self.user.clone()),
+            Op::Append(append) => append.stream.clone(),
+        }
+    }
+
+    /// How many events it may cause.
+    pub fn events(&self) -> usize {
+        match &self.op {
+            Op::Draft(_) => 1,
+            Op::Append(append) => append.events.len(),
+        }
+    }
+}
+
+/// What is to be changed.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// A draft of the user who asks.
+    Draft(DraftOp),
+    /// A stream.
+    Append(Append),
+}
+
+/// Events for the end of a stream. All of them are committed, with consecutive numbers, or none.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// Where to. Whether the user may is not the store's to ask.
+    pub stream: Stream,
+    /// In their order; at least one, at most [`APPEND_EVENTS_MAX`], never a signal.
+    pub events: Vec<NewEvent>,
 }
 
 /// A change of one draft.
@@ -127,16 +173,53 @@ pub struct Committed {
     pub answers: Vec<Result<Done, Refusal>>,
 }
 
-/// A write that was carried out, now or when it was first asked for.
+/// A write that was carried out, now or when it was first asked for. Its JSON is what is remembered of
+/// a command, and must stay readable for as long as commands are.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Done {
-    /// What the client is told.
-    #[serde(flatten)]
-    pub ack: DraftAck,
-    /// The event that reports the change; `None` where nothing changed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seq: Option<Seq>,
+#[serde(untagged)]
+pub enum Done {
+    /// A change of a draft.
+    Draft {
+        /// What the client is told.
+        #[serde(flatten)]
+        ack: DraftAck,
+        /// The event that reports the change; `None` where nothing changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<Seq>,
+    },
+    /// An append.
+    Appended {
+        /// Its first event.
+        first: Seq,
+        /// Its last one; the same when it was the only one.
+        seq: Seq,
+    },
+}
+
+impl Done {
+    /// The last event that it caused, if any.
+    pub fn seq(&self) -> Option<Seq> {
+        match self {
+            Self::Draft { seq, .. } => *seq,
+            Self::Appended { seq, .. } => Some(*seq),
+        }
+    }
+
+    /// How many events it caused.
+    pub fn events(&self) -> u64 {
+        match self {
+            Self::Draft { seq, .. } => u64::from(seq.is_some()),
+            Self::Appended { first, seq } => (seq.0 + 1).saturating_sub(first.0),
+        }
+    }
+
+    /// What became of the draft; `None` for appends.
+    pub fn draft(&self) -> Option<&DraftAck> {
+        match self {
+            Self::Draft { ack, .. } => Some(ack),
+            Self::Appended { .. } => None,
+        }
+    }
 }
 
 /// Why a write was refused. It has changed nothing, and is not remembered: a repetition is decided
@@ -159,7 +242,7 @@ pub enum Refusal {
     },
     /// The write makes no sense: a base beyond the current version, an `id` used for something else.
     BadRequest(String),
-    /// The draft would grow over the limit, or the user have too many.
+    /// The draft would grow over the limit, or the user have too many; or an append is over a limit.
     TooLarge(String),
 }
 
@@ -174,11 +257,44 @@ pub struct DraftList {
     pub drafts: Vec<Draft>,
 }
 
-/// Bounds on what one user may keep.
+/// A page of a stream's log.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// The events.
+    pub page: Page,
+    /// The last event of the stream when the page was read.
+    pub head: Seq,
+}
+
+/// Bounds on what is kept.
 #[derive(Debug, Clone, Copy)]
-pub struct DraftLimits {
-    /// Drafts that are not deleted.
+pub struct Limits {
+    /// Drafts of one user that are not deleted.
     pub drafts_per_user_max: u64,
-    /// The content of one, bytes of JSON.
+    /// The content of one draft, bytes of JSON.
     pub draft_bytes_max: usize,
+    /// The data of one appended event, bytes of JSON.
+    pub event_bytes_max: usize,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_remembered_by_earlier_versions_still_reads() {
+        let ack = |version| DraftAck { draft_id: "d".parse().unwrap(), version: Version(version) };
+        let appended = Done::Appended { first: Seq(4), seq: Seq(6) };
+        for (json, done) in [
+            (r#"{"draftId":"d","version":3,"seq":7}"#, Done::Draft { ack: ack(3), seq: Some(Seq(7)) }),
+            (r#"{"draftId":"d","version":3}"#, Done::Draft { ack: ack(3), seq: None }),
+            (r#"{"first":4,"seq":6}"#, appended.clone()),
+        ] {
+            assert_eq!(serde_json::from_str::<Done>(json).unwrap(), done);
+            assert_eq!(serde_json::to_string(&done).unwrap(), json);
+        }
+        assert_eq!((appended.seq(), appended.events()), (Some(Seq(6)), 3));
+        assert!(serde_json::from_str::<Done>(r#"{"seq":7}"#).is_err());
+    }
 }

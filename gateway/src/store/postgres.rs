@@ -1,8 +1,9 @@
 //! The store in Postgres: what a cluster shares.
 //!
 //! A commit takes five round trips, whatever the size of the batch: begin, lock the streams, read,
-//! write, commit. The streams are locked first although only their last line needs it, because a merge
-//! reads what it changes: nobody but other writers of the same users waits for it.
+//! write, commit; four when there is nothing to read. The streams are locked first although only their
+//! last line needs it, because a merge reads what it changes: nobody but other writers of the same
+//! streams waits for it.
 //!
 //! The epoch is read by the same statement as the positions that it qualifies. A failover behind a
 //! connection pooler is seen with the first answer of the new primary.
@@ -21,7 +22,7 @@ use sqlx::{
 
 use self::pool::Pool;
 use super::{
-    Committed, DraftLimits, DraftList, Store, StoreError, Write,
+    Committed, DraftList, History, Limits, Store, StoreError, Write,
     failure::within,
     plan::{Batch, Lookup, Plan, State, decide},
     rows::{self, DraftColumns, EventRow, HeadRow, ListRow, LookupRow, signed},
@@ -37,7 +38,7 @@ pub struct PostgresOptions {
     /// The longest that a call takes, waiting for a connection included.
     pub timeout: Duration,
     /// What a user may keep.
-    pub limits: DraftLimits,
+    pub limits: Limits,
 }
 
 /// The store in Postgres. It connects when it is first used, and again whenever it has to.
@@ -45,7 +46,7 @@ pub struct PostgresStore {
     pool: Pool,
     migrator_options: PgConnectOptions,
     timeout: Duration,
-    limits: DraftLimits,
+    limits: Limits,
 }
 
 /// Names the history: the cluster, its timeline, the database in it.
@@ -75,13 +76,13 @@ const CREATE_STREAMS: &str = "
     ON CONFLICT DO NOTHING";
 
 const LOOK_UP: &str = "
-    SELECT w.ord - 1 AS ord, c.fingerprint, c.answer::text, d.version, d.kind, d.content::text,
+    SELECT w.ord, c.fingerprint, c.answer::text, d.version, d.kind, d.content::text,
         d.fields::text, d.created_at, d.updated_at,
         CASE WHEN w.counts THEN (
             SELECT count(*) FROM drafts WHERE user_id = w.user_id AND content IS NOT NULL
         ) END AS live
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bool[])
-        WITH ORDINALITY AS w (user_id, device, id, draft_id, counts, ord)
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::bigint[])
+        AS w (user_id, device, id, draft_id, counts, ord)
     LEFT JOIN commands c ON c.user_id = w.user_id AND c.device = w.device AND c.id = w.id
     LEFT JOIN drafts d ON d.user_id = w.user_id AND d.draft_id = w.draft_id";
 
@@ -100,13 +101,14 @@ const WRITE: &str = "
         FROM unnest($10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[])
             AS w (user_id, device, id, fingerprint, answer)
     ), written_events AS (
-        INSERT INTO events (stream, seq, kind, origin, ts, payload)
-        SELECT stream, seq, kind, origin, ts, payload::json
-        FROM unnest($15::text[], $16::bigint[], $17::text[], $18::text[], $19::bigint[], $20::text[])
-            AS w (stream, seq, kind, origin, ts, payload)
+        INSERT INTO events (stream, seq, kind, origin, ts, priority, payload)
+        SELECT stream, seq, kind, origin, ts, priority, payload::json
+        FROM unnest($15::text[], $16::bigint[], $17::text[], $18::text[], $19::bigint[],
+                $20::smallint[], $21::text[])
+            AS w (stream, seq, kind, origin, ts, priority, payload)
     )
     UPDATE streams SET head = w.head
-    FROM unnest($21::text[], $22::bigint[]) AS w (name, head)
+    FROM unnest($22::text[], $23::bigint[]) AS w (name, head)
     WHERE streams.name = w.name";
 
 const HEADS: &str = concat!(
@@ -127,7 +129,7 @@ const READ: &str = concat!(
     epoch_sql!(),
     " AS epoch)
     SELECT epoch.epoch, w.ord - 1 AS ord, coalesce(s.head, 0) AS head, coalesce(s.floor, 0) AS floor,
-        e.seq, e.kind, e.origin, e.ts, e.payload::text
+        e.seq, e.kind, e.origin, e.ts, e.priority::bigint AS priority, e.payload::text
     FROM epoch
     CROSS JOIN unnest($1::text[], $2::bigint[], $3::bigint[])
         WITH ORDINALITY AS w (stream, after, events_max, ord)
@@ -220,17 +222,19 @@ impl Store for PostgresStore {
         }
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let committed = match commit(&mut connection, &batch, &self.limits).await? {
-                Some(committed) => committed,
-                None => {
-                    create_streams(&mut connection, &batch).await?;
-                    commit(&mut connection, &batch, &self.limits)
-                        .await?
-                        .ok_or_else(|| StoreError::Rejected("a stream just created is gone".to_owned()))?
+            for _ in 0..ATTEMPTS_MAX {
+                match commit(&mut connection, &batch, &self.limits).await? {
+                    Attempt::Committed(committed) => {
+                        connection.put_back();
+                        return Ok(committed);
+                    }
+                    Attempt::NewStreams => create_streams(&mut connection, &batch).await?,
+                    // Whoever used the key has committed: the next attempt sees it.
+                    Attempt::KeyTaken => {}
                 }
-            };
+            }
             connection.put_back();
-            Ok(committed)
+            Err(StoreError::Rejected("keys of commands keep being taken by others".to_owned()))
         })
         .await
     }
@@ -261,6 +265,10 @@ impl Store for PostgresStore {
             row.map(|row| row.read(user)).transpose()
         })
         .await
+    }
+
+    async fn history(&self, read: &Read) -> Result<History, StoreError> {
+        rows::history(self.pages(std::slice::from_ref(read)).await?, read)
     }
 
     async fn forget_commands(&self, before: u64, limit: u32) -> Result<u64, StoreError> {
@@ -294,12 +302,18 @@ impl Log for PostgresStore {
     }
 
     async fn read(&self, reads: &[Read]) -> Result<Vec<Page>, LogError> {
+        Ok(rows::pages(self.pages(reads).await?, reads)?)
+    }
+}
+
+impl PostgresStore {
+    async fn pages(&self, reads: &[Read]) -> Result<Vec<EventRow>, StoreError> {
         let streams: Vec<String> = reads.iter().map(|read| read.stream.key()).collect();
         let after: Vec<i64> = reads.iter().map(|read| signed(read.after.0)).collect();
         let events_max: Vec<i64> = reads.iter().map(|read| i64::from(read.limit)).collect();
-        let pages = within(self.timeout, async {
+        within(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let rows: Vec<EventRow> = sqlx::query_as(READ)
+            let rows = sqlx::query_as(READ)
                 .bind(streams)
                 .bind(after)
                 .bind(events_max)
@@ -307,9 +321,9 @@ impl Log for PostgresStore {
                 .fetch_all(&mut *connection)
                 .await?;
             connection.put_back();
-            rows::pages(rows, reads)
-        });
-        Ok(pages.await?)
+            Ok(rows)
+        })
+        .await
     }
 }
 
@@ -324,37 +338,56 @@ async fn positions(store: &PostgresStore, streams: &[Stream]) -> Result<Heads, S
     .await
 }
 
-/// Decides and commits in one transaction; `None`, with nothing done, when a stream has no row yet.
+/// Attempts at one commit. Each that fails makes one obstacle known: streams without a row, or a key
+/// that another batch was using at the same moment. Where more are in the way, the writes go one by
+/// one, and each meets at most one of either.
+const ATTEMPTS_MAX: usize = 4;
+
+/// What came of an attempt to commit; only the first has done anything.
+enum Attempt {
+    Committed(Committed),
+    /// A stream has no row yet.
+    NewStreams,
+    /// A batch for other streams has remembered a command under the key of one of ours.
+    KeyTaken,
+}
+
+/// Decides and commits in one transaction.
 async fn commit(
     connection: &mut PgConnection,
     batch: &Batch<'_>,
-    limits: &DraftLimits,
-) -> Result<Option<Committed>, StoreError> {
+    limits: &Limits,
+) -> Result<Attempt, StoreError> {
     // Stated, because a database may have another default. Stricter levels fail where this one waits.
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
     let Some((epoch, heads)) = lock(&mut transaction, batch).await? else {
         transaction.rollback().await?;
-        return Ok(None);
+        return Ok(Attempt::NewStreams);
     };
-    // A statement of its own: its snapshot is younger than the locks, so it sees what the last holder
-    // of each committed.
     let mut state = State { heads, ..State::default() };
-    rows::file(look_up(&mut transaction, &batch.lookups()).await?, batch, &mut state)?;
+    let lookups = batch.lookups();
+    if !lookups.is_empty() {
+        // A statement of its own: its snapshot is younger than the locks, so it sees what the last
+        // holder of each committed.
+        rows::file(look_up(&mut transaction, &lookups).await?, batch, &mut state)?;
+    }
     let now = unix_ms();
     let plan = decide(batch, state, limits, now);
     if plan.changes_nothing() {
         transaction.rollback().await?;
-    } else {
-        write(&mut transaction, &plan, now).await?;
+    } else if write(&mut transaction, &plan, now).await? {
         transaction.commit().await?;
+    } else {
+        transaction.rollback().await?;
+        return Ok(Attempt::KeyTaken);
     }
-    Ok(Some(Committed { epoch, events: plan.events, answers: plan.answers }))
+    Ok(Attempt::Committed(Committed { epoch, events: plan.events, answers: plan.answers }))
 }
 
 async fn lock(
     transaction: &mut PgTransaction<'_>,
     batch: &Batch<'_>,
-) -> Result<Option<(Epoch, HashMap<UserId, Seq>)>, StoreError> {
+) -> Result<Option<(Epoch, HashMap<Stream, Seq>)>, StoreError> {
     let names: Vec<String> = batch.streams().iter().map(Stream::key).collect();
     let rows = sqlx::query(LOCK).bind(names).fetch_all(&mut **transaction).await?;
     if rows.len() < batch.streams().len() {
@@ -362,16 +395,8 @@ async fn lock(
     }
     let Some(first) = rows.first() else { return Ok(None) };
     let epoch = rows::epoch(first.try_get("epoch")?)?;
-    let mut found = HashMap::new();
-    for row in rows {
-        let name: String = row.try_get("name")?;
-        let head = rows::unsigned("the head", &name, row.try_get("head")?)?;
-        match name.parse() {
-            Ok(Stream::User(user)) => found.insert(user, Seq(head)),
-            _ => return Err(rows::corrupt("a stream", name, "it is not a user's")),
-        };
-    }
-    Ok(Some((epoch, found)))
+    let heads = rows.iter().map(|row| rows::position(row.try_get("name")?, row.try_get("head")?));
+    Ok(Some((epoch, heads.collect::<Result<_, _>>()?)))
 }
 
 /// Makes the rows of streams that had no event yet, in a transaction of its own: made inside the
@@ -392,12 +417,14 @@ async fn look_up(
         .bind(column(lookups, |lookup| lookup.id.map(|id| id.as_str())))
         .bind(column(lookups, |lookup| lookup.draft_id.map(|id| id.as_str())))
         .bind(column(lookups, |lookup| lookup.count))
+        .bind(column(lookups, |lookup| signed(lookup.index as u64)))
         .fetch_all(&mut **transaction)
         .await?;
     Ok(rows)
 }
 
-async fn write(transaction: &mut PgTransaction<'_>, plan: &Plan, now: u64) -> Result<(), StoreError> {
+/// Answers whether it is written; otherwise a key of a command is taken, and the transaction is lost.
+async fn write(transaction: &mut PgTransaction<'_>, plan: &Plan, now: u64) -> Result<bool, StoreError> {
     let Plan { drafts, commands, events, heads, .. } = plan;
     let json = |value| serde_json::to_string(value).expect("an answer consists of strings and numbers");
     let fields = |value| serde_json::to_string(value).expect("a map with keys that are strings");
@@ -421,16 +448,21 @@ async fn write(transaction: &mut PgTransaction<'_>, plan: &Plan, now: u64) -> Re
         .bind(column(events, |event| event.kind.as_str()))
         .bind(column(events, |event| event.origin.as_str()))
         .bind(column(events, |event| signed(event.timestamp)))
+        .bind(column(events, |event| i16::from(event.priority.number())))
         .bind(column(events, |event| event.payload.get()))
         .bind(column(heads, |(stream, _)| stream.key()))
         .bind(column(heads, |(_, head)| signed(head.0)))
         .execute(&mut **transaction)
-        .await?;
+        .await;
+    let written = match written {
+        Err(sqlx::Error::Database(error)) if error.constraint() == Some("commands_pkey") => return Ok(false),
+        other => other?,
+    };
     let moved = usize::try_from(written.rows_affected()).unwrap_or(usize::MAX);
     if moved != heads.len() {
         return Err(StoreError::Rejected(format!("{moved} of {} streams could be moved on", heads.len())));
     }
-    Ok(())
+    Ok(true)
 }
 
 /// One column of a set of rows, as `unnest` takes it.

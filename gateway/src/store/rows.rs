@@ -3,19 +3,19 @@
 
 use std::{fmt::Display, str::FromStr, sync::Arc};
 
-use common::{Epoch, Event, Seq, UserId, Version, protocol::Draft};
+use common::{Epoch, Event, Seq, Stream, UserId, Version, event::Priority, protocol::Draft};
 use fanout::log::{Head, Heads, LogError, Page, Read};
 use serde_json::value::RawValue;
 
 use super::{
-    DraftList, StoreError,
+    DraftList, History, StoreError,
     plan::{Batch, Content, DraftRow, Remembered, State},
 };
 
 /// What was found for one [`super::plan::Lookup`].
 #[derive(sqlx::FromRow)]
 pub(super) struct LookupRow {
-    /// Which lookup, counted from zero.
+    /// Which write of the batch it is for, counted from zero.
     pub(super) ord: i64,
     pub(super) fingerprint: Option<i64>,
     pub(super) answer: Option<String>,
@@ -43,7 +43,8 @@ pub(super) fn file(rows: Vec<LookupRow>, batch: &Batch<'_>, state: &mut State) -
             state.live.insert(write.user.clone(), unsigned("drafts", &write.user, live)?);
         }
         if let (Some(version), Some(kind), Some(fields)) = (row.version, &row.kind, &row.fields) {
-            let draft_id = write.op.draft_id();
+            let draft_id =
+                write.op.draft_id().ok_or_else(|| corrupt("a lookup", row.ord, "it is of no draft"))?;
             let place = format!("draft {draft_id} of {}", write.user);
             let content = row.content.map(Content::parse).transpose();
             let draft = DraftRow {
@@ -143,10 +144,20 @@ pub(super) struct EventRow {
     kind: Option<String>,
     origin: Option<String>,
     ts: Option<i64>,
+    priority: Option<i64>,
     payload: Option<String>,
 }
 
-pub(super) fn pages(mut rows: Vec<EventRow>, reads: &[Read]) -> Result<Vec<Page>, StoreError> {
+pub(super) fn pages(rows: Vec<EventRow>, reads: &[Read]) -> Result<Vec<Page>, StoreError> {
+    Ok(histories(rows, reads)?.into_iter().map(|history| history.page).collect())
+}
+
+pub(super) fn history(rows: Vec<EventRow>, read: &Read) -> Result<History, StoreError> {
+    let history = histories(rows, std::slice::from_ref(read))?.pop();
+    history.ok_or_else(|| corrupt("a page", &read.stream, "it is missing"))
+}
+
+fn histories(mut rows: Vec<EventRow>, reads: &[Read]) -> Result<Vec<History>, StoreError> {
     // Sorted here: a database would carry whole payloads through its sort.
     rows.sort_unstable_by_key(|row| (row.ord, row.seq));
     let Some(first) = rows.first() else {
@@ -157,24 +168,24 @@ pub(super) fn pages(mut rows: Vec<EventRow>, reads: &[Read]) -> Result<Vec<Page>
         };
     };
     let epoch = epoch(&first.epoch)?;
-    let page = || Page { epoch: epoch.clone(), events: Vec::new(), floor: Seq(0) };
-    let mut pages: Vec<Page> = reads.iter().map(|_| page()).collect();
-    let mut heads = vec![Seq(0); reads.len()];
+    let history =
+        || History { page: Page { epoch: epoch.clone(), events: Vec::new(), floor: Seq(0) }, head: Seq(0) };
+    let mut histories: Vec<History> = reads.iter().map(|_| history()).collect();
     for row in rows {
         let index = usize::try_from(row.ord).unwrap_or(usize::MAX);
-        let (Some(read), Some(page)) = (reads.get(index), pages.get_mut(index)) else {
+        let (Some(read), Some(history)) = (reads.get(index), histories.get_mut(index)) else {
             return Err(corrupt("a page", row.ord, "nobody asked for it"));
         };
-        page.floor = Seq(unsigned("the floor", &read.stream, row.floor)?);
-        heads[index] = Seq(unsigned("the head", &read.stream, row.head)?);
+        history.page.floor = Seq(unsigned("the floor", &read.stream, row.floor)?);
+        history.head = Seq(unsigned("the head", &read.stream, row.head)?);
         if let Some(event) = event(row, read)? {
-            page.events.push(event);
+            history.page.events.push(event);
         }
     }
-    for ((page, read), head) in pages.iter_mut().zip(reads).zip(heads) {
-        keep_consecutive(page, read, head);
+    for (History { page, head }, read) in histories.iter_mut().zip(reads) {
+        keep_consecutive(page, read, *head);
     }
-    Ok(pages)
+    Ok(histories)
 }
 
 fn event(row: EventRow, read: &Read) -> Result<Option<Arc<Event>>, StoreError> {
@@ -184,14 +195,17 @@ fn event(row: EventRow, read: &Read) -> Result<Option<Arc<Event>>, StoreError> {
         return Ok(None);
     };
     let place = format!("event {seq} of {}", read.stream);
-    Ok(Some(Arc::new(Event::new(
+    let event = Event::new(
         read.stream.clone(),
         Seq(unsigned("the seq", &place, seq)?),
         parse("the type", &place, &kind)?,
         parse("the origin", &place, &origin)?,
         unsigned("the time", &place, ts)?,
         raw("the payload", &place, payload)?,
-    ))))
+    );
+    // A number too large for its type is of a version to come, and as urgent as the highest known.
+    let priority = u8::try_from(row.priority.unwrap_or(0)).unwrap_or(u8::MAX);
+    Ok(Some(Arc::new(event.with_priority(Priority::from_number(priority)))))
 }
 
 /// Cuts a page where a number is missing. If the very first is, the page is empty and says with its
@@ -212,6 +226,11 @@ fn keep_consecutive(page: &mut Page, read: &Read, head: Seq) {
         page.floor = Seq(gone);
     }
     page.events.truncate(kept);
+}
+
+/// Where a stream stands, as a batch needs it.
+pub(super) fn position(name: &str, head: i64) -> Result<(Stream, Seq), StoreError> {
+    Ok((parse("the name", name, name)?, Seq(unsigned("the head", name, head)?)))
 }
 
 pub(super) fn epoch(text: &str) -> Result<Epoch, StoreError> {

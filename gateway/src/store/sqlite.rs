@@ -15,9 +15,9 @@ use sqlx::{
 };
 
 use super::{
-    Committed, DraftLimits, DraftList, Store, StoreError, Write,
+    Committed, DraftList, History, Limits, Store, StoreError, Write,
     failure::within,
-    plan::{Batch, Plan, State, decide},
+    plan::{Batch, Lookup, Plan, State, decide},
     rows::{self, DraftColumns, EventRow, HeadRow, ListRow, LookupRow, signed},
 };
 
@@ -29,7 +29,7 @@ pub struct SqliteOptions {
     /// The longest that a call takes.
     pub timeout: Duration,
     /// What a user may keep.
-    pub limits: DraftLimits,
+    pub limits: Limits,
 }
 
 /// Connections that read. More do not help: they share the disk and the page cache.
@@ -41,7 +41,7 @@ pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     timeout: Duration,
-    limits: DraftLimits,
+    limits: Limits,
 }
 
 const HEADS_OF: &str = "
@@ -50,7 +50,7 @@ const HEADS_OF: &str = "
 const EPOCH: &str = "SELECT value FROM meta WHERE key = 'epoch'";
 
 const LOOK_UP: &str = "
-    SELECT w.key AS ord, c.fingerprint, c.answer, d.version, d.kind, d.content, d.fields, d.created_at,
+    SELECT w.value ->> 5 AS ord, c.fingerprint, c.answer, d.version, d.kind, d.content, d.fields, d.created_at,
         d.updated_at,
         CASE WHEN w.value ->> 4 THEN (
             SELECT count(*) FROM drafts WHERE user_id = w.value ->> 0 AND content IS NOT NULL
@@ -73,8 +73,8 @@ const WRITE_COMMANDS: &str = "
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, ?2 FROM json_each(?1)";
 
 const WRITE_EVENTS: &str = "
-    INSERT INTO events (stream, seq, kind, origin, ts, payload)
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5
+    INSERT INTO events (stream, seq, kind, origin, ts, priority, payload)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
     FROM json_each(?1)";
 
 const WRITE_HEADS: &str = "
@@ -96,7 +96,7 @@ const HEADS: &str = "
 const READ: &str = "
     SELECT * FROM (
         SELECT m.value AS epoch, w.key AS ord, coalesce(s.head, 0) AS head,
-            coalesce(s.floor, 0) AS floor, e.seq, e.kind, e.origin, e.ts, e.payload,
+            coalesce(s.floor, 0) AS floor, e.seq, e.kind, e.origin, e.ts, e.priority, e.payload,
             sum(length(CAST(e.payload AS BLOB))) OVER (PARTITION BY w.key ORDER BY e.seq)
                 - length(CAST(e.payload AS BLOB)) AS bytes
         FROM json_each(?1) w
@@ -163,8 +163,10 @@ impl Store for SqliteStore {
             // Immediate: a transaction that starts as a reader cannot always become the writer.
             let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
             let (epoch, mut state) = load_heads(&mut transaction, &batch).await?;
-            let found = look_up(&mut transaction, &batch).await?;
-            rows::file(found, &batch, &mut state)?;
+            let lookups = batch.lookups();
+            if !lookups.is_empty() {
+                rows::file(look_up(&mut transaction, &lookups).await?, &batch, &mut state)?;
+            }
             let now = unix_ms();
             let plan = decide(&batch, state, &self.limits, now);
             if plan.changes_nothing() {
@@ -202,6 +204,10 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn history(&self, read: &Read) -> Result<History, StoreError> {
+        rows::history(self.pages(std::slice::from_ref(read)).await?, read)
+    }
+
     async fn forget_commands(&self, before: u64, limit: u32) -> Result<u64, StoreError> {
         within(self.timeout, async {
             let deleted = sqlx::query(FORGET_COMMANDS)
@@ -231,19 +237,25 @@ impl Log for SqliteStore {
     }
 
     async fn read(&self, reads: &[Read]) -> Result<Vec<Page>, LogError> {
+        Ok(rows::pages(self.pages(reads).await?, reads)?)
+    }
+}
+
+impl SqliteStore {
+    async fn pages(&self, reads: &[Read]) -> Result<Vec<EventRow>, StoreError> {
         let ranges = array(reads.iter().map(|read| {
             let last = read.after.0.saturating_add(u64::from(read.limit));
             json!([read.stream.key(), signed(read.after.0), signed(last)])
         }));
-        let pages = within(self.timeout, async {
-            let rows: Vec<EventRow> = sqlx::query_as(READ)
+        within(self.timeout, async {
+            let rows = sqlx::query_as(READ)
                 .bind(ranges)
                 .bind(signed(READ_BYTES_MAX as u64))
                 .fetch_all(&self.readers)
                 .await?;
-            rows::pages(rows, reads)
-        });
-        Ok(pages.await?)
+            Ok(rows)
+        })
+        .await
     }
 }
 
@@ -262,29 +274,21 @@ async fn load_heads(
 ) -> Result<(Epoch, State), StoreError> {
     let epoch: String = sqlx::query_scalar(EPOCH).fetch_one(&mut **transaction).await?;
     let names = array(batch.streams().iter().map(|stream| stream.key().into()));
-    let mut heads = HashMap::new();
-    for row in sqlx::query(HEADS_OF).bind(names).fetch_all(&mut **transaction).await? {
-        let name: String = row.try_get("name")?;
-        let head = rows::unsigned("the head", &name, row.try_get("head")?)?;
-        match name.parse() {
-            Ok(Stream::User(user)) => heads.insert(user, Seq(head)),
-            _ => return Err(rows::corrupt("a stream", name, "it is not a user's")),
-        };
-    }
+    let found = sqlx::query(HEADS_OF).bind(names).fetch_all(&mut **transaction).await?;
+    let heads = found.iter().map(|row| rows::position(row.try_get("name")?, row.try_get("head")?));
+    let heads: HashMap<Stream, Seq> = heads.collect::<Result<_, _>>()?;
     Ok((rows::epoch(&epoch)?, State { heads, ..State::default() }))
 }
 
 async fn look_up(
     transaction: &mut SqliteTransaction<'_>,
-    batch: &Batch<'_>,
+    lookups: &[Lookup<'_>],
 ) -> Result<Vec<LookupRow>, StoreError> {
-    let lookups = array(
-        batch
-            .lookups()
-            .iter()
-            .map(|lookup| json!([lookup.user, lookup.device, lookup.id, lookup.draft_id, lookup.count])),
-    );
-    Ok(sqlx::query_as(LOOK_UP).bind(lookups).fetch_all(&mut **transaction).await?)
+    let lookups = lookups.iter().map(|lookup| {
+        let Lookup { index, user, device, id, draft_id, count } = lookup;
+        json!([user, device, id, draft_id, count, index])
+    });
+    Ok(sqlx::query_as(LOOK_UP).bind(array(lookups)).fetch_all(&mut **transaction).await?)
 }
 
 async fn write(transaction: &mut SqliteTransaction<'_>, plan: &Plan, now: u64) -> Result<(), StoreError> {
@@ -300,7 +304,8 @@ async fn write(transaction: &mut SqliteTransaction<'_>, plan: &Plan, now: u64) -
     }));
     let events = array(plan.events.iter().map(|event| {
         let (kind, payload) = (event.kind.as_str(), event.payload.get());
-        json!([event.stream.key(), event.seq, kind, event.origin, event.timestamp, payload])
+        let priority = event.priority.number();
+        json!([event.stream.key(), event.seq, kind, event.origin, event.timestamp, priority, payload])
     }));
     let heads = array(plan.heads.iter().map(|(stream, head)| json!([stream.key(), head])));
     sqlx::query(WRITE_DRAFTS).bind(drafts).execute(&mut **transaction).await?;

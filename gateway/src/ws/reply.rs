@@ -10,8 +10,8 @@ use crate::{failure::Failure, store::Done};
 
 /// `ACK` of a change.
 pub(crate) fn done(id: &CommandId, done: &Done) -> Bytes {
-    let payload = to_raw_value(&done.ack).ok();
-    ServerMessage::Ack { id, seq: done.seq, payload: payload.as_deref() }.json()
+    let payload = done.draft().and_then(|ack| to_raw_value(ack).ok());
+    ServerMessage::Ack { id, seq: done.seq(), payload: payload.as_deref() }.json()
 }
 
 /// `ACK` with a body.

@@ -8,7 +8,7 @@ use std::sync::{
 use async_trait::async_trait;
 use common::{DraftId, Stream, UserId, protocol::Draft};
 use fanout::log::{Heads, Log, LogError, Page, Read};
-use gateway::store::{Committed, DraftList, DraftOp, Store, StoreError, Write};
+use gateway::store::{Committed, DraftList, DraftOp, History, Op, Store, StoreError, Write};
 use tokio::sync::watch;
 
 use crate::harness::Disk;
@@ -52,6 +52,11 @@ impl FailingStore {
         self.held.send_replace(true);
     }
 
+    /// Whether a commit waits to be let go.
+    pub(crate) fn holds_a_commit(&self) -> bool {
+        self.held.receiver_count() > 0
+    }
+
     pub(crate) fn let_commits_go(&self) {
         self.held.send_replace(false);
     }
@@ -83,7 +88,7 @@ impl Store for FailingStore {
         let _ = self.held.subscribe().wait_for(|held| !held).await.is_ok();
         self.answers()?;
         let poison = |write: &Write| match &write.op {
-            DraftOp::Create { content, .. } => content.contains_key("poison"),
+            Op::Draft(DraftOp::Create { content, .. }) => content.contains_key("poison"),
             _ => false,
         };
         if self.rejects.load(Ordering::Acquire) && writes.iter().any(poison) {
@@ -103,6 +108,11 @@ impl Store for FailingStore {
     async fn draft(&self, user: &UserId, id: &DraftId) -> Result<Option<Draft>, StoreError> {
         self.answers()?;
         self.store.draft(user, id).await
+    }
+
+    async fn history(&self, read: &Read) -> Result<History, StoreError> {
+        self.answers()?;
+        self.store.history(read).await
     }
 
     async fn forget_commands(&self, before: u64, limit: u32) -> Result<u64, StoreError> {

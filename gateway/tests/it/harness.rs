@@ -13,7 +13,7 @@ use gateway::{
     http, listener,
     node::Node,
     store::{
-        DraftLimits, Store,
+        Limits, Store,
         sqlite::{SqliteOptions, SqliteStore},
     },
 };
@@ -61,7 +61,7 @@ impl Disk {
     }
 
     async fn open(path: PathBuf) -> Arc<dyn Store> {
-        let limits = DraftLimits { drafts_per_user_max: 20, draft_bytes_max: 4096 };
+        let limits = Limits { drafts_per_user_max: 20, draft_bytes_max: 4096, event_bytes_max: 4096 };
         Arc::new(SqliteStore::open(&SqliteOptions { path, timeout: DEADLINE, limits }).await.unwrap())
     }
 

@@ -7,6 +7,7 @@ mod cluster;
 mod docs;
 mod drafts;
 mod failing_store;
+mod group_commit;
 mod handshake;
 mod harness;
 mod http;

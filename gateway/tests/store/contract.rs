@@ -2,9 +2,16 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use common::{Seq, Stream, Version};
-use fanout::log::{Head, READ_BYTES_MAX, Read};
-use gateway::store::{DraftLimits, Refusal, StoreError};
+use common::{Seq, Stream, Version, event::Priority};
+use fanout::{
+    Hub,
+    log::{Head, READ_BYTES_MAX, Read},
+};
+use gateway::{
+    commit::Committer,
+    config::Config,
+    store::{APPEND_EVENTS_MAX, Limits, Refusal, StoreError},
+};
 use serde_json::{Value, json};
 
 use crate::fixture::*;
@@ -31,6 +38,15 @@ macro_rules! contract {
             ids_are_told_apart_by_user_and_device
             an_id_is_not_taken_for_another_command
             forgotten_commands_are_forgotten
+            appends_get_consecutive_numbers
+            a_repeated_append_gets_the_same_answer
+            appends_and_drafts_share_a_batch
+            priorities_are_kept
+            appends_that_cannot_be_kept_are_refused
+            one_id_for_several_streams_at_once_is_used_by_one
+            nodes_that_append_to_the_same_topics_leave_no_gap
+            history_says_where_the_log_stands
+            a_thousand_writers_to_one_topic_are_all_served
             limits_hold
             nodes_that_write_for_one_user_leave_no_gap
             nodes_with_the_same_users_do_not_deadlock
@@ -317,8 +333,283 @@ pub(crate) async fn forgotten_commands_are_forgotten(database: &dyn Database) {
     assert!(matches!(refused, Err(Refusal::Conflict { .. })), "decided anew: {refused:?}");
 }
 
+pub(crate) async fn appends_get_consecutive_numbers(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    for stream in ["topic:match:1", "user:ann", "all"] {
+        let done = one(&store, append(stream, &["GOAL {\"by\": 1}"])).await.unwrap();
+        assert_eq!(appended(&done), (1, 1));
+        let batch = [append(stream, &["A", "B", "C"]), append("topic:other", &["X"]), append(stream, &["D"])];
+        let committed = store.commit(&batch).await.unwrap();
+        let done: Vec<_> =
+            committed.answers.iter().map(|answer| appended(answer.as_ref().unwrap())).collect();
+        assert_eq!((done[0], done[2]), ((2, 4), (5, 5)));
+        let seqs: Vec<_> = committed.events.iter().map(|e| (e.stream.key(), e.seq.0)).collect();
+        assert!(seqs.is_sorted(), "{seqs:?}");
+        let stream: Stream = stream.parse().unwrap();
+        let expected = ["GOAL {\"by\": 1}", "A null", "B null", "C null", "D null"];
+        assert_eq!(log_of(&store, &stream).await, expected);
+        let read = Read { stream: stream.clone(), after: Seq(4), limit: 1 };
+        let stored = store.read(&[read]).await.unwrap().remove(0).events.remove(0);
+        let told = committed.events.iter().rfind(|event| event.stream == stream).unwrap();
+        assert_eq!(
+            (stored.origin.as_str(), stored.json()),
+            ("backend", told.json()),
+            "told and stored alike"
+        );
+    }
+}
+
+pub(crate) async fn a_repeated_append_gets_the_same_answer(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let topic: Stream = "topic:t".parse().unwrap();
+    let write = with_id("c", append("topic:t", &["A {\"x\":1,\"y\":2}", "B"]));
+    assert_eq!(appended(&one(&store, write.clone()).await.unwrap()), (1, 2));
+    one(&store, append("topic:t", &["LATER"])).await.unwrap();
+    let store = database.open(LIMITS).await;
+    let same = with_id("c", append("topic:t", &["A {\"y\": 2, \"x\": 1}", "B"]));
+    for again in [write.clone(), same] {
+        let committed = store.commit(&[again.clone(), again]).await.unwrap();
+        assert!(committed.events.is_empty());
+        assert!(committed.answers.iter().all(|answer| appended(answer.as_ref().unwrap()) == (1, 2)));
+    }
+    let mut draft = with_id("c", create("svc", "d", json!({})));
+    draft.device = write.device.clone();
+    for other in [
+        with_id("c", append("topic:t", &["A {\"x\":1,\"y\":3}", "B"])),
+        with_id("c", append("topic:u", &["A {\"x\":1,\"y\":2}", "B"])),
+        with_id("c", append("topic:t", &["A {\"x\":1,\"y\":2}"])),
+        draft,
+    ] {
+        let refused = one(&store, other).await;
+        assert!(matches!(refused, Err(Refusal::BadRequest(_))), "{refused:?}");
+    }
+    // Who asks is part of the key, not where it goes.
+    let mut of_another = write;
+    of_another.user = user("ann");
+    assert_eq!(appended(&one(&store, of_another).await.unwrap()), (4, 5));
+    assert_eq!(log_of(&store, &topic).await.len(), 5);
+    assert_eq!(log_of(&store, &"topic:u".parse().unwrap()).await.len(), 0);
+}
+
+pub(crate) async fn appends_and_drafts_share_a_batch(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let batch = [
+        append("user:ann", &["NOTE 1", "NOTE 2"]),
+        with_id("d", create("ann", "d", json!({"a": 1}))),
+        append("topic:t", &["T"]),
+        update("ann", "d", 1, json!({"a": 2})),
+        update("ann", "missing", 1, json!({"a": 2})),
+        with_id("n", append("user:ann", &["NOTE 3"])),
+        with_id("n", append("user:ann", &["NOTE 3"])),
+        append("all", &["NEWS"]),
+    ];
+    let committed = store.commit(&batch).await.unwrap();
+    let outline: Vec<_> = committed.answers.iter().map(|a| a.as_ref().ok().and_then(|d| d.seq())).collect();
+    let expected = [Some(2), Some(3), Some(1), Some(4), None, Some(5), Some(5), Some(1)];
+    assert_eq!(outline, expected.map(|seq| seq.map(Seq)));
+    let events: Vec<_> = committed.events.iter().map(|e| (e.stream.key(), e.seq.0)).collect();
+    let ann = (1..=5).map(|seq| ("user:ann".to_owned(), seq));
+    let first = ["all", "topic:t"].map(|stream| (stream.to_owned(), 1));
+    assert_eq!(events, first.into_iter().chain(ann).collect::<Vec<_>>());
+    let log = log(&store, "ann").await;
+    let kinds: Vec<_> = log.iter().map(|event| event.split(' ').next().unwrap()).collect();
+    assert_eq!(kinds, ["NOTE", "NOTE", "DRAFT_CREATED", "DRAFT_UPDATED", "NOTE"]);
+    let list = store.drafts(&user("ann")).await.unwrap();
+    assert_eq!((list.seq, content(&list.drafts[0])), (Seq(5), json!({"a": 2})), "they stand at the head");
+}
+
+pub(crate) async fn priorities_are_kept(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let all = [Priority::Critical, Priority::Normal, Priority::High];
+    let events = all.map(|priority| {
+        let json = json!({"event": "E", "priority": priority, "data": {}});
+        serde_json::from_value(json).unwrap()
+    });
+    let committed = store.commit(&[append_events("topic:t", events.into())]).await.unwrap();
+    one(&store, create("ann", "d", json!({}))).await.unwrap();
+    let priorities = |events: &[std::sync::Arc<common::Event>]| -> Vec<_> {
+        events.iter().map(|event| event.priority).collect()
+    };
+    assert_eq!(priorities(&committed.events), all);
+    let store = database.open(LIMITS).await;
+    let read = |stream: &str| Read { stream: stream.parse().unwrap(), after: Seq(0), limit: 10 };
+    let pages = store.read(&[read("topic:t"), read("user:ann")]).await.unwrap();
+    assert_eq!(priorities(&pages[0].events), all);
+    assert_eq!(priorities(&pages[1].events), [Priority::Normal]);
+    // What a node of a version to come may write.
+    database.execute("UPDATE events SET priority = 7 WHERE stream = 'topic:t' AND seq = 2").await;
+    let page = store.read(&[read("topic:t")]).await.unwrap().remove(0);
+    assert_eq!(page.events[1].priority, Priority::Critical);
+}
+
+pub(crate) async fn appends_that_cannot_be_kept_are_refused(database: &dyn Database) {
+    let store = database.open(Limits { event_bytes_max: 10, ..LIMITS }).await;
+    let signal = serde_json::from_str(r#"{"event":"TYPING","signal":true}"#).unwrap();
+    let batch = [
+        append("topic:t", &["FITS \"12345678\""]),
+        with_id("c", append("topic:t", &["FITS 1", "DOES_NOT \"123456789\""])),
+        append("topic:t", &vec!["E"; APPEND_EVENTS_MAX + 1]),
+        append("topic:t", &[]),
+        append_events("topic:t", vec![signal]),
+        append("topic:u", &["FITS 2"]),
+    ];
+    let committed = store.commit(&batch).await.unwrap();
+    assert!(
+        matches!(
+            &committed.answers[..],
+            [
+                Ok(_),
+                Err(Refusal::TooLarge(_)),
+                Err(Refusal::TooLarge(_)),
+                Err(Refusal::BadRequest(_)),
+                Err(Refusal::BadRequest(_)),
+                Ok(_)
+            ]
+        ),
+        "{:?}",
+        committed.answers
+    );
+    assert_eq!(committed.events.len(), 2);
+    let many = append("topic:t", &vec!["E"; APPEND_EVENTS_MAX]);
+    assert_eq!(appended(&one(&store, many).await.unwrap()), (2, APPEND_EVENTS_MAX as u64 + 1));
+    // A refusal is not remembered.
+    one(&store, with_id("c", append("topic:t", &["FITS 3"]))).await.unwrap();
+}
+
+/// No lock of a stream keeps two batches from using one key at the same moment.
+pub(crate) async fn one_id_for_several_streams_at_once_is_used_by_one(database: &dyn Database) {
+    const NODES: usize = 3;
+    const ROUNDS: usize = 25;
+    let mut nodes = Vec::new();
+    let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(NODES));
+    for node in 0..NODES {
+        let (store, barrier) = (database.node().await, barrier.clone());
+        nodes.push(tokio::spawn(async move {
+            let mut used = Vec::new();
+            for round in 0..ROUNDS {
+                let stream = format!("topic:t{node}");
+                let keyed = |i: usize| with_id(&format!("{round}-{i}"), append(&stream, &["KEYED"]));
+                // In another order on every node.
+                let mut batch = vec![keyed(0), keyed(1), keyed(2)];
+                batch.rotate_left(node);
+                batch.push(append(&stream, &["FREE"]));
+                barrier.wait().await;
+                let committed = store.commit(&batch).await.unwrap();
+                assert!(committed.answers[3].is_ok(), "the others of a batch are not harmed");
+                for (write, answer) in batch[..3].iter().zip(&committed.answers) {
+                    match answer {
+                        Ok(_) => used.push(write.id.clone().unwrap()),
+                        Err(refusal) => assert!(matches!(refusal, Refusal::BadRequest(_)), "{refusal:?}"),
+                    }
+                }
+            }
+            used
+        }));
+    }
+    let mut used = Vec::new();
+    for node in nodes {
+        used.extend(node.await.unwrap());
+    }
+    assert_eq!(used.len(), ROUNDS * 3, "each of the keys is used");
+    assert_eq!(used.iter().collect::<HashSet<_>>().len(), used.len(), "and by one node alone");
+    let store = database.node().await;
+    let mut events = 0;
+    for node in 0..NODES {
+        events += log_of(&store, &format!("topic:t{node}").parse().unwrap()).await.len();
+    }
+    assert_eq!(events, ROUNDS * (3 + NODES));
+}
+
+pub(crate) async fn nodes_that_append_to_the_same_topics_leave_no_gap(database: &dyn Database) {
+    const WRITERS: usize = 5;
+    const ROUNDS: usize = 15;
+    let mut writers = Vec::new();
+    for writer in 0..WRITERS {
+        let store = database.node().await;
+        writers.push(tokio::spawn(async move {
+            for round in 0..ROUNDS {
+                let mut batch: Vec<_> = ["topic:b", "all", "topic:a", "user:ann"]
+                    .iter()
+                    .map(|stream| append(stream, &[&format!("E [{writer},{round}]"), "F"]))
+                    .collect();
+                batch.rotate_left(writer % 4);
+                let committed = store.commit(&batch).await.unwrap();
+                for answer in committed.answers {
+                    let (first, last) = appended(&answer.unwrap());
+                    assert_eq!(last, first + 1);
+                }
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let store = database.node().await;
+    for stream in ["topic:a", "topic:b", "all", "user:ann"] {
+        let log = log_of(&store, &stream.parse().unwrap()).await;
+        assert_eq!(log.len(), WRITERS * ROUNDS * 2);
+        let distinct: HashSet<_> = log.iter().filter(|event| event.starts_with('E')).collect();
+        assert_eq!(distinct.len(), WRITERS * ROUNDS, "all of them, each once");
+    }
+}
+
+/// On one node with the bounds that it has by default.
+pub(crate) async fn a_thousand_writers_to_one_topic_are_all_served(database: &dyn Database) {
+    const WRITERS: usize = 1000;
+    let store = database.open(LIMITS).await;
+    // However slow the machine and the build.
+    let settings = Config::from_source(|name| (name == "WRITE_WAIT_MAX").then(|| "1m".to_owned())).unwrap();
+    let bus = fanout::bus::MemoryBus::new();
+    let hub = Hub::start("n1".parse().unwrap(), settings.fanout.clone(), store.clone(), bus);
+    let committer = Committer::start(&settings.writes, &store, &hub);
+    let event = format!("E \"{}\"", "x".repeat(2000));
+    // As if each were as large as it may be.
+    let bytes = settings.writes.event_bytes_max + 300;
+    let answers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let mut write = with_id("c", append("topic:t", &[&event]));
+            write.device = format!("device-{writer}").parse().unwrap();
+            tokio::spawn(committer.clone().submit(write, bytes))
+        })
+        .collect();
+    let mut seqs = Vec::new();
+    for answer in answers {
+        seqs.push(appended(&answer.await.unwrap().unwrap().unwrap()).0);
+    }
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=WRITERS as u64).collect::<Vec<_>>());
+    assert_eq!(log_of(&store, &"topic:t".parse().unwrap()).await.len(), WRITERS);
+    hub.stop();
+}
+
+pub(crate) async fn history_says_where_the_log_stands(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let history = |after, limit| {
+        let store = store.clone();
+        async move {
+            let read = Read { stream: "topic:t".parse().unwrap(), after: Seq(after), limit };
+            let history = store.history(&read).await.unwrap();
+            let seqs: Vec<u64> = history.page.events.iter().map(|event| event.seq.0).collect();
+            (seqs, history.page.floor.0, history.head.0)
+        }
+    };
+    assert_eq!(history(0, 10).await, (vec![], 0, 0));
+    let committed = store.commit(&[append("topic:t", &["E"; 8])]).await.unwrap();
+    assert_eq!(history(0, 3).await, (vec![1, 2, 3], 0, 8));
+    assert_eq!(history(6, 3).await, (vec![7, 8], 0, 8));
+    assert_eq!(history(8, 3).await, (vec![], 0, 8));
+    assert_eq!(history(9, 3).await, (vec![], 0, 8));
+    database.execute("DELETE FROM events WHERE seq <= 4").await;
+    database.execute("UPDATE streams SET floor = 4").await;
+    assert_eq!(history(0, 3).await, (vec![], 4, 8));
+    assert_eq!(history(4, 3).await, (vec![5, 6, 7], 4, 8));
+    let read = Read { stream: "topic:t".parse().unwrap(), after: Seq(4), limit: 1 };
+    assert_eq!(store.history(&read).await.unwrap().page.epoch, committed.epoch);
+}
+
 pub(crate) async fn limits_hold(database: &dyn Database) {
-    let store = database.open(DraftLimits { drafts_per_user_max: 2, draft_bytes_max: 20 }).await;
+    let limits = Limits { drafts_per_user_max: 2, draft_bytes_max: 20, event_bytes_max: 10 };
+    let store = database.open(limits).await;
     let long = json!({"a": "0123456789abcdef"});
     let refused = one(&store, create("ann", "d", long.clone())).await;
     assert!(matches!(refused, Err(Refusal::TooLarge(_))), "{refused:?}");
@@ -462,7 +753,7 @@ pub(crate) async fn reads_are_paged(database: &dyn Database) {
 }
 
 pub(crate) async fn pages_are_bounded_by_bytes(database: &dyn Database) {
-    let store = database.open(DraftLimits { draft_bytes_max: READ_BYTES_MAX, ..LIMITS }).await;
+    let store = database.open(Limits { draft_bytes_max: READ_BYTES_MAX, ..LIMITS }).await;
     // Three of these are more than a page.
     let text = "x".repeat(READ_BYTES_MAX / 5 * 2);
     let batch: Vec<_> = (0..5).map(|i| create("ann", &format!("d{i}"), json!({ "text": text }))).collect();

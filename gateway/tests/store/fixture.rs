@@ -2,21 +2,26 @@
 
 use std::{sync::Arc, time::Duration};
 
-use common::{DraftId, Event, Seq, Stream, UserId, Version, merge::Object, protocol::Draft};
+use common::{
+    DraftId, Event, Seq, Stream, UserId, Version,
+    merge::Object,
+    protocol::{Draft, NewEvent},
+};
 use fanout::log::Read;
-use gateway::store::{Base, Committed, Done, DraftLimits, DraftOp, Refusal, Store, Write};
+use gateway::store::{Append, Base, Committed, Done, DraftOp, Limits, Op, Refusal, Store, Write};
 use serde_json::Value;
 
 /// Not what is being tested, unless a test says so.
 pub(crate) const PATIENT: Duration = Duration::from_secs(20);
 
-pub(crate) const LIMITS: DraftLimits = DraftLimits { drafts_per_user_max: 100, draft_bytes_max: 100_000 };
+pub(crate) const LIMITS: Limits =
+    Limits { drafts_per_user_max: 100, draft_bytes_max: 100_000, event_bytes_max: 100_000 };
 
 /// A database that stores are opened on. Each test has one of its own.
 #[async_trait::async_trait]
 pub(crate) trait Database: Send + Sync {
     /// A new handle, as after a restart.
-    async fn open(&self, limits: DraftLimits) -> Arc<dyn Store>;
+    async fn open(&self, limits: Limits) -> Arc<dyn Store>;
 
     /// A handle of another node that runs at the same time.
     async fn node(&self) -> Arc<dyn Store>;
@@ -42,7 +47,21 @@ pub(crate) fn object(value: Value) -> Object {
 }
 
 fn write(name: &str, op: DraftOp) -> Write {
-    Write { user: user(name), device: "phone".parse().unwrap(), id: None, op }
+    Write { user: user(name), device: "phone".parse().unwrap(), id: None, op: Op::Draft(op) }
+}
+
+/// The backend `svc` appends these to a stream, by its key. Each is `KIND` or `KIND data`.
+pub(crate) fn append(stream: &str, events: &[&str]) -> Write {
+    let event = |text: &&str| {
+        let (kind, data) = text.split_once(' ').unwrap_or((text, "null"));
+        serde_json::from_str(&format!(r#"{{"event":"{kind}","data":{data}}}"#)).unwrap()
+    };
+    append_events(stream, events.iter().map(event).collect())
+}
+
+pub(crate) fn append_events(stream: &str, events: Vec<NewEvent>) -> Write {
+    let op = Op::Append(Append { stream: stream.parse().unwrap(), events });
+    Write { user: user("svc"), device: "backend".parse().unwrap(), id: None, op }
 }
 
 pub(crate) fn create(name: &str, draft: &str, content: Value) -> Write {
@@ -62,7 +81,7 @@ pub(crate) fn delete(name: &str, draft: &str, base: Option<u64>) -> Write {
 
 /// The same write on exactly its base.
 pub(crate) fn exactly(mut write: Write) -> Write {
-    if let DraftOp::Update { base, .. } | DraftOp::Delete { base: Some(base), .. } = &mut write.op
+    if let Op::Draft(DraftOp::Update { base, .. } | DraftOp::Delete { base: Some(base), .. }) = &mut write.op
         && let Base::Merge(version) = *base
     {
         *base = Base::Exact(version);
@@ -88,7 +107,13 @@ fn answer(committed: Committed) -> Result<Done, Refusal> {
 
 /// The answer as (version, seq).
 pub(crate) fn numbers(done: &Done) -> (u64, Option<u64>) {
-    (done.ack.version.0, done.seq.map(|seq| seq.0))
+    (done.draft().unwrap().version.0, done.seq().map(|seq| seq.0))
+}
+
+/// The first and the last event of an append.
+pub(crate) fn appended(done: &Done) -> (u64, u64) {
+    let Done::Appended { first, seq } = done else { panic!("{done:?}") };
+    (first.0, seq.0)
 }
 
 pub(crate) async fn events(store: &Arc<dyn Store>, name: &str, after: u64, limit: u32) -> Vec<Arc<Event>> {
@@ -98,11 +123,25 @@ pub(crate) async fn events(store: &Arc<dyn Store>, name: &str, after: u64, limit
 
 /// A user's whole log, checked to have no gaps: one line of text per event.
 pub(crate) async fn log(store: &Arc<dyn Store>, name: &str) -> Vec<String> {
-    let events = events(store, name, 0, 100_000).await;
+    log_of(store, &stream(name)).await
+}
+
+/// A stream's whole log, read page by page and checked to have no gaps.
+pub(crate) async fn log_of(store: &Arc<dyn Store>, stream: &Stream) -> Vec<String> {
+    let mut events: Vec<Arc<Event>> = Vec::new();
+    loop {
+        let after = Seq(events.len() as u64);
+        let read = Read { stream: stream.clone(), after, limit: 100_000 };
+        let page = store.read(&[read]).await.unwrap().remove(0);
+        if page.events.is_empty() {
+            break;
+        }
+        events.extend(page.events);
+    }
     for (event, seq) in events.iter().zip(1..) {
         assert_eq!(event.seq, Seq(seq));
     }
-    let head = store.heads(&[stream(name)]).await.unwrap().heads[0].head;
+    let head = store.heads(std::slice::from_ref(stream)).await.unwrap().heads[0].head;
     assert_eq!(head, Seq(events.len() as u64), "the head is the last event");
     events.iter().map(|event| format!("{} {}", event.kind.as_str(), event.payload)).collect()
 }

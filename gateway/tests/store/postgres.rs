@@ -6,7 +6,7 @@ use std::{
 };
 
 use gateway::store::{
-    DraftLimits, Store, StoreError,
+    Limits, Refusal, Store, StoreError,
     postgres::{PostgresOptions, PostgresStore},
 };
 use serde_json::json;
@@ -14,7 +14,7 @@ use sqlx::{Connection, PgConnection, Row};
 
 use crate::{
     contract::contract,
-    fixture::{Database, LIMITS, PATIENT, create, log, one},
+    fixture::{Database, LIMITS, PATIENT, append, create, log, log_of, one, with_id},
     support::{self, Postgres},
 };
 
@@ -30,15 +30,27 @@ async fn server() -> Server {
 }
 
 impl Server {
-    fn store(&self, timeout: Duration, limits: DraftLimits) -> Arc<PostgresStore> {
+    fn store(&self, timeout: Duration, limits: Limits) -> Arc<PostgresStore> {
         let options = PostgresOptions { url: self.url.clone(), connections_max: 3, timeout, limits };
         Arc::new(PostgresStore::new(&options).unwrap())
+    }
+
+    /// Waits until somebody waits for a lock of another.
+    async fn until_blocked(&self) {
+        let mut observer = PgConnection::connect(&self.url).await.unwrap();
+        let blocked = "SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let deadline = Instant::now() + PATIENT;
+        while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&mut observer).await.unwrap() == 0 {
+            assert!(Instant::now() < deadline, "nobody waits for a lock");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 
 #[async_trait::async_trait]
 impl Database for Server {
-    async fn open(&self, limits: DraftLimits) -> Arc<dyn Store> {
+    async fn open(&self, limits: Limits) -> Arc<dyn Store> {
         let store = self.store(PATIENT, limits);
         store.migrate().await.unwrap();
         store
@@ -119,19 +131,36 @@ async fn a_commit_holds_no_stream_while_it_waits_for_a_new_one() {
         let store = store.clone();
         async move { store.commit(&[create("zoe", "d", json!({})), create("ann", "d", json!({}))]).await }
     });
-    let mut observer = PgConnection::connect(&database.url).await.unwrap();
-    let blocked = "SELECT count(*) FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let deadline = Instant::now() + PATIENT;
-    while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&mut observer).await.unwrap() == 0 {
-        assert!(Instant::now() < deadline, "the commit does not wait for the new stream");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    database.until_blocked().await;
     let hasty: Arc<dyn Store> = database.store(Duration::from_secs(5), LIMITS);
     one(&hasty, create("zoe", "meanwhile", json!({}))).await.unwrap();
     making.commit().await.unwrap();
     assert!(waiting.await.unwrap().unwrap().answers.iter().all(Result::is_ok));
     assert_eq!((log(&store, "zoe").await.len(), log(&store, "ann").await.len()), (3, 1));
+}
+
+/// What the contract leaves to chance: the key is taken between the look-up and the insertion.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_being_used_is_waited_for() {
+    let database = server().await;
+    let store = database.open(LIMITS).await;
+    one(&store, append("topic:t", &["FIRST"])).await.unwrap();
+    let mut other = PgConnection::connect(&database.url).await.unwrap();
+    let mut using = other.begin().await.unwrap();
+    sqlx::query("INSERT INTO commands VALUES ('svc', 'backend', 'c', 1, '{\"first\":1,\"seq\":1}', 1)")
+        .execute(&mut *using)
+        .await
+        .unwrap();
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        let batch = [append("topic:t", &["FREE"]), with_id("c", append("topic:t", &["KEYED"]))];
+        async move { store.commit(&batch).await }
+    });
+    database.until_blocked().await;
+    using.commit().await.unwrap();
+    let committed = waiting.await.unwrap().unwrap();
+    assert!(matches!(&committed.answers[..], [Ok(_), Err(Refusal::BadRequest(_))]), "{committed:?}");
+    assert_eq!(log_of(&store, &"topic:t".parse().unwrap()).await, ["FIRST null", "FREE null"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

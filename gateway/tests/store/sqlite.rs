@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gateway::store::{
-    DraftLimits, Store,
+    Limits, Store,
     sqlite::{SqliteOptions, SqliteStore},
 };
 use tokio::sync::OnceCell;
@@ -25,7 +25,7 @@ async fn file() -> File {
 
 #[async_trait::async_trait]
 impl Database for File {
-    async fn open(&self, limits: DraftLimits) -> Arc<dyn Store> {
+    async fn open(&self, limits: Limits) -> Arc<dyn Store> {
         let path = self.folder.path().join("draftwire.db");
         Arc::new(SqliteStore::open(&SqliteOptions { path, timeout: PATIENT, limits }).await.unwrap())
     }

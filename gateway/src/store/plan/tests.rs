@@ -1,16 +1,18 @@
 #![allow(clippy::unwrap_used)]
 
+use common::{Version, merge::Object};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::store::Base;
 
-const LIMITS: DraftLimits = DraftLimits { drafts_per_user_max: 3, draft_bytes_max: 60 };
+const LIMITS: Limits = Limits { drafts_per_user_max: 3, draft_bytes_max: 60, event_bytes_max: 10 };
 
 /// The tables of a store, in memory: what plans are loaded from and written to.
 #[derive(Default)]
 struct Tables {
-    heads: HashMap<UserId, Seq>,
+    heads: HashMap<Stream, Seq>,
     drafts: BTreeMap<(UserId, DraftId), DraftRow>,
     commands: HashMap<(UserId, DeviceId, CommandId), Remembered>,
     events: BTreeMap<String, Vec<(u64, String)>>,
@@ -29,8 +31,7 @@ impl Tables {
     fn load(&self, batch: &Batch<'_>) -> State {
         let mut state = State::default();
         for stream in batch.streams() {
-            let Stream::User(user) = stream else { panic!("{stream}") };
-            state.heads.insert(user.clone(), self.heads.get(user).copied().unwrap_or_default());
+            state.heads.insert(stream.clone(), self.heads.get(stream).copied().unwrap_or_default());
         }
         for lookup in batch.lookups() {
             let user = lookup.user.clone();
@@ -65,8 +66,7 @@ impl Tables {
             log.push((event.seq.0, format!("{} {}", event.kind.as_str(), event.payload)));
         }
         for (stream, head) in &plan.heads {
-            let Stream::User(user) = stream else { panic!("{stream}") };
-            assert!(self.heads.insert(user.clone(), *head) < Some(*head), "heads only grow");
+            assert!(self.heads.insert(stream.clone(), *head) < Some(*head), "heads only grow");
         }
         self.answers.extend(plan.answers.iter().map(|answer| format!("{answer:?}")));
     }
@@ -86,6 +86,9 @@ impl Tables {
         let mut drafts = BTreeMap::new();
         for (_, event) in self.events.get(stream).into_iter().flatten() {
             let (kind, payload) = event.split_once(' ').unwrap();
+            if kind == "NOTE" {
+                continue;
+            }
             let payload: Value = serde_json::from_str(payload).unwrap();
             let id = payload["draftId"].as_str().unwrap().to_owned();
             match kind {
@@ -149,6 +152,7 @@ fn arb_write() -> impl Strategy<Value = Write> {
             _ => DraftOp::Delete { draft_id, base: based.then_some(base) },
         },
     );
+    let op = prop_oneof![2 => op.prop_map(Op::Draft), 1 => arb_append().prop_map(Op::Append)];
     let id = prop::option::of("[1-9]".prop_map(|id| id.parse::<CommandId>().unwrap()));
     ("[AB]", "[pq]", id, op).prop_map(|(user, device, id, op)| Write {
         user: user.parse().unwrap(),
@@ -156,6 +160,24 @@ fn arb_write() -> impl Strategy<Value = Write> {
         id,
         op,
     })
+}
+
+/// Some of them cannot be kept: no event, too large a one, a signal.
+fn arb_append() -> impl Strategy<Value = Append> {
+    let stream = prop_oneof![Just("all"), Just("topic:t"), Just("topic:u"), Just("user:A"), Just("user:B")];
+    let data = prop_oneof![6 => Just("1"), 2 => Just("[2, 3]"), 1 => Just("\"far too long\"")];
+    let event = (data, 0..3, 0..20).prop_map(|(data, priority, signal)| {
+        let priority = ["normal", "high", "critical"][priority as usize];
+        let signal = signal == 0;
+        let json = format!(r#"{{"event":"NOTE","data":{data},"priority":"{priority}","signal":{signal}}}"#);
+        serde_json::from_str::<NewEvent>(&json).unwrap()
+    });
+    (stream, prop::collection::vec(event, 0..4))
+        .prop_map(|(stream, events)| Append { stream: stream.parse().unwrap(), events })
+}
+
+fn text(event: &NewEvent) -> String {
+    format!("{} {}", event.event.as_str(), event.data.clone().into_raw())
 }
 
 proptest! {
@@ -185,10 +207,11 @@ proptest! {
         for batch in writes.chunks(7) {
             tables.commit(batch);
         }
-        for (user, head) in &tables.heads {
-            let stream = Stream::User(user.clone()).key();
-            let seqs: Vec<u64> = tables.events[&stream].iter().map(|(seq, _)| *seq).collect();
+        for (stream, head) in &tables.heads {
+            let seqs: Vec<u64> = tables.events[&stream.key()].iter().map(|(seq, _)| *seq).collect();
             prop_assert_eq!(&seqs, &(1..=head.0).collect::<Vec<_>>());
+            let Stream::User(user) = stream else { continue };
+            let stream = stream.key();
             let stored: BTreeMap<String, (Value, Value)> = tables
                 .drafts
                 .iter()
@@ -200,6 +223,35 @@ proptest! {
                 .collect();
             prop_assert!(stored.len() <= 3, "more drafts than the limit");
             prop_assert_eq!(tables.followed(&stream), stored);
+        }
+    }
+
+    /// Every append is in its stream as a whole under the numbers that its answer names, or not at all.
+    #[test]
+    fn appends_are_where_their_answers_say(writes in prop::collection::vec(arb_write(), 1..60), size in 1usize..10) {
+        let mut tables = Tables::default();
+        let mut told: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+        for batch in writes.chunks(size) {
+            let plan = tables.commit(batch);
+            for (write, answer) in batch.iter().zip(&plan.answers) {
+                let Ok(done) = answer else { continue };
+                let log = tables.events.get(&write.stream().key()).map_or(&[][..], |log| log);
+                let seqs = told.entry(write.stream().key()).or_default();
+                match (&write.op, done) {
+                    (Op::Append(append), Done::Appended { first, seq }) => {
+                        prop_assert_eq!(done.events(), append.events.len() as u64);
+                        let kept = log.iter().filter(|(at, _)| (first.0..=seq.0).contains(at));
+                        let kept: Vec<_> = kept.map(|(_, event)| event.clone()).collect();
+                        prop_assert_eq!(kept, append.events.iter().map(text).collect::<Vec<_>>());
+                        seqs.extend(first.0..=seq.0);
+                    }
+                    (Op::Draft(_), Done::Draft { seq, .. }) => seqs.extend(seq.map(|seq| seq.0)),
+                    (_, done) => panic!("{done:?} is the answer to something else"),
+                }
+            }
+        }
+        for (stream, log) in &tables.events {
+            prop_assert_eq!(log.len(), told[stream].len(), "an event that nobody was told of");
         }
     }
 
@@ -226,7 +278,7 @@ fn a_refused_write_has_no_part_in_the_plan() {
         user: "A".parse().unwrap(),
         device: "p".parse().unwrap(),
         id: Some("1".parse().unwrap()),
-        op: DraftOp::Delete { draft_id: "x".parse().unwrap(), base: None },
+        op: Op::Draft(DraftOp::Delete { draft_id: "x".parse().unwrap(), base: None }),
     };
     let plan = Tables::default().commit(&[refused]);
     assert!(matches!(plan.answers[..], [Err(Refusal::NotFound)]));
@@ -235,10 +287,12 @@ fn a_refused_write_has_no_part_in_the_plan() {
 
 #[test]
 fn a_fingerprint_tells_changes_apart() {
-    let op = |id: &str, value: Value| DraftOp::Update {
-        draft_id: id.parse().unwrap(),
-        base: Base::Merge(Version(1)),
-        patch: value.as_object().unwrap().clone(),
+    let op = |id: &str, value: Value| {
+        Op::Draft(DraftOp::Update {
+            draft_id: id.parse().unwrap(),
+            base: Base::Merge(Version(1)),
+            patch: value.as_object().unwrap().clone(),
+        })
     };
     assert_eq!(
         fingerprint(&op("a", json!({"x": 1, "y": 2}))),
@@ -246,4 +300,54 @@ fn a_fingerprint_tells_changes_apart() {
     );
     assert_ne!(fingerprint(&op("a", json!({"x": 1}))), fingerprint(&op("a", json!({"x": 2}))));
     assert_ne!(fingerprint(&op("a", json!({"x": 1}))), fingerprint(&op("b", json!({"x": 1}))));
+}
+
+#[test]
+fn a_fingerprint_tells_appends_apart() {
+    let op = |stream: &str, events: &str| {
+        let events = serde_json::from_str(events).unwrap();
+        fingerprint(&Op::Append(Append { stream: stream.parse().unwrap(), events }))
+    };
+    let goal = op("topic:a", r#"[{"event":"GOAL","data":{"by":"ann","at":3}}]"#);
+    assert_eq!(goal, op("topic:a", r#"[{"data": {"at": 3, "by": "ann"}, "event": "GOAL"}]"#));
+    for (stream, events) in [
+        ("topic:b", r#"[{"event":"GOAL","data":{"by":"ann","at":3}}]"#),
+        ("topic:a", r#"[{"event":"GOAL","data":{"by":"ann","at":4}}]"#),
+        ("topic:a", r#"[{"event":"GOALS","data":{"by":"ann","at":3}}]"#),
+        ("topic:a", r#"[{"event":"GOAL","data":{"by":"ann","at":3},"priority":"high"}]"#),
+        ("topic:a", r#"[{"event":"GOAL","data":{"by":"ann","at":3}},{"event":"GOAL"}]"#),
+    ] {
+        assert_ne!(goal, op(stream, events), "{stream} {events}");
+    }
+    let nested = |levels: usize, inner: &str| {
+        let data = format!("{}{inner}{}", "[".repeat(levels), "]".repeat(levels));
+        op("topic:a", &format!(r#"[{{"event":"DEEP","data":{data}}}]"#))
+    };
+    assert_ne!(nested(126, "1"), nested(126, "2"), "as deep as data may be");
+}
+
+/// Commands remembered before there were appends must be recognised.
+#[test]
+fn the_fingerprint_of_a_draft_stays() {
+    let draft_id = "d".parse().unwrap();
+    let op = DraftOp::Create { draft_id, kind: "note".parse().unwrap(), content: Object::new() };
+    let digest = Sha256::digest(r#"{"Create":{"draft_id":"d","kind":"note","content":{}}}"#);
+    let expected = i64::from_be_bytes(digest[..8].try_into().unwrap());
+    assert_eq!(fingerprint(&Op::Draft(op)), expected);
+}
+
+#[test]
+fn appends_without_an_id_look_nothing_up() {
+    let events: Vec<NewEvent> = serde_json::from_str(r#"[{"event":"GOAL"}]"#).unwrap();
+    let write = |id: Option<&str>| Write {
+        user: "A".parse().unwrap(),
+        device: "p".parse().unwrap(),
+        id: id.map(|id| id.parse().unwrap()),
+        op: Op::Append(Append { stream: Stream::All, events: events.clone() }),
+    };
+    let writes = [write(None), write(Some("1")), write(None)];
+    assert!(Batch::new(&writes[..1]).lookups().is_empty());
+    let batch = Batch::new(&writes);
+    let [lookup] = batch.lookups()[..] else { panic!() };
+    assert_eq!((lookup.index, lookup.draft_id, lookup.count), (1, None, false));
 }

@@ -1,0 +1,52 @@
+//! Appends: events that somebody publishes, as they are.
+
+use super::{Append, Decision, Done, Limits, Refusal, Write};
+
+/// Events of one append. They are committed together, so they have to fit into one transaction that
+/// ends within the store's time limit.
+pub const APPEND_EVENTS_MAX: usize = 1000;
+
+impl Append {
+    /// Whether it can be kept at all. It costs nothing, so whoever takes it from a client may ask before
+    /// it is queued; the store asks in any case.
+    ///
+    /// # Errors
+    /// [`Refusal::BadRequest`] when there is no event, or a signal among them, which is never stored;
+    /// [`Refusal::TooLarge`] when one of them, or their number, is over its limit.
+    pub fn check(&self, limits: &Limits) -> Result<(), Refusal> {
+        if self.events.is_empty() {
+            return Err(Refusal::BadRequest("there is no event".to_owned()));
+        }
+        if self.events.len() > APPEND_EVENTS_MAX {
+            let count = self.events.len();
+            return Err(Refusal::TooLarge(format!("{count} events at once, at most {APPEND_EVENTS_MAX}")));
+        }
+        let bytes_max = limits.event_bytes_max;
+        for event in &self.events {
+            if event.signal {
+                return Err(Refusal::BadRequest("a signal is not stored".to_owned()));
+            }
+            let bytes = event.data.len();
+            if bytes > bytes_max {
+                let refusal = format!("the data of an event is {bytes} bytes, at most {bytes_max}");
+                return Err(Refusal::TooLarge(refusal));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Decision<'_> {
+    /// All of the events or none, one after the other.
+    pub(super) fn append(&mut self, write: &Write, append: &Append) -> Result<Done, Refusal> {
+        append.check(self.limits)?;
+        let stream = &append.stream;
+        let mut seqs = append.events.iter().map(|new| {
+            let data = new.data.clone().into_raw();
+            self.event(stream, new.event.clone(), &write.device, data, new.priority)
+        });
+        let first = seqs.next().unwrap_or_default();
+        let seq = seqs.last().unwrap_or(first);
+        Ok(Done::Appended { first, seq })
+    }
+}

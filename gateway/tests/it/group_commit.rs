@@ -1,0 +1,111 @@
+//! How long writes wait for each other, and what bounds it.
+
+use std::{sync::Arc, time::Duration};
+
+use common::{Stream, protocol::NewEvent};
+use fanout::{Hub, bus::MemoryBus};
+use gateway::{
+    commit::{Answer, Committer, Unavailable},
+    store::{Append, Op, Store, Write},
+};
+use testkit::wait;
+use tokio::task::JoinHandle;
+
+use crate::{
+    DEADLINE,
+    failing_store::FailingStore,
+    harness::{Disk, settings},
+};
+
+struct Writers {
+    store: Arc<FailingStore>,
+    hub: Arc<Hub>,
+    committer: Committer,
+}
+
+impl Drop for Writers {
+    fn drop(&mut self) {
+        self.hub.stop();
+    }
+}
+
+impl Writers {
+    async fn new(some: &[(&str, &str)]) -> Self {
+        let store = FailingStore::over(&*Disk::new().await);
+        let settings = settings("n1", &[some, &[("WRITE_SHARDS", "1")]].concat());
+        let hub = Hub::start(
+            settings.listen.node.clone(),
+            settings.fanout.clone(),
+            store.clone(),
+            MemoryBus::new(),
+        );
+        let shared: Arc<dyn Store> = store.clone();
+        let committer = Committer::start(&settings.writes, &shared, &hub);
+        Self { store, hub, committer }
+    }
+
+    /// Publishes to a topic; it has its place in the queue when this returns.
+    fn publish(&self, topic: &str, bytes: usize) -> JoinHandle<Answer> {
+        let event: NewEvent = serde_json::from_str(r#"{"event":"E"}"#).unwrap();
+        let append = Append { stream: Stream::Topic(topic.parse().unwrap()), events: vec![event] };
+        let (user, device) = ("svc".parse().unwrap(), "backend".parse().unwrap());
+        tokio::spawn(self.committer.submit(Write { user, device, id: None, op: Op::Append(append) }, bytes))
+    }
+
+    /// Has a commit under way that does not end.
+    async fn stuck(&self) -> JoinHandle<Answer> {
+        self.store.hold_commits();
+        let first = self.publish("t", 100);
+        wait::until("the commit to be under way", DEADLINE, || async {
+            if self.store.holds_a_commit() { Ok(()) } else { Err("it is not".to_owned()) }
+        })
+        .await;
+        first
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_turn_does_not_come_is_unavailable() {
+    let writers = Writers::new(&[("WRITE_WAIT_MAX", "10ms")]).await;
+    let first = writers.stuck().await;
+    let late: Vec<_> = (0..5).map(|i| writers.publish(&format!("t{i}"), 100)).collect();
+    let settled = tokio::spawn(writers.committer.settled(&Stream::All));
+    // As long as it may wait, and longer.
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let fresh = writers.publish("t", 100);
+    writers.store.let_commits_go();
+    assert!(first.await.unwrap().unwrap().is_ok());
+    for late in late {
+        assert_eq!(late.await.unwrap().unwrap_err(), Unavailable::Late);
+    }
+    settled.await.unwrap().unwrap();
+    // It may have been late itself, on a busy machine; what is left behind harms nobody.
+    let _ = fresh.await.unwrap();
+    assert!(writers.publish("t", 100).await.unwrap().unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn past_the_bounds_of_the_queue_writes_are_refused_at_once() {
+    const MIB: usize = 1024 * 1024;
+    let writers = Writers::new(&[("WRITE_QUEUE_MAX", "3"), ("WRITE_WAIT_MAX", "1m")]).await;
+    let mut first = writers.stuck().await;
+    let waiting: Vec<_> = (0..3).map(|_| writers.publish("t", 100)).collect();
+    assert_eq!(writers.publish("t", 100).await.unwrap().unwrap_err(), Unavailable::Full);
+    assert_eq!(writers.committer.settled(&Stream::All).await.unwrap_err(), Unavailable::Full);
+    writers.store.let_commits_go();
+    for write in waiting {
+        assert!(write.await.unwrap().unwrap().is_ok());
+    }
+    assert!((&mut first).await.unwrap().unwrap().is_ok());
+
+    let first = writers.stuck().await;
+    let large = writers.publish("t", 100 * MIB);
+    assert_eq!(writers.publish("t", 100 * MIB).await.unwrap().unwrap_err(), Unavailable::Full);
+    let small = writers.publish("t", 1000);
+    writers.store.let_commits_go();
+    for write in [first, large, small] {
+        assert!(write.await.unwrap().unwrap().is_ok());
+    }
+    // What was answered has given its bytes back, refusals included.
+    assert!(writers.publish("t", 100 * MIB).await.unwrap().unwrap().is_ok());
+}
