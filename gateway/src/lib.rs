@@ -15,6 +15,7 @@ pub mod listener;
 pub mod metrics;
 pub mod node;
 pub mod reads;
+pub mod retention;
 pub mod serve;
 pub mod store;
 pub mod websocket;

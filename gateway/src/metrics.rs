@@ -63,6 +63,38 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
     ("draftwire_commit_failures_total", Kind::Counter, "why", "Commits that failed"),
     ("draftwire_events_published_total", Kind::Counter, "", "Events committed by this node"),
     (
+        "draftwire_retention_events_removed_total",
+        Kind::Counter,
+        "stream",
+        "Events that retention removed, by kind of stream: `all`, `topic`, `user`",
+    ),
+    ("draftwire_commands_forgotten_total", Kind::Counter, "", "Commands no longer remembered"),
+    (
+        "draftwire_retention_round_seconds",
+        Kind::Histogram,
+        "",
+        "Duration of a round of retention, pauses included",
+    ),
+    (
+        "draftwire_retention_age_seconds",
+        Kind::Gauge,
+        "",
+        "Since the last complete round, or since this node took retention over; 0 while another has it",
+    ),
+    (
+        "draftwire_retention_holder",
+        Kind::Gauge,
+        "",
+        "1 on the node that does the retention; one in a cluster",
+    ),
+    (
+        "draftwire_retention_skipped_total",
+        Kind::Counter,
+        "",
+        "Streams left for the next round because somebody kept them locked",
+    ),
+    ("draftwire_retention_failures_total", Kind::Counter, "", "Rounds given up because the store failed"),
+    (
         "draftwire_events_sequenced_total",
         Kind::Counter,
         "source",

@@ -20,6 +20,7 @@ use crate::{
     drain::Drain,
     metrics::Meters,
     reads::Reads,
+    retention::Retention,
     store::{Limits, Store, StoreError, postgres, sqlite},
 };
 
@@ -44,6 +45,8 @@ pub struct Node {
     pub joining: Arc<Semaphore>,
     /// What demo tokens are signed with; `None` where there are none.
     pub demo_secret: Option<Secret>,
+    /// The removal of what has grown old.
+    pub retention: Retention,
     /// Counters touched for every delivery.
     pub metrics: Meters,
     /// When it started.
@@ -115,6 +118,7 @@ impl Node {
             drain: Drain::default(),
             joining: Arc::new(Semaphore::new(JOINING_MAX)),
             demo_secret: if settings.listen.demo { auth::signing_secret(&settings.auth.keys)? } else { None },
+            retention: Retention::start(&settings.retention, settings.writes.command_memory, store.clone()),
             metrics: Meters::default(),
             started: Instant::now(),
             store_health: tokio::sync::Mutex::default(),
@@ -132,6 +136,7 @@ impl Node {
 
     /// Ends what runs, once nobody is served any more.
     pub async fn close(&self) {
+        self.retention.stop();
         self.hub.stop();
         self.store.close().await;
     }

@@ -10,7 +10,7 @@ use tokio::{
     sync::watch,
     time::sleep,
 };
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::{
     config::Config,
@@ -25,11 +25,6 @@ const STORE_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The pause between attempts to reach it.
 const STORE_RETRY: Duration = Duration::from_millis(500);
-
-/// How often old commands are forgotten, and how many at a time: little and often, so that writers
-/// never wait for it.
-const FORGET_INTERVAL: Duration = Duration::from_secs(10);
-const FORGET_BATCH: u32 = 1000;
 
 /// Serves until the process is told to stop (SIGTERM or SIGINT), and then drains.
 ///
@@ -67,11 +62,9 @@ pub async fn serve(settings: Config) -> anyhow::Result<()> {
         stopped.clone(),
     ));
     let server = tokio::spawn(listener::serve(public, http::router(node.clone()), stopped));
-    let upkeep = tokio::spawn({
+    let keys = tokio::spawn({
         let node = node.clone();
-        async move {
-            tokio::join!(node.verifier.keep_keys_fresh(), forget_commands(&node));
-        }
+        async move { node.verifier.keep_keys_fresh().await }
     });
 
     tokio::select! {
@@ -86,7 +79,7 @@ pub async fn serve(settings: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => node.connections.total(),
     };
     stop.send_replace(true);
-    upkeep.abort();
+    keys.abort();
     server.await?;
     node.close().await;
     metrics_server.await?;
@@ -117,19 +110,5 @@ async fn start(settings: Config) -> anyhow::Result<std::sync::Arc<Node>> {
             }
             Err(error) => return Err(error).context("cannot start"),
         }
-    }
-}
-
-async fn forget_commands(node: &Node) {
-    let memory = u64::try_from(node.settings.writes.command_memory.as_millis()).unwrap_or(u64::MAX);
-    loop {
-        let before = unix_ms().saturating_sub(memory);
-        match node.store.forget_commands(before, FORGET_BATCH).await {
-            // More is waiting: writers remember faster than one batch per interval forgets.
-            Ok(forgotten) if forgotten >= u64::from(FORGET_BATCH) => continue,
-            Ok(forgotten) => debug!(forgotten, "old commands"),
-            Err(error) => debug!(%error, "old commands are forgotten later"),
-        }
-        sleep(FORGET_INTERVAL).await;
     }
 }

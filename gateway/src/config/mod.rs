@@ -6,6 +6,7 @@ mod limits;
 mod listen;
 mod markdown;
 mod reader;
+mod retention;
 mod secret;
 mod store;
 pub mod table;
@@ -19,6 +20,7 @@ pub use limits::{WebSocket, Writes};
 pub use listen::{Listen, LogFormat, Origins};
 pub use markdown::markdown;
 pub use reader::ConfigErrors;
+pub use retention::{Kept, Retention};
 pub use secret::{Secret, redacted};
 pub use store::{Database, Store};
 
@@ -41,6 +43,8 @@ pub struct Config {
     pub websocket: WebSocket,
     /// How writes are collected, and what users may keep.
     pub writes: Writes,
+    /// How much of the streams' logs is kept.
+    pub retention: Retention,
     /// How followed streams are kept up.
     pub fanout: fanout::Settings,
 }
@@ -62,6 +66,7 @@ impl Config {
             listen: Listen::read(&mut reader, &store),
             websocket: WebSocket::read(&mut reader),
             writes: Writes::read(&mut reader),
+            retention: Retention::read(&mut reader),
             fanout: limits::fanout(&mut reader),
             store,
         };

@@ -81,6 +81,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+const TEN_YEARS: Duration = DAY.saturating_mul(3650);
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
@@ -93,6 +94,7 @@ const TOKENS: &str = "Tokens";
 const LISTENING: &str = "Listening and logging";
 const WEBSOCKET: &str = "WebSocket";
 const WRITES: &str = "Writes";
+const RETENTION: &str = "Retention";
 const FANOUT: &str = "Fan-out";
 
 const fn setting(
@@ -395,6 +397,62 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Duration(MINUTE, DAY.saturating_mul(365)),
         Value("24h"),
         "How long a command is remembered, so that its repetition gets the same answer.",
+    ),
+    setting(
+        RETENTION,
+        "RETENTION_USER_AGE",
+        "retention-user-age",
+        Kind::Duration(Duration::ZERO, TEN_YEARS),
+        Value("7d"),
+        "How long an event of a user's stream is kept; 0s without end.",
+    ),
+    setting(
+        RETENTION,
+        "RETENTION_USER_EVENTS",
+        "retention-user-events",
+        Kind::Count(0, 1_000_000_000_000),
+        Value("10000"),
+        "How many of the newest events of a user's stream are kept; 0 for all. What is older or beyond the number goes.",
+    ),
+    setting(
+        RETENTION,
+        "RETENTION_TOPIC_AGE",
+        "retention-topic-age",
+        Kind::Duration(Duration::ZERO, TEN_YEARS),
+        Value("7d"),
+        "How long an event of a topic is kept; 0s without end.",
+    ),
+    setting(
+        RETENTION,
+        "RETENTION_TOPIC_EVENTS",
+        "retention-topic-events",
+        Kind::Count(0, 1_000_000_000_000),
+        Value("100000"),
+        "How many of the newest events of a topic are kept; 0 for all. What is older or beyond the number goes.",
+    ),
+    setting(
+        RETENTION,
+        "RETENTION_ALL_AGE",
+        "retention-all-age",
+        Kind::Duration(Duration::ZERO, TEN_YEARS),
+        Value("7d"),
+        "How long an event of the stream of all connections is kept; 0s without end.",
+    ),
+    setting(
+        RETENTION,
+        "RETENTION_ALL_EVENTS",
+        "retention-all-events",
+        Kind::Count(0, 1_000_000_000_000),
+        Value("10000"),
+        "How many of the newest events of the stream of all connections are kept; 0 for all. What is older or beyond the number goes.",
+    ),
+    setting(
+        RETENTION,
+        "RETENTION_INTERVAL",
+        "retention-interval",
+        Kind::Duration(MS.saturating_mul(10), DAY),
+        Value("1m"),
+        "The pause between two rounds in which one of the nodes removes what is no longer kept, and commands older than COMMAND_MEMORY.",
     ),
     setting(
         FANOUT,

@@ -14,7 +14,8 @@ pub fn router(handle: PrometheusHandle, node: Arc<Node>) -> Router {
 }
 
 async fn show(State((handle, node)): State<(PrometheusHandle, Arc<Node>)>) -> String {
-    // Read when asked: it changes without anything happening on the node.
+    // Read when asked: they change without anything happening on the node.
+    node.retention.observe();
     gauge!("draftwire_bus_trusted").set(f64::from(u8::from(node.hub.bus_is_trusted())));
     handle.run_upkeep();
     handle.render()

@@ -5,8 +5,9 @@ pub mod plan;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
+mod upkeep;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use common::{
@@ -17,7 +18,10 @@ use common::{
 };
 use fanout::log::{Log, Page, Read};
 
-pub use self::plan::APPEND_EVENTS_MAX;
+pub use self::{
+    plan::APPEND_EVENTS_MAX,
+    upkeep::{Chunk, Deleted, Rule, StreamKind, Trimmed, Upkeep},
+};
 
 /// The shared truth. What [`Store::commit`] has answered is durable and visible to every node.
 ///
@@ -50,9 +54,8 @@ pub trait Store: Log {
     /// about to be.
     async fn history(&self, read: &Read) -> Result<History, StoreError>;
 
-    /// Forgets commands remembered before `before` (Unix milliseconds), at most `limit` of them.
-    /// Answers how many. Never blocks writers.
-    async fn forget_commands(&self, before: u64, limit: u32) -> Result<u64, StoreError>;
+    /// Claims the right to the upkeep; `None` while another node has it.
+    async fn claim_upkeep(&self) -> Result<Option<Box<dyn Upkeep>>, StoreError>;
 
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
@@ -60,6 +63,9 @@ pub trait Store: Log {
     /// Ends the connections to the database.
     async fn close(&self);
 }
+
+/// How long the right to the upkeep may go unused before it may be taken for given up.
+pub const CONFIRM_INTERVAL_MAX: Duration = Duration::from_secs(10);
 
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]

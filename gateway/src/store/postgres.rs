@@ -9,6 +9,7 @@
 //! connection pooler is seen with the first answer of the new primary.
 
 mod pool;
+mod upkeep;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -20,9 +21,9 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use self::pool::Pool;
+use self::{pool::Pool, upkeep::PostgresUpkeep};
 use super::{
-    Committed, DraftList, History, Limits, Store, StoreError, Write,
+    Committed, DraftList, History, Limits, Store, StoreError, Upkeep, Write,
     failure::within,
     plan::{Batch, Lookup, Plan, State, decide},
     rows::{self, DraftColumns, EventRow, HeadRow, ListRow, LookupRow, signed},
@@ -45,6 +46,7 @@ pub struct PostgresOptions {
 pub struct PostgresStore {
     pool: Pool,
     migrator_options: PgConnectOptions,
+    upkeep_options: PgConnectOptions,
     timeout: Duration,
     limits: Limits,
 }
@@ -124,6 +126,7 @@ const HEADS: &str = concat!(
     ORDER BY w.ord"
 );
 
+// Below the floor there is nothing, deleted yet or not: a reader must not wade through what is.
 const READ: &str = concat!(
     "WITH epoch AS MATERIALIZED (SELECT ",
     epoch_sql!(),
@@ -138,7 +141,8 @@ const READ: &str = concat!(
         SELECT * FROM (
             SELECT *, sum(octet_length(payload::text)) OVER (ORDER BY seq) - octet_length(payload::text) AS bytes
             FROM (
-                SELECT * FROM events WHERE stream = w.stream AND seq > w.after ORDER BY seq LIMIT w.events_max
+                SELECT * FROM events WHERE stream = w.stream AND seq > greatest(w.after, s.floor)
+                ORDER BY seq LIMIT w.events_max
             ) page
         ) page WHERE bytes < $4
     ) e ON true"
@@ -161,11 +165,6 @@ const DRAFT: &str = "
     FROM drafts WHERE user_id = $1 AND draft_id = $2 AND content IS NOT NULL
         AND (SELECT pg_current_wal_lsn()) IS NOT NULL -- fails on a standby, which lags";
 
-const FORGET_COMMANDS: &str = "
-    DELETE FROM commands WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM commands WHERE ts < $1 ORDER BY ts LIMIT $2 FOR UPDATE SKIP LOCKED
-    ))";
-
 impl PostgresStore {
     /// Prepares to connect.
     ///
@@ -181,13 +180,12 @@ impl PostgresStore {
         // Every statement looks up a handful of keys. That must not depend on statistics: on a table
         // that was small when the plan was made, the planner prefers to read all of it.
         let plans = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"];
-        let calls = base
-            .clone()
-            .options(limits.map(|name| (name, limit.as_str())))
-            .options(plans.map(|name| (name, "off")));
+        let planned = base.clone().options(plans.map(|name| (name, "off")));
+        let calls = planned.clone().options(limits.map(|name| (name, limit.as_str())));
         Ok(Self {
             pool: Pool::new(calls, options.connections_max.max(1)),
             migrator_options: base,
+            upkeep_options: planned,
             timeout: options.timeout,
             limits: options.limits,
         })
@@ -271,18 +269,8 @@ impl Store for PostgresStore {
         rows::history(self.pages(std::slice::from_ref(read)).await?, read)
     }
 
-    async fn forget_commands(&self, before: u64, limit: u32) -> Result<u64, StoreError> {
-        within(self.timeout, async {
-            let mut connection = self.pool.get().await?;
-            let deleted = sqlx::query(FORGET_COMMANDS)
-                .bind(signed(before))
-                .bind(i64::from(limit))
-                .execute(&mut *connection)
-                .await?;
-            connection.put_back();
-            Ok(deleted.rows_affected())
-        })
-        .await
+    async fn claim_upkeep(&self) -> Result<Option<Box<dyn Upkeep>>, StoreError> {
+        PostgresUpkeep::claim(&self.upkeep_options).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

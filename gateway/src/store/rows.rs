@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::{
     DraftList, History, StoreError,
     plan::{Batch, Content, DraftRow, Remembered, State},
+    upkeep::Position,
 };
 
 /// What was found for one [`super::plan::Lookup`].
@@ -130,6 +131,27 @@ pub(super) fn heads(rows: Vec<HeadRow>) -> Result<Heads, StoreError> {
         })
     });
     Ok(Heads { epoch, heads: heads.collect::<Result<_, StoreError>>()? })
+}
+
+/// Where a stream stands that is to be cut.
+#[derive(sqlx::FromRow)]
+pub(super) struct PositionRow {
+    name: String,
+    head: i64,
+    floor: i64,
+    fresh: Option<i64>,
+}
+
+pub(super) fn positions(rows: Vec<PositionRow>) -> Result<Vec<Position>, StoreError> {
+    let position = |PositionRow { name, head, floor, fresh }| {
+        Ok(Position {
+            head: unsigned("the head", &name, head)?,
+            floor: unsigned("the floor", &name, floor)?,
+            fresh: fresh.map(|seq| unsigned("the seq", &name, seq)).transpose()?,
+            name,
+        })
+    };
+    rows.into_iter().map(position).collect()
 }
 
 /// One event of a read; a single row without one when there is none.

@@ -3,7 +3,9 @@
 //! One connection writes, a few read: in WAL mode readers see the last commit and never wait for the
 //! writer. Sets go in as JSON arrays, so that each step is one statement, as in Postgres.
 
-use std::{collections::HashMap, path::PathBuf, time::Duration};
+mod upkeep;
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use common::{DraftId, Epoch, Seq, Stream, UserId, protocol::Draft, time::unix_ms};
@@ -13,9 +15,11 @@ use sqlx::{
     ConnectOptions, Row, SqlitePool, SqliteTransaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::sync::Mutex;
 
+use self::upkeep::SqliteUpkeep;
 use super::{
-    Committed, DraftList, History, Limits, Store, StoreError, Write,
+    Committed, DraftList, History, Limits, Store, StoreError, Upkeep, Write,
     failure::within,
     plan::{Batch, Lookup, Plan, State, decide},
     rows::{self, DraftColumns, EventRow, HeadRow, ListRow, LookupRow, signed},
@@ -40,6 +44,8 @@ const READERS: u32 = 4;
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
+    /// Locked by who has the right to the upkeep.
+    upkeep: Arc<Mutex<()>>,
     timeout: Duration,
     limits: Limits,
 }
@@ -93,6 +99,7 @@ const HEADS: &str = "
     ORDER BY w.key";
 
 // Numbers have no gaps, so a range of them is a page. SQLite has no lateral join to say it otherwise.
+// Below the floor there is nothing, deleted yet or not.
 const READ: &str = "
     SELECT * FROM (
         SELECT m.value AS epoch, w.key AS ord, coalesce(s.head, 0) AS head,
@@ -103,7 +110,8 @@ const READ: &str = "
         JOIN meta m ON m.key = 'epoch'
         LEFT JOIN streams s ON s.name = w.value ->> 0
         LEFT JOIN events e
-            ON e.stream = w.value ->> 0 AND e.seq > w.value ->> 1 AND e.seq <= w.value ->> 2
+            ON e.stream = w.value ->> 0 AND e.seq > max(w.value ->> 1, coalesce(s.floor, 0))
+            AND e.seq <= w.value ->> 2
     ) WHERE coalesce(bytes, 0) < ?2";
 
 const DRAFTS: &str = "
@@ -118,11 +126,6 @@ const DRAFTS: &str = "
 const DRAFT: &str = "
     SELECT draft_id, version, kind, content, updated_at
     FROM drafts WHERE user_id = ?1 AND draft_id = ?2 AND content IS NOT NULL";
-
-const FORGET_COMMANDS: &str = "
-    DELETE FROM commands WHERE (user_id, device, id) IN (
-        SELECT user_id, device, id FROM commands WHERE ts < ?1 ORDER BY ts LIMIT ?2
-    )";
 
 impl SqliteStore {
     /// Opens the file, makes it if need be, and brings its schema up to date.
@@ -151,7 +154,7 @@ impl SqliteStore {
         migrator.set_ignore_missing(true);
         migrator.run(&writer).await?;
         let readers = pool(READERS).connect_lazy_with(file.pragma("query_only", "on"));
-        Ok(Self { writer, readers, timeout: options.timeout, limits: options.limits })
+        Ok(Self { writer, readers, upkeep: Arc::default(), timeout: options.timeout, limits: options.limits })
     }
 }
 
@@ -208,16 +211,10 @@ impl Store for SqliteStore {
         rows::history(self.pages(std::slice::from_ref(read)).await?, read)
     }
 
-    async fn forget_commands(&self, before: u64, limit: u32) -> Result<u64, StoreError> {
-        within(self.timeout, async {
-            let deleted = sqlx::query(FORGET_COMMANDS)
-                .bind(signed(before))
-                .bind(i64::from(limit))
-                .execute(&self.writer)
-                .await?;
-            Ok(deleted.rows_affected())
-        })
-        .await
+    async fn claim_upkeep(&self) -> Result<Option<Box<dyn Upkeep>>, StoreError> {
+        let Ok(right) = self.upkeep.clone().try_lock_owned() else { return Ok(None) };
+        let (writer, readers) = (self.writer.clone(), self.readers.clone());
+        Ok(Some(Box::new(SqliteUpkeep { writer, readers, timeout: self.timeout, _right: right })))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

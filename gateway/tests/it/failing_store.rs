@@ -8,7 +8,7 @@ use std::sync::{
 use async_trait::async_trait;
 use common::{DraftId, Stream, UserId, protocol::Draft};
 use fanout::log::{Heads, Log, LogError, Page, Read};
-use gateway::store::{Committed, DraftList, DraftOp, History, Op, Store, StoreError, Write};
+use gateway::store::{Committed, DraftList, DraftOp, History, Op, Store, StoreError, Upkeep, Write};
 use tokio::sync::watch;
 
 use crate::harness::Disk;
@@ -115,9 +115,9 @@ impl Store for FailingStore {
         self.store.history(read).await
     }
 
-    async fn forget_commands(&self, before: u64, limit: u32) -> Result<u64, StoreError> {
+    async fn claim_upkeep(&self) -> Result<Option<Box<dyn Upkeep>>, StoreError> {
         self.answers()?;
-        self.store.forget_commands(before, limit).await
+        self.store.claim_upkeep().await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -13,6 +13,7 @@ mod harness;
 mod http;
 mod limits;
 mod resume;
+mod retention;
 mod session;
 mod shutdown;
 mod unavailable;

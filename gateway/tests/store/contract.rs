@@ -19,7 +19,7 @@ use crate::fixture::*;
 /// Runs each test of the contract over databases made by `$database`.
 macro_rules! contract {
     ($database:path) => {
-        contract! { $database:
+        contract! { $database, contract:
             changes_are_committed_with_their_events
             events_say_what_followers_need
             an_empty_batch_changes_nothing
@@ -64,13 +64,21 @@ macro_rules! contract {
             the_epoch_stays
             a_closed_store_is_unavailable
         }
+        contract! { $database, upkeep:
+            logs_are_cut_by_number
+            logs_are_cut_by_age_up_to_the_first_that_is_young_enough
+            every_stream_of_a_kind_has_its_turn
+            what_was_cut_is_deleted_by_whoever_comes_next
+            one_node_has_the_upkeep
+            cutting_disturbs_neither_writers_nor_readers
+        }
     };
-    ($database:path: $($test:ident)*) => {
+    ($database:path, $suite:ident: $($test:ident)*) => {
         $(
             #[tokio::test(flavor = "multi_thread")]
             async fn $test() {
                 let database = $database().await;
-                crate::contract::$test(&database).await;
+                crate::$suite::$test(&database).await;
             }
         )*
     };
@@ -325,10 +333,11 @@ pub(crate) async fn forgotten_commands_are_forgotten(database: &dyn Database) {
     for i in 0..5 {
         one(&store, with_id(&format!("c{i}"), create("ann", &format!("d{i}"), json!({})))).await.unwrap();
     }
-    assert_eq!(store.forget_commands(0, 100).await.unwrap(), 0);
-    assert_eq!(store.forget_commands(u64::MAX, 2).await.unwrap(), 2);
-    assert_eq!(store.forget_commands(u64::MAX, 100).await.unwrap(), 3);
-    assert_eq!(store.forget_commands(u64::MAX, 100).await.unwrap(), 0);
+    let mut upkeep = upkeep(&store).await;
+    assert_eq!(upkeep.forget_commands(0, 100).await.unwrap(), 0);
+    assert_eq!(upkeep.forget_commands(u64::MAX, 2).await.unwrap(), 2);
+    assert_eq!(upkeep.forget_commands(u64::MAX, 100).await.unwrap(), 3);
+    assert_eq!(upkeep.forget_commands(u64::MAX, 100).await.unwrap(), 0);
     let refused = one(&store, with_id("c0", create("ann", "d0", json!({})))).await;
     assert!(matches!(refused, Err(Refusal::Conflict { .. })), "decided anew: {refused:?}");
 }

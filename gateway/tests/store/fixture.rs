@@ -1,6 +1,9 @@
 //! What the tests of both stores share: a database under test, and short words for writes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use common::{
     DraftId, Event, Seq, Stream, UserId, Version,
@@ -8,7 +11,7 @@ use common::{
     protocol::{Draft, NewEvent},
 };
 use fanout::log::Read;
-use gateway::store::{Append, Base, Committed, Done, DraftOp, Limits, Op, Refusal, Store, Write};
+use gateway::store::{Append, Base, Committed, Done, DraftOp, Limits, Op, Refusal, Store, Upkeep, Write};
 use serde_json::Value;
 
 /// Not what is being tested, unless a test says so.
@@ -93,6 +96,18 @@ pub(crate) fn exactly(mut write: Write) -> Write {
 pub(crate) fn with_id(id: &str, mut write: Write) -> Write {
     write.id = Some(id.parse().unwrap());
     write
+}
+
+/// The right to the upkeep, when whoever had it has just given it up.
+pub(crate) async fn upkeep(store: &Arc<dyn Store>) -> Box<dyn Upkeep> {
+    let deadline = Instant::now() + PATIENT;
+    loop {
+        if let Some(upkeep) = store.claim_upkeep().await.unwrap() {
+            return upkeep;
+        }
+        assert!(Instant::now() < deadline, "somebody keeps the upkeep");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Commits one write.

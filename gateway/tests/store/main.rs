@@ -8,3 +8,4 @@ mod postgres;
 mod postgres_faults;
 mod sqlite;
 mod support;
+mod upkeep;

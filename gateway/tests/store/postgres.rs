@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use common::Seq;
 use gateway::store::{
-    Limits, Refusal, Store, StoreError,
+    Chunk, Limits, Refusal, Rule, Store, StoreError, StreamKind,
     postgres::{PostgresOptions, PostgresStore},
 };
 use serde_json::json;
@@ -14,7 +15,7 @@ use sqlx::{Connection, PgConnection, Row};
 
 use crate::{
     contract::contract,
-    fixture::{Database, LIMITS, PATIENT, append, create, log, log_of, one, with_id},
+    fixture::{Database, LIMITS, PATIENT, append, create, log, log_of, one, upkeep, with_id},
     support::{self, Postgres},
 };
 
@@ -139,6 +140,52 @@ async fn a_commit_holds_no_stream_while_it_waits_for_a_new_one() {
     assert_eq!((log(&store, "zoe").await.len(), log(&store, "ann").await.len()), (3, 1));
 }
 
+/// Retention passes over what is locked for long, and takes its turn among writers where it must.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_stream_is_cut_in_turn_or_left_for_later() {
+    let database = server().await;
+    let store = database.open(LIMITS).await;
+    store.commit(&["topic:a", "topic:b", "topic:c"].map(|name| append(name, &["E"; 5]))).await.unwrap();
+    let rule = Rule { kind: StreamKind::Topic, events_max: Some(1), before: None };
+    let chunk = Chunk { streams_max: 10, events_max: 10 };
+    let mut upkeep = upkeep(&store).await;
+    let mut other = PgConnection::connect(&database.url).await.unwrap();
+    let mut writing = other.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM streams WHERE name = 'topic:b' FOR UPDATE")
+        .execute(&mut *writing)
+        .await
+        .unwrap();
+    let trimmed = upkeep.trim(&rule, None, chunk).await.unwrap();
+    assert_eq!((trimmed.moved, trimmed.skipped), (2, 1));
+    assert_eq!(upkeep.delete(100).await.unwrap().topic, 8, "deleting waits for no writer");
+    // Again and again, because it may be too late for its turn on a busy machine.
+    let deadline = Instant::now() + PATIENT;
+    let cutting = tokio::spawn(async move {
+        while upkeep.trim(&rule, None, chunk).await.unwrap().moved == 0 {
+            assert!(Instant::now() < deadline, "it never has its turn");
+        }
+    });
+    database.until_blocked().await;
+    writing.rollback().await.unwrap();
+    cutting.await.unwrap();
+    let heads = store.heads(&["topic:b".parse().unwrap()]).await.unwrap().heads;
+    assert_eq!(heads[0].floor, Seq(4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_ends_gives_the_upkeep_to_another_node() {
+    let database = server().await;
+    let (one, other) = (database.node().await, database.node().await);
+    let mut held = upkeep(&one).await;
+    let mut operator = PgConnection::connect(&database.url).await.unwrap();
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks
+               WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    assert_eq!(sqlx::query_scalar::<_, i64>(end).fetch_one(&mut operator).await.unwrap(), 1);
+    let mut next = upkeep(&other).await;
+    assert!(matches!(held.confirm().await, Err(StoreError::Unavailable(_))));
+    next.confirm().await.unwrap();
+}
+
 /// What the contract leaves to chance: the key is taken between the look-up and the insertion.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_being_used_is_waited_for() {
@@ -173,10 +220,19 @@ async fn statements_look_up_keys_also_without_statistics() {
         log(&store, "ann").await;
         store.drafts(&"ann".parse().unwrap()).await.unwrap();
     }
-    store.forget_commands(1, 10).await.unwrap();
+    let mut upkeep = upkeep(&store).await;
+    let chunk = Chunk { streams_max: 10, events_max: 10 };
+    for i in 0..30 {
+        one(&store, append("topic:t", &["E"])).await.unwrap();
+        let rule = Rule { kind: StreamKind::Topic, events_max: Some(i % 3), before: Some(1) };
+        upkeep.trim(&rule, None, chunk).await.unwrap();
+        upkeep.delete(10).await.unwrap();
+        upkeep.forget_commands(1, 10).await.unwrap();
+    }
+    drop(upkeep);
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
     let scans = "SELECT relname, seq_scan FROM pg_stat_user_tables
-                 WHERE relname IN ('streams', 'events', 'drafts', 'commands') AND seq_scan >= 12";
+                 WHERE relname IN ('streams', 'events', 'drafts', 'commands', 'trims') AND seq_scan >= 12";
     // The migration reads each table once per index. The counters of a connection arrive at the latest
     // when it ends.
     store.close().await;

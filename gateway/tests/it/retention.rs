@@ -1,0 +1,72 @@
+//! Retention on whole nodes: logs are cut while clients come and go, and one node does it.
+
+use common::Seq;
+use serde_json::json;
+use testkit::wait;
+
+use crate::{
+    DEADLINE,
+    harness::{ANY_PORT, Disk, Server, create, settings},
+};
+
+const SETTINGS: [(&str, &str); 2] = [("RETENTION_USER_EVENTS", "5"), ("RETENTION_INTERVAL", "10ms")];
+
+/// Waits until alice's log begins after an event.
+async fn until_cut(server: &Server, floor: u64) {
+    let alice = ["user:alice".parse().unwrap()];
+    wait::until("the log to be cut", DEADLINE, || async {
+        let found = server.node.store.heads(&alice).await.unwrap().heads[0].floor;
+        if found == Seq(floor) { Ok(()) } else { Err(format!("it is cut at {found}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_was_away_for_too_long_gets_the_state_instead_of_events() {
+    let server = Server::with(&SETTINGS).await;
+    let (mut phone, welcome) = server.connect("alice", "device=phone").await;
+    let epoch = welcome["epoch"].as_str().unwrap().to_owned();
+    for i in 0..12 {
+        create(&mut phone, &format!("d{i}"), json!({ "i": i })).await;
+    }
+    until_cut(&server, 7).await;
+    // On a node that has nothing of it in memory.
+    let other = Server::on(&server.disk, &SETTINGS).await;
+    let (mut late, _) = other.connect("alice", &format!("device=late&cursor={epoch}:6")).await;
+    let snapshot = late.next(DEADLINE).await.unwrap();
+    assert_eq!((&snapshot["type"], &snapshot["seq"]), (&json!("SNAPSHOT"), &json!(12)));
+    assert_eq!(snapshot["payload"]["drafts"].as_array().map(Vec::len), Some(12), "drafts are not cut");
+    let (mut soon, _) = other.connect("alice", &format!("device=soon&cursor={epoch}:7")).await;
+    for seq in 8..=12 {
+        assert_eq!(soon.next(DEADLINE).await.unwrap()["seq"], seq);
+    }
+    // Those who follow live have not noticed.
+    assert_eq!(create(&mut phone, "next", json!({})).await, 13);
+    until_cut(&server, 8).await;
+}
+
+#[tokio::test]
+async fn one_node_does_it_until_it_stops() {
+    let disk = Disk::new().await;
+    let bus = fanout::bus::MemoryBus::new();
+    let mut servers = Vec::new();
+    for name in ["n1", "n2"] {
+        servers.push(Server::assemble_at(ANY_PORT, &disk, bus.clone(), settings(name, &SETTINGS)).await);
+    }
+    let holders = |servers: &[Server]| -> Vec<bool> {
+        servers.iter().map(|server| server.node.retention.is_held()).collect()
+    };
+    let held = wait::until("one to do it", DEADLINE, || async {
+        let held = holders(&servers);
+        if held.contains(&true) { Ok(held) } else { Err("nobody does".to_owned()) }
+    })
+    .await;
+    assert_eq!(held.iter().filter(|held| **held).count(), 1, "{held:?}");
+    let first = held.iter().position(|held| *held).unwrap();
+    servers[first].node.retention.stop();
+    wait::until("the other to take over", DEADLINE, || async {
+        let held = holders(&servers);
+        if held[1 - first] && !held[first] { Ok(()) } else { Err(format!("{held:?}")) }
+    })
+    .await;
+}
