@@ -63,6 +63,31 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
     ("draftwire_commit_failures_total", Kind::Counter, "why", "Commits that failed"),
     ("draftwire_events_published_total", Kind::Counter, "", "Events committed by this node"),
     (
+        "draftwire_store_pool_max",
+        Kind::Gauge,
+        "",
+        "Connections to Postgres that there may be: DATABASE_POOL_MAX",
+    ),
+    (
+        "draftwire_store_pool_open",
+        Kind::Gauge,
+        "",
+        "Connections to Postgres that are open, idle ones included",
+    ),
+    (
+        "draftwire_store_pool_busy",
+        Kind::Gauge,
+        "",
+        "Connections to Postgres that a call uses; bound: DATABASE_POOL_MAX",
+    ),
+    ("draftwire_store_pool_waiting", Kind::Gauge, "", "Calls that wait for a connection to Postgres"),
+    (
+        "draftwire_store_pool_wait_seconds",
+        Kind::Histogram,
+        "",
+        "How long calls waited for a connection to Postgres, those that gave up included",
+    ),
+    (
         "draftwire_retention_events_removed_total",
         Kind::Counter,
         "stream",

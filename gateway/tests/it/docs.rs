@@ -74,7 +74,8 @@ const METRICS_INTRODUCTION: &str = "\
 `GET /metrics` on the node's second listener (`METRICS_ADDR`, 127.0.0.1:9464) answers in the Prometheus
 text format. Durations are in seconds. A metric appears with its first value.
 
-Two to watch: `draftwire_commit_to_delivery_seconds` is what users feel, and
+[operations.md](operations.md) says which of them tell that the database pool is too small, or that
+retention does not keep up. Two to watch: `draftwire_commit_to_delivery_seconds` is what users feel, and
 `draftwire_sweep_interval_seconds` is how late an event can be at worst that no copy announced.
 
 A test compares this page with the tables in the code; it is written anew by

@@ -10,6 +10,7 @@ use gateway::store::{
     Chunk, Limits, Refusal, Rule, Store, StoreError, StreamKind,
     postgres::{PostgresOptions, PostgresStore},
 };
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 use sqlx::{Connection, PgConnection, Row};
 
@@ -184,6 +185,56 @@ async fn a_session_that_ends_gives_the_upkeep_to_another_node() {
     let mut next = upkeep(&other).await;
     assert!(matches!(held.confirm().await, Err(StoreError::Unavailable(_))));
     next.confirm().await.unwrap();
+}
+
+/// On one thread, because a recorder of a test's own is a thread's.
+#[test]
+fn the_pool_says_how_busy_it_is() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let value = |name: &str| -> Option<f64> {
+        let line = format!("draftwire_store_pool_{name} ");
+        metrics.render().lines().find_map(|text| text.strip_prefix(&line)?.parse().ok())
+    };
+    let pool = || ["max", "open", "busy", "waiting"].map(|name| value(name).unwrap_or(0.0));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let database = server().await;
+            let store = database.open(LIMITS).await;
+            one(&store, append("topic:t", &["E"])).await.unwrap();
+            assert_eq!(pool(), [3.0, 1.0, 0.0, 0.0]);
+            let mut other = PgConnection::connect(&database.url).await.unwrap();
+            let mut writing = other.begin().await.unwrap();
+            sqlx::query("SELECT 1 FROM streams FOR UPDATE").execute(&mut *writing).await.unwrap();
+            let calls: Vec<_> = (0..5)
+                .map(|_| {
+                    let store = store.clone();
+                    tokio::spawn(async move { one(&store, append("topic:t", &["E"])).await })
+                })
+                .collect();
+            let deadline = Instant::now() + PATIENT;
+            while pool() != [3.0, 3.0, 3.0, 2.0] {
+                assert!(Instant::now() < deadline, "{:?}", pool());
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            // One that waits gives up, and one that has a connection: that one is closed.
+            calls[4].abort();
+            calls[0].abort();
+            writing.rollback().await.unwrap();
+            for call in calls {
+                if let Ok(done) = call.await {
+                    done.unwrap();
+                }
+            }
+            let [_, open, busy, waiting] = pool();
+            assert!(open <= 3.0);
+            assert_eq!((busy, waiting), (0.0, 0.0));
+            assert_eq!(value("wait_seconds_count"), Some(6.0));
+            store.close().await;
+            assert_eq!(pool(), [3.0, 0.0, 0.0, 0.0]);
+        });
+    });
 }
 
 /// What the contract leaves to chance: the key is taken between the look-up and the insertion.

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use metrics::{Gauge, gauge, histogram};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -38,8 +39,37 @@ pub(super) struct Pool {
     idle: Mutex<Vec<Idle>>,
 }
 
+/// Something that is there, for a gauge, until it is dropped.
+struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// A call that waits for a connection, until it has one or gives up.
+struct Waiting {
+    began: Instant,
+    _one: Counted,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        histogram!("draftwire_store_pool_wait_seconds").record(self.began.elapsed().as_secs_f64());
+    }
+}
+
 struct Idle {
     connection: PgConnection,
+    _open: Counted,
     opened: Instant,
     used: Instant,
     /// Whether another connection has broken since.
@@ -55,27 +85,42 @@ impl Idle {
 impl Pool {
     /// Opens nothing yet.
     pub(super) fn new(options: PgConnectOptions, connections_max: usize) -> Self {
+        #[allow(clippy::cast_precision_loss)]
+        gauge!("draftwire_store_pool_max").set(connections_max as f64);
         Self { options, permits: Semaphore::new(connections_max), idle: Mutex::default() }
     }
 
     /// A connection that works, or worked a moment ago. Cancel-safe.
     pub(super) async fn get(&self) -> Result<Lease<'_>, StoreError> {
-        let closed = |_| StoreError::Unavailable("the store was closed".to_owned());
-        let permit = self.permits.acquire().await.map_err(closed)?;
+        let permit = self.permit().await?;
         while let Some(mut idle) = self.pop() {
             if idle.opened.elapsed() > AGE_MAX {
                 continue;
             }
             if idle.proven() || idle.connection.ping().await.is_ok() {
-                return Ok(Lease { pool: self, idle: Some(idle), _permit: permit });
+                return Ok(self.lease(idle, permit));
             }
         }
         // Whatever keeps us from connecting, a wrong password included, may be mended while we run.
         let unavailable = |error: sqlx::Error| StoreError::Unavailable(format!("cannot connect: {error}"));
         let connection = PgConnection::connect_with(&self.options).await.map_err(unavailable)?;
         let now = Instant::now();
-        let idle = Idle { connection, opened: now, used: now, suspect: false };
-        Ok(Lease { pool: self, idle: Some(idle), _permit: permit })
+        let open = Counted::new(gauge!("draftwire_store_pool_open"));
+        let idle = Idle { connection, _open: open, opened: now, used: now, suspect: false };
+        Ok(self.lease(idle, permit))
+    }
+
+    /// The right to have a connection; waits for it in turn.
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        let _waiting =
+            Waiting { began: Instant::now(), _one: Counted::new(gauge!("draftwire_store_pool_waiting")) };
+        let closed = |_| StoreError::Unavailable("the store was closed".to_owned());
+        self.permits.acquire().await.map_err(closed)
+    }
+
+    fn lease<'a>(&'a self, idle: Idle, permit: SemaphorePermit<'a>) -> Lease<'a> {
+        let busy = Counted::new(gauge!("draftwire_store_pool_busy"));
+        Lease { pool: self, idle: Some(idle), _busy: busy, _permit: permit }
     }
 
     /// Refuses further calls and ends the idle connections; those in use end with their calls.
@@ -102,6 +147,7 @@ impl Pool {
 pub(super) struct Lease<'a> {
     pool: &'a Pool,
     idle: Option<Idle>,
+    _busy: Counted,
     // Declared last: the connection is closed or back before somebody else may have one.
     _permit: SemaphorePermit<'a>,
 }
