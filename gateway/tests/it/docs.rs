@@ -119,6 +119,28 @@ fn the_metrics_page_is_what_the_code_says() {
     );
 }
 
+#[test]
+fn operators_are_told_of_metrics_and_settings_that_exist() {
+    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let mut checked = 0;
+    for name in page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+        let upper = name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+        if name.starts_with("draftwire_") {
+            assert!(METRICS.iter().any(|(metric, ..)| *metric == name), "there is no metric {name}");
+        } else if upper
+            && name.trim_matches('_').contains('_')
+            && !name.ends_with('_')
+            && !name.starts_with('_')
+        {
+            assert!(Setting::of(name).is_some(), "there is no setting {name}");
+        } else {
+            continue;
+        }
+        checked += 1;
+    }
+    assert!(checked >= 20, "the page names what to look at");
+}
+
 /// Names in quotes that look like metrics, and where each is.
 fn metrics_in(folder: &Path, found: &mut BTreeMap<String, PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {

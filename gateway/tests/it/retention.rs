@@ -46,6 +46,29 @@ async fn who_was_away_for_too_long_gets_the_state_instead_of_events() {
 }
 
 #[tokio::test]
+async fn what_is_older_than_its_time_goes() {
+    let server = Server::with(&[("RETENTION_INTERVAL", "10ms")]).await;
+    let (mut phone, _) = server.connect("alice", "device=phone").await;
+    create(&mut phone, "old", json!({})).await;
+    create(&mut phone, "older", json!({})).await;
+    server.disk.sql("UPDATE events SET ts = 1; UPDATE commands SET ts = 1").await;
+    create(&mut phone, "new", json!({})).await;
+    until_cut(&server, 2).await;
+    // What was forgotten is decided anew under the same id, and what was not is still known.
+    let create = |id: &'static str| json!({ "draftId": id, "content": {} });
+    wait::until("the old command to be forgotten", DEADLINE, || async {
+        let device = [("idempotency-key", "create-old")];
+        let answer =
+            server.api("alice", "POST", "/v1/drafts?device=phone", &device, Some(create("old"))).await;
+        if answer.status == 409 { Ok(()) } else { Err(answer.text) }
+    })
+    .await;
+    let device = [("idempotency-key", "create-new")];
+    let answer = server.api("alice", "POST", "/v1/drafts?device=phone", &device, Some(create("new"))).await;
+    assert_eq!((answer.status, &answer.json["seq"]), (201, &json!(3)));
+}
+
+#[tokio::test]
 async fn one_node_does_it_until_it_stops() {
     let disk = Disk::new().await;
     let bus = fanout::bus::MemoryBus::new();
