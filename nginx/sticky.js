@@ -8,9 +8,10 @@ const TOKEN_CHARS_MAX = 16 * 1024;
 // A longer `sub` is cut, which is as sticky.
 const SUB_CHARS_MAX = 256;
 
-// The key that upstream.conf hashes: the token's `sub`, else the client's address.
+// The key that upstream.conf hashes: the token's `sub`; without one the device that the client names,
+// else its address: thousands of anonymous viewers may share one.
 function key(r) {
-    return sub(token(r)) || r.remoteAddress;
+    return sub(token(r)) || (r.variables.arg_device || '').slice(0, SUB_CHARS_MAX) || r.remoteAddress;
 }
 
 // Where the server looks for a token, in the server's order.

@@ -8,23 +8,61 @@ use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Number, Value};
 
-/// A JSON value in which no key has a meaning. Nesting is bounded by the parser that it is read from.
+/// How many arrays and objects may stand within each other in what is taken from a client. Parsers
+/// give up at 128 by habit, so this leaves room for the messages that carry it on.
+pub const DEPTH_MAX: usize = 100;
+
+/// How deep the node's own texts may nest: whatever a parser has once taken, and the message around
+/// it. Far within what a stack bears.
+const OWN_DEPTH_MAX: usize = 256;
+
+/// A JSON value in which no key has a meaning. Nesting is bounded by the parser that it is read from,
+/// and where that has no bound, by 256 levels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plain(pub Value);
 
-/// Reads a JSON object, for `#[serde(deserialize_with)]`. Of repeated keys the last one wins, as in
-/// every browser's `JSON.parse`.
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Build(Levels::up_to(OWN_DEPTH_MAX)).deserialize(deserializer).map(Self)
+    }
+}
+
+/// Reads a JSON object of a client, for `#[serde(deserialize_with)]`. Of repeated keys the last one
+/// wins, as in every browser's `JSON.parse`.
+///
+/// # Errors
+/// When it is something else, or nested deeper than [`DEPTH_MAX`].
+pub fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    an_object(Build(Levels::up_to(DEPTH_MAX)).deserialize(deserializer)?)
+}
+
+/// Reads a JSON object that was taken before, when deeper ones may have been.
 ///
 /// # Errors
 /// When it is something else.
-pub fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
-    match Plain::deserialize(deserializer)? {
-        Plain(Value::Object(object)) => Ok(object),
-        Plain(other) => Err(D::Error::custom(format!("invalid type: {}, expected an object", kind(&other)))),
+pub fn own_object(text: &str) -> serde_json::Result<Map<String, Value>> {
+    serde_json::from_str(text).and_then(|Plain(value)| an_object(value))
+}
+
+/// Checks that a client's JSON value can be read by everybody who is sent it: nested no deeper than
+/// [`DEPTH_MAX`], its strings and numbers sound. Keeps nothing of it in memory.
+///
+/// # Errors
+/// When it cannot.
+pub fn check(text: &str) -> serde_json::Result<()> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    Check(Levels::up_to(DEPTH_MAX)).deserialize(&mut deserializer)?;
+    deserializer.end()
+}
+
+fn an_object<E: Error>(value: Value) -> Result<Map<String, Value>, E> {
+    match value {
+        Value::Object(object) => Ok(object),
+        other => Err(E::custom(format!("invalid type: {}, expected an object", kind(&other)))),
     }
 }
 
@@ -39,15 +77,38 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-impl<'de> Deserialize<'de> for Plain {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PlainVisitor).map(Self)
+/// How much deeper a value may nest.
+#[derive(Clone, Copy)]
+struct Levels {
+    left: usize,
+    max: usize,
+}
+
+impl Levels {
+    fn up_to(max: usize) -> Self {
+        Self { left: max, max }
+    }
+
+    /// What is left within an array or an object.
+    fn within<E: Error>(self) -> Result<Self, E> {
+        let Self { left, max } = self;
+        let too_deep = || E::custom(format_args!("nested deeper than {max} levels"));
+        Ok(Self { left: left.checked_sub(1).ok_or_else(too_deep)?, max })
     }
 }
 
-struct PlainVisitor;
+/// Builds a value.
+struct Build(Levels);
 
-impl<'de> Visitor<'de> for PlainVisitor {
+impl<'de> DeserializeSeed<'de> for Build {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Build {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,19 +144,78 @@ impl<'de> Visitor<'de> for PlainVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let levels = self.0.within()?;
         let mut array = Vec::new();
-        while let Some(Plain(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(Self(levels))? {
             array.push(item);
         }
         Ok(array.into())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let levels = self.0.within()?;
         let mut object = Map::new();
-        while let Some((key, Plain(value))) = members.next_entry()? {
-            object.insert(key, value);
+        while let Some(key) = members.next_key()? {
+            object.insert(key, members.next_value_seed(Self(levels))?);
         }
         Ok(object.into())
+    }
+}
+
+/// Reads a value to its end and forgets it: built in memory, it may take a hundred times its text.
+struct Check(Levels);
+
+impl<'de> DeserializeSeed<'de> for Check {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Check {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        if value.is_finite() { Ok(()) } else { Err(E::custom("a number is not finite")) }
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let levels = self.0.within()?;
+        while items.next_element_seed(Self(levels))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let levels = self.0.within()?;
+        while members.next_key::<String>()?.is_some() {
+            members.next_value_seed(Self(levels))?;
+        }
+        Ok(())
     }
 }
 
@@ -116,17 +236,37 @@ mod tests {
         assert_eq!(serde_json::from_str::<Plain>(&escaped).unwrap(), Plain(value));
     }
 
+    fn nested(depth: usize) -> String {
+        format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth))
+    }
+
     #[test]
     fn nesting_is_bounded() {
-        let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
-        assert!(serde_json::from_str::<Plain>(&deep).is_err());
+        let object = |depth| object(&mut serde_json::Deserializer::from_str(&nested(depth)));
+        assert!(object(DEPTH_MAX).is_ok() && check(&nested(DEPTH_MAX)).is_ok());
+        for error in [object(DEPTH_MAX + 1).unwrap_err(), check(&nested(DEPTH_MAX + 1)).unwrap_err()] {
+            assert!(error.to_string().contains("nested deeper than 100 levels"), "{error}");
+        }
+        let arrays = format!("{}1{}", "[".repeat(101), "]".repeat(101));
+        assert!(check(&arrays).is_err() && check(&arrays[1..202]).is_ok());
+        assert!(own_object(&nested(127)).is_ok(), "taken before there was the limit");
+        assert!(own_object(&nested(200)).is_err());
+        let unbounded = |depth| {
+            let text = nested(depth);
+            let mut deserializer = serde_json::Deserializer::from_str(&text);
+            deserializer.disable_recursion_limit();
+            Plain::deserialize(&mut deserializer)
+        };
+        assert!(unbounded(OWN_DEPTH_MAX).is_ok());
+        assert!(unbounded(100_000).is_err());
     }
 
     proptest! {
         #[test]
         fn it_reads_what_serde_json_reads(text in r#"[\[\]{}:,"a1.e\-]{0,40}"#) {
             let ours = serde_json::from_str::<Plain>(&text).ok().map(|plain| plain.0);
-            prop_assert_eq!(ours, serde_json::from_str::<Value>(&text).ok());
+            prop_assert_eq!(&ours, &serde_json::from_str::<Value>(&text).ok());
+            prop_assert_eq!(ours.is_some(), check(&text).is_ok());
         }
     }
 }

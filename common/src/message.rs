@@ -65,6 +65,13 @@ impl Message {
         &self.json
     }
 
+    /// The message's type. It stands first in everything that is sent.
+    pub fn kind(&self) -> &str {
+        let text = std::str::from_utf8(&self.json).unwrap_or_default();
+        let after = text.strip_prefix(r#"{"type":""#).unwrap_or_default();
+        after.split('"').next().unwrap_or_default()
+    }
+
     /// The message in an encoding, without a frame.
     pub fn encoded(&self, encoding: Encoding) -> &Bytes {
         match encoding {
@@ -83,6 +90,14 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_type_stands_first() {
+        let pong = crate::protocol::Pong { server_time: 0 };
+        let message = crate::protocol::ServerMessage::Pong { id: None, payload: pong }.message();
+        assert_eq!(message.kind(), "PONG");
+        assert_eq!(Message::new(Bytes::new()).kind(), "");
+    }
 
     #[test]
     fn each_form_is_made_once() {

@@ -6,7 +6,8 @@
 
 use bytes::Bytes;
 use rmp::{Marker, decode, encode};
-use serde_json::{Map, Number, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::{Number, Value};
 
 use crate::json::Plain;
 
@@ -36,23 +37,34 @@ pub enum NotAMessage {
 /// How deep values may nest: what the JSON parser allows.
 pub const DEPTH_MAX: usize = 127;
 
-/// Rewrites a JSON text. What is no JSON comes out as nil; callers pass what they have encoded
-/// themselves.
+/// Rewrites a JSON text that the caller has encoded itself. It may nest deeper than the parser allows
+/// by itself: what is sent stands within a message. What is no JSON at all comes out as nil.
 pub fn from_json(json: &[u8]) -> Bytes {
-    let Plain(value) = serde_json::from_slice(json).unwrap_or(Plain(Value::Null));
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    // `Plain` has a bound of its own.
+    deserializer.disable_recursion_limit();
+    let read = Plain::deserialize(&mut deserializer);
+    debug_assert!(read.is_ok() || json.is_empty(), "not JSON: {read:?}");
+    let Plain(value) = read.unwrap_or(Plain(Value::Null));
     let mut out = Vec::with_capacity(json.len());
     write(&mut out, &value);
     out.into()
 }
 
-/// Rewrites a MessagePack message as JSON.
+/// Rewrites a MessagePack message as JSON, as it is read: a value that was built in memory first could
+/// take hundreds of times its bytes. The text has at most ten times as many. Keys that a map repeats
+/// are repeated in the text.
 ///
 /// # Errors
 /// [`NotAMessage`].
 pub fn to_json(bytes: &[u8]) -> Result<String, NotAMessage> {
     let mut rest = bytes;
-    let value = read(&mut rest, DEPTH_MAX)?;
-    if rest.is_empty() { Ok(value.to_string()) } else { Err(NotAMessage::Trailing) }
+    let mut out = Vec::with_capacity(bytes.len());
+    read(&mut rest, &mut out, DEPTH_MAX)?;
+    if !rest.is_empty() {
+        return Err(NotAMessage::Trailing);
+    }
+    String::from_utf8(out).map_err(|_| NotAMessage::Utf8)
 }
 
 /// The start of an array of so many messages, each of which follows as it is.
@@ -104,104 +116,107 @@ fn put<T, E>(written: Result<T, E>) {
     debug_assert!(written.is_ok());
 }
 
-fn read(rest: &mut &[u8], depth: usize) -> Result<Value, NotAMessage> {
-    let marker = decode::read_marker(rest).map_err(|_| NotAMessage::Truncated)?;
-    Ok(match marker {
-        Marker::Null => Value::Null,
-        Marker::True => true.into(),
-        Marker::False => false.into(),
-        Marker::FixPos(value) => value.into(),
-        Marker::FixNeg(value) => value.into(),
-        Marker::U8 => u8::from_be_bytes(array(rest)?).into(),
-        Marker::U16 => u16::from_be_bytes(array(rest)?).into(),
-        Marker::U32 => u32::from_be_bytes(array(rest)?).into(),
-        Marker::U64 => u64::from_be_bytes(array(rest)?).into(),
-        Marker::I8 => i8::from_be_bytes(array(rest)?).into(),
-        Marker::I16 => i16::from_be_bytes(array(rest)?).into(),
-        Marker::I32 => i32::from_be_bytes(array(rest)?).into(),
-        Marker::I64 => i64::from_be_bytes(array(rest)?).into(),
-        Marker::F32 => finite(f32::from_be_bytes(array(rest)?).into())?,
-        Marker::F64 => finite(f64::from_be_bytes(array(rest)?))?,
-        Marker::FixStr(len) => text(rest, len.into())?.into(),
-        Marker::Str8 => short_text(rest)?.into(),
-        Marker::Str16 => {
-            let len = u16::from_be_bytes(array(rest)?);
-            text(rest, len.into())?.into()
-        }
-        Marker::Str32 => {
-            let len = u32::from_be_bytes(array(rest)?);
-            text(rest, len as usize)?.into()
-        }
-        Marker::FixArray(len) => items(rest, len.into(), depth)?,
+fn read(rest: &mut &[u8], out: &mut Vec<u8>, depth: usize) -> Result<(), NotAMessage> {
+    match marker(rest)? {
+        Marker::Null => json(out, ()),
+        Marker::True => json(out, true),
+        Marker::False => json(out, false),
+        Marker::FixPos(value) => json(out, value),
+        Marker::FixNeg(value) => json(out, value),
+        Marker::U8 => json(out, u8::from_be_bytes(array(rest)?)),
+        Marker::U16 => json(out, u16::from_be_bytes(array(rest)?)),
+        Marker::U32 => json(out, u32::from_be_bytes(array(rest)?)),
+        Marker::U64 => json(out, u64::from_be_bytes(array(rest)?)),
+        Marker::I8 => json(out, i8::from_be_bytes(array(rest)?)),
+        Marker::I16 => json(out, i16::from_be_bytes(array(rest)?)),
+        Marker::I32 => json(out, i32::from_be_bytes(array(rest)?)),
+        Marker::I64 => json(out, i64::from_be_bytes(array(rest)?)),
+        Marker::F32 => json(out, finite(f32::from_be_bytes(array(rest)?).into())?),
+        Marker::F64 => json(out, finite(f64::from_be_bytes(array(rest)?))?),
+        Marker::FixArray(len) => items(rest, out, len.into(), depth)?,
         Marker::Array16 => {
             let len = u16::from_be_bytes(array(rest)?);
-            items(rest, len.into(), depth)?
+            items(rest, out, len.into(), depth)?;
         }
         Marker::Array32 => {
             let len = u32::from_be_bytes(array(rest)?);
-            items(rest, len, depth)?
+            items(rest, out, len, depth)?;
         }
-        Marker::FixMap(len) => members(rest, len.into(), depth)?,
+        Marker::FixMap(len) => members(rest, out, len.into(), depth)?,
         Marker::Map16 => {
             let len = u16::from_be_bytes(array(rest)?);
-            members(rest, len.into(), depth)?
+            members(rest, out, len.into(), depth)?;
         }
         Marker::Map32 => {
             let len = u32::from_be_bytes(array(rest)?);
-            members(rest, len, depth)?
+            members(rest, out, len, depth)?;
         }
         Marker::Bin8 | Marker::Bin16 | Marker::Bin32 => {
             return Err(NotAMessage::Unsupported("binary data"));
         }
-        _ => return Err(NotAMessage::Unsupported("an extension type")),
-    })
-}
-
-fn finite(value: f64) -> Result<Value, NotAMessage> {
-    Number::from_f64(value).map(Value::Number).ok_or(NotAMessage::Unsupported("a number that is not finite"))
-}
-
-fn items(rest: &mut &[u8], len: u32, depth: usize) -> Result<Value, NotAMessage> {
-    let depth = depth.checked_sub(1).ok_or(NotAMessage::TooDeep)?;
-    // Not reserved beforehand: the length is the sender's word.
-    let mut items = Vec::new();
-    for _ in 0..len {
-        items.push(read(rest, depth)?);
+        other => match text(rest, other)? {
+            Some(text) => json(out, text),
+            None => return Err(NotAMessage::Unsupported("an extension type")),
+        },
     }
-    Ok(items.into())
+    Ok(())
 }
 
-fn members(rest: &mut &[u8], len: u32, depth: usize) -> Result<Value, NotAMessage> {
+/// Writes a value that holds no others.
+fn json(out: &mut Vec<u8>, value: impl Serialize) {
+    put(serde_json::to_writer(out, &value));
+}
+
+fn finite(value: f64) -> Result<f64, NotAMessage> {
+    if value.is_finite() { Ok(value) } else { Err(NotAMessage::Unsupported("a number that is not finite")) }
+}
+
+/// The length is the sender's word: nothing is reserved for it.
+fn items(rest: &mut &[u8], out: &mut Vec<u8>, len: u32, depth: usize) -> Result<(), NotAMessage> {
     let depth = depth.checked_sub(1).ok_or(NotAMessage::TooDeep)?;
-    let mut members = Map::new();
-    for _ in 0..len {
-        let key = match decode::read_marker(rest).map_err(|_| NotAMessage::Truncated)? {
-            Marker::FixStr(len) => text(rest, len.into())?,
-            Marker::Str8 => short_text(rest)?,
-            Marker::Str16 => {
-                let len = u16::from_be_bytes(array(rest)?);
-                text(rest, len.into())?
-            }
-            Marker::Str32 => {
-                let len = u32::from_be_bytes(array(rest)?);
-                text(rest, len as usize)?
-            }
-            _ => return Err(NotAMessage::Key),
-        };
-        members.insert(key.to_owned(), read(rest, depth)?);
+    out.push(b'[');
+    for index in 0..len {
+        if index > 0 {
+            out.push(b',');
+        }
+        read(rest, out, depth)?;
     }
-    Ok(members.into())
+    out.push(b']');
+    Ok(())
 }
 
-fn short_text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, NotAMessage> {
-    let [len] = array(rest)?;
-    text(rest, len.into())
+fn members(rest: &mut &[u8], out: &mut Vec<u8>, len: u32, depth: usize) -> Result<(), NotAMessage> {
+    let depth = depth.checked_sub(1).ok_or(NotAMessage::TooDeep)?;
+    out.push(b'{');
+    for index in 0..len {
+        if index > 0 {
+            out.push(b',');
+        }
+        let key = marker(rest)?;
+        json(out, text(rest, key)?.ok_or(NotAMessage::Key)?);
+        out.push(b':');
+        read(rest, out, depth)?;
+    }
+    out.push(b'}');
+    Ok(())
 }
 
-fn text<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a str, NotAMessage> {
+fn marker(rest: &mut &[u8]) -> Result<Marker, NotAMessage> {
+    decode::read_marker(rest).map_err(|_| NotAMessage::Truncated)
+}
+
+/// The string that begins with this marker, if one does.
+fn text<'a>(rest: &mut &'a [u8], marker: Marker) -> Result<Option<&'a str>, NotAMessage> {
+    let len = match marker {
+        Marker::FixStr(len) => len.into(),
+        Marker::Str8 => u8::from_be_bytes(array(rest)?).into(),
+        Marker::Str16 => u16::from_be_bytes(array(rest)?).into(),
+        Marker::Str32 => u32::from_be_bytes(array(rest)?) as usize,
+        _ => return Ok(None),
+    };
     let (text, after) = rest.split_at_checked(len).ok_or(NotAMessage::Truncated)?;
     *rest = after;
-    std::str::from_utf8(text).map_err(|_| NotAMessage::Utf8)
+    std::str::from_utf8(text).map(Some).map_err(|_| NotAMessage::Utf8)
 }
 
 fn array<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], NotAMessage> {
@@ -256,6 +271,29 @@ mod tests {
     fn no_key_has_a_meaning() {
         let json = r#"{"$serde_json::private::RawValue":"{\"x\":1}"}"#;
         assert_eq!(to_json(&from_json(json.as_bytes())).unwrap(), json);
+    }
+
+    #[test]
+    fn what_was_taken_once_is_sent_however_deep_it_is() {
+        let nested = |depth| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        for depth in [100, 127, 130] {
+            let message = format!(r#"{{"type":"E","payload":{}}}"#, nested(depth));
+            let packed = from_json(message.as_bytes());
+            assert_eq!((packed[0], packed.len()), (0x82, 1 + 5 + 2 + 8 + depth + 1), "{depth}");
+        }
+    }
+
+    #[test]
+    fn the_text_grows_no_more_than_tenfold() {
+        for some in
+            [&b"\x01"[..], b"\xc0", b"\xc2", b"\xe0", b"\xa1\x01", b"\x81\xa0\xc0", b"\xca\x00\x00\x00\x01"]
+        {
+            let bytes = [&b"\xdd\0\0\x03\xe8"[..], &some.repeat(1000)].concat();
+            let text = to_json(&bytes).unwrap();
+            assert!(text.len() < 10 * bytes.len(), "{some:?}: {}", text.len());
+            assert!(serde_json::from_str::<Value>(&text).is_ok());
+        }
+        assert_eq!(to_json(b"\x82\xa1a\x01\xa1a\x02").unwrap(), r#"{"a":1,"a":2}"#);
     }
 
     fn value() -> impl Strategy<Value = Value> {

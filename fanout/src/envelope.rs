@@ -6,19 +6,24 @@
 //! |---|---|
 //! | 1 | version |
 //! | 1 + n | process that sent the copy: length, text |
-//! | 1 | what it holds: 1 an event, 2 a signal, 3 presence |
+//! | 1 | what it holds: 1 events, 2 a signal, 3 presence |
 //!
-//! then of an event
+//! then of events, which are consecutive,
 //!
 //! | bytes | |
 //! |---|---|
 //! | 1 + n | epoch: length, text |
-//! | 8 | seq |
+//! | 8 | seq of the first |
+//!
+//! and for each of them
+//!
+//! | bytes | |
+//! |---|---|
 //! | 8 | timestamp, Unix milliseconds |
 //! | 1 | priority |
 //! | 1 + n | event type: length, text |
 //! | 2 + n | origin: length, UTF-8 |
-//! | rest | payload, JSON |
+//! | 4 + n | payload: length, JSON |
 //!
 //! of a signal
 //!
@@ -35,6 +40,8 @@
 //! followers get events by the sweep. So nodes of different versions can run side by side, slower but
 //! right.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use common::{
     Epoch, Event, Priority, Seq, Signal, Stream,
@@ -46,7 +53,7 @@ use crate::wire::{Reader, put_short, put_text};
 /// The version that this node writes, and the only one that it reads.
 pub const VERSION: u8 = 2;
 
-const EVENT: u8 = 1;
+const EVENTS: u8 = 1;
 const SIGNAL: u8 = 2;
 const PRESENCE: u8 = 3;
 
@@ -62,19 +69,19 @@ pub struct Envelope<'a> {
 /// What a copy holds.
 #[derive(Debug)]
 pub enum Body<'a> {
-    /// A committed event.
-    Event {
-        /// The history that the event's `seq` counts in.
+    /// Committed events.
+    Events {
+        /// The history that their `seq` counts in.
         epoch: Epoch,
-        /// The event.
-        event: Event,
+        /// Consecutive, at least one.
+        events: Vec<Arc<Event>>,
     },
     /// A signal.
     Signal {
         /// Its number among the sender's signals.
         number: u64,
         /// The signal.
-        signal: Signal,
+        signal: Arc<Signal>,
     },
     /// Who is here through the sender; not read yet, because most nodes have nobody to tell.
     Presence(&'a [u8]),
@@ -104,8 +111,8 @@ pub enum BadEnvelope {
     /// A text breaks the rule of what it names.
     #[error(transparent)]
     Id(#[from] InvalidId),
-    /// Events are numbered from 1.
-    #[error("seq is zero")]
+    /// Events are numbered from 1, and no further than numbers go.
+    #[error("no event has this seq")]
     Seq,
     /// The payload is not JSON.
     #[error("the payload is not JSON: {0}")]
@@ -129,21 +136,54 @@ impl BadEnvelope {
     }
 }
 
-/// Writes a copy of an event.
-pub fn event(sender: &NodeId, epoch: &Epoch, event: &Event) -> Bytes {
-    let (epoch, kind) = (epoch.as_str(), event.kind.as_str());
-    let (origin, payload) = (event.origin.as_str(), event.payload.get());
-    // Two short lengths, two numbers, a priority, one long length.
-    let fixed = 2 + 8 + 8 + 1 + 2;
-    let mut out = begin(sender, EVENT, fixed + epoch.len() + kind.len() + origin.len() + payload.len());
-    put_short(&mut out, epoch);
-    out.put_u64(event.seq.0);
+/// Bytes after which a copy takes no more events: what is lost with one copy, and what a subscriber's
+/// connection holds of it, stay small.
+const COPY_BYTES_MAX: usize = 64 * 1024;
+
+/// Writes copies of consecutive events of one stream: few, each of as many as fit, because what a copy
+/// costs the bus depends little on its size.
+pub fn events<'a>(
+    sender: &'a NodeId,
+    epoch: &'a Epoch,
+    events: &'a [Arc<Event>],
+) -> impl Iterator<Item = Bytes> + use<'a> {
+    let mut left = events;
+    std::iter::from_fn(move || {
+        let first = left.first()?;
+        let mut bytes = 0;
+        let fitting = left.iter().take_while(|event| {
+            let fits = bytes < COPY_BYTES_MAX;
+            bytes += size(event);
+            fits
+        });
+        let (copied, rest) = left.split_at(fitting.count());
+        left = rest;
+        // A short length and a number.
+        let room = 1 + epoch.as_str().len() + 8 + copied.iter().map(|event| size(event)).sum::<usize>();
+        let mut out = begin(sender, EVENTS, room);
+        put_short(&mut out, epoch.as_str());
+        out.put_u64(first.seq.0);
+        for event in copied {
+            put_event(&mut out, event);
+        }
+        Some(out.freeze())
+    })
+}
+
+/// Bytes that one event takes in a copy: a number, a priority, three lengths, texts.
+fn size(event: &Event) -> usize {
+    let texts = event.kind.as_str().len() + event.origin.as_str().len() + event.payload.get().len();
+    8 + 1 + 1 + 2 + 4 + texts
+}
+
+fn put_event(out: &mut BytesMut, event: &Event) {
     out.put_u64(event.timestamp);
     out.put_u8(event.priority.number());
-    put_short(&mut out, kind);
-    put_text(&mut out, origin);
+    put_short(out, event.kind.as_str());
+    put_text(out, event.origin.as_str());
+    let payload = event.payload.get();
+    out.put_u32(u32::try_from(payload.len()).expect("messages are at most 64 MiB"));
     out.put_slice(payload.as_bytes());
-    out.freeze()
 }
 
 /// Writes a copy of a signal. `number` grows with each signal of the sender.
@@ -184,7 +224,7 @@ pub fn decode<'a>(bytes: &'a [u8], stream: &Stream) -> Result<Envelope<'a>, BadE
     version(&mut rest)?;
     let sender = rest.short_id()?;
     let body = match rest.u8()? {
-        EVENT => decode_event(rest, stream)?,
+        EVENTS => decode_events(rest, stream)?,
         SIGNAL => decode_signal(rest, stream)?,
         PRESENCE => Body::Presence(rest.0),
         other => return Err(BadEnvelope::Kind(other)),
@@ -192,25 +232,37 @@ pub fn decode<'a>(bytes: &'a [u8], stream: &Stream) -> Result<Envelope<'a>, BadE
     Ok(Envelope { sender, body })
 }
 
-fn decode_event(mut rest: Reader<'_>, stream: &Stream) -> Result<Body<'static>, BadEnvelope> {
+fn decode_events(mut rest: Reader<'_>, stream: &Stream) -> Result<Body<'static>, BadEnvelope> {
     let epoch = rest.short_id()?;
-    let seq = Seq(rest.u64()?);
-    if seq == Seq(0) {
-        return Err(BadEnvelope::Seq);
+    let mut seq = rest.u64()?;
+    let mut events = Vec::new();
+    while events.is_empty() || !rest.0.is_empty() {
+        if seq == 0 {
+            return Err(BadEnvelope::Seq);
+        }
+        events.push(Arc::new(decode_event(&mut rest, stream, Seq(seq))?));
+        // Past the last number comes zero, which is none.
+        seq = seq.wrapping_add(1);
     }
+    Ok(Body::Events { epoch, events })
+}
+
+fn decode_event(rest: &mut Reader<'_>, stream: &Stream, seq: Seq) -> Result<Event, BadEnvelope> {
     let timestamp = rest.u64()?;
     let priority = Priority::from_number(rest.u8()?);
     let kind = rest.short_id()?;
     let origin = rest.text()?.parse()?;
-    let event = Event::new(stream.clone(), seq, kind, origin, timestamp, rest.json()?);
-    Ok(Body::Event { epoch, event: event.with_priority(priority) })
+    let len = usize::try_from(rest.u32()?).unwrap_or(usize::MAX);
+    let payload = Reader(rest.take(len)?).json()?;
+    Ok(Event::new(stream.clone(), seq, kind, origin, timestamp, payload).with_priority(priority))
 }
 
 fn decode_signal(mut rest: Reader<'_>, stream: &Stream) -> Result<Body<'static>, BadEnvelope> {
     let number = rest.u64()?;
     let kind = rest.short_id()?;
     let origin = rest.text()?.parse()?;
-    Ok(Body::Signal { number, signal: Signal::new(stream.clone(), kind, origin, rest.json()?) })
+    let signal = Signal::new(stream.clone(), kind, origin, rest.json()?);
+    Ok(Body::Signal { number, signal: Arc::new(signal) })
 }
 
 /// Who sent the copy, without reading the rest: a node skips its own. `None` when that cannot be told.

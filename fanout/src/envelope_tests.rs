@@ -21,14 +21,32 @@ fn stream() -> Stream {
     "topic:match:1".parse().unwrap()
 }
 
-fn as_event(bytes: &[u8]) -> (NodeId, Epoch, Event) {
+fn as_events(bytes: &[u8]) -> (NodeId, Epoch, Vec<Arc<Event>>) {
     match decode(bytes, &stream()).unwrap() {
-        Envelope { sender, body: Body::Event { epoch, event } } => (sender, epoch, event),
+        Envelope { sender, body: Body::Events { epoch, events } } => (sender, epoch, events),
         other => panic!("{other:?}"),
     }
 }
 
-fn as_signal(bytes: &[u8]) -> (NodeId, u64, Signal) {
+fn as_event(bytes: &[u8]) -> (NodeId, Epoch, Arc<Event>) {
+    let (sender, epoch, events) = as_events(bytes);
+    assert_eq!(events.len(), 1);
+    (sender, epoch, events[0].clone())
+}
+
+/// The one copy of one event.
+fn event(sender: &NodeId, epoch: &Epoch, event: Event) -> Bytes {
+    let events = [Arc::new(event)];
+    let mut copies = copies_of(sender, epoch, &events);
+    assert_eq!(copies.len(), 1);
+    copies.remove(0)
+}
+
+fn copies_of(sender: &NodeId, epoch: &Epoch, of: &[Arc<Event>]) -> Vec<Bytes> {
+    events(sender, epoch, of).collect()
+}
+
+fn as_signal(bytes: &[u8]) -> (NodeId, u64, Arc<Signal>) {
     match decode(bytes, &stream()).unwrap() {
         Envelope { sender, body: Body::Signal { number, signal } } => (sender, number, signal),
         other => panic!("{other:?}"),
@@ -37,7 +55,7 @@ fn as_signal(bytes: &[u8]) -> (NodeId, u64, Signal) {
 
 const GOLDEN_EVENT: &[u8] = b"\x02\x06node-a\x01\x06epoch1\
     \0\0\0\0\0\0\0\x07\0\0\x01\x8b\xcf\xe5\x68\0\x01\x04GOAL\0\x06t\xc3\xa9l 1\
-    {\"b\":1, \"a\":2}";
+    \0\0\0\x0e{\"b\":1, \"a\":2}";
 
 const GOLDEN_SIGNAL: &[u8] = b"\x02\x06node-a\x02\0\0\0\0\0\0\x01\x09\x06TYPING\0\x05phone{\"at\":3}";
 
@@ -54,7 +72,7 @@ fn golden_signal() -> Signal {
 #[test]
 fn version_2_stays_what_it_is() {
     let sender: NodeId = "node-a".parse().unwrap();
-    let bytes = event(&sender, &"epoch1".parse().unwrap(), &golden_event());
+    let bytes = event(&sender, &"epoch1".parse().unwrap(), golden_event());
     assert_eq!(bytes.escape_ascii().to_string(), GOLDEN_EVENT.escape_ascii().to_string());
     let (from, epoch, read) = as_event(GOLDEN_EVENT);
     assert_eq!((from.as_str(), epoch.as_str()), ("node-a", "epoch1"));
@@ -126,12 +144,30 @@ fn texts_must_keep_their_rules() {
 }
 
 #[test]
+fn events_share_copies_up_to_a_size() {
+    let (sender, epoch) = ("n".parse().unwrap(), "e".parse().unwrap());
+    let body = format!("\"{}\"", "x".repeat(COPY_BYTES_MAX / 3));
+    let all: Vec<_> = (5..25)
+        .map(|seq| Arc::new(new_event(seq, "A", "d", seq, if seq < 15 { "1" } else { &body })))
+        .collect();
+    let copies = copies_of(&sender, &epoch, &all);
+    let read: Vec<Vec<_>> = copies.iter().map(|copy| as_events(copy).2).collect();
+    // The last one of a copy may reach over its size; no copy is without any.
+    assert_eq!(read.iter().map(Vec::len).collect::<Vec<_>>(), [13, 3, 3, 1]);
+    let read: Vec<_> = read.iter().flatten().map(|event| event.json()).collect();
+    assert_eq!(read, all.iter().map(|event| event.json()).collect::<Vec<_>>());
+    let mut last = copies_of(&sender, &epoch, &all[..2]).remove(0).to_vec();
+    last[6..14].copy_from_slice(&[0xff; 8]);
+    assert!(matches!(decode(&last, &stream()), Err(BadEnvelope::Seq)), "beyond the last number");
+}
+
+#[test]
 fn the_longest_names_fit() {
     let (kind, origin) = ("K".repeat(64), "\u{1F600}".repeat(64));
-    let longest = new_event(u64::MAX, &kind, &origin, u64::MAX, "null");
+    let longest = || new_event(u64::MAX, &kind, &origin, u64::MAX, "null");
     let (sender, epoch) = ("n".repeat(64).parse().unwrap(), "e".repeat(64).parse().unwrap());
-    let (.., read) = as_event(&event(&sender, &epoch, &longest));
-    assert_eq!(read.json(), longest.json());
+    let (.., read) = as_event(&event(&sender, &epoch, longest()));
+    assert_eq!(read.json(), longest().json());
     let longest = new_signal(&kind, &origin, "null");
     let (_, number, read) = as_signal(&signal(&sender, u64::MAX, &longest));
     assert_eq!(number, u64::MAX);
@@ -152,14 +188,14 @@ proptest! {
     ) {
         let payload = serde_json::to_string(&serde_json::json!({ "text": text })).unwrap();
         let (node, epoch): (NodeId, Epoch) = (node.parse().unwrap(), epoch.parse().unwrap());
-        let sent = new_event(number, &kind, &origin, timestamp, &payload)
-            .with_priority(Priority::from_number(priority));
-        let bytes = event(&node, &epoch, &sent);
+        let priority = Priority::from_number(priority);
+        let sent = || new_event(number, &kind, &origin, timestamp, &payload).with_priority(priority);
+        let bytes = event(&node, &epoch, sent());
         prop_assert_eq!(sender(&bytes), Some(node.as_str()));
         let (read_node, read_epoch, read) = as_event(&bytes);
         prop_assert_eq!((&read_node, &read_epoch), (&node, &epoch));
-        prop_assert_eq!(read.json(), sent.json());
-        prop_assert_eq!((read.timestamp, read.priority), (timestamp, sent.priority));
+        prop_assert_eq!(read.json().clone(), sent().json().clone());
+        prop_assert_eq!((read.timestamp, read.priority), (timestamp, priority));
 
         let sent = new_signal(&kind, &origin, &payload);
         let (read_node, read_number, read) = as_signal(&signal(&node, number, &sent));

@@ -2,20 +2,20 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use common::{Cursor, Epoch, Event, Seq, Signal, Stream};
+use common::{Cursor, Epoch, Event, Seq, Signal, Stream, ids::NodeId};
 use slab::Slab;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     Source,
-    log::{Head, Page},
+    log::{Head, LogError, Page},
     mailbox::Mailbox,
     recent::{Budget, Delivery, Recent},
     sequencer::{Missing, Sequencer},
-    signals::Signals,
+    signals::{Repeats, Signals},
 };
 
 /// A stream on this node. Lock order: `state` before `followers`; neither is held over an await.
@@ -26,8 +26,11 @@ pub(crate) struct Followed {
     /// The bus hears the stream.
     pub(crate) subscribed: AtomicBool,
     pub(crate) subscribed_notify: Notify,
-    /// One opener at a time; the others wait for it.
-    pub(crate) opening: tokio::sync::Mutex<()>,
+    /// One opener at a time; the others wait for it, and share its failure. In it is why the last
+    /// attempt failed.
+    pub(crate) opening: tokio::sync::Mutex<Option<LogError>>,
+    /// How many attempts to open the stream have failed.
+    pub(crate) openings_failed: AtomicU64,
     /// A gap-fill is under way.
     filling: AtomicBool,
 }
@@ -47,6 +50,8 @@ pub(crate) struct State {
     pub(crate) sequencer: Sequencer,
     pub(crate) recent: Recent,
     pub(crate) signals: Signals,
+    /// Which signals of other nodes have come.
+    pub(crate) repeats: Repeats,
     /// The hub's generation in which the log last confirmed the head while the bus heard the stream:
     /// while that is the present one, no copy can have been lost unnoticed.
     pub(crate) confirmed: Option<u64>,
@@ -91,12 +96,14 @@ impl Followed {
                 sequencer: Sequencer::default(),
                 recent: Recent::new(recent_events_max, budget.clone()),
                 signals: Signals::new(budget),
+                repeats: Repeats::default(),
                 confirmed: None,
             }),
             followers: Mutex::default(),
             subscribed: AtomicBool::new(false),
             subscribed_notify: Notify::new(),
-            opening: tokio::sync::Mutex::new(()),
+            opening: tokio::sync::Mutex::default(),
+            openings_failed: AtomicU64::new(0),
             filling: AtomicBool::new(false),
         }
     }
@@ -156,13 +163,22 @@ impl Followed {
         self.wake();
     }
 
+    /// The same with one that another node has sent, under this number, unless it is a repeat.
+    pub(crate) fn signal_from(&self, sender: &NodeId, number: u64, signal: Arc<Signal>) {
+        let first = self.state().repeats.is_first(sender, number);
+        if first {
+            self.signal(signal);
+        }
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.state().epoch.is_some()
     }
 
-    /// Takes an event of history `epoch`. Answers how many are released by it, or `None` when it
-    /// belongs to another history than the stream here.
-    pub(crate) fn offer(&self, epoch: &Epoch, event: Arc<Event>, source: Source) -> Option<usize> {
+    /// Takes events of history `epoch`. Answers how many are released by them, or `None` when they
+    /// belong to another history than the stream here. Followers are woken once for all of them: what
+    /// was committed together is sent together.
+    pub(crate) fn offer(&self, epoch: &Epoch, events: &[Arc<Event>], source: Source) -> Option<usize> {
         let mut state = self.state();
         match &state.epoch {
             Some(known) if known != epoch => return None,
@@ -174,7 +190,7 @@ impl Followed {
             }
             None => {}
         }
-        let released = state.sequencer.offer(event);
+        let released = events.iter().flat_map(|event| state.sequencer.offer(event.clone())).collect();
         Some(self.deliver(state, released, source))
     }
 
@@ -299,7 +315,7 @@ impl Followed {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::testing::{event, stream};
+    use crate::testing::{event, signal, stream};
 
     fn epoch(name: &str) -> Epoch {
         name.parse().unwrap()
@@ -325,20 +341,36 @@ mod tests {
     }
 
     #[test]
+    fn signals_that_other_streams_overtake_are_taken_and_repeats_are_not() {
+        let (slow, fast) = (followed(), followed());
+        let sender = "n".parse().unwrap();
+        let taken = |followed: &Followed| followed.state().signals.newest();
+        // Numbered in turn, on channels of two shards, of which one is far behind.
+        for number in (1..=999).step_by(2) {
+            fast.signal_from(&sender, number, signal("1"));
+        }
+        for number in (2..=1000).step_by(2) {
+            slow.signal_from(&sender, number, signal("1"));
+            slow.signal_from(&sender, number, signal("1"));
+        }
+        assert_eq!((taken(&fast), taken(&slow)), (500, 500));
+    }
+
+    #[test]
     fn copies_of_an_ended_history_are_not_released_in_the_new_one() {
         let followed = followed();
-        followed.offer(&epoch("old"), event(4), Source::Bus);
+        followed.offer(&epoch("old"), &[event(4)], Source::Bus);
         assert_eq!(followed.learn(&epoch("new"), head(3), None, None), Learned::Opened);
         assert_eq!(followed.position().unwrap().seq, Seq(3));
-        assert_eq!(followed.offer(&epoch("old"), event(4), Source::Bus), None);
-        assert_eq!(followed.offer(&epoch("new"), event(4), Source::Bus), Some(1));
+        assert_eq!(followed.offer(&epoch("old"), &[event(4)], Source::Bus), None);
+        assert_eq!(followed.offer(&epoch("new"), &[event(4)], Source::Bus), Some(1));
     }
 
     #[test]
     fn copies_of_the_history_that_is_opened_are_kept() {
         let followed = followed();
-        followed.offer(&epoch("old"), event(9), Source::Bus);
-        followed.offer(&epoch("new"), event(4), Source::Bus);
+        followed.offer(&epoch("old"), &[event(9)], Source::Bus);
+        followed.offer(&epoch("new"), &[event(4)], Source::Bus);
         followed.learn(&epoch("new"), head(3), None, None);
         assert_eq!(followed.position().unwrap().seq, Seq(4));
         assert_eq!(followed.missing(), None);
@@ -349,7 +381,7 @@ mod tests {
         let followed = followed();
         followed.learn(&epoch("one"), head(9), None, None);
         // Asked before event 10 was known here: an old answer, not an old log.
-        followed.offer(&epoch("one"), event(10), Source::Bus);
+        followed.offer(&epoch("one"), &[event(10)], Source::Bus);
         assert_eq!(followed.learn(&epoch("one"), head(9), Some(Seq(9)), None), Learned::AsKnown);
         assert_eq!(followed.learn(&epoch("one"), head(5), Some(Seq(10)), None), Learned::Opened);
         assert_eq!(followed.position().unwrap().seq, Seq(5));

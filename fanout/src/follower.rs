@@ -69,9 +69,13 @@ pub struct Pending {
     pub events: usize,
     /// Whether one of them is urgent.
     pub urgent: bool,
+    /// Whether so many wait that soon the first ones will no longer be in memory.
+    pub crowded: bool,
     /// Whether events in memory, if anything, are what comes next. Otherwise it is the state, word that
     /// a resume is complete, or a page of the log: those are not held back, so ask [`Follower::step`].
     pub live: bool,
+    /// The last event that this node has put in order.
+    pub tip: Seq,
 }
 
 /// Events that a follower reads from the log at a time. Small enough that a page of large events
@@ -112,6 +116,17 @@ impl Follower {
     /// a reset, where the follower went on or is complete.
     pub fn head(&self) -> Cursor {
         Cursor { epoch: self.epoch.clone(), seq: self.head }
+    }
+
+    /// The history that its cursor counts in.
+    pub fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    /// Where the stream stands: the last event that is known here to exist.
+    pub fn position(&self) -> Cursor {
+        let seq = self.followed.state().sequencer.known_head().max(self.seq);
+        Cursor { epoch: self.epoch.clone(), seq }
     }
 
     /// Where the follower stands: everything up to here has been handed out.
@@ -173,10 +188,9 @@ impl Follower {
     /// What [`Follower::step`] would hand out by and by. Costs the same however much it is.
     pub fn pending(&self) -> Pending {
         let state = self.followed.state();
-        let nothing = |live| Pending { events: 0, urgent: false, live };
-        let (Some(epoch), Some(tip)) = (&state.epoch, state.sequencer.tip()) else {
-            return nothing(!self.is_reset());
-        };
+        let tip = state.sequencer.tip().unwrap_or_default();
+        let nothing = |live| Pending { events: 0, urgent: false, crowded: false, live, tip };
+        let Some(epoch) = &state.epoch else { return nothing(!self.is_reset()) };
         let put_back = self.opening != state.openings && self.seq > tip;
         let continues = *epoch == self.epoch && !put_back && self.seq >= state.floor;
         if self.standing != Standing::Live || !continues {
@@ -189,7 +203,8 @@ impl Follower {
             return nothing(false);
         }
         let events = usize::try_from(tip.0 - self.seq.0).unwrap_or(usize::MAX);
-        Pending { events, urgent: state.recent.urgent() > self.seq, live: true }
+        let crowded = events >= state.recent.room() / 2;
+        Pending { events, urgent: state.recent.urgent() > self.seq, crowded, live: true, tip }
     }
 
     /// Takes the page that [`Step::Read`] asked for. Returns the events to send; then ask again.
@@ -230,9 +245,9 @@ impl Follower {
 
     /// Goes on without the events that cannot be had, after [`Step::Reset`] of a stream that has no
     /// state to send: from the floor when only retention has been faster, so that what the log still
-    /// holds comes next; from the head when the cursor has no meaning there. Returns where the follower
-    /// stands now. When that is not the head, [`Step::Synced`] comes at the head; otherwise nothing was
-    /// left to miss, and it does not come.
+    /// holds comes next; from the tip when the cursor has no meaning there. Returns where the follower
+    /// stands now. [`Step::Synced`] always follows: at the head, or at once when that is here. So whoever
+    /// is told of the gap is told, too, when everything that is left has come.
     ///
     /// `None` while the stream's history is being learnt. The mailbox is marked as soon as it is known,
     /// and the step after that is the reset again.
@@ -242,14 +257,12 @@ impl Follower {
             // The mailbox: whoever opens the stream wakes its followers, after this lock is let go.
             let (epoch, tip) = (state.epoch.clone()?, state.sequencer.tip()?);
             let continues = epoch == self.epoch && self.opening == state.openings;
-            if self.standing == Standing::Overtaken && continues {
-                self.seq = self.seq.max(state.floor);
-                self.head = self.seq.max(state.sequencer.known_head());
-            } else {
-                self.seq = tip;
-                self.head = tip;
-            }
-            self.standing = if self.seq < self.head { Standing::Resuming } else { Standing::Live };
+            let overtaken = self.standing == Standing::Overtaken && continues;
+            self.seq = if overtaken { self.seq.max(state.floor) } else { tip };
+            // Not the tip: beyond it stands what was announced, to this follower's client perhaps, and is
+            // still on its way.
+            self.head = self.seq.max(state.sequencer.known_head());
+            self.standing = Standing::Resuming;
             self.epoch = epoch;
             self.opening = state.openings;
             pass_over(&mut self.signal, &state);

@@ -33,7 +33,7 @@ impl Stage {
     }
 
     fn offer(&self, event: Arc<Event>) {
-        self.followed.offer(&self.epoch, event, Source::Bus);
+        self.followed.offer(&self.epoch, &[event], Source::Bus);
     }
 
     /// A follower without a cursor.
@@ -120,24 +120,45 @@ fn what_is_gone_when_it_is_read_is_skipped_to_the_floor() {
     follower.accept(&gone);
     assert_eq!(step(&mut follower), "reset");
     assert_eq!(follower.skip(), Some("one:10".parse().unwrap()));
+    assert_eq!(step(&mut follower), "synced 10");
 }
 
 #[test]
-fn skipping_to_the_head_needs_no_further_word() {
+fn skipping_to_the_head_is_complete_at_once_and_says_so() {
     let stage = Stage::at(10, 10);
     let mut overtaken = stage.follow_from("one", 3);
     assert_eq!(step(&mut overtaken), "reset");
     assert_eq!(overtaken.skip(), Some("one:10".parse().unwrap()));
+    assert_eq!(step(&mut overtaken), "synced 10");
     assert_eq!(step(&mut overtaken), "wait");
     for (name, seq) in [("other", 3), ("one", 11)] {
         let mut lost = stage.follow_from(name, seq);
         assert_eq!(step(&mut lost), "reset");
         assert_eq!(lost.skip(), Some("one:10".parse().unwrap()));
+        assert_eq!(step(&mut lost), "synced 10");
         assert_eq!(step(&mut lost), "wait");
         assert_eq!(lost.skip(), Some("one:10".parse().unwrap()), "nothing to skip");
     }
     stage.offer(event(11));
     assert_eq!(step(&mut overtaken), "send [11]");
+}
+
+#[test]
+fn skipping_below_the_announced_head_is_complete_there() {
+    let stage = Stage::at(10, 0);
+    stage.followed.announce(&stage.epoch, Seq(12));
+    let mut lost = stage.follow_from("other", 3);
+    assert_eq!(lost.head().seq, Seq(12));
+    assert_eq!(step(&mut lost), "reset");
+    assert_eq!(lost.skip(), Some("one:10".parse().unwrap()));
+    assert_eq!(lost.head().seq, Seq(12), "as it was announced");
+    assert_eq!(step(&mut lost), "wait");
+    stage.offer(event(11));
+    assert_eq!(step(&mut lost), "send [11]");
+    assert_eq!(step(&mut lost), "wait");
+    stage.offer(event(12));
+    assert_eq!(step(&mut lost), "send [12]");
+    assert_eq!(step(&mut lost), "synced 12");
 }
 
 #[test]
@@ -147,7 +168,7 @@ fn skipping_in_a_log_that_was_put_back_goes_on_from_the_head() {
     assert_eq!(step(&mut behind), "reset");
     stage.learn("one", 5, 4, Some(10));
     assert_eq!(behind.skip(), Some("one:5".parse().unwrap()));
-    assert_eq!(step(&mut behind), "wait");
+    assert_eq!(step(&mut behind), "synced 5");
 }
 
 #[test]
@@ -163,27 +184,32 @@ fn skipping_waits_until_the_history_is_known() {
     assert_eq!(stage.mailbox.take(), [0], "it is told");
     assert_eq!(step(&mut follower), "reset");
     assert_eq!(follower.skip(), Some("two:7".parse().unwrap()));
-    assert_eq!(step(&mut follower), "wait");
+    assert_eq!(step(&mut follower), "synced 7");
 }
 
 #[test]
 fn pending_events_are_counted_and_urgent_ones_seen() {
     let stage = Stage::at(10, 0);
     let mut follower = stage.follow();
-    let pending = |events, urgent| Pending { events, urgent, live: true };
-    assert_eq!(follower.pending(), pending(0, false));
+    let pending = |events, urgent, tip| Pending { events, urgent, crowded: false, live: true, tip: Seq(tip) };
+    assert_eq!(follower.pending(), pending(0, false, 10));
     stage.offer(event(11));
     stage.offer(event(12));
-    assert_eq!(follower.pending(), pending(2, false));
+    assert_eq!(follower.pending(), pending(2, false, 12));
     stage.offer(urgent_event(13));
     stage.offer(event(14));
-    assert_eq!(follower.pending(), pending(4, true));
+    assert_eq!(follower.pending(), pending(4, true, 14));
     assert_eq!(step(&mut follower), "send [11, 12, 13, 14]");
     stage.offer(event(15));
-    assert_eq!(follower.pending(), pending(1, false), "the urgent one has been sent");
+    assert_eq!(follower.pending(), pending(1, false, 15), "the urgent one has been sent");
     // Memory holds 16.
-    (16..=31).for_each(|seq| stage.offer(event(seq)));
-    assert_eq!(follower.pending(), Pending { events: 0, urgent: false, live: false });
+    (16..=21).for_each(|seq| stage.offer(event(seq)));
+    assert!(!follower.pending().crowded);
+    stage.offer(event(22));
+    assert!(follower.pending().crowded, "half of them");
+    (23..=31).for_each(|seq| stage.offer(event(seq)));
+    let gone = Pending { events: 0, urgent: false, crowded: false, live: false, tip: Seq(31) };
+    assert_eq!(follower.pending(), gone);
     assert_eq!(step(&mut follower), "read after 14");
 }
 
@@ -235,5 +261,6 @@ fn signals_are_not_for_those_who_fell_behind() {
     assert_eq!(step(&mut lost), "reset");
     stage.followed.signal(signal("2"));
     lost.skip().unwrap();
+    assert_eq!(step(&mut lost), "synced 5");
     assert_eq!(step(&mut lost), "wait");
 }

@@ -27,7 +27,6 @@ use crate::{
     mailbox::Mailbox,
     presence::{Rooms, Trust},
     recent::Budget,
-    signals::Repeats,
 };
 
 /// Connects the followers on this node with the log and the bus.
@@ -42,7 +41,8 @@ pub struct Hub {
     log: Arc<dyn Log>,
     bus: Arc<dyn Bus>,
     pub(crate) canary: Arc<Canary>,
-    /// Streams with followers, or with some within the linger. A std mutex, held for single look-ups.
+    /// Streams with followers, or with some within the linger; at most `streams_max`. A std mutex, held
+    /// for single look-ups.
     streams: Mutex<HashMap<Stream, Arc<Followed>>>,
     /// Held while a stream enters or leaves the map and the bus is told, so that the bus is told in
     /// the same order. Not the map's own lock: a bus may confirm before `subscribe` returns.
@@ -52,10 +52,8 @@ pub struct Hub {
     budget: Arc<Budget>,
     /// The history that the log was last seen in.
     epoch: Mutex<Option<Epoch>>,
-    /// Numbers the signals that this process sends.
+    /// Numbers the signals that this process sends, over all streams.
     signals_sent: AtomicU64,
-    /// Which signals of others have come.
-    pub(crate) repeats: Mutex<Repeats>,
     /// Who attends the streams followed here.
     pub(crate) rooms: Rooms,
     /// Counts the moments at which copies may have been lost.
@@ -125,7 +123,6 @@ impl Hub {
             reads,
             epoch: Mutex::default(),
             signals_sent: AtomicU64::new(0),
-            repeats: Mutex::default(),
             rooms: Rooms::default(),
             generation: AtomicU64::new(1),
             sweep_now: Notify::new(),
@@ -192,7 +189,8 @@ impl Hub {
     /// The follower is registered before the position is read, so nothing falls between the two.
     ///
     /// # Errors
-    /// When the position must be read and the store does not answer. Nothing stays behind.
+    /// When the position must be read and the store does not answer, or when the stream is new here and
+    /// there are [`Settings::streams_max`] already. Nothing stays behind.
     ///
     /// Cancel-safe: a dropped call follows nothing.
     pub async fn follow(
@@ -202,7 +200,7 @@ impl Hub {
         mailbox: Arc<Mailbox>,
         slot: u32,
     ) -> Result<Follower, LogError> {
-        let (followed, seat) = self.sit(stream, mailbox, slot);
+        let (followed, seat) = self.sit(stream, mailbox, slot)?;
         let seated = Seated { followed, seat: Some(seat) };
         let followed = &seated.followed;
         let fresh = self.open(followed).await?;
@@ -263,12 +261,14 @@ impl Hub {
     /// the other nodes. `events` ascend in each stream.
     pub fn committed(&self, epoch: &Epoch, events: &[Arc<Event>]) {
         self.observe_epoch(epoch);
-        for event in events {
-            if let Some(followed) = self.followed(&event.stream) {
-                self.offer(&followed, epoch, event.clone(), Source::Local);
+        for events in events.chunk_by(|event, next| event.stream == next.stream) {
+            let Some(first) = events.first() else { continue };
+            if let Some(followed) = self.followed(&first.stream) {
+                self.offer(&followed, epoch, events, Source::Local);
             }
-            let copy = envelope::event(&self.sender, epoch, event);
-            self.bus.publish(Channel::Stream(event.stream.clone()), copy);
+            for copy in envelope::events(&self.sender, epoch, events) {
+                self.bus.publish(Channel::Stream(first.stream.clone()), copy);
+            }
         }
     }
 
@@ -339,13 +339,24 @@ impl Hub {
         all
     }
 
-    /// Registers a follower, subscribing to the stream if it is new here.
-    fn sit(&self, stream: Stream, mailbox: Arc<Mailbox>, slot: u32) -> (Arc<Followed>, u32) {
+    /// Registers a follower, subscribing to the stream if it is new here. Fails when there are too many.
+    fn sit(
+        &self,
+        stream: Stream,
+        mailbox: Arc<Mailbox>,
+        slot: u32,
+    ) -> Result<(Arc<Followed>, u32), LogError> {
         let _membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the map's lock, so that the stream cannot be let go between look-up and sitting down.
         let mut streams = self.streams();
         if let Some(followed) = streams.get(&stream) {
-            return (followed.clone(), followed.sit(mailbox, slot));
+            return Ok((followed.clone(), followed.sit(mailbox, slot)));
+        }
+        let streams_max = self.settings.streams_max;
+        if streams.len() >= streams_max {
+            drop(streams);
+            counter!("draftwire_streams_refused_total").increment(1);
+            return Err(LogError(format!("this node follows {streams_max} streams, and may follow no more")));
         }
         let followed =
             Arc::new(Followed::new(stream.clone(), self.settings.recent_events_max, self.budget.clone()));
@@ -353,7 +364,7 @@ impl Hub {
         streams.insert(stream.clone(), followed.clone());
         drop(streams);
         self.bus.subscribe(&[Channel::Stream(stream)]);
-        (followed, seat)
+        Ok((followed, seat))
     }
 
     /// Asks the bus anew for a stream, if it is still followed here.
@@ -369,9 +380,17 @@ impl Hub {
         if followed.is_open() {
             return Ok(false);
         }
-        let _opener = followed.opening.lock().await;
+        let failed = followed.openings_failed.load(Ordering::Acquire);
+        let mut failure = followed.opening.lock().await;
         if followed.is_open() {
             return Ok(false);
+        }
+        // An attempt that was waited for has failed: who waited would fail after as long again, and one
+        // after the other.
+        if followed.openings_failed.load(Ordering::Acquire) != failed
+            && let Some(error) = failure.as_ref()
+        {
+            return Err(error.clone());
         }
         // The head is read after the bus hears the stream: what is committed later is then copied.
         if self.bus.is_connected() {
@@ -388,8 +407,17 @@ impl Hub {
                 debug!(stream = %followed.stream, "the bus is slow to subscribe");
             }
         }
-        self.refresh(followed).await?;
-        Ok(true)
+        match self.refresh(followed).await {
+            Ok(()) => {
+                *failure = None;
+                Ok(true)
+            }
+            Err(error) => {
+                *failure = Some(error.clone());
+                followed.openings_failed.fetch_add(1, Ordering::AcqRel);
+                Err(error)
+            }
+        }
     }
 
     /// Whether the stream is complete up to what the bus could carry in the meantime.
@@ -435,8 +463,14 @@ impl Hub {
         }
     }
 
-    pub(crate) fn offer(&self, followed: &Arc<Followed>, epoch: &Epoch, event: Arc<Event>, source: Source) {
-        match followed.offer(epoch, event, source) {
+    pub(crate) fn offer(
+        &self,
+        followed: &Arc<Followed>,
+        epoch: &Epoch,
+        events: &[Arc<Event>],
+        source: Source,
+    ) {
+        match followed.offer(epoch, events, source) {
             Some(released) => {
                 source.released(released);
                 self.fill_if_missing(followed, Source::GapFill);
@@ -450,13 +484,17 @@ impl Hub {
         }
     }
 
-    /// Lets go of streams that nobody has followed for the linger.
+    /// Lets go of streams that nobody has followed for the linger, and at once of those that no event is
+    /// known of: who comes back to one finds nothing in memory, and names cost nothing to make up.
     pub(crate) fn release_idle(&self) {
         let mut idle = Vec::new();
         let membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
         let mut streams = self.streams();
         streams.retain(|stream, followed| {
-            let keep = followed.idle_since().is_none_or(|since| since.elapsed() < self.settings.linger);
+            let keep = followed.idle_since().is_none_or(|since| {
+                since.elapsed() < self.settings.linger
+                    && followed.position().is_some_and(|position| position.seq > Seq(0))
+            });
             if !keep {
                 idle.push(Channel::Stream(stream.clone()));
             }

@@ -1,6 +1,6 @@
 //! What the bus delivers to the hub.
 
-use std::sync::{Arc, PoisonError, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use metrics::counter;
@@ -26,14 +26,8 @@ impl Inbox for Hub {
         let Some(followed) = self.followed(stream) else { return };
         match envelope::decode(&copy, stream) {
             Ok(Envelope { sender, body }) => match body {
-                Body::Event { epoch, event } => self.offer(&followed, &epoch, Arc::new(event), Source::Bus),
-                Body::Signal { number, signal } => {
-                    let first =
-                        self.repeats.lock().unwrap_or_else(PoisonError::into_inner).is_first(&sender, number);
-                    if first {
-                        followed.signal(Arc::new(signal));
-                    }
-                }
+                Body::Events { epoch, events } => self.offer(&followed, &epoch, &events, Source::Bus),
+                Body::Signal { number, signal } => followed.signal_from(&sender, number, signal),
                 Body::Presence(body) => self.announced(stream, sender, body),
             },
             Err(error) => {
@@ -48,6 +42,7 @@ impl Inbox for Hub {
         let Some(followed) = self.followed(stream) else { return };
         followed.subscribed.store(true, Ordering::Release);
         followed.subscribed_notify.notify_waiters();
+        self.subscribed_room(stream);
         if followed.is_open() && self.is_due(&followed) {
             self.sweep_now.notify_one();
         }

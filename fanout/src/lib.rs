@@ -44,8 +44,10 @@ pub struct Settings {
     pub sweep_interval: Duration,
     /// The same while the bus is known to lose copies or to be gone.
     pub sweep_interval_unsure: Duration,
-    /// How long a stream that nobody follows any more is kept, so that a reconnect finds it.
+    /// How long a stream with events that nobody follows any more is kept, so that a reconnect finds it.
     pub linger: Duration,
+    /// Streams kept at once: each is a subscription on the bus, and a row of every sweep.
+    pub streams_max: usize,
     /// How long a hole may close by itself before the log is read.
     pub reorder_wait: Duration,
     /// Reads of the log under way at once, over all streams.
@@ -67,6 +69,7 @@ impl Default for Settings {
             sweep_interval: Duration::from_secs(5),
             sweep_interval_unsure: Duration::from_secs(1),
             linger: Duration::from_secs(30),
+            streams_max: 200_000,
             reorder_wait: Duration::from_millis(30),
             fills_max: 3,
             recent_events_max: 256,

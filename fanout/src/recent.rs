@@ -127,6 +127,11 @@ impl Recent {
         ends.is_some_and(|(first, last)| (first.event.seq..=last.event.seq).contains(&cursor.next()))
     }
 
+    /// How many events are kept just now.
+    pub(crate) fn room(&self) -> usize {
+        if self.budget.is_exceeded() { EVENTS_MIN } else { self.events_max }
+    }
+
     /// The last urgent event, whether it is still here or not; zero for none.
     pub(crate) fn urgent(&self) -> Seq {
         self.urgent

@@ -86,12 +86,15 @@ fn weight(signal: &Signal) -> usize {
     3 * signal.payload.get().len() + 600
 }
 
-/// Tells repeats of signals, which a bus may deliver, from first copies: a sliding window over the
-/// numbers of each sender, as IPsec tells replays (RFC 4303 section 3.4.3).
+/// Tells repeats of a stream's signals, which a bus may deliver, from first copies: a sliding window over
+/// the numbers of each sender, as IPsec tells replays (RFC 4303 section 3.4.3).
+///
+/// A sender numbers its signals over all streams, but each stream has windows of its own: channels that
+/// live on different shards of the bus keep no order among each other. The numbers here skip, therefore.
 #[derive(Debug, Default)]
 pub(crate) struct Repeats {
     senders: HashMap<NodeId, Window>,
-    /// Counts what was taken, to find the sender heard of longest ago.
+    /// Counts the calls of [`Repeats::age`], to tell who has not been heard of for long.
     clock: u64,
 }
 
@@ -100,16 +103,21 @@ struct Window {
     highest: u64,
     /// Bit `n` says that `highest - n` has come.
     come: u128,
+    /// What the clock was when the sender was last heard of.
     heard: u64,
 }
 
-/// Senders remembered: more than a cluster has nodes. Of the one heard of longest ago, forgotten past
-/// this, a repeat could come through.
+/// Senders remembered per stream: more than a cluster has nodes. Of one heard of longest ago,
+/// forgotten past this, a repeat could come through.
 const SENDERS_MAX: usize = 256;
 
+/// Calls of [`Repeats::age`] after which a silent sender is forgotten. It is called at every sweep, and a
+/// bus repeats within seconds.
+const AGES_MAX: u64 = 12;
+
 impl Repeats {
-    /// Whether the sender's signal comes for the first time. One that was overtaken by 128 others counts
-    /// as a repeat: rather no signal than the same one twice.
+    /// Whether the sender's signal comes for the first time. One that was overtaken by another whose number
+    /// is 128 higher counts as a repeat: rather no signal than the same one twice.
     pub(crate) fn is_first(&mut self, sender: &NodeId, number: u64) -> bool {
         if self.senders.len() >= SENDERS_MAX
             && !self.senders.contains_key(sender)
@@ -117,7 +125,6 @@ impl Repeats {
         {
             self.senders.remove(&oldest);
         }
-        self.clock += 1;
         let window = self.senders.entry(sender.clone()).or_default();
         window.heard = self.clock;
         if number > window.highest {
@@ -134,6 +141,12 @@ impl Repeats {
             }
             _ => false,
         }
+    }
+
+    /// Forgets who has been silent for long. Called now and then.
+    pub(crate) fn age(&mut self) {
+        self.clock += 1;
+        self.senders.retain(|_, window| self.clock - window.heard <= AGES_MAX);
     }
 }
 
@@ -191,7 +204,14 @@ mod tests {
             assert!(repeats.is_first(&name(n), 1));
         }
         assert_eq!(repeats.senders.len(), SENDERS_MAX);
-        assert!(!repeats.is_first(&name(SENDERS_MAX), 1));
+        // Which of them are forgotten does not matter: none has been silent for longer than another.
+        assert!(!repeats.is_first(&name(SENDERS_MAX + 9), 1));
+        for _ in 0..AGES_MAX {
+            repeats.age();
+            assert!(!repeats.is_first(&name(SENDERS_MAX + 9), 1), "it is heard of still");
+        }
+        repeats.age();
+        assert_eq!(repeats.senders.len(), 1);
     }
 
     proptest! {

@@ -59,6 +59,7 @@ pub(crate) async fn run(hub: Weak<Hub>) {
                 let mut state = followed.state();
                 state.recent.trim();
                 state.signals.age();
+                state.repeats.age();
             }
         } else {
             streams.retain(|followed| hub.is_due(followed));

@@ -172,7 +172,7 @@ impl Committer {
         Self { shards, bytes }
     }
 
-    /// Queues a write; the answer comes once it is durable, or refused. `bytes` is about its size.
+    /// Queues a write; the answer comes once it is durable, or refused. `bytes` is about what it takes while it waits.
     ///
     /// The write takes its place in the queue before this returns, so calls in a row keep their
     /// order. Dropping the future does not take the write back.

@@ -37,23 +37,26 @@ impl Connections {
         Arc::new(Self { counts: Mutex::default(), total_max, per_user_max })
     }
 
-    /// Counts a connection in, until the returned value is dropped.
+    /// Counts a connection in, until the returned value is dropped. One without a user counts only
+    /// against the node's bound.
     ///
     /// # Errors
     /// The bound that is reached.
-    pub fn enter(self: &Arc<Self>, user: &UserId) -> Result<Entered, Crowded> {
+    pub fn enter(self: &Arc<Self>, user: Option<&UserId>) -> Result<Entered, Crowded> {
         let mut counts = self.lock();
         if counts.total >= self.total_max {
             return Err(Crowded::Node);
         }
-        let of_user = counts.users.get(user).copied().unwrap_or(0);
-        if of_user >= self.per_user_max {
-            return Err(Crowded::User);
+        if let Some(user) = user {
+            let of_user = counts.users.get(user).copied().unwrap_or(0);
+            if of_user >= self.per_user_max {
+                return Err(Crowded::User);
+            }
+            counts.users.insert(user.clone(), of_user + 1);
         }
-        counts.users.insert(user.clone(), of_user + 1);
         counts.total += 1;
         counts.show();
-        Ok(Entered { connections: self.clone(), user: user.clone() })
+        Ok(Entered { connections: self.clone(), user: user.cloned() })
     }
 
     /// Connections at this moment.
@@ -84,17 +87,19 @@ impl Counts {
 /// A connection that is counted.
 pub struct Entered {
     connections: Arc<Connections>,
-    user: UserId,
+    user: Option<UserId>,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         let mut counts = self.connections.lock();
         counts.total -= 1;
-        if let Some(of_user) = counts.users.get_mut(&self.user) {
+        if let Some(user) = &self.user
+            && let Some(of_user) = counts.users.get_mut(user)
+        {
             *of_user -= 1;
             if *of_user == 0 {
-                counts.users.remove(&self.user);
+                counts.users.remove(user);
             }
         }
         counts.show();
@@ -110,14 +115,17 @@ mod tests {
     fn bounds_hold_and_leaving_makes_room() {
         let connections = Connections::new(3, 2);
         let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
-        let first = connections.enter(&alice).ok().unwrap();
-        let _second = connections.enter(&alice).ok().unwrap();
-        assert_eq!(connections.enter(&alice).err(), Some(Crowded::User));
-        let third = connections.enter(&bob).ok().unwrap();
-        assert_eq!(connections.enter(&bob).err(), Some(Crowded::Node));
+        let first = connections.enter(Some(&alice)).ok().unwrap();
+        let _second = connections.enter(Some(&alice)).ok().unwrap();
+        assert_eq!(connections.enter(Some(&alice)).err(), Some(Crowded::User));
+        let third = connections.enter(Some(&bob)).ok().unwrap();
+        assert_eq!(connections.enter(Some(&bob)).err(), Some(Crowded::Node));
+        assert_eq!(connections.enter(None).err(), Some(Crowded::Node));
         assert_eq!((connections.total(), connections.users()), (3, 2));
         drop((first, third));
         assert_eq!((connections.total(), connections.users()), (1, 1));
-        assert!(connections.enter(&alice).is_ok());
+        assert!(connections.enter(Some(&alice)).is_ok());
+        let _anonymous = connections.enter(None).ok().unwrap();
+        assert_eq!((connections.total(), connections.users()), (2, 1));
     }
 }

@@ -1,10 +1,11 @@
 //! What clients may do with drafts, the same over the socket and over HTTP.
 
-use common::{CommandId, DeviceId, DraftId, Stream, UserId, ids::DraftKind, protocol::Draft};
+use common::{DraftId, Stream, UserId, ids::DraftKind, protocol::Draft};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    caller::Caller,
     commit::{Answer, Committer},
     failure::Failure,
     reads::Reads,
@@ -15,17 +16,6 @@ use crate::{
 pub struct Drafts {
     committer: Committer,
     reads: Reads,
-}
-
-/// Who asks, from which device, under which id.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    /// The user.
-    pub user: UserId,
-    /// The device; the `origin` of the event.
-    pub device: DeviceId,
-    /// The id that makes a repetition known.
-    pub id: Option<CommandId>,
 }
 
 /// The kind of a draft whose creator names none.

@@ -3,6 +3,7 @@
 //! A library, so that tests can start whole nodes in their own process; the binary is thin.
 
 pub mod auth;
+pub mod caller;
 pub mod cli;
 pub mod commit;
 pub mod config;
@@ -10,13 +11,16 @@ pub mod connections;
 pub mod drafts;
 pub mod drain;
 pub mod failure;
+mod following;
 pub mod http;
 pub mod listener;
 pub mod metrics;
 pub mod node;
+mod process;
 pub mod reads;
 pub mod retention;
 pub mod serve;
 pub mod store;
+pub mod topics;
 pub mod websocket;
 mod ws;

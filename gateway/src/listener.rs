@@ -21,6 +21,10 @@ const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests under way may take to finish once the listener stops.
 const FINISH_MAX: Duration = Duration::from_secs(5);
 
+/// For how long a client may take nothing of what was sent to it before the kernel ends the connection
+/// (RFC 5482). What reads an answer, or an event stream, and stops, is found by nobody else.
+const STALL_MAX: Duration = Duration::from_secs(60);
+
 /// The pause after a failed accept: when the process is out of file descriptors, the next one fails too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -55,6 +59,10 @@ pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Recei
 fn spawn(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>, alive: mpsc::Sender<()>) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "small writes may be delayed");
+    }
+    let stall_ms = u32::try_from(STALL_MAX.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(&stream, stall_ms) {
+        debug!(%error, "a client that does not read may hold its connection");
     }
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         router.clone().oneshot(request.map(axum::body::Body::new))

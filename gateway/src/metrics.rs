@@ -20,10 +20,23 @@ pub enum Kind {
 /// Name, kind, labels, meaning: the table of docs/metrics.md.
 pub const METRICS: &[(&str, Kind, &str, &str)] = &[
     ("draftwire_build_info", Kind::Gauge, "version", "1; the version is the label"),
-    ("draftwire_connections", Kind::Gauge, "", "WebSocket connections"),
+    ("draftwire_connections", Kind::Gauge, "", "Connections: WebSockets and event streams"),
+    ("draftwire_event_streams", Kind::Gauge, "", "Those of them that are event streams"),
     ("draftwire_users", Kind::Gauge, "", "Users with at least one connection"),
-    ("draftwire_resumes_total", Kind::Counter, "", "Connections that came with a cursor"),
+    ("draftwire_resumes_total", Kind::Counter, "", "Streams that connections followed on from a cursor"),
     ("draftwire_snapshots_total", Kind::Counter, "", "Snapshots sent because missed events could not be had"),
+    (
+        "draftwire_missed_total",
+        Kind::Counter,
+        "",
+        "Followers of topics and of all that were told that missed events are gone",
+    ),
+    (
+        "draftwire_round_trip_seconds",
+        Kind::Histogram,
+        "",
+        "From a ping to its answer; a client that does not read answers late",
+    ),
     (
         "draftwire_closes_total",
         Kind::Counter,
@@ -31,6 +44,12 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "Connections ended, by close code; `gone` when the client left",
     ),
     ("draftwire_tokens_refused_total", Kind::Counter, "why", "Tokens refused"),
+    (
+        "draftwire_tokens_remembered_total",
+        Kind::Counter,
+        "",
+        "Tokens taken without checking the signature, because it was checked a moment ago; bound: 32768",
+    ),
     ("draftwire_commands_total", Kind::Counter, "type", "Commands taken over the socket"),
     ("draftwire_errors_total", Kind::Counter, "code", "Errors answered, over the socket and HTTP"),
     (
@@ -153,8 +172,9 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "draftwire_streams_followed",
         Kind::Gauge,
         "",
-        "Streams that somebody here follows, or did within the linger",
+        "Streams that somebody here follows, or did within the linger; bound: STREAMS_MAX",
     ),
+    ("draftwire_streams_refused_total", Kind::Counter, "", "Requests for one more stream than STREAMS_MAX"),
     (
         "draftwire_recent_bytes",
         Kind::Gauge,
@@ -195,6 +215,9 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
     ("draftwire_bus_unsure_total", Kind::Counter, "why", "Moments at which copies may have been lost"),
     ("draftwire_bus_copies_refused_total", Kind::Counter, "reason", "Copies that could not be used"),
     ("draftwire_bus_trusted", Kind::Gauge, "", "1 while copies arrive, as far as canaries show"),
+    ("process_cpu_seconds_total", Kind::Counter, "", "Time on processors, user and system; Linux only"),
+    ("process_resident_memory_bytes", Kind::Gauge, "", "Memory in use; Linux only"),
+    ("process_open_fds", Kind::Gauge, "", "Open files, sockets included; Linux only"),
 ];
 
 /// Buckets of everything in seconds: from a local hand-over to a sweep.

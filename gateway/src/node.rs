@@ -22,6 +22,7 @@ use crate::{
     reads::Reads,
     retention::Retention,
     store::{Limits, Store, StoreError, postgres, sqlite},
+    topics::Topics,
 };
 
 /// One node. It keeps nothing that another node could not rebuild.
@@ -34,6 +35,8 @@ pub struct Node {
     pub hub: Arc<Hub>,
     /// Changes and reads of drafts.
     pub drafts: Drafts,
+    /// What is published, and who may follow it.
+    pub topics: Topics,
     /// Whose tokens are taken.
     pub verifier: Verifier,
     /// The connections here.
@@ -110,9 +113,17 @@ impl Node {
     ) -> Result<Arc<Self>, StartError> {
         let hub = Hub::start(settings.listen.node.clone(), settings.fanout.clone(), store.clone(), bus);
         let committer = Committer::start(&settings.writes, &store, &hub);
+        let reads = Reads::new(store.clone(), reads_max(&settings));
         let limits = &settings.websocket;
         Ok(Arc::new(Self {
-            drafts: Drafts::new(committer, Reads::new(store.clone(), reads_max(&settings))),
+            topics: Topics::new(
+                committer.clone(),
+                reads.clone(),
+                hub.clone(),
+                limits.public_topics.clone(),
+                kept(&settings),
+            ),
+            drafts: Drafts::new(committer, reads),
             verifier: Verifier::new(&settings.auth)?,
             connections: Connections::new(limits.connections_max, limits.connections_per_user),
             drain: Drain::default(),
@@ -176,12 +187,17 @@ fn reads_max(settings: &Config) -> usize {
     }
 }
 
-async fn open_store(settings: &Config) -> Result<Arc<dyn Store>, StartError> {
-    let limits = Limits {
+/// What the store may be given to keep.
+fn kept(settings: &Config) -> Limits {
+    Limits {
         drafts_per_user_max: settings.writes.drafts_per_user_max,
         draft_bytes_max: settings.writes.draft_bytes_max,
         event_bytes_max: settings.writes.event_bytes_max,
-    };
+    }
+}
+
+async fn open_store(settings: &Config) -> Result<Arc<dyn Store>, StartError> {
+    let limits = kept(settings);
     let timeout = settings.store.timeout;
     Ok(match &settings.store.database {
         Database::Embedded { dir } => {

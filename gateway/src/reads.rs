@@ -10,7 +10,10 @@ use std::{sync::Arc, time::Duration};
 use common::{DraftId, Seq, Stream, UserId, protocol::Draft};
 use fanout::log::Read;
 use metrics::gauge;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use crate::{
     commit::Unavailable,
@@ -24,6 +27,25 @@ const WAITING_MAX: usize = 1024;
 /// How long a read may wait for its turn: together with the store's time limit, the longest that a
 /// client waits. A thousand reads of a store that is slow would otherwise wait for minutes.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A place to wait in, shown in the metric for as long as it is taken.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn take(places: &Arc<Semaphore>) -> Option<Self> {
+        let permit = places.clone().try_acquire_owned().ok()?;
+        gauge!("draftwire_reads_waiting").increment(1.0);
+        Some(Self { _permit: permit })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        gauge!("draftwire_reads_waiting").decrement(1.0);
+    }
+}
 
 /// Reads drafts and history, a few at a time.
 #[derive(Clone)]
@@ -74,9 +96,7 @@ impl Reads {
         T: Send + 'static,
         R: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let place = self.places.clone().try_acquire_owned().map_err(|_| Unavailable::Full)?;
-        #[allow(clippy::cast_precision_loss)]
-        gauge!("draftwire_reads_waiting").set((WAITING_MAX - self.places.available_permits()) as f64);
+        let place = Place::take(&self.places).ok_or(Unavailable::Full)?;
         let turns = self.turns.clone();
         let read = read(self.store.clone());
         let task = tokio::spawn(async move {

@@ -4,6 +4,9 @@
 //! forgets old commands. It is made of small calls of the store, each followed by a pause nine times as
 //! long: however much there is to remove and however slow the database, it is busy with this for a tenth
 //! of one connection's time. Rounds may take long for that reason; nobody waits for them.
+//!
+//! What is old is decided by the store's clock. Where this node's differs by much, one of them is wrong,
+//! and nothing tells which: the node removes nothing then, and leaves it to another.
 
 use std::{
     future::Future,
@@ -36,6 +39,9 @@ const PAUSE: u32 = 9;
 /// The longest pause. A database that is this slow has other sorrows, and the right to the upkeep must
 /// not go unused for long.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How far the clocks of the store and of this node may be apart.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
 
 /// The retention of a node. Dropping it ends it.
 pub struct Retention {
@@ -98,6 +104,15 @@ impl Drop for Retention {
     }
 }
 
+/// Why a round came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum GivenUp {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("the clocks of the store and of this node are {apart:?} apart")]
+    Clocks { apart: Duration },
+}
+
 struct Job {
     settings: config::Retention,
     command_memory: Duration,
@@ -123,7 +138,7 @@ impl Job {
         warn!(%error, "retention is given up, and tried again later");
     }
 
-    async fn rounds(&self, upkeep: &mut dyn Upkeep) -> Result<std::convert::Infallible, StoreError> {
+    async fn rounds(&self, upkeep: &mut dyn Upkeep) -> Result<std::convert::Infallible, GivenUp> {
         loop {
             let began = Instant::now();
             self.round(upkeep).await?;
@@ -141,10 +156,10 @@ impl Job {
         }
     }
 
-    async fn round(&self, upkeep: &mut dyn Upkeep) -> Result<(), StoreError> {
+    async fn round(&self, upkeep: &mut dyn Upkeep) -> Result<(), GivenUp> {
         // What a round that was given up has left behind.
         delete(upkeep).await?;
-        let now = unix_ms();
+        let now = agreed(upkeep.now().await?, unix_ms())?;
         for kind in StreamKind::ALL {
             let Kept { age, events } = self.kept(kind);
             let before = age.map(|age| before(now, age));
@@ -201,6 +216,12 @@ async fn delete(upkeep: &mut dyn Upkeep) -> Result<(), StoreError> {
     }
 }
 
+/// The time by the store's clock, if this node's is about the same.
+fn agreed(store: u64, own: u64) -> Result<u64, GivenUp> {
+    let apart = Duration::from_millis(store.abs_diff(own));
+    if apart > CLOCKS_APART_MAX { Err(GivenUp::Clocks { apart }) } else { Ok(store) }
+}
+
 fn before(now: u64, age: Duration) -> u64 {
     now.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
 }
@@ -211,4 +232,20 @@ async fn paced<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T
     let answer = call.await?;
     sleep((began.elapsed() * PAUSE).min(PAUSE_MAX)).await;
     Ok(answer)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_old_is_decided_by_clocks_that_agree() {
+        assert_eq!(agreed(1_000_000, 1_000_000).unwrap(), 1_000_000);
+        assert_eq!(agreed(1_000_000, 1_060_000).unwrap(), 1_000_000);
+        assert_eq!(agreed(1_060_000, 1_000_000).unwrap(), 1_060_000);
+        for (store, own) in [(1_000_000, 1_060_001), (1_060_001, 1_000_000), (0, u64::MAX)] {
+            assert!(matches!(agreed(store, own), Err(GivenUp::Clocks { .. })), "{store} {own}");
+        }
+    }
 }

@@ -1,12 +1,14 @@
 //! Commands about topics, and what is published to them.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::value::RawValue;
 
 use crate::{
     event::{EventKind, Priority},
     ids::Cursor,
-    json::Plain,
+    json,
     stream::TopicName,
 };
 
@@ -41,6 +43,9 @@ pub struct Subscription {
 
 /// The longest batch window, milliseconds: beyond it, what is waited for is no longer live.
 pub const BATCH_MS_MAX: u32 = 10_000;
+
+/// Topics in one command at most: all that a connection may be allowed to follow.
+const TOPICS_PER_COMMAND_MAX: usize = 10_000;
 
 /// The most events that a batch window may wait for.
 pub const BATCH_EVENTS_MAX: u32 = 1000;
@@ -83,9 +88,11 @@ impl Subscribe {
         if self.topics.is_empty() {
             return Err("`topics` is empty".to_owned());
         }
-        for (index, subscription) in self.topics.iter().enumerate() {
+        check_count(self.topics.len())?;
+        let mut named = HashSet::with_capacity(self.topics.len());
+        for subscription in &self.topics {
             let topic = &subscription.topic;
-            if self.topics[..index].iter().any(|earlier| earlier.topic == *topic) {
+            if !named.insert(topic) {
                 return Err(format!("topic {topic} is named twice"));
             }
             if subscription.batch_ms.is_some_and(|ms| !(1..=BATCH_MS_MAX).contains(&ms)) {
@@ -100,6 +107,13 @@ impl Subscribe {
         }
         Ok(())
     }
+}
+
+fn check_count(topics: usize) -> Result<(), String> {
+    if topics > TOPICS_PER_COMMAND_MAX {
+        return Err(format!("a command may name {TOPICS_PER_COMMAND_MAX} topics"));
+    }
+    Ok(())
 }
 
 /// Ends following topics.
@@ -119,7 +133,10 @@ impl<'de> Deserialize<'de> for Unsubscribe {
         }
         match Fields::deserialize(deserializer)? {
             Fields { topic: Some(topic), topics: None } => Ok(Self { topics: vec![topic] }),
-            Fields { topic: None, topics: Some(topics) } => Ok(Self { topics }),
+            Fields { topic: None, topics: Some(topics) } => {
+                check_count(topics.len()).map_err(D::Error::custom)?;
+                Ok(Self { topics })
+            }
             _ => Err(D::Error::custom("either `topic` or `topics` must be given")),
         }
     }
@@ -179,9 +196,9 @@ fn publishable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EventKind, 
     Ok(kind)
 }
 
-/// The body of an event: any JSON value, kept as its text. The text has been read once as a value, so
-/// that whoever receives it can read it too: nested no deeper than parsers bear, its strings and
-/// numbers sound.
+/// The body of an event: any JSON value, kept as its text. The text has been read once, so that
+/// whoever receives it can read it too: nested no deeper than [`json::DEPTH_MAX`], its strings and numbers
+/// sound.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct Data(Box<RawValue>);
@@ -212,8 +229,7 @@ impl Default for Data {
 impl<'de> Deserialize<'de> for Data {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        serde_json::from_str::<Plain>(raw.get())
-            .map_err(|error| D::Error::custom(format!("data: {error}")))?;
+        json::check(raw.get()).map_err(|error| D::Error::custom(format!("data: {error}")))?;
         Ok(Self(raw))
     }
 }
@@ -253,6 +269,9 @@ mod tests {
             let refused = subscribe(json).expect_err(json);
             assert!(refused.contains(message), "{json}: {refused}");
         }
+        let many: Vec<_> = (0..10_001).map(|n| format!(r#"{{"topic":"t{n}"}}"#)).collect();
+        let refused = subscribe(&format!(r#"{{"topics":[{}]}}"#, many.join(","))).unwrap_err();
+        assert!(refused.contains("10000 topics"), "{refused}");
     }
 
     #[test]
@@ -271,7 +290,7 @@ mod tests {
             (r#"{"event":"GOAL","priority":"low"}"#, "unknown variant"),
             (r#"{"event":"GOAL","signal":1}"#, "invalid type"),
             (r#"{"event":"GOAL","seq":1}"#, "unknown field"),
-            (&deep, "recursion"),
+            (&deep, "nested deeper than 100 levels"),
         ];
         for (json, message) in cases {
             let refused = serde_json::from_str::<NewEvent>(json).expect_err(json).to_string();

@@ -151,6 +151,11 @@ impl Census {
         self.nodes.values().map(|node| node.until).min()
     }
 
+    /// When the last of the leases ends that nodes with members have.
+    pub(crate) fn last_expiry(&self) -> Option<Instant> {
+        self.nodes.values().filter(|node| !node.here.is_nobody()).map(|node| node.until).max()
+    }
+
     fn replace(&mut self, before: &Here, after: &Here, changes: &mut Vec<Change>) {
         if let Here::Counted(counts) = before {
             self.counted.users -= counts.users;

@@ -7,8 +7,10 @@
 //! whoever attends through any node.
 //!
 //! While the bus is not trusted nobody's lease ends, and once it is trusted again each has a full one to
-//! renew it: Redis going away makes nobody come or go. A node that alone is cut off from a bus that is
-//! well for the others cannot be told from one that is gone.
+//! renew it: Redis going away makes nobody come or go. So it is when this process
+//! itself stood still. When nobody else is heard for two thirds of a lease, perhaps only this subscription
+//! is deaf: it is built anew, and everybody is asked. A node that alone is cut off from a bus that is well
+//! for the others cannot be told from one that is gone.
 //!
 //! Lists are for small gatherings. A node with more members than the limit announces how many they are,
 //! and a stream with more is told its watchers as two numbers; then a user with devices on two such nodes

@@ -17,11 +17,16 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Room {
     list_max: usize,
+    lease: Duration,
     census: Census,
     herald: Herald,
     news: News,
     /// What [`Trust`] was at the last tick.
     trust: Trust,
+    /// When it wanted to be ticked again.
+    next: Option<Instant>,
+    /// The last lease's end, while that is near and the others have been asked because of it.
+    doubted: Option<Instant>,
     /// Watchers are due something.
     fresh: bool,
 }
@@ -40,21 +45,31 @@ pub(crate) struct Trust {
 pub(crate) struct Tick {
     /// Announce this, and whether to ask for the others' announcements with it.
     pub(crate) announce: Option<(Here, bool)>,
+    /// Before that, subscribe to the stream's channel anew: nobody is heard on it.
+    pub(crate) subscribe_again: bool,
     /// Nodes whose lease has ended while they had members.
     pub(crate) expired: usize,
     /// When to tick again; `None` when nobody attends here and everybody has been told so.
     pub(crate) next: Option<Instant>,
 }
 
+/// The part of a lease by which a tick is late only when the whole process stood still. Ticks are a third
+/// of a lease apart at most, and members that are well have two thirds left, so nobody is taken for gone
+/// who could not be heard.
+const LATE: u32 = 6;
+
 impl Room {
     /// A room for a stream that clients call `stream`, in which nobody is yet.
     pub(crate) fn new(stream: String, list_max: usize, lease: Duration, trust: Trust) -> Self {
         Self {
             list_max,
+            lease,
             census: Census::new(lease),
             herald: Herald::new(lease),
             news: News::new(stream, list_max),
             trust,
+            next: None,
+            doubted: None,
             fresh: false,
         }
     }
@@ -108,9 +123,12 @@ impl Room {
     /// Lets time pass.
     pub(crate) fn tick(&mut self, now: Instant, trust: Trust) -> Tick {
         let mut expired = 0;
+        // This process stood still, or its machine did: what the others have said meanwhile is still to
+        // be read. No canary need show it, the last one may have come back before.
+        let slept = self.next.is_some_and(|next| now.saturating_duration_since(next) > self.lease / LATE);
         if !trust.trusted {
             self.trust.trusted = false;
-        } else if trust != self.trust {
+        } else if slept || trust != self.trust {
             // What the others have said meanwhile may be lost.
             self.trust = trust;
             self.census.renew_all(now);
@@ -123,17 +141,42 @@ impl Room {
             }
         }
         self.fresh |= self.news.tell(now);
+        let doubt = self.next_doubt().filter(|_| trust.trusted && !self.is_empty());
+        let subscribe_again = doubt.is_some_and(|doubt| doubt <= now);
+        if subscribe_again {
+            self.doubted = self.census.last_expiry();
+            self.herald.ask();
+        }
+        let doubt = doubt.filter(|_| !subscribe_again);
         let has_members = !self.is_empty();
         let announce = self.herald.take(has_members, now).map(|asks| (self.here(), asks));
         let expiry = if trust.trusted { self.census.next_expiry() } else { None };
         let announcement = self.herald.next(has_members, now);
         let next = match announcement {
-            Some(announcement) => {
-                [expiry, self.news.next(now)].into_iter().flatten().fold(announcement, Instant::min).into()
-            }
+            Some(announcement) => [expiry, doubt, self.news.next(now)]
+                .into_iter()
+                .flatten()
+                .fold(announcement, Instant::min)
+                .into(),
             None => None,
         };
-        Tick { announce, expired, next }
+        self.next = next;
+        Tick { announce, subscribe_again, expired, next }
+    }
+
+    /// The stream's channel is subscribed. What others said before may be lost.
+    pub(crate) fn subscribed(&mut self) {
+        if self.doubted.is_some() && self.doubted == self.census.last_expiry() {
+            self.herald.ask();
+        }
+    }
+
+    /// When to doubt that the channel is heard: a third of the lease before nobody else would be left. A
+    /// single subscription can be deaf while canaries return, as when a Redis Cluster moves its slot;
+    /// several nodes do not die at once as often.
+    fn next_doubt(&self) -> Option<Instant> {
+        let last = self.census.last_expiry().filter(|last| self.doubted != Some(*last))?;
+        last.checked_sub(self.lease / 3)
     }
 
     /// Whether watchers are due something that they have not been woken for.

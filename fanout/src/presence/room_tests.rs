@@ -35,6 +35,19 @@ fn name(text: &str) -> NodeId {
     text.parse().unwrap()
 }
 
+/// Ticks as often as is asked for. Answers how many nodes expire.
+fn run(room: &mut Room, mut now: Instant, end: Instant, trust: Trust) -> usize {
+    let mut expired = 0;
+    loop {
+        let tick = room.tick(now, trust);
+        expired += tick.expired;
+        match tick.next {
+            Some(next) if next <= end => now = next,
+            _ => return expired,
+        }
+    }
+}
+
 /// What a client makes of the messages that it is sent.
 #[derive(Debug, Default)]
 struct Watcher {
@@ -205,8 +218,58 @@ fn while_the_bus_is_not_trusted_nobody_leaves() {
     assert_eq!(room.tick(later, trust(true, 1)).expired, 0);
     assert_eq!(room.tick(later, trust(true, 2)).expired, 0, "copies may have been lost just now");
     assert!(watcher.kinds(&mut room).is_empty());
-    assert_eq!(room.tick(later + LEASE, trust(true, 2)).expired, 1);
+    assert_eq!(run(&mut room, later, later + LEASE, trust(true, 2)), 1);
     assert_eq!(watcher.kinds(&mut room), ["LEAVE"]);
+}
+
+#[test]
+fn a_channel_on_which_nobody_is_heard_is_subscribed_anew() {
+    let now = Instant::now();
+    let mut room = room();
+    room.join(&device("a", "phone"), now);
+    room.hear(name("n2"), listed(1, &[device("b", "phone")]), now);
+    room.hear(name("n3"), listed(1, &[device("c", "phone")]), now);
+    room.hear(name("n4"), listed(1, &[]), now + LEASE / 2);
+    assert!(!room.tick(now, trust(true, 1)).subscribe_again);
+    room.tick(now + LEASE / 3, trust(true, 1));
+    room.hear(name("n3"), listed(2, &[device("c", "phone")]), now + LEASE / 3);
+    let tick = room.tick(now + 2 * LEASE / 3, trust(true, 1));
+    assert!(!tick.subscribe_again, "one is heard");
+    let tick = room.tick(now + LEASE, trust(true, 1));
+    assert_eq!((tick.subscribe_again, tick.expired), (true, 1));
+    assert!(matches!(tick.announce, Some((_, true))), "it asks");
+    // Answers that came before the subscription was there are lost.
+    room.subscribed();
+    let tick = room.tick(now + LEASE + PAUSE, trust(true, 1));
+    assert!(matches!(tick.announce, Some((_, true))) && !tick.subscribe_again, "{tick:?}");
+    assert_eq!(run(&mut room, now + LEASE + PAUSE, now + LEASE + LEASE / 4, trust(true, 1)), 0);
+    room.hear(name("n3"), listed(3, &[device("c", "phone")]), now + LEASE + LEASE / 4);
+    room.subscribed();
+    let tick = room.tick(now + LEASE + LEASE / 4, trust(true, 1));
+    assert_eq!((tick.announce, tick.expired), (None, 0));
+}
+
+#[test]
+fn while_this_process_stands_still_nobody_leaves() {
+    let now = Instant::now();
+    let (mut room, mut watcher) = (room(), Watcher::default());
+    room.join(&device("a", "phone"), now);
+    room.hear(name("n2"), listed(1, &[device("b", "laptop")]), now);
+    room.tick(now, trust(true, 1));
+    watcher.look(&mut room);
+    // The last canary has come back before, so nothing puts the bus in doubt.
+    let thawed = now + LEASE + Duration::from_secs(5);
+    let tick = room.tick(thawed, trust(true, 1));
+    assert_eq!(tick.expired, 0);
+    assert!(matches!(tick.announce, Some((_, true))), "it asks");
+    assert!(watcher.kinds(&mut room).is_empty());
+    // What was announced meanwhile is read a moment later.
+    room.hear(name("n2"), listed(5, &[device("b", "laptop")]), thawed);
+    let nearly = thawed + LEASE - Duration::from_millis(1);
+    assert_eq!(run(&mut room, thawed, nearly, trust(true, 1)), 0);
+    assert!(watcher.kinds(&mut room).is_empty());
+    assert_eq!(run(&mut room, nearly, thawed + LEASE, trust(true, 1)), 1);
+    assert_eq!(watcher.kinds(&mut room), ["LEAVE"], "that one was silent for a lease");
 }
 
 #[test]

@@ -167,6 +167,13 @@ impl Hub {
         attended.wake();
     }
 
+    /// The channel of a stream is subscribed from now on.
+    pub(crate) fn subscribed_room(&self, stream: &Stream) {
+        let Some(attended) = self.rooms.attended().get(stream).cloned() else { return };
+        attended.state().room.subscribed();
+        attended.wake();
+    }
+
     /// Lets time pass in a room. Answers when to do so again; `None` when the room is no more.
     fn tick(&self, attended: &Arc<Attended>) -> Option<Instant> {
         let trust = self.trust();
@@ -176,6 +183,10 @@ impl Hub {
         drop(state);
         counter!("draftwire_presence_expired_total").increment(tick.expired as u64);
         let stream = &attended.followed.stream;
+        if tick.subscribe_again {
+            debug!(%stream, "no other node is heard; subscribing anew");
+            self.subscribe_again(&attended.followed);
+        }
         if let Some((here, asks)) = tick.announce {
             let version = self.rooms.version.fetch_add(1, Ordering::Relaxed) + 1;
             let copy = announcement::encode(&self.sender, &Announcement { version, asks, here });

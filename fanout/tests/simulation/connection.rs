@@ -155,7 +155,7 @@ impl Connection {
         self.hub.observe_epoch(&cursor.epoch);
         self.followers[slot].restart(cursor.clone());
         let floor = self.log.floor(&stream);
-        self.seen().places[slot].reset(cursor, floor, true);
+        self.seen().places[slot].reset(cursor, floor);
     }
 
     /// Goes on without what cannot be had. Answers whether it could.
@@ -164,7 +164,6 @@ impl Connection {
         let follower = &self.followers[slot];
         assert_eq!(follower.cursor(), cursor);
         let floor = self.log.floor(follower.stream());
-        let awaits_synced = cursor != follower.head();
         if let Some(place) = &self.seen().places[slot].cursor
             && place.epoch == cursor.epoch
             && self.log.has_one_history()
@@ -175,7 +174,7 @@ impl Connection {
                 follower.stream()
             );
         }
-        self.seen().places[slot].reset(cursor, floor, awaits_synced);
+        self.seen().places[slot].reset(cursor, floor);
         true
     }
 }

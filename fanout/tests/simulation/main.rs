@@ -13,6 +13,7 @@ mod log;
 mod network;
 mod presence;
 mod seen;
+mod streams;
 mod told;
 mod world;
 

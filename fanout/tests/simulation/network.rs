@@ -61,6 +61,11 @@ impl FaultyBus {
         self.state.lock().unwrap().deaf = deaf;
     }
 
+    /// The subscription to one stream is lost, and nobody is told.
+    pub(crate) fn forget(&self, stream: &Stream) {
+        self.state.lock().unwrap().subscribed.remove(&Channel::Stream(stream.clone()));
+    }
+
     pub(crate) fn disconnect(&self) {
         self.state.lock().unwrap().connected = false;
         self.tell(|inbox| inbox.unsure(Unsure::Disconnected));

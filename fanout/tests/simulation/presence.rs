@@ -186,6 +186,22 @@ async fn nobody_comes_or_goes_when_the_bus_goes_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_goes_when_a_single_subscription_is_lost() {
+    let network = Network::new(6);
+    let nodes = [0, 1].map(|id| Node::start(&network, id));
+    let mut phone = Member::join(&nodes[0], "phone").await;
+    phone.told().await;
+    let _laptop = Member::join(&nodes[1], "laptop").await;
+    phone.told_within(SOON).await;
+    for _ in 0..10 {
+        sleep(LEASE / 4).await;
+        nodes[0].bus.forget(&topic());
+        phone.told_nothing_for(2 * LEASE).await;
+        assert!(nodes[0].bus.hears(&topic()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_bus_in_memory_carries_needs_no_waiting() {
     let (log, network) = (ModelLog::new(1), fanout::bus::MemoryBus::network());
     let [one, other] = ["a", "b"]

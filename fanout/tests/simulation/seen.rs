@@ -104,14 +104,14 @@ impl Place {
         assert!(std::mem::take(&mut self.awaits_synced), "synced once");
     }
 
-    /// Goes on elsewhere; the log's floor is `floor`.
-    pub(crate) fn reset(&mut self, cursor: Cursor, floor: Seq, awaits_synced: bool) {
+    /// Goes on elsewhere, and is to be told when that is complete; the log's floor is `floor`.
+    pub(crate) fn reset(&mut self, cursor: Cursor, floor: Seq) {
         let stood = self.cursor.take().unwrap();
         // Once there are several histories a node may learn late which is the present one, and reset
         // followers that need not be. While there is one, it must not.
         let lost = cursor.epoch.as_str() != "e1" || stood.seq < floor;
         assert!(lost, "reset at {stood} for nothing, now at {cursor}");
         self.cursor = Some(cursor);
-        self.awaits_synced = awaits_synced;
+        self.awaits_synced = true;
     }
 }

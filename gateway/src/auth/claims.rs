@@ -1,11 +1,9 @@
 //! What a verified token says, held against what the operator expects. Pure: the time is an argument.
 
-use std::sync::Arc;
-
 use common::UserId;
 use serde_json::{Map, Value};
 
-use super::AuthError;
+use super::{AuthError, Scopes};
 
 /// How far `nbf` may lie ahead, in milliseconds: a fresh token of an issuer whose clock is a little
 /// ahead of ours is the common, harmless case. `exp` has no such leeway: a token ends when it says so,
@@ -30,27 +28,6 @@ pub struct Identity {
     pub expires_at: u64,
     /// What it allows, `scope`.
     pub scopes: Scopes,
-}
-
-/// The rights of a token: the words of its `scope` (RFC 8693 section 4.2).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scopes(Arc<str>);
-
-impl Scopes {
-    /// Takes a space-separated list; empty for no rights.
-    pub fn new(list: &str) -> Self {
-        Self(list.into())
-    }
-
-    /// Each right.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.split_ascii_whitespace()
-    }
-
-    /// Whether this very word is among them.
-    pub fn has(&self, word: &str) -> bool {
-        self.iter().any(|scope| scope == word)
-    }
 }
 
 impl Rules {

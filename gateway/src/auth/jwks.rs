@@ -8,7 +8,10 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -59,6 +62,8 @@ pub(super) struct Jwks {
     pace: Pace,
     /// `None` until the first fetch that worked.
     cached: RwLock<Option<Arc<KeySet>>>,
+    /// Counts the fetches that worked.
+    fetched: AtomicU64,
     /// When the last fetch began, and whether it worked. Held while one runs, so that there is one.
     last: Mutex<Option<(Instant, bool)>>,
 }
@@ -99,7 +104,14 @@ impl Jwks {
     pub(super) fn with_pace(url: Url, pace: Pace) -> Result<Self, reqwest::Error> {
         // A redirect could lead from https to http, and from the issuer to anybody.
         let client = Client::builder().timeout(FETCH_TIMEOUT).redirect(redirect::Policy::none()).build()?;
-        Ok(Self { url, client, pace, cached: RwLock::default(), last: Mutex::default() })
+        Ok(Self {
+            url,
+            client,
+            pace,
+            cached: RwLock::default(),
+            fetched: AtomicU64::new(0),
+            last: Mutex::default(),
+        })
     }
 
     /// The key of this name, or the only one there is for a token that names none.
@@ -124,6 +136,12 @@ impl Jwks {
         }
     }
 
+    /// Another number whenever the keys may be others: what was verified under an earlier one may not
+    /// be good any more.
+    pub(super) fn generation(&self) -> u64 {
+        self.fetched.load(Ordering::Acquire)
+    }
+
     /// Fetches them again and again.
     pub(super) async fn keep_fresh(&self) {
         loop {
@@ -141,6 +159,7 @@ impl Jwks {
         match self.fetched().await {
             Ok(set) => {
                 *self.cached.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(set));
+                self.fetched.fetch_add(1, Ordering::AcqRel);
                 *last = Some((began, true));
                 true
             }

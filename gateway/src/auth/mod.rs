@@ -4,21 +4,35 @@
 //! never from the token's own header, so neither `none` nor a public key used as an HMAC secret can
 //! pass. The signature is checked before any claim is looked at.
 
+mod cache;
 mod claims;
 mod error;
 pub mod jwks;
 pub mod key;
 pub mod mint;
+mod scopes;
 pub mod secret;
 #[cfg(test)]
 mod tests;
 mod verifier;
 
-pub use claims::{Identity, NBF_LEEWAY_MS, Rules, Scopes};
+pub use claims::{Identity, NBF_LEEWAY_MS, Rules};
 pub use error::AuthError;
+pub use scopes::Scopes;
 pub use verifier::{TOKEN_BYTES_MAX, Verifier, VerifierError};
 
+use std::time::Duration;
+
+use common::time::unix_ms;
+
 use crate::config::{KeySource, Secret};
+
+/// How long a connection lives by this token. One for centuries is one for a year here: deadlines must
+/// be representable.
+pub fn time_left(identity: &Identity) -> Duration {
+    let left = identity.expires_at.saturating_sub(unix_ms());
+    Duration::from_millis(left).min(Duration::from_secs(366 * 24 * 3600))
+}
 
 /// Makes ring the process's TLS cryptography, which the clients of JWKS, Redis and Postgres need
 /// before they are built. Called again, it does nothing.

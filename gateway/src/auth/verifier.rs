@@ -1,6 +1,12 @@
 //! From a token to an identity.
 
-use super::{AuthError, Identity, Rules, jwks::Jwks, key::Key, signing_secret};
+use super::{
+    AuthError, Identity, Rules,
+    cache::{self, Cache},
+    jwks::Jwks,
+    key::Key,
+    signing_secret,
+};
 use crate::config::{self, KeySource};
 
 /// The longest token that is looked at, in bytes: several times what fits into a header of the
@@ -12,6 +18,7 @@ pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 pub struct Verifier {
     keys: Keys,
     rules: Rules,
+    cache: Cache,
 }
 
 #[derive(Debug)]
@@ -47,11 +54,12 @@ impl Verifier {
             }
         };
         let rules = Rules { audience: auth.audience.clone(), issuer: auth.issuer.clone() };
-        Ok(Self { keys, rules })
+        Ok(Self { keys, rules, cache: Cache::default() })
     }
 
     /// Who the token speaks for at `now` (Unix milliseconds).
     ///
+    /// The signature of a token that was verified less than five minutes ago is not checked again.
     /// With a fixed key this never waits. With published keys it may fetch them, when it meets an
     /// unknown `kid`, for at most [`super::jwks::FETCH_TIMEOUT`] and at a bounded rate. Dropping the
     /// call is safe.
@@ -65,6 +73,14 @@ impl Verifier {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(AuthError::TooLong);
         }
+        let generation = match &self.keys {
+            Keys::One(_) => 0,
+            Keys::Published(jwks) => jwks.generation(),
+        };
+        let remembered = cache::key(token, generation);
+        if let Some(identity) = self.cache.get(&remembered, now) {
+            return Ok(identity);
+        }
         let claims = match &self.keys {
             Keys::One(key) => key.open(token)?,
             Keys::Published(jwks) => {
@@ -72,7 +88,9 @@ impl Verifier {
                 jwks.key(header.kid.as_deref()).await?.open(token)?
             }
         };
-        self.rules.judge(&claims, now)
+        let identity = self.rules.judge(&claims, now)?;
+        self.cache.insert(remembered, identity.clone(), now);
+        Ok(identity)
     }
 
     /// Fetches published keys, now and again every [`super::jwks::REFRESH_INTERVAL`]; never returns.
@@ -86,6 +104,6 @@ impl Verifier {
 
     #[cfg(test)]
     pub(super) fn of_jwks(jwks: Jwks, rules: Rules) -> Self {
-        Self { keys: Keys::Published(jwks), rules }
+        Self { keys: Keys::Published(jwks), rules, cache: Cache::default() }
     }
 }

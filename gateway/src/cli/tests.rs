@@ -70,7 +70,7 @@ async fn a_token_is_one_that_the_same_server_takes() {
     let verifier = crate::auth::Verifier::new(&serve("", &env).auth).unwrap();
     let identity = verifier.verify(&token, common::time::unix_ms()).await.unwrap();
     assert_eq!(identity.user.as_str(), "alice");
-    assert!(identity.scopes.has("service"));
+    assert!(identity.scopes.is_service());
 }
 
 #[test]

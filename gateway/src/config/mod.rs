@@ -16,7 +16,7 @@ pub mod text;
 
 pub use auth::{Auth, KeySource, SECRET_BYTES_MIN};
 pub use bus::Bus;
-pub use limits::{WebSocket, Writes};
+pub use limits::{Intervals, WebSocket, Writes};
 pub use listen::{Listen, LogFormat, Origins};
 pub use markdown::markdown;
 pub use reader::ConfigErrors;

@@ -99,7 +99,9 @@ fn settings_that_contradict_each_other_are_refused() {
         (&[("REDIS_URL", "redis://r")][..], "without DATABASE_URL"),
         (&[postgres], "No key to check tokens with"),
         (&[("JWT_SECRET", SECRET), ("JWT_JWKS_URL", "https://i/jwks")], "keep one kind of key"),
-        (&[("WS_PONG_TIMEOUT", "25s")], "more than WS_PING_INTERVAL, which is 25s"),
+        (&[("WS_PING_INTERVAL_MIN", "26s")], "at least WS_PING_INTERVAL_MIN, which is 26s"),
+        (&[("WS_PING_INTERVAL_MAX", "24s")], "at most WS_PING_INTERVAL_MAX, which is 24s"),
+        (&[("PUBLIC_TOPICS", "news,match:*:1")], "\"match:*:1\" is not"),
         (&[("SWEEP_INTERVAL_UNSURE", "6s")], "at most SWEEP_INTERVAL, which is 5s"),
         (&[("METRICS_ADDR", "127.0.0.1:8080")], "different ports"),
     ] {

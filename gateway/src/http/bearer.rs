@@ -36,20 +36,37 @@ fn token<'a>(
     subprotocol.or_else(|| query.get("token").map(String::as_str)).ok_or(AuthError::Missing)
 }
 
-/// Who a request speaks for. Refusals are counted here, for handshakes and for the API.
+/// Who a request speaks for: `None` for one that shows no token where there are topics open to
+/// everybody. Refusals are counted here, for handshakes and for the API.
 pub(crate) async fn identify(
     node: &Node,
     headers: &HeaderMap,
     subprotocol: Option<&str>,
     query: &HashMap<String, String>,
-) -> Result<Identity, AuthError> {
+) -> Result<Option<Identity>, AuthError> {
     let verified = match token(headers, subprotocol, query) {
-        Ok(token) => node.verifier.verify(token, unix_ms()).await,
+        Ok(token) => node.verifier.verify(token, unix_ms()).await.map(Some),
+        Err(AuthError::Missing) if node.topics.any_public() => Ok(None),
         Err(error) => Err(error),
     };
     verified.inspect_err(|error| {
         counter!("draftwire_tokens_refused_total", "why" => error.label()).increment(1);
     })
+}
+
+/// The caller of an API route, if it shows a token; with a bad one the answer is 401.
+pub(crate) struct Visitor(pub(crate) Option<Identity>);
+
+impl FromRequestParts<Arc<Node>> for Visitor {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Problem> {
+        let Query(query) = Query::<HashMap<String, String>>::from_request_parts(parts, node)
+            .await
+            .map_err(|error| Problem::bad_request(error.body_text()))?;
+        let identified = identify(node, &parts.headers, None, &query).await;
+        identified.map(Self).map_err(|error| Failure::from(error).into())
+    }
 }
 
 /// The caller of an API route; without a valid token the answer is 401.
@@ -59,10 +76,7 @@ impl FromRequestParts<Arc<Node>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Problem> {
-        let Query(query) = Query::<HashMap<String, String>>::from_request_parts(parts, node)
-            .await
-            .map_err(|error| Problem::bad_request(error.body_text()))?;
-        let identified = identify(node, &parts.headers, None, &query).await;
-        identified.map(Self).map_err(|error| Failure::from(error).into())
+        let Visitor(identity) = Visitor::from_request_parts(parts, node).await?;
+        identity.map(Self).ok_or_else(|| Failure::from(AuthError::Missing).into())
     }
 }

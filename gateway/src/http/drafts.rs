@@ -4,24 +4,20 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{FromRequestParts, Path, Query, Request, State, rejection::BytesRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    extract::{FromRequestParts, Query, Request, State},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
-use common::{Code, CommandId, DeviceId, DraftId, Version, json, merge::Object, protocol::DraftCreate};
+use common::{DeviceId, DraftId, Version, json, merge::Object, protocol::DraftCreate};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{bearer, problem::Problem};
+use super::{bearer, body, caller::caller, path::Named, problem::Problem};
 use crate::{
-    drafts::{Caller, DraftListBody},
-    failure::Failure,
+    caller::Caller,
+    drafts::DraftListBody,
     node::Node,
     store::{Base, Done},
 };
-
-/// The device that HTTP callers act as when they name none.
-const DEFAULT_DEVICE: &str = "http";
 
 /// Query parameters of the routes. Unknown ones are refused, as everywhere: a misspelt
 /// `baseVersion` must not turn into none.
@@ -49,37 +45,8 @@ impl FromRequestParts<Arc<Node>> for Asked {
         let Query(parameters) = Query::<Parameters>::from_request_parts(parts, node)
             .await
             .map_err(|error| Problem::bad_request(error.body_text()))?;
-        let device = match parameters.device {
-            Some(device) => device,
-            None => DEFAULT_DEVICE.parse().map_err(|error| Problem::bad_request(format!("{error}")))?,
-        };
-        let id = match parts.headers.get("idempotency-key") {
-            None => None,
-            Some(key) => Some(idempotency_key(key)?),
-        };
-        let caller = Caller { user: identity.user, device, id };
+        let caller = caller(identity, parameters.device, &parts.headers)?;
         Ok(Self { caller, base_version: parameters.base_version })
-    }
-}
-
-fn idempotency_key(value: &HeaderValue) -> Result<CommandId, Problem> {
-    let text = value.to_str().unwrap_or_default();
-    // The draft standard writes the key as a quoted string; most clients send it bare.
-    let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    bare.parse().map_err(|_| Problem::bad_request("Idempotency-Key must be 1 to 64 printable characters"))
-}
-
-/// The path's draft.
-pub(super) struct Id(DraftId);
-
-impl FromRequestParts<Arc<Node>> for Id {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Problem> {
-        let Path(id) = Path::<String>::from_request_parts(parts, node)
-            .await
-            .map_err(|error| Problem::bad_request(error.body_text()))?;
-        id.parse().map(Self).map_err(|error| Problem::bad_request(format!("{error}")))
     }
 }
 
@@ -91,7 +58,7 @@ pub(super) async fn list(State(node): State<Arc<Node>>, asked: Asked) -> Result<
 pub(super) async fn get(
     State(node): State<Arc<Node>>,
     asked: Asked,
-    Id(id): Id,
+    Named(id): Named<DraftId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let draft = node.drafts.get(&asked.caller.user, &id).await?;
@@ -113,7 +80,7 @@ pub(super) async fn create(
     asked: Asked,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (draft, bytes): (DraftCreate, usize) = body(request).await?;
+    let (draft, bytes): (DraftCreate, usize) = read(request).await?;
     let done = node.drafts.create(asked.caller, draft, bytes).await?;
     let location = done.draft().map(|ack| [(header::LOCATION, format!("/v1/drafts/{}", ack.draft_id))]);
     Ok((StatusCode::CREATED, location, changed(&done)).into_response())
@@ -122,14 +89,14 @@ pub(super) async fn create(
 pub(super) async fn update(
     State(node): State<Arc<Node>>,
     asked: Asked,
-    Id(id): Id,
+    Named(id): Named<DraftId>,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
     let base = base(&headers, asked.base_version)?.ok_or_else(|| {
         Problem::precondition_required("say which version the patch was made on: ?baseVersion=N or If-Match")
     })?;
-    let (Patch(patch), bytes) = body(request).await?;
+    let (Patch(patch), bytes) = read(request).await?;
     let done = node.drafts.update(asked.caller, id, base, patch, bytes).await?;
     Ok(changed(&done).into_response())
 }
@@ -137,7 +104,7 @@ pub(super) async fn update(
 pub(super) async fn delete(
     State(node): State<Arc<Node>>,
     asked: Asked,
-    Id(id): Id,
+    Named(id): Named<DraftId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let base = base(&headers, asked.base_version)?;
@@ -177,16 +144,7 @@ fn base(headers: &HeaderMap, merge: Option<Version>) -> Result<Option<Base>, Pro
 }
 
 /// Reads a JSON body, and how many bytes it had.
-async fn body<T: DeserializeOwned>(request: Request) -> Result<(T, usize), Problem> {
-    use axum::extract::FromRequest;
-    let bytes = Bytes::from_request(request, &()).await.map_err(|error: BytesRejection| {
-        if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Failure::new(Code::TooLarge, "the body is larger than MAX_MESSAGE_BYTES").into()
-        } else {
-            Problem::bad_request(error.body_text())
-        }
-    })?;
-    let value = serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::bad_request(format!("the body is not what this route takes: {error}")))?;
-    Ok((value, bytes.len()))
+async fn read<T: DeserializeOwned>(request: Request) -> Result<(T, usize), Problem> {
+    let bytes = body::bytes(request).await?;
+    Ok((body::json(&bytes)?, bytes.len()))
 }

@@ -1,11 +1,17 @@
 //! The HTTP side: every route, and what all answers share.
 
 pub(crate) mod bearer;
+mod body;
+mod caller;
 mod demo;
 mod drafts;
 mod health;
+mod history;
+mod path;
 pub(crate) mod problem;
 pub mod prometheus;
+mod publish;
+mod stream;
 
 use std::sync::Arc;
 
@@ -15,7 +21,7 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -29,6 +35,10 @@ pub fn router(node: Arc<Node>) -> Router {
     let api = Router::new()
         .route("/v1/drafts", get(drafts::list).post(drafts::create))
         .route("/v1/drafts/{id}", get(drafts::get).patch(drafts::update).delete(drafts::delete))
+        .route("/v1/topics/{topic}/events", get(history::of_topic).post(publish::to_topic))
+        .route("/v1/users/{user}/events", post(publish::to_user))
+        .route("/v1/broadcast", post(publish::to_all))
+        .route("/v1/stream", get(stream::follow))
         .layer(DefaultBodyLimit::max(node.settings.websocket.message_bytes_max))
         .layer(cors(&node.settings.listen.origins));
     Router::new()
@@ -62,6 +72,7 @@ fn cors(origins: &Origins) -> CorsLayer {
             header::IF_MATCH,
             header::IF_NONE_MATCH,
             HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("last-event-id"),
         ])
         .expose_headers([header::ETAG, header::LOCATION, NODE_HEADER]);
     match origins {

@@ -6,7 +6,7 @@ use axum::{Router, extract::State, routing::get};
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::node::Node;
+use crate::{node::Node, process};
 
 /// The routes of the private listener.
 pub fn router(handle: PrometheusHandle, node: Arc<Node>) -> Router {
@@ -18,5 +18,5 @@ async fn show(State((handle, node)): State<(PrometheusHandle, Arc<Node>)>) -> St
     node.retention.observe();
     gauge!("draftwire_bus_trusted").set(f64::from(u8::from(node.hub.bus_is_trusted())));
     handle.run_upkeep();
-    handle.render()
+    handle.render() + &process::render()
 }

@@ -11,15 +11,21 @@
 mod pool;
 mod upkeep;
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use common::{DraftId, Epoch, Seq, Stream, UserId, protocol::Draft, time::unix_ms};
 use fanout::log::{Heads, Log, LogError, Page, READ_BYTES_MAX, Read};
 use sqlx::{
-    ConnectOptions, Connection, PgConnection, PgTransaction, Row,
+    ConnectOptions, Connection, PgConnection, PgPool, PgTransaction, Row,
+    migrate::{Migrate, MigrateError},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::time::sleep;
+use tracing::warn;
 
 use self::{pool::Pool, upkeep::PostgresUpkeep};
 use super::{
@@ -127,6 +133,9 @@ const HEADS: &str = concat!(
 );
 
 // Below the floor there is nothing, deleted yet or not: a reader must not wade through what is.
+//
+// The size of a payload is known once it has been fetched and unpacked. The size that it is stored in is
+// known without, and is not larger but for a header: by it most of what does not fit is left out first.
 const READ: &str = concat!(
     "WITH epoch AS MATERIALIZED (SELECT ",
     epoch_sql!(),
@@ -139,12 +148,18 @@ const READ: &str = concat!(
     LEFT JOIN streams s ON s.name = w.stream
     LEFT JOIN LATERAL (
         SELECT * FROM (
-            SELECT *, sum(octet_length(payload::text)) OVER (ORDER BY seq) - octet_length(payload::text) AS bytes
+            SELECT *, sum(octet_length(payload::text)) OVER before AS bytes
             FROM (
-                SELECT * FROM events WHERE stream = w.stream AND seq > greatest(w.after, s.floor)
-                ORDER BY seq LIMIT w.events_max
+                SELECT *, sum(pg_column_size(payload)) OVER before AS stored
+                FROM (
+                    SELECT * FROM events WHERE stream = w.stream AND seq > greatest(w.after, s.floor)
+                    ORDER BY seq LIMIT w.events_max
+                ) page
+                WINDOW before AS (ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
             ) page
-        ) page WHERE bytes < $4
+            WHERE coalesce(stored, 0) < $4
+            WINDOW before AS (ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+        ) page WHERE coalesce(bytes, 0) < $4
     ) e ON true"
 );
 
@@ -192,22 +207,65 @@ impl PostgresStore {
     }
 
     /// Brings the schema up to date. Nodes that start together take turns; a schema that a newer node
-    /// has brought further is left as it is. It takes as long as the migrations do.
+    /// has brought further is left as it is. It takes as long as the migrations do, and waits for tables
+    /// that are in use for up to a minute.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when the database cannot be reached, [`StoreError::Rejected`] when a
-    /// migration fails, or was changed after it was applied.
+    /// [`StoreError::Unavailable`] when the database cannot be reached or its tables stay in use,
+    /// [`StoreError::Rejected`] when a migration fails, or was changed after it was applied.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        // A connection of its own: it has no time limits, and closing it is what gives the lock of a
-        // failed migration back.
+        let wait_max = format!("{}ms", TABLE_WAIT_MAX.min(self.timeout / 2).as_millis().max(1));
+        let options = self.migrator_options.clone().options([("lock_timeout", wait_max)]);
+        // A connection of its own: no statement of it has a time limit, and closing it is what gives the
+        // lock of a failed migration back.
         let own = PgPoolOptions::new().max_connections(1).acquire_timeout(self.timeout);
-        let own = own.connect_lazy_with(self.migrator_options.clone());
-        let mut migrator = sqlx::migrate!("migrations/postgres");
-        migrator.set_ignore_missing(true);
-        let migrated = migrator.run(&own).await;
+        let own = own.connect_lazy_with(options);
+        let migrated = migrate(&own).await;
         own.close().await;
-        Ok(migrated?)
+        migrated
     }
+}
+
+/// How long a migration waits for a table that is in use, at a time. Whoever comes to the table later
+/// queues behind it, the nodes that serve meanwhile included: they must be through within their own
+/// time limits.
+const TABLE_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// After how long it tries again, so that those nodes are disturbed for a small part of the time.
+const TABLE_RETRY: Duration = Duration::from_secs(2);
+
+/// After how long a table that is always in use makes a migration fail, to be started again.
+const TABLE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the migrations. The lock under which nodes take turns is kept until the connection ends, also
+/// while a table is waited for: those who wait for their turn try nothing themselves.
+async fn migrate(own: &PgPool) -> Result<(), StoreError> {
+    let mut connection = own.acquire().await?;
+    // Waiting for one's turn disturbs nobody, and takes as long as the migrations of the others.
+    sqlx::query("SET lock_timeout = 0").execute(&mut *connection).await?;
+    connection.lock().await?;
+    sqlx::query("RESET lock_timeout").execute(&mut *connection).await?;
+    drop(connection);
+    let mut migrator = sqlx::migrate!("migrations/postgres");
+    migrator.set_ignore_missing(true);
+    let deadline = Instant::now() + TABLE_PATIENCE;
+    loop {
+        match migrator.run(own).await {
+            Err(error) if is_in_use(&error) && Instant::now() < deadline => {
+                warn!(%error, "a migration waits for a table that is in use");
+                sleep(TABLE_RETRY).await;
+            }
+            done => return Ok(done?),
+        }
+    }
+}
+
+/// lock_not_available: somebody has the table for longer than a migration may wait.
+fn is_in_use(error: &MigrateError) -> bool {
+    let (MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) = error else {
+        return false;
+    };
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))
 }
 
 #[async_trait]

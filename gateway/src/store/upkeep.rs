@@ -18,6 +18,10 @@ use super::StoreError;
 /// happened or not. Whoever has the right is expected to pause between calls.
 #[async_trait]
 pub trait Upkeep: Send {
+    /// What time it is for all nodes, Unix milliseconds. A node that decides by its own clock what is old
+    /// may be wrong, and alone with it.
+    async fn now(&mut self) -> Result<u64, StoreError>;
+
     /// Moves the floors of the next streams of a kind: those whose names come after `after`, or the
     /// first ones. No writer waits for it longer than for another writer.
     async fn trim(&mut self, rule: &Rule, after: Option<&str>, chunk: Chunk) -> Result<Trimmed, StoreError>;
@@ -152,8 +156,9 @@ impl Moves {
     /// What it came to when `moved` of the floors could be moved.
     pub(super) fn done(self, moved: usize) -> Trimmed {
         let skipped = self.floors.len().saturating_sub(moved);
-        // Looked at again only where that brings something on: a stream that is kept locked does not.
-        let again = self.again.filter(|_| skipped == 0);
+        // Looked at again only while that brings something on: a chunk of which all that is left is kept
+        // locked would be for ever.
+        let again = self.again.filter(|_| moved > 0);
         Trimmed { next: again.or(self.next), moved, skipped }
     }
 }
@@ -234,6 +239,14 @@ mod tests {
         assert_eq!(moves(full, &age, None, CHUNK).done(0).next.as_deref(), Some("topic:t"));
         let locked = moves(vec![position(30, 2, None)], &age, None, CHUNK).done(0);
         assert_eq!(locked, Trimmed { next: None, moved: 0, skipped: 1 }, "it would never end");
+    }
+
+    #[test]
+    fn a_stream_that_is_kept_locked_does_not_hold_back_the_others_of_its_chunk() {
+        let two = || vec![position(10_000, 0, None), position(10_000, 0, None)];
+        let trimmed = moves(two(), &rule(None, Some(1)), Some("topic:s"), CHUNK).done(1);
+        assert_eq!((trimmed.moved, trimmed.skipped), (1, 1));
+        assert_eq!(trimmed.next.as_deref(), Some("topic:s"), "the other one has more to give up");
     }
 
     #[test]

@@ -113,6 +113,9 @@ impl Socket {
     /// On a connection after the handshake. `unread` is what came behind the request.
     pub fn new(stream: TcpStream, unread: &[u8], deflate: Deflate, message_bytes_max: usize) -> Self {
         let reader = Reader::new(deflate, message_bytes_max);
+        // The listener bounds how long a client may take nothing; here the caller of `send` does, and
+        // closes with a reason. An error means that the connection is gone, which shows by itself.
+        let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, 0);
         // A copy: nearly always of nothing, and it must not keep the buffer that the request was read
         // into.
         let unread = Bytes::copy_from_slice(unread);

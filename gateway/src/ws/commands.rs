@@ -1,9 +1,12 @@
 //! Commands of the client: checked, carried out, answered.
 
+use bytes::Bytes;
 use common::{
-    Code, CommandId,
+    Code, CommandId, Stream,
     close::Close,
-    protocol::{Command, Pong, Request, ServerMessage},
+    message::Encoding,
+    msgpack,
+    protocol::{Command, Malformed, Pong, Request, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, ServerMessage},
     time::unix_ms,
 };
 use futures_util::future::BoxFuture;
@@ -14,104 +17,166 @@ use tokio::time::Instant;
 use super::{
     reply,
     session::{Due, End, Expiry, Session},
-    socket::Received,
 };
 use crate::{
     auth::{AuthError, Identity},
-    drafts::{Caller, DraftListBody},
+    caller::Caller,
+    drafts::DraftListBody,
     failure::Failure,
-    store::{Base, Done},
+    store::Base,
+    websocket::Received,
 };
 
-/// Malformed messages in a row after which the connection is closed with 4400.
+/// Messages without use in a row, malformed or not allowed without a token, after which the connection
+/// is closed with 4400.
 const MISUSE_MAX: u32 = 10;
+
+/// How many bytes of a message, inflated, count as one more message: reading them is work.
+const BYTES_PER_COST: usize = 16 * 1024;
+
+/// Topics of a `SUBSCRIBE` that count as one more message. Following one may cost the node a
+/// subscription and a look at the store; still, a client that comes back to all of its topics should
+/// not have to wait.
+const TOPICS_PER_COST: usize = 10;
+
+/// Up to how many bytes a message over the rate is read nevertheless, to answer under its `id`.
+const OVER_RATE_READ_MAX: usize = 4 * 1024;
 
 impl Session {
     pub(super) fn received(&mut self, received: Received) -> Result<(), End> {
         self.heartbeat.alive();
         match received {
             Received::Alive => Ok(()),
-            Received::Text(text) => self.command(&text),
-            Received::Binary => {
-                if !self.within_rate(None)? {
-                    return Ok(());
-                }
-                self.misused(None, "binary frames have no meaning in draftwire.v1.json".to_owned())
+            Received::Pong(payload) => {
+                self.ponged(&payload);
+                Ok(())
             }
+            Received::Text(text) => match self.outbox.encoding() {
+                Encoding::Json => self.message(text.len(), || Request::from_json(&text)),
+                Encoding::MessagePack => {
+                    self.message(text.len(), || Err(strange("text", SUBPROTOCOL_MSGPACK)))
+                }
+            },
+            Received::Binary(bytes) => match self.outbox.encoding() {
+                Encoding::Json => self.message(bytes.len(), || Err(strange("binary", SUBPROTOCOL_JSON))),
+                Encoding::MessagePack => self.message(bytes.len(), || from_msgpack(&bytes)),
+            },
         }
     }
 
-    fn command(&mut self, text: &str) -> Result<(), End> {
-        let request = Request::from_json(text);
-        let id = match &request {
-            Ok(request) => request.id.as_ref(),
-            Err(malformed) => malformed.id.as_ref(),
-        };
-        if !self.within_rate(id)? {
-            return Ok(());
+    /// Takes a message of so many bytes, if it is within the rate. Reading is what a message costs
+    /// first, so it is paid for beforehand.
+    fn message(
+        &mut self,
+        bytes: usize,
+        read: impl FnOnce() -> Result<Request, Malformed>,
+    ) -> Result<(), End> {
+        let now = Instant::now();
+        self.spoke_at = now;
+        if !self.rate.take(1 + bytes / BYTES_PER_COST, now) {
+            return self.refuse_over_rate(bytes, read);
         }
-        let Request { id, command } = match request {
-            Ok(request) => request,
-            Err(malformed) => return self.misused(malformed.id.as_ref(), malformed.message),
-        };
-        self.misuse = 0;
+        self.over_rate = 0;
+        match read() {
+            Ok(request) => self.command(request, bytes),
+            Err(Malformed { id, message }) => self.misused(id.as_ref(), Code::BadRequest, message),
+        }
+    }
+
+    fn command(&mut self, Request { id, command }: Request, bytes: usize) -> Result<(), End> {
         counter!("draftwire_commands_total", "type" => command.name()).increment(1);
         let Some(id) = id else {
             // Only PING may have none.
+            self.misuse = 0;
             self.pong(None);
             return Ok(());
         };
-        let caller = Caller {
-            user: self.client.identity.user.clone(),
-            device: self.client.device.clone(),
-            id: Some(id.clone()),
-        };
-        let drafts = &self.node.drafts;
+        let open_to_all = matches!(command, Command::Ping | Command::Subscribe(_) | Command::Unsubscribe(_));
+        if !open_to_all && self.client.identity.is_none() {
+            let message = "the connection has no token; open one with it";
+            return self.misused(Some(&id), Code::Unauthorized, message.to_owned());
+        }
+        self.misuse = 0;
         match command {
             Command::Ping => self.pong(Some(&id)),
-            Command::DraftCreate(create) => self.reply(id, drafts.create(caller, create, text.len())),
+            Command::Subscribe(subscribe) => {
+                self.rate.charge(subscribe.topics.len() / TOPICS_PER_COST);
+                self.subscribe(id, subscribe);
+            }
+            Command::Unsubscribe(unsubscribe) => self.unsubscribe(&id, unsubscribe),
+            command => match self.client.identity.clone() {
+                Some(identity) => self.change(id, &identity, command, bytes),
+                None => {
+                    let message = "the connection has no token; open one with it";
+                    self.push(reply::error(Some(&id), &Failure::new(Code::Unauthorized, message)));
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Carries out a command that only a user may give.
+    fn change(&mut self, id: CommandId, identity: &Identity, command: Command, bytes: usize) {
+        let caller =
+            Caller { user: identity.user.clone(), device: self.client.device.clone(), id: Some(id.clone()) };
+        let node = self.node.clone();
+        let drafts = &node.drafts;
+        match command {
+            Command::DraftCreate(create) => {
+                self.answer(id, drafts.create(caller, create, bytes), |id, done| reply::done(id, &done));
+            }
             Command::DraftUpdate(update) => {
                 let base = Base::Merge(update.base_version);
-                self.reply(id, drafts.update(caller, update.draft_id, base, update.patch, text.len()));
+                let updated = drafts.update(caller, update.draft_id, base, update.patch, bytes);
+                self.answer(id, updated, |id, done| reply::done(id, &done));
             }
             Command::DraftDelete(delete) => {
                 let base = delete.base_version.map(Base::Merge);
-                self.reply(id, drafts.delete(caller, delete.draft_id, base));
+                let deleted = drafts.delete(caller, delete.draft_id, base);
+                self.answer(id, deleted, |id, done| reply::done(id, &done));
             }
             Command::DraftList => {
                 let listed = drafts.list(caller.user);
-                self.under_way(Box::pin(async move {
-                    Due::Reply(match listed.await {
-                        Ok(list) => reply::ack(&id, &DraftListBody::from(&list)),
-                        Err(failure) => reply::error(Some(&id), &failure),
-                    })
-                }));
+                self.answer(id, listed, |id, list| reply::ack(id, &DraftListBody::from(&list)));
             }
-            Command::Subscribe(_) | Command::Unsubscribe(_) | Command::Publish(_) => {
-                return self.misused(Some(&id), "not yet".to_owned());
+            Command::Publish(publish) => {
+                let (topic, event) = publish.into_parts();
+                match node.topics.check_publish(identity, &topic) {
+                    Ok(()) => {
+                        let published = node.topics.publish(caller, Stream::Topic(topic), vec![event]);
+                        self.answer(id, published, reply::published);
+                    }
+                    Err(failure) => self.push(reply::error(Some(&id), &failure)),
+                }
             }
             Command::Auth { token } => {
-                let node = self.node.clone();
+                self.authenticating = true;
                 self.under_way(Box::pin(async move {
                     let verified = node.verifier.verify(&token, unix_ms()).await;
                     Due::Auth(id, verified)
                 }));
             }
+            // Done before, also for those who have no token.
+            Command::Ping | Command::Subscribe(_) | Command::Unsubscribe(_) => {}
         }
-        Ok(())
     }
 
-    fn reply(&mut self, id: CommandId, answer: impl Future<Output = Result<Done, Failure>> + Send + 'static) {
+    /// Answers a command when it is done.
+    fn answer<T>(
+        &mut self,
+        id: CommandId,
+        answer: impl Future<Output = Result<T, Failure>> + Send + 'static,
+        told: impl FnOnce(&CommandId, T) -> Bytes + Send + 'static,
+    ) {
         self.under_way(Box::pin(async move {
             Due::Reply(match answer.await {
-                Ok(done) => reply::done(&id, &done),
+                Ok(done) => told(&id, done),
                 Err(failure) => reply::error(Some(&id), &failure),
             })
         }));
     }
 
-    fn under_way(&mut self, command: BoxFuture<'static, Due>) {
-        self.commands += 1;
+    pub(super) fn under_way(&mut self, command: BoxFuture<'static, Due>) {
         self.pending.push(command);
     }
 
@@ -127,46 +192,65 @@ impl Session {
             expires_at: u64,
         }
         let answer = match verified {
-            Ok(identity) if identity.user != self.client.identity.user => {
+            Ok(identity) if self.client.identity.as_ref().is_none_or(|own| own.user != identity.user) => {
                 Err(Failure::new(Code::Forbidden, "the token is another user's; open a new connection"))
             }
             Ok(identity) => {
-                self.expiry = Expiry::of(&identity);
+                self.expiry = Some(Expiry::of(&identity, self.limits().token_warning));
                 let expires_at = identity.expires_at;
-                self.client.identity = identity;
+                self.client.identity = Some(identity);
                 Ok(Renewed { expires_at })
             }
             Err(error) => Err(error.into()),
         };
-        let message = match answer {
-            Ok(renewed) => reply::ack(id, &renewed),
-            Err(failure) => reply::error(Some(id), &failure),
+        let message = match &answer {
+            Ok(renewed) => reply::ack(id, renewed),
+            Err(failure) => reply::error(Some(id), failure),
         };
         self.push(message);
+        if answer.is_ok() {
+            self.revoke_topics();
+        }
     }
 
-    /// Answers whether the message is within the connection's rate; otherwise it has been refused.
-    fn within_rate(&mut self, id: Option<&CommandId>) -> Result<bool, End> {
-        if self.rate.take(Instant::now()) {
-            self.over_rate = 0;
-            return Ok(true);
-        }
+    fn refuse_over_rate(
+        &mut self,
+        bytes: usize,
+        read: impl FnOnce() -> Result<Request, Malformed>,
+    ) -> Result<(), End> {
         self.over_rate += 1;
         let per_second = self.limits().commands_per_second;
         if self.over_rate > self.limits().commands_burst() {
             return Err(End::close(Close::TooMany, format!("more than {per_second} commands per second")));
         }
+        let id = if bytes <= OVER_RATE_READ_MAX {
+            read().map_or_else(|malformed| malformed.id, |request| request.id)
+        } else {
+            None
+        };
         let failure = Failure::new(Code::RateLimited, format!("at most {per_second} commands per second"));
-        self.push(reply::error(id, &failure));
-        Ok(false)
-    }
-
-    fn misused(&mut self, id: Option<&CommandId>, message: String) -> Result<(), End> {
-        self.misuse += 1;
-        if self.misuse >= MISUSE_MAX {
-            return Err(End::close(Close::Misuse, format!("{MISUSE_MAX} malformed messages: {message}")));
-        }
-        self.push(reply::error(id, &Failure::new(Code::BadRequest, message)));
+        self.push(reply::error(id.as_ref(), &failure));
         Ok(())
     }
+
+    fn misused(&mut self, id: Option<&CommandId>, code: Code, message: String) -> Result<(), End> {
+        self.misuse += 1;
+        if self.misuse >= MISUSE_MAX {
+            let reason = format!("{MISUSE_MAX} messages in a row without use: {message}");
+            return Err(End::close(Close::Misuse, reason));
+        }
+        self.push(reply::error(id, &Failure::new(code, message)));
+        Ok(())
+    }
+}
+
+fn from_msgpack(bytes: &[u8]) -> Result<Request, Malformed> {
+    match msgpack::to_json(bytes) {
+        Ok(text) => Request::from_json(&text),
+        Err(error) => Err(Malformed { id: None, message: error.to_string() }),
+    }
+}
+
+fn strange(kind: &str, subprotocol: &str) -> Malformed {
+    Malformed { id: None, message: format!("{kind} frames have no meaning in {subprotocol}") }
 }

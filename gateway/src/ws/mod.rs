@@ -1,14 +1,23 @@
 //! Connections: from the upgrade to the close.
 
 mod commands;
-mod delivery;
 mod heartbeat;
-#[allow(dead_code, reason = "sessions still use `heartbeat`")]
-mod pulse;
+mod outbox;
 mod rate;
 mod reply;
 mod session;
-mod socket;
+mod subscriptions;
 mod upgrade;
 
+use common::close::{Close, HANDSHAKE_WAIT};
+use metrics::counter;
+
 pub(crate) use upgrade::upgrade;
+
+use crate::websocket::Socket;
+
+/// Closes: counts it, says why, and waits a moment for the other side to have read it.
+async fn close(socket: Socket, close: Close, reason: &str) {
+    counter!("draftwire_closes_total", "code" => close.label()).increment(1);
+    socket.close(close.code(), reason, HANDSHAKE_WAIT).await;
+}

@@ -6,7 +6,7 @@ use metrics::counter;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
-use crate::{failure::Failure, store::Done};
+use crate::{failure::Failure, store::Done, topics::Published};
 
 /// `ACK` of a change.
 pub(crate) fn done(id: &CommandId, done: &Done) -> Bytes {
@@ -18,6 +18,20 @@ pub(crate) fn done(id: &CommandId, done: &Done) -> Bytes {
 pub(crate) fn ack(id: &CommandId, payload: &impl Serialize) -> Bytes {
     let payload = to_raw_value(payload).ok();
     ServerMessage::Ack { id, seq: None, payload: payload.as_deref() }.json()
+}
+
+/// `ACK` of what was published.
+pub(crate) fn published(id: &CommandId, published: Published) -> Bytes {
+    let seq = match published {
+        Published::Events { seq, .. } => Some(seq),
+        Published::Signals => None,
+    };
+    ServerMessage::Ack { id, seq, payload: None }.json()
+}
+
+/// `ACK` without anything else to say.
+pub(crate) fn ack_nothing(id: &CommandId) -> Bytes {
+    ServerMessage::Ack { id, seq: None, payload: None }.json()
 }
 
 /// `ERROR`.

@@ -4,41 +4,56 @@
 //! are not queued for the session but read from its streams, at its own cursors, whenever the socket
 //! has room. So a client that does not read costs its cursors and what is being written.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use common::{
-    CommandId, ConnectionId, Cursor, DeviceId,
+    CommandId, ConnectionId, Cursor, DeviceId, TopicName,
     close::Close,
-    protocol::{Reconnect, ServerMessage, TokenExpiring, Welcome},
-    time::unix_ms,
+    message::Encoding,
+    protocol::{Reconnect, ServerMessage, TokenExpiring},
 };
-use fanout::{Follower, Mailbox, log::Page};
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use metrics::counter;
+use metrics::{counter, histogram};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
 use super::{
-    delivery::Slot,
+    close,
     heartbeat::{Beat, Heartbeat},
+    outbox::Frames,
     rate::Rate,
-    socket::{Ended, Socket},
+    subscriptions::Joining,
 };
 use crate::{
-    auth::{AuthError, Identity},
+    auth::{self, AuthError, Identity},
     config,
+    following::{First, Following, Lost, Outbox},
     node::Node,
-    store::DraftList,
+    websocket::{Deflate, Ended, Socket, Violation},
 };
 
 /// Who has connected, with what.
 pub(crate) struct Client {
-    pub(crate) identity: Identity,
+    /// `None` for one without a token, who may follow what is open to everybody.
+    pub(crate) identity: Option<Identity>,
     pub(crate) connection: ConnectionId,
     pub(crate) device: DeviceId,
     /// Where the device stopped on its user's stream.
     pub(crate) cursor: Option<Cursor>,
+    /// Where it stopped on the stream of all.
+    pub(crate) all: Option<Cursor>,
+    /// How it reads and writes messages.
+    pub(crate) encoding: Encoding,
+    pub(crate) deflate: Deflate,
+    /// Whether it takes arrays of messages.
+    pub(crate) batch: bool,
 }
 
 /// Why a session ends.
@@ -56,14 +71,12 @@ impl End {
     }
 }
 
-/// Something that the session has waited for.
+/// What has become of a command.
 pub(super) enum Due {
-    /// The answer to a command.
+    /// The answer.
     Reply(Bytes),
-    /// Events for the follower in a slot.
-    Page(usize, Page),
-    /// The state for the follower in a slot, instead of events.
-    Snapshot(usize, Option<DraftList>),
+    /// Topics that were joined.
+    Joined(Box<Joining>),
     /// What a fresh token says.
     Auth(CommandId, Result<Identity, AuthError>),
 }
@@ -72,24 +85,26 @@ pub(super) struct Session {
     pub(super) node: Arc<Node>,
     pub(super) client: Client,
     pub(super) socket: Socket,
-    pub(super) mailbox: Arc<Mailbox>,
-    pub(super) slots: Vec<Slot>,
-    /// Slots to look at, each at most once.
-    pub(super) ready: VecDeque<usize>,
-    /// What is under way: at most `pending_commands_max` commands and one read per slot.
+    pub(super) following: Following,
+    /// Topics that are being joined, and the commands that want them.
+    pub(super) joining: Vec<(CommandId, TopicName)>,
+    /// Whether a fresh token is being verified. What was sent behind it has its rights, so nothing is
+    /// read until these are known.
+    pub(super) authenticating: bool,
+    /// Commands under way: at most `pending_commands_max`.
     pub(super) pending: FuturesUnordered<BoxFuture<'static, Due>>,
-    /// Commands under way.
-    pub(super) commands: usize,
-    /// Encoded messages for the next write.
-    pub(super) out: Vec<Bytes>,
-    pub(super) out_bytes: usize,
+    /// Messages for the next write.
+    pub(super) outbox: Frames,
     pub(super) heartbeat: Heartbeat,
     pub(super) rate: Rate,
     /// Commands over the rate since the last one within it.
     pub(super) over_rate: u32,
     /// Malformed messages since the last good one.
     pub(super) misuse: u32,
-    pub(super) expiry: Expiry,
+    /// `None` without a token.
+    pub(super) expiry: Option<Expiry>,
+    /// When something was last said, by either side, heartbeats not counted.
+    pub(super) spoke_at: Instant,
     /// When the node has asked the client to move, and by when it closes.
     pub(super) leave_at: Option<Instant>,
 }
@@ -97,11 +112,9 @@ pub(super) struct Session {
 /// When the token ends, and whether the client was told.
 pub(super) struct Expiry {
     pub(super) at: Instant,
-    pub(super) warned: bool,
+    /// `None` once it has been.
+    pub(super) warn_at: Option<Instant>,
 }
-
-/// What is handed to the socket at a time. The kernel's own buffer comes on top.
-pub(super) const OUTBOUND_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a connection waits to be admitted while many come at once. Beyond it the client does
 /// better to come back later.
@@ -122,40 +135,41 @@ pub(crate) async fn run(node: Arc<Node>, client: Client, socket: Socket) {
     let joining = node.joining.clone();
     let admitted = timeout(JOIN_WAIT_MAX, joining.acquire()).await;
     let Ok(Ok(permit)) = admitted else {
-        return socket.close(Close::Overloaded, "too many connections at once; come back later").await;
+        return close(socket, Close::Overloaded, "too many connections at once; come back later").await;
     };
-    let mailbox = Arc::<Mailbox>::default();
-    let stream = common::Stream::User(client.identity.user.clone());
-    let followed = node.hub.follow(stream, client.cursor.as_ref(), mailbox.clone(), 0).await;
+    let mut following =
+        Following::new(node.clone(), client.identity.as_ref().map(|identity| identity.user.clone()));
+    let first = First::join(&mut following, client.cursor.clone(), client.all.clone()).await;
     drop(permit);
-    let follower = match followed {
-        Ok(follower) => follower,
+    let first = match first {
+        Ok(first) => first,
         Err(error) => {
             debug!(%error, "cannot follow");
-            return socket.close(Close::Overloaded, "the store does not answer; come back later").await;
+            return close(socket, Close::Overloaded, "the store does not answer; come back later").await;
         }
     };
     let now = Instant::now();
     let limits = &node.settings.websocket;
     let mut session = Session {
-        heartbeat: Heartbeat::new(limits.ping_interval, limits.pong_timeout, now),
+        heartbeat: Heartbeat::new(&limits.heartbeat, now),
         rate: Rate::new(limits.commands_per_second, limits.commands_burst(), now),
-        expiry: Expiry::of(&client.identity),
-        mailbox,
-        slots: Vec::with_capacity(1),
-        ready: VecDeque::new(),
+        expiry: client.identity.as_ref().map(|identity| Expiry::of(identity, limits.token_warning)),
+        following,
+        joining: Vec::new(),
+        authenticating: false,
         pending: FuturesUnordered::new(),
-        commands: 0,
-        out: Vec::new(),
-        out_bytes: 0,
+        outbox: Frames::new(client.encoding, client.deflate, limits.deflate_bytes_min, client.batch),
         over_rate: 0,
         misuse: 0,
+        spoke_at: now,
         leave_at: None,
         node,
         client,
         socket,
     };
-    session.welcome(follower);
+    let (connection, device) = (session.client.connection.clone(), session.client.device.clone());
+    session.outbox.push(&first.welcome(&session.following, connection, device), None);
+    first.add_to(&mut session.following);
     let end = match session.serve().await {
         Ok(never) => match never {},
         Err(end) => end,
@@ -164,11 +178,12 @@ pub(crate) async fn run(node: Arc<Node>, client: Client, socket: Socket) {
 }
 
 impl Expiry {
-    pub(super) fn of(identity: &Identity) -> Self {
-        let left = identity.expires_at.saturating_sub(unix_ms());
-        // A token for centuries is one for a year here: the deadline must be representable.
-        let left = Duration::from_millis(left).min(Duration::from_secs(366 * 24 * 3600));
-        Self { at: Instant::now() + left, warned: false }
+    /// A token that is shorter than `warning` is warned of when half of it is left: otherwise the next
+    /// warning would come at once, and a client that heeds them would do nothing else.
+    pub(super) fn of(identity: &Identity, warning: Duration) -> Self {
+        let left = auth::time_left(identity);
+        let at = Instant::now() + left;
+        Self { at, warn_at: Some(at - warning.min(left / 2)) }
     }
 }
 
@@ -177,101 +192,75 @@ impl Session {
         &self.node.settings.websocket
     }
 
-    fn welcome(&mut self, follower: Follower) {
-        let (head, resumes) = (follower.head(), self.client.cursor.is_some());
-        let welcome = Welcome {
-            connection_id: self.client.connection.clone(),
-            user_id: Some(self.client.identity.user.clone()),
-            device: self.client.device.clone(),
-            node: self.node.settings.listen.node.clone(),
-            epoch: head.epoch,
-            seq: Some(head.seq),
-            all_seq: common::Seq(0),
-            heartbeat_ms: u64::try_from(self.limits().ping_interval.as_millis()).unwrap_or(u64::MAX),
-            max_message_bytes: self.limits().message_bytes_max as u64,
-            server_time: unix_ms(),
-        };
-        self.push(ServerMessage::Welcome { payload: welcome }.json());
-        if resumes {
-            counter!("draftwire_resumes_total").increment(1);
-        }
-        let name = follower.stream().wire_name();
-        self.slots.push(Slot { follower, name, reading: false, live: !resumes });
-        self.ready.push_back(0);
-    }
-
     async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
         let mut stopping = self.node.drain.subscribe();
+        // One timer for the life of the session: setting it costs more than an event does. So it may
+        // ring too early, when what it was set for has moved, but never too late.
+        let mut alarm = pin!(sleep_until(self.deadline()));
         loop {
-            while self.out_bytes < OUTBOUND_BYTES_MAX
-                && let Some(slot) = self.ready.pop_front()
-            {
-                self.advance(slot);
-            }
+            self.following.advance(&mut self.outbox)?;
             self.flush().await?;
-            let idle = self.ready.is_empty();
+            let idle = self.following.is_idle();
             let deadline = self.deadline();
-            let taking = self.commands < self.limits().pending_commands_max;
+            if deadline < alarm.deadline() {
+                alarm.as_mut().reset(deadline);
+            }
+            let taking = self.pending.len() < self.limits().pending_commands_max && !self.authenticating;
             tokio::select! {
                 received = self.socket.receive(), if taking => match received {
                     Ok(received) => self.received(received)?,
                     Err(ended) => return Err(ended.into()),
                 },
-                Some(due) = self.pending.next(), if !self.pending.is_empty() => self.due(due)?,
-                () = self.mailbox.marked() => {
-                    for slot in self.mailbox.take() {
-                        self.make_ready(slot as usize);
-                    }
-                }
+                Some(due) = self.pending.next(), if !self.pending.is_empty() => self.due(due),
+                () = self.following.changed() => {}
                 Ok(()) = stopping.changed(), if self.leave_at.is_none() => self.ask_to_leave(),
-                () = sleep_until(deadline) => self.tick().await?,
+                () = &mut alarm => {
+                    self.tick().await?;
+                    alarm.as_mut().reset(self.deadline());
+                }
                 // More is due: only look, do not wait. A long replay does not keep commands waiting.
                 () = std::future::ready(()), if !idle => {}
             }
         }
     }
 
-    pub(super) fn make_ready(&mut self, slot: usize) {
-        if slot < self.slots.len() && !self.ready.contains(&slot) {
-            self.ready.push_back(slot);
-        }
-    }
-
-    fn due(&mut self, due: Due) -> Result<(), End> {
+    fn due(&mut self, due: Due) {
         match due {
-            Due::Reply(reply) => {
-                self.commands -= 1;
-                self.push(reply);
-            }
+            Due::Reply(reply) => self.push(reply),
+            Due::Joined(joining) => self.joined(*joining),
             Due::Auth(id, verified) => {
-                self.commands -= 1;
+                self.authenticating = false;
                 self.authenticated(&id, verified);
             }
-            Due::Page(index, page) => self.page(index, &page),
-            Due::Snapshot(index, list) => return self.snapshot(index, list),
         }
-        Ok(())
-    }
-
-    pub(super) fn push(&mut self, message: Bytes) {
-        self.out_bytes += message.len();
-        self.out.push(message);
     }
 
     /// Writes what is queued, all of it together.
     async fn flush(&mut self) -> Result<(), End> {
-        if self.out.is_empty() {
+        if self.outbox.is_empty() {
             return Ok(());
         }
-        let began = Instant::now();
-        let stall_max = self.limits().pong_timeout;
-        self.socket.send(&mut self.out, stall_max).await?;
-        self.out_bytes = 0;
-        if self.out.capacity() > 64 {
-            // A replay has grown it; an idle connection holds nothing large.
-            self.out = Vec::new();
-        }
-        if began.elapsed() > WAITED_FOR_THE_CLIENT {
+        let stall_max = self.limits().heartbeat.timeout;
+        let waited = {
+            let mut sending = pin!(self.socket.send(self.outbox.frames(), stall_max));
+            // Nearly always the kernel takes it at once.
+            match poll_fn(|context| Poll::Ready(sending.as_mut().poll(context))).await {
+                Poll::Ready(sent) => {
+                    sent?;
+                    false
+                }
+                Poll::Pending => {
+                    let began = Instant::now();
+                    let expires_at = self.expiry.as_ref().map(|expiry| expiry.at);
+                    // On the heap, because every connection would hold the room for it.
+                    Box::pin(wait_for(sending, expires_at, self.leave_at, &self.node)).await?;
+                    began.elapsed() > WAITED_FOR_THE_CLIENT
+                }
+            }
+        };
+        self.outbox.shrink();
+        self.spoke_at = Instant::now();
+        if waited {
             self.heartbeat.alive();
         }
         Ok(())
@@ -279,39 +268,56 @@ impl Session {
 
     /// When the session has to act by itself next.
     fn deadline(&self) -> Instant {
-        let expiry = if self.expiry.warned { self.expiry.at } else { self.warn_at() };
-        let deadline = self.heartbeat.deadline().min(expiry);
+        let by_itself = match &self.expiry {
+            Some(expiry) => expiry.warn_at.unwrap_or(expiry.at),
+            None => self.spoke_at + self.limits().anonymous_idle,
+        };
+        let deadline = self.heartbeat.deadline().min(by_itself);
         self.leave_at.map_or(deadline, |leave_at| deadline.min(leave_at))
-    }
-
-    fn warn_at(&self) -> Instant {
-        self.expiry.at.checked_sub(self.limits().token_warning).unwrap_or(self.expiry.at)
     }
 
     async fn tick(&mut self) -> Result<(), End> {
         let now = Instant::now();
         if self.leave_at.is_some_and(|leave_at| now >= leave_at) {
-            return Err(End::close(Close::Restart, "the node stops; connect again"));
+            return Err(node_stops());
         }
-        if now >= self.expiry.at {
-            return Err(End::close(Close::Unauthorized, "the token has expired"));
-        }
-        if !self.expiry.warned && now >= self.warn_at() {
-            self.expiry.warned = true;
-            let left = self.expiry.at - now;
-            let in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-            self.push(ServerMessage::TokenExpiring { payload: TokenExpiring { in_ms } }.json());
+        match &self.expiry {
+            Some(expiry) if now >= expiry.at => {
+                return Err(token_expired());
+            }
+            Some(expiry) if expiry.warn_at.is_some_and(|warn_at| now >= warn_at) => {
+                self.warn(expiry.at - now);
+            }
+            None if now >= self.spoke_at + self.limits().anonymous_idle => {
+                return Err(End::close(Close::Dead, "idle for too long without a token"));
+            }
+            _ => {}
         }
         match self.heartbeat.due(now) {
             Beat::Wait => {}
             Beat::Dead => return Err(End::close(Close::Dead, "no answer to pings")),
             Beat::Ping => {
-                self.heartbeat.pinged(now);
-                let stall_max = self.limits().pong_timeout;
-                self.socket.ping(stall_max).await?;
+                let payload = self.heartbeat.pinged(now);
+                self.socket.ping(&payload, self.limits().heartbeat.timeout).await?;
             }
         }
         Ok(())
+    }
+
+    /// Says that the token ends soon.
+    fn warn(&mut self, left: Duration) {
+        let in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        self.push(ServerMessage::TokenExpiring { payload: TokenExpiring { in_ms } }.json());
+        if let Some(expiry) = &mut self.expiry {
+            expiry.warn_at = None;
+        }
+    }
+
+    /// A ping was answered.
+    pub(super) fn ponged(&mut self, payload: &[u8]) {
+        if let Some(round_trip) = self.heartbeat.ponged(payload, Instant::now()) {
+            histogram!("draftwire_round_trip_seconds").record(round_trip.as_secs_f64());
+        }
     }
 
     /// The node is about to stop: every client gets a moment of its own within the window, so that
@@ -332,26 +338,57 @@ impl Session {
         if close == Close::Restart {
             self.settle().await;
         }
+        // Others need not see the device here, nor the streams be held, while the close is under way.
+        drop(self.following);
         // Also where nobody seems to read: a client that only leaves pings unanswered learns why, and
         // for one that is gone the wait is bounded.
-        self.socket.close(close, &reason).await;
+        super::close(self.socket, close, &reason).await;
     }
 
     /// Answers the commands that are under way, so that a stop fails none of them.
     async fn settle(&mut self) {
         let answered = async {
-            while self.commands > 0 {
-                let Some(due) = self.pending.next().await else { return };
-                if matches!(due, Due::Reply(_) | Due::Auth(..)) && self.due(due).is_err() {
-                    return;
-                }
+            while let Some(due) = self.pending.next().await {
+                self.due(due);
             }
         };
         // One that takes too long must not keep back the answers of the others.
         let _ = timeout(SETTLE_MAX, answered).await;
         // A client that has gone in the meantime asks again elsewhere.
-        let _ = timeout(LAST_SEND_MAX, self.socket.send(&mut self.out, LAST_SEND_MAX)).await;
+        let _ = timeout(LAST_SEND_MAX, self.socket.send(self.outbox.frames(), LAST_SEND_MAX)).await;
     }
+}
+
+/// Waits until the client has read. Meanwhile the session looks at nothing else, so what ends it in any
+/// case is looked at here: its token, and the stop of the node.
+async fn wait_for(
+    mut sending: Pin<&mut impl Future<Output = Result<(), Ended>>>,
+    expires_at: Option<Instant>,
+    leave_at: Option<Instant>,
+    node: &Node,
+) -> Result<(), End> {
+    let mut stopping = node.drain.subscribe();
+    let mut leave_at = leave_at;
+    loop {
+        let until = expires_at.into_iter().chain(leave_at).min();
+        tokio::select! {
+            sent = sending.as_mut() => return Ok(sent?),
+            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
+                return Err(if until == leave_at { node_stops() } else { token_expired() });
+            }
+            Ok(()) = stopping.changed(), if leave_at.is_none() => {
+                leave_at = Some(Instant::now() + node.settings.websocket.drain_window);
+            }
+        }
+    }
+}
+
+fn node_stops() -> End {
+    End::close(Close::Restart, "the node stops; connect again")
+}
+
+fn token_expired() -> End {
+    End::close(Close::Unauthorized, "the token has expired")
 }
 
 impl From<Ended> for End {
@@ -359,8 +396,14 @@ impl From<Ended> for End {
         match ended {
             Ended::Gone => Self::Gone,
             Ended::Stalled => Self::close(Close::Dead, ended.to_string()),
-            Ended::TooLarge => Self::close(Close::TooLarge, ended.to_string()),
-            Ended::Misuse(message) => Self::close(Close::Misuse, message),
+            Ended::Violation(Violation::TooLarge) => Self::close(Close::TooLarge, ended.to_string()),
+            Ended::Violation(violation) => Self::close(Close::Misuse, violation.to_string()),
         }
+    }
+}
+
+impl From<Lost> for End {
+    fn from(_: Lost) -> Self {
+        Self::close(Close::Overloaded, "the state cannot be read; come back later")
     }
 }

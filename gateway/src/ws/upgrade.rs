@@ -10,14 +10,16 @@ use axum::{
 use common::{
     Code, ConnectionId, Cursor, DeviceId,
     close::Close,
-    protocol::{SUBPROTOCOL_BEARER, SUBPROTOCOL_JSON},
+    ids::InvalidId,
+    message::Encoding,
+    protocol::{SUBPROTOCOL_BEARER, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK},
 };
 use hyper::upgrade::OnUpgrade;
 use tracing::{Instrument, debug, info_span};
 
 use super::{
+    close,
     session::{self, Client},
-    socket::{Socket, accept_key},
 };
 use crate::{
     auth::Identity,
@@ -26,6 +28,7 @@ use crate::{
     failure::Failure,
     http::{bearer, problem::Problem},
     node::Node,
+    websocket::{Deflate, Handshake, Socket},
 };
 
 /// `GET /ws/realtime`. Whatever is wrong with the token or the parameters is said after the upgrade,
@@ -48,14 +51,15 @@ pub(crate) async fn upgrade(
         return Problem::from(Failure::new(Code::Forbidden, "this Origin is not in ALLOWED_ORIGINS"))
             .into_response();
     }
-    let Some(key) = handshake_key(headers) else {
+    let Some(handshake) = Handshake::of(&request) else {
         return Problem::upgrade_required().into_response();
     };
-    let accept = accept_key(key.as_bytes());
     let offered = Offered::of(headers);
+    let handshake = if node.settings.websocket.deflate { handshake } else { handshake.without_deflate() };
+    let deflate = handshake.deflate();
     let client = match bearer::identify(&node, headers, offered.bearer.as_deref(), &query).await {
         Err(refused) => Err((refused.close(), refused.to_string())),
-        Ok(identity) => client(identity, &query, &offered),
+        Ok(identity) => client(identity, &query, &offered, deflate),
     };
     let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return Problem::upgrade_required().into_response();
@@ -65,21 +69,25 @@ pub(crate) async fn upgrade(
             Ok(upgraded) => upgraded,
             Err(error) => return debug!(%error, "the connection broke during the handshake"),
         };
-        let socket = Socket::new(upgraded, node.settings.websocket.message_bytes_max).await;
-        serve(node, client, socket).await;
+        let has_token = client.as_ref().is_ok_and(|client| client.identity.is_some());
+        let message_bytes_max = node.settings.websocket.connection_message_bytes_max(has_token);
+        match Socket::upgraded(upgraded, deflate, message_bytes_max) {
+            Some(socket) => serve(node, client, socket).await,
+            None => debug!("the connection is not one of the listener's"),
+        }
     });
-    switching(&accept, offered.json)
+    switching(&handshake, offered.chosen)
 }
 
 async fn serve(node: Arc<Node>, client: Result<Client, (Close, String)>, socket: Socket) {
-    let (close, reason) = match client {
+    let (code, reason) = match client {
         Err(refused) => refused,
-        Ok(client) => match node.connections.enter(&client.identity.user) {
+        Ok(client) => match node.connections.enter(client.identity.as_ref().map(|identity| &identity.user)) {
             Ok(entered) => {
                 let span = info_span!(
                     "connection",
                     id = %client.connection,
-                    user = %client.identity.user,
+                    user = client.identity.as_ref().map(|identity| identity.user.as_str()),
                     device = %client.device,
                 );
                 session::run(node, client, socket).instrument(span).await;
@@ -92,35 +100,43 @@ async fn serve(node: Arc<Node>, client: Result<Client, (Close, String)>, socket:
             Err(Crowded::User) => (Close::TooMany, "too many connections of this user".to_owned()),
         },
     };
-    socket.close(close, &reason).await;
+    close(socket, code, &reason).await;
 }
 
 /// Reads the parameters of the connection.
 fn client(
-    identity: Identity,
+    identity: Option<Identity>,
     query: &HashMap<String, String>,
     offered: &Offered,
+    deflate: Deflate,
 ) -> Result<Client, (Close, String)> {
     let misuse = |reason: String| (Close::Misuse, reason);
+    let invalid = |error: InvalidId| misuse(error.to_string());
     if offered.only_unknown {
-        return Err(misuse(format!("the only subprotocol is {SUBPROTOCOL_JSON}")));
+        return Err(misuse(format!("the subprotocols are {SUBPROTOCOL_JSON} and {SUBPROTOCOL_MSGPACK}")));
     }
     let made_up = || format!("{:016x}", rand::random::<u64>());
-    let device: DeviceId = match query.get("device") {
-        Some(device) => device.parse().map_err(|error| misuse(format!("{error}")))?,
-        None => made_up().parse().map_err(|error| misuse(format!("{error}")))?,
+    let cursor = |name| query.get(name).map(|text| text.parse::<Cursor>()).transpose().map_err(invalid);
+    let device: DeviceId =
+        query.get("device").map_or_else(|| made_up().parse(), |device| device.parse()).map_err(invalid)?;
+    let connection: ConnectionId = made_up().parse().map_err(invalid)?;
+    let batch = match query.get("batch").map(String::as_str) {
+        None | Some("0") => false,
+        Some("1") => true,
+        Some(_) => return Err(misuse("batch must be 0 or 1".to_owned())),
     };
-    let cursor: Option<Cursor> = match query.get("cursor") {
-        Some(cursor) => Some(cursor.parse().map_err(|error| misuse(format!("{error}")))?),
-        None => None,
-    };
-    let connection: ConnectionId = made_up().parse().map_err(|error| misuse(format!("{error}")))?;
-    Ok(Client { identity, connection, device, cursor })
+    if identity.is_none() && query.contains_key("cursor") {
+        return Err(misuse("without a token there is no user stream that a cursor could be of".to_owned()));
+    }
+    let (cursor, all) = (cursor("cursor")?, cursor("all")?);
+    let encoding = offered.chosen.unwrap_or_default();
+    Ok(Client { identity, connection, device, cursor, all, encoding, deflate, batch })
 }
 
 /// The subprotocols that a client offers (RFC 6455 section 1.9).
 struct Offered {
-    json: bool,
+    /// The first one of ours.
+    chosen: Option<Encoding>,
     bearer: Option<String>,
     /// Offers subprotocols of ours, but none that we have.
     only_unknown: bool,
@@ -128,7 +144,7 @@ struct Offered {
 
 impl Offered {
     fn of(headers: &HeaderMap) -> Self {
-        let mut offered = Self { json: false, bearer: None, only_unknown: false };
+        let mut offered = Self { chosen: None, bearer: None, only_unknown: false };
         let entries = headers
             .get_all(header::SEC_WEBSOCKET_PROTOCOL)
             .iter()
@@ -136,43 +152,30 @@ impl Offered {
             .flat_map(|value| value.split(','));
         for entry in entries.map(str::trim).filter(|entry| !entry.is_empty()) {
             if entry == SUBPROTOCOL_JSON {
-                offered.json = true;
+                offered.chosen.get_or_insert(Encoding::Json);
+            } else if entry == SUBPROTOCOL_MSGPACK {
+                offered.chosen.get_or_insert(Encoding::MessagePack);
             } else if let Some(token) = entry.strip_prefix(SUBPROTOCOL_BEARER) {
                 offered.bearer.get_or_insert_with(|| token.to_owned());
             } else {
                 offered.only_unknown = true;
             }
         }
-        offered.only_unknown &= !offered.json;
+        offered.only_unknown &= offered.chosen.is_none();
         offered
     }
 }
 
-/// The client's key, when this is a WebSocket handshake (RFC 6455 section 4.2.1).
-fn handshake_key(headers: &HeaderMap) -> Option<HeaderValue> {
-    let says = |name, word: &str| {
-        headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
-    };
-    let handshake = says(header::CONNECTION, "upgrade")
-        && says(header::UPGRADE, "websocket")
-        && says(header::SEC_WEBSOCKET_VERSION, "13");
-    headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| handshake).cloned()
-}
-
-fn switching(accept: &str, json: bool) -> Response {
+fn switching(handshake: &Handshake, chosen: Option<Encoding>) -> Response {
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    if let Ok(accept) = HeaderValue::from_str(accept) {
-        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    }
-    if json {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL_JSON));
+    handshake.answer(headers);
+    let chosen = chosen.map(|encoding| match encoding {
+        Encoding::Json => SUBPROTOCOL_JSON,
+        Encoding::MessagePack => SUBPROTOCOL_MSGPACK,
+    });
+    if let Some(chosen) = chosen {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(chosen));
     }
     response
 }
@@ -218,8 +221,11 @@ mod tests {
     fn subprotocols_are_told_apart() {
         let offered =
             Offered::of(&headers(&[("sec-websocket-protocol", "draftwire.v1.json, bearer.abc.def")]));
-        assert!(offered.json && !offered.only_unknown);
+        assert!(offered.chosen == Some(Encoding::Json) && !offered.only_unknown);
         assert_eq!(offered.bearer.as_deref(), Some("abc.def"));
+        let both = headers(&[("sec-websocket-protocol", "other, draftwire.v1.msgpack, draftwire.v1.json")]);
+        let offered = Offered::of(&both);
+        assert!(offered.chosen == Some(Encoding::MessagePack) && !offered.only_unknown);
         assert!(Offered::of(&headers(&[("sec-websocket-protocol", "graphql-ws")])).only_unknown);
         assert!(!Offered::of(&HeaderMap::new()).only_unknown);
         assert!(!Offered::of(&headers(&[("sec-websocket-protocol", "bearer.x")])).only_unknown);

@@ -1,36 +1,43 @@
 //! Appends: events that somebody publishes, as they are.
 
+use common::protocol::NewEvent;
+
 use super::{Append, Decision, Done, Limits, Refusal, Write};
 
 /// Events of one append. They are committed together, so they have to fit into one transaction that
 /// ends within the store's time limit.
 pub const APPEND_EVENTS_MAX: usize = 1000;
 
+/// Whether what is published is of a size that can be taken. It costs nothing, so whoever takes it from a
+/// client asks before it is queued; the store asks in any case.
+///
+/// # Errors
+/// [`Refusal::BadRequest`] when there is nothing; [`Refusal::TooLarge`] when one of them, or their number,
+/// is over its limit.
+pub fn check_size(events: &[NewEvent], limits: &Limits) -> Result<(), Refusal> {
+    if events.is_empty() {
+        return Err(Refusal::BadRequest("there is no event".to_owned()));
+    }
+    if events.len() > APPEND_EVENTS_MAX {
+        let count = events.len();
+        return Err(Refusal::TooLarge(format!("{count} events at once, at most {APPEND_EVENTS_MAX}")));
+    }
+    let bytes_max = limits.event_bytes_max;
+    match events.iter().map(|event| event.data.len()).find(|bytes| *bytes > bytes_max) {
+        Some(bytes) => {
+            let refusal = format!("the data of an event is {bytes} bytes, at most {bytes_max}");
+            Err(Refusal::TooLarge(refusal))
+        }
+        None => Ok(()),
+    }
+}
+
 impl Append {
-    /// Whether it can be kept at all. It costs nothing, so whoever takes it from a client may ask before
-    /// it is queued; the store asks in any case.
-    ///
-    /// # Errors
-    /// [`Refusal::BadRequest`] when there is no event, or a signal among them, which is never stored;
-    /// [`Refusal::TooLarge`] when one of them, or their number, is over its limit.
-    pub fn check(&self, limits: &Limits) -> Result<(), Refusal> {
-        if self.events.is_empty() {
-            return Err(Refusal::BadRequest("there is no event".to_owned()));
-        }
-        if self.events.len() > APPEND_EVENTS_MAX {
-            let count = self.events.len();
-            return Err(Refusal::TooLarge(format!("{count} events at once, at most {APPEND_EVENTS_MAX}")));
-        }
-        let bytes_max = limits.event_bytes_max;
-        for event in &self.events {
-            if event.signal {
-                return Err(Refusal::BadRequest("a signal is not stored".to_owned()));
-            }
-            let bytes = event.data.len();
-            if bytes > bytes_max {
-                let refusal = format!("the data of an event is {bytes} bytes, at most {bytes_max}");
-                return Err(Refusal::TooLarge(refusal));
-            }
+    /// Whether it can be kept at all: its size is right, and there is no signal in it.
+    fn check(&self, limits: &Limits) -> Result<(), Refusal> {
+        check_size(&self.events, limits)?;
+        if self.events.iter().any(|event| event.signal) {
+            return Err(Refusal::BadRequest("a signal is not stored".to_owned()));
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ impl Content {
     /// # Errors
     /// When the text is not a JSON object.
     pub fn parse(json: String) -> serde_json::Result<Self> {
-        let object = common::json::object(&mut serde_json::Deserializer::from_str(&json))?;
+        let object = common::json::own_object(&json)?;
         Ok(Self { object, json: RawValue::from_string(json)? })
     }
 

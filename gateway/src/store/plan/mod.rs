@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 pub use self::{
-    appends::APPEND_EVENTS_MAX,
+    appends::{APPEND_EVENTS_MAX, check_size},
     drafts::{Content, DraftRow},
 };
 use super::{Append, Done, DraftOp, Limits, Op, Refusal, Write};
@@ -106,7 +106,7 @@ fn fingerprint(op: &Op) -> i64 {
         Op::Draft(op) => serde_json::to_vec(op),
         Op::Append(Append { stream, events }) => {
             serde_json::to_vec(&Appended { stream: stream.key(), events }).and_then(|text| {
-                // Nested too deep to be read once more, it stands for itself.
+                // What could not be read once more would stand for itself.
                 serde_json::from_slice(&text).map_or(Ok(text), |Plain(value)| serde_json::to_vec(&value))
             })
         }

@@ -35,6 +35,8 @@ const SILENCE_MAX: Duration = CONFIRM_INTERVAL_MAX.saturating_mul(4);
 const LIMIT_SILENCE: &str = "
     SELECT set_config(name, $1, false) FROM pg_settings WHERE name = 'idle_session_timeout'";
 
+const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+
 const POSITIONS: &str = "
     SELECT s.name, s.head, s.floor, CASE WHEN s.head > s.floor THEN (
         SELECT seq FROM (
@@ -174,6 +176,14 @@ impl PostgresUpkeep {
 
 #[async_trait]
 impl Upkeep for PostgresUpkeep {
+    async fn now(&mut self) -> Result<u64, StoreError> {
+        within(TIMEOUT, async {
+            let now = sqlx::query_scalar(NOW).fetch_one(&mut self.session).await?;
+            rows::unsigned("the time", "the server", now)
+        })
+        .await
+    }
+
     async fn trim(&mut self, rule: &Rule, after: Option<&str>, chunk: Chunk) -> Result<Trimmed, StoreError> {
         let (start, end) = rule.kind.range();
         within(TIMEOUT, async {

@@ -2,6 +2,7 @@
 //! commits.
 
 use async_trait::async_trait;
+use common::time::unix_ms;
 use serde_json::json;
 use sqlx::{Row, SqlitePool};
 use tokio::sync::OwnedMutexGuard;
@@ -65,6 +66,10 @@ pub(super) struct SqliteUpkeep {
 
 #[async_trait]
 impl Upkeep for SqliteUpkeep {
+    async fn now(&mut self) -> Result<u64, StoreError> {
+        Ok(unix_ms())
+    }
+
     async fn trim(&mut self, rule: &Rule, after: Option<&str>, chunk: Chunk) -> Result<Trimmed, StoreError> {
         let (start, end) = rule.kind.range();
         within(self.timeout, async {

@@ -1,0 +1,89 @@
+//! What a token allows. Pure.
+
+use std::sync::Arc;
+
+use common::{Pattern, TopicName};
+
+/// The rights of a token: the words of its `scope` (RFC 8693 section 4.2).
+///
+/// A word that is none of ours gives no right. Neither does one whose pattern is malformed: a typing
+/// error must not open more than was meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scopes(Arc<str>);
+
+impl Scopes {
+    /// Takes a space-separated list; empty for no rights.
+    pub fn new(list: &str) -> Self {
+        Self(list.into())
+    }
+
+    /// Whether the topic may be followed and its history read: `subscribe:<pattern>`.
+    pub fn may_subscribe(&self, topic: &TopicName) -> bool {
+        self.allows("subscribe", topic)
+    }
+
+    /// Whether the topic may be published to: `publish:<pattern>`, or [`Scopes::is_service`].
+    pub fn may_publish(&self, topic: &TopicName) -> bool {
+        self.is_service() || self.allows("publish", topic)
+    }
+
+    /// Whether the bearer is a backend, which may publish to every topic, to users and to all.
+    pub fn is_service(&self) -> bool {
+        self.words().any(|word| word == "service")
+    }
+
+    fn words(&self) -> impl Iterator<Item = &str> {
+        self.0.split_ascii_whitespace()
+    }
+
+    fn allows(&self, right: &str, topic: &TopicName) -> bool {
+        self.words()
+            .filter_map(|word| word.split_once(':'))
+            .filter(|(word, _)| *word == right)
+            .filter_map(|(_, pattern)| pattern.parse::<Pattern>().ok())
+            .any(|pattern| pattern.matches(topic))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_right_is_for_what_its_pattern_names() {
+        let scopes = Scopes::new("subscribe:match:* publish:match:1 subscribe:news");
+        let topic = |name: &str| name.parse::<TopicName>().unwrap();
+        let followed: Vec<_> = ["match:1", "match:2:chat", "news", "news2", "project:1", "subscribe:news"]
+            .into_iter()
+            .filter(|name| scopes.may_subscribe(&topic(name)))
+            .collect();
+        assert_eq!(followed, ["match:1", "match:2:chat", "news"]);
+        assert!(scopes.may_publish(&topic("match:1")) && !scopes.may_publish(&topic("match:2")));
+        assert!(!scopes.is_service());
+        assert!(Scopes::new("service").may_publish(&topic("match:2")));
+        assert!(!Scopes::new("service").may_subscribe(&topic("match:2")));
+    }
+
+    #[test]
+    fn a_malformed_word_gives_no_right() {
+        let words = [
+            "",
+            "subscribe",
+            "subscribe:",
+            "Subscribe:*",
+            "subscribe:**",
+            "subscribe:m*1",
+            "subscribe *",
+            "subscribe:match:1,news",
+            "subscribe:%6datch:1",
+            "publish:*",
+            "xsubscribe:*",
+            "subscribe::match:1",
+        ];
+        for word in words {
+            let scopes = Scopes::new(word);
+            assert!(!scopes.may_subscribe(&"match:1".parse().unwrap()), "{word:?}");
+        }
+    }
+}

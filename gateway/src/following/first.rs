@@ -1,0 +1,78 @@
+//! What every connection follows, and what it is told first.
+
+use common::{
+    Cursor, DeviceId, Stream,
+    ids::ConnectionId,
+    message::Message,
+    protocol::{ServerMessage, Welcome},
+    time::unix_ms,
+};
+use fanout::log::LogError;
+use futures_util::future::OptionFuture;
+
+use super::{Following, Joined};
+
+/// The streams that a connection follows from the beginning: the user's own, if there is a user, and
+/// that of all.
+pub(crate) struct First {
+    user: Option<Joined>,
+    all: Joined,
+}
+
+impl First {
+    /// Joins them at these cursors, or at their heads.
+    ///
+    /// # Errors
+    /// When the store does not answer. Nothing is followed then.
+    pub(crate) async fn join(
+        following: &mut Following,
+        user: Option<Cursor>,
+        all: Option<Cursor>,
+    ) -> Result<Self, LogError> {
+        let own = following.user.clone().map(Stream::User);
+        let own: OptionFuture<_> = own.map(|stream| following.join(stream, user)).into();
+        let all = following.join(Stream::All, all);
+        let (user, all) = tokio::join!(own, all);
+        let (user, all) = (user.transpose()?, all?);
+        if user.as_ref().is_some_and(|user| user.head().epoch != all.head().epoch) {
+            return Err(LogError("the history changed just now".to_owned()));
+        }
+        Ok(Self { user, all })
+    }
+
+    /// The streams.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Joined> {
+        self.user.iter().chain([&self.all])
+    }
+
+    /// The `WELCOME`.
+    pub(crate) fn welcome(
+        &self,
+        following: &Following,
+        connection_id: ConnectionId,
+        device: DeviceId,
+    ) -> Message {
+        let (head, settings) = (self.all.head(), &following.node.settings);
+        let heartbeat = settings.websocket.heartbeat.max;
+        let payload = Welcome {
+            connection_id,
+            user_id: following.user.clone(),
+            device,
+            node: settings.listen.node.clone(),
+            epoch: head.epoch,
+            seq: self.user.as_ref().map(|user| user.head().seq),
+            all_seq: head.seq,
+            heartbeat_ms: u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX),
+            max_message_bytes: settings.websocket.connection_message_bytes_max(self.user.is_some()) as u64,
+            server_time: unix_ms(),
+        };
+        ServerMessage::Welcome { payload }.message()
+    }
+
+    /// Adds them to what the connection follows; the `WELCOME` must have gone before.
+    pub(crate) fn add_to(self, following: &mut Following) {
+        for joined in self.user.into_iter().chain([self.all]) {
+            following.add(joined, None, None);
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! `GET /v1/stream`: the same streams as over the socket, for clients that cannot use WebSockets.
+
+mod lines;
+mod position;
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{Query, State, rejection::QueryRejection},
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use common::{Code, ConnectionId, DeviceId, Stream, TopicName, ids::InvalidId};
+use fanout::log::LogError;
+use futures_util::{future::try_join_all, stream};
+use metrics::gauge;
+use serde::Deserialize;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
+use tracing::debug;
+
+use self::{lines::Lines, position::Position};
+use super::{bearer, problem::Problem};
+use crate::{
+    auth::{self, Identity},
+    connections::{Crowded, Entered},
+    failure::Failure,
+    following::{At, First, Following},
+    node::Node,
+};
+
+/// Query parameters of the route. Unknown ones are refused, as everywhere.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Parameters {
+    /// Names, separated by commas.
+    #[serde(default)]
+    topics: String,
+    device: Option<DeviceId>,
+    cursor: Option<String>,
+    /// Read by [`bearer`].
+    #[serde(rename = "token")]
+    _token: Option<String>,
+}
+
+/// How long a connection waits to be admitted while many come at once.
+const JOIN_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// After how long clients come back, on average.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// One client.
+struct EventStream {
+    following: Following,
+    lines: Lines,
+    heartbeat: Duration,
+    /// When a sign of life is due.
+    quiet_until: Instant,
+    /// When the client has to come back: its token ends then, or the node.
+    ends_at: Option<Instant>,
+    stopping: watch::Receiver<bool>,
+    drain_window: Duration,
+    _entered: Entered,
+}
+
+pub(super) async fn follow(
+    State(node): State<Arc<Node>>,
+    bearer::Visitor(identity): bearer::Visitor,
+    parameters: Result<Query<Parameters>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Query(parameters) = parameters.map_err(|error| Problem::bad_request(error.body_text()))?;
+    if node.drain.is_stopping() {
+        // Nginx tries the next node on a 503.
+        return Err(Problem::unavailable("this node is stopping"));
+    }
+    let topics = topics(&node, identity.as_ref(), &parameters.topics)?;
+    let position = match headers.get("last-event-id") {
+        Some(id) => id.to_str().map_err(|_| invalid(position::INVALID))?,
+        None => parameters.cursor.as_deref().unwrap_or_default(),
+    };
+    let position = match position {
+        "" => Position::default(),
+        text => text.parse().map_err(invalid)?,
+    };
+    let entered =
+        node.connections.enter(identity.as_ref().map(|identity| &identity.user)).map_err(crowded)?;
+    let events = open(node, identity, parameters.device, topics, &position, entered).await?;
+    let body = Body::from_stream(stream::unfold(events, |mut events| async move {
+        let bytes = events.next().await?;
+        Some((Ok::<Bytes, Infallible>(bytes), events))
+    }));
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((headers, body).into_response())
+}
+
+/// Joins all streams and queues what comes first.
+async fn open(
+    node: Arc<Node>,
+    identity: Option<Identity>,
+    device: Option<DeviceId>,
+    topics: Vec<TopicName>,
+    position: &Position,
+    entered: Entered,
+) -> Result<EventStream, Problem> {
+    let made_up = || format!("{:016x}", rand::random::<u64>());
+    let connection: ConnectionId = made_up().parse().map_err(invalid)?;
+    let device = device.map_or_else(|| made_up().parse().map_err(invalid), Ok)?;
+    let limits = &node.settings.websocket;
+    let mut following = Following::new(node.clone(), identity.as_ref().map(|identity| identity.user.clone()));
+    let permit = timeout(JOIN_WAIT_MAX, node.joining.acquire())
+        .await
+        .map_err(|_| Problem::unavailable("too many connections at once; come back later"))?;
+    let unavailable = |error: LogError| {
+        debug!(%error, "cannot follow");
+        Problem::unavailable("the store does not answer; come back later")
+    };
+    let first = First::join(&mut following, position.cursor("user"), position.cursor("all"))
+        .await
+        .map_err(unavailable)?;
+    let joins: Vec<_> = topics
+        .into_iter()
+        .map(|topic| {
+            let stream = Stream::Topic(topic);
+            let cursor = position.cursor(&stream.wire_name());
+            following.join(stream, cursor)
+        })
+        .collect();
+    let joined = try_join_all(joins).await.map_err(unavailable)?;
+    drop(permit);
+    let mut lines = Lines::default();
+    lines.retry(u64::try_from(RETRY.mul_f64(rand::random_range(0.5..1.5)).as_millis()).unwrap_or(u64::MAX));
+    let starts = first.iter().chain(&joined);
+    for joined in starts {
+        // Where each stream begins stands in the first id: a client that loses the connection before
+        // the first event must not come back without a position.
+        let start = joined.start();
+        lines.begin(At { stream: joined.stream(), epoch: &start.epoch, seq: start.seq });
+    }
+    {
+        use crate::following::Outbox;
+        lines.push(&first.welcome(&following, connection, device), None);
+    }
+    first.add_to(&mut following);
+    for joined in joined {
+        following.add(joined, None, None);
+    }
+    gauge!("draftwire_event_streams").increment(1.0);
+    Ok(EventStream {
+        following,
+        lines,
+        heartbeat: limits.sse_heartbeat,
+        quiet_until: Instant::now() + limits.sse_heartbeat,
+        ends_at: identity.as_ref().map(|identity| Instant::now() + auth::time_left(identity)),
+        stopping: node.drain.subscribe(),
+        drain_window: limits.drain_window,
+        _entered: entered,
+    })
+}
+
+impl EventStream {
+    /// The next bytes to write; `None` when the stream ends.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            // A state that cannot be read ends the stream: the client may find a node that does better.
+            self.following.advance(&mut self.lines).ok()?;
+            if !self.lines.is_empty() {
+                self.quiet_until = Instant::now() + self.heartbeat;
+                return Some(self.lines.take());
+            }
+            let ends_at = self.ends_at;
+            tokio::select! {
+                () = self.following.changed() => {}
+                () = sleep_until(self.quiet_until) => self.lines.comment(),
+                () = sleep_until(ends_at.unwrap_or(self.quiet_until)), if ends_at.is_some() => return None,
+                Ok(()) = self.stopping.changed() => {
+                    // A moment of its own for every client, so that the other nodes are not met by all.
+                    let moment = Instant::now() + self.drain_window.mul_f64(rand::random_range(0.0..0.9));
+                    self.ends_at = Some(ends_at.map_or(moment, |ends_at| ends_at.min(moment)));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        gauge!("draftwire_event_streams").decrement(1.0);
+    }
+}
+
+/// The topics that are asked for, if all of them may be followed.
+fn topics(node: &Node, identity: Option<&Identity>, names: &str) -> Result<Vec<TopicName>, Problem> {
+    let mut topics: Vec<TopicName> = Vec::new();
+    for name in names.split(',').filter(|name| !name.is_empty()) {
+        let topic = name.parse().map_err(invalid)?;
+        node.topics.check_follow(identity, &topic)?;
+        if !topics.contains(&topic) {
+            topics.push(topic);
+        }
+        let topics_max = node.settings.websocket.topics_per_connection;
+        if topics.len() > topics_max {
+            let message = format!("a connection may follow {topics_max} topics");
+            return Err(Failure::new(Code::TooLarge, message).into());
+        }
+    }
+    Ok(topics)
+}
+
+fn invalid(error: InvalidId) -> Problem {
+    Problem::bad_request(error.to_string())
+}
+
+fn crowded(crowded: Crowded) -> Problem {
+    match crowded {
+        Crowded::Node => Problem::unavailable("this node has all the connections it takes"),
+        Crowded::User => Failure::new(Code::RateLimited, "too many connections of this user").into(),
+    }
+}
