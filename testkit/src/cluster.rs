@@ -19,12 +19,19 @@ pub struct ClusterOptions {
     nodes: usize,
     nginx: bool,
     env: Vec<(String, String)>,
+    postgres: Vec<(String, String)>,
 }
 
 impl ClusterOptions {
     /// Nodes run `binary` (`env!("CARGO_BIN_EXE_draftwire")`).
     pub fn new(binary: impl AsRef<Path>) -> Self {
-        Self { binary: binary.as_ref().to_owned(), nodes: 2, nginx: false, env: Vec::new() }
+        Self {
+            binary: binary.as_ref().to_owned(),
+            nodes: 2,
+            nginx: false,
+            env: Vec::new(),
+            postgres: Vec::new(),
+        }
     }
 
     /// How many nodes; two otherwise.
@@ -48,12 +55,21 @@ impl ClusterOptions {
         self
     }
 
+    /// With a setting of Postgres (`postgresql.conf`).
+    #[must_use]
+    pub fn postgres(mut self, name: &str, value: &str) -> Self {
+        self.postgres.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Starts everything and waits until every node is ready.
     ///
     /// # Errors
     /// When a part does not start; with the end of its log.
     pub async fn start(self) -> Result<Cluster> {
-        let (postgres, redis) = tokio::try_join!(Postgres::start(), Redis::start())?;
+        let settings: Vec<(&str, &str)> =
+            self.postgres.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let (postgres, redis) = tokio::try_join!(Postgres::start_with(&settings), Redis::start())?;
         let database_url = postgres.create_database().await?;
         let mut nodes = Vec::new();
         for number in 1..=self.nodes {
@@ -120,6 +136,23 @@ impl Cluster {
         let count = urls.len();
         urls.rotate_left(first % count);
         urls
+    }
+
+    /// Where HTTP requests go that take the nodes in turn, beginning at node `first` (from zero).
+    pub fn http_urls(&self, first: usize) -> Vec<String> {
+        let mut urls: Vec<String> = self.nodes.iter().map(|node| node.http_url("")).collect();
+        let count = urls.len();
+        urls.rotate_left(first % count);
+        urls
+    }
+
+    /// The sum of a metric over all nodes that answer; see [`Node::metric`].
+    pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let mut sum = 0.0;
+        for node in &self.nodes {
+            sum += node.metric(name, labels).await.unwrap_or(0.0);
+        }
+        sum
     }
 
     /// Options of a device that begins at node `first` (from zero) and goes on to the others in turn.

@@ -3,7 +3,7 @@
 use std::{sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result};
-use reqwest::{Client, Method};
+use reqwest::{Client, ClientBuilder, Method};
 use serde_json::Value;
 
 /// No answer takes longer, unless the node is frozen.
@@ -84,7 +84,7 @@ async fn send(method: Method, url: &str, headers: &[(&str, &str)], body: Option<
     answer(request, url).await
 }
 
-async fn answer(request: reqwest::RequestBuilder, url: &str) -> Result<Answer> {
+pub(crate) async fn answer(request: reqwest::RequestBuilder, url: &str) -> Result<Answer> {
     let response = request.send().await.with_context(|| format!("no answer from {url}"))?;
     let status = response.status().as_u16();
     let headers = response
@@ -103,10 +103,13 @@ async fn answer(request: reqwest::RequestBuilder, url: &str) -> Result<Answer> {
 /// opened it, and each test has its own.
 fn client() -> Result<&'static Client> {
     static CLIENT: OnceLock<Option<Client>> = OnceLock::new();
-    let client = CLIENT.get_or_init(|| {
-        // Fails only where a provider is installed already, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(ANSWER_WAIT).build().ok()
-    });
+    let client = CLIENT.get_or_init(|| builder().pool_max_idle_per_host(0).timeout(ANSWER_WAIT).build().ok());
     client.as_ref().context("an HTTP client cannot be made")
+}
+
+/// The beginnings of a client.
+pub(crate) fn builder() -> ClientBuilder {
+    // Fails only where a provider is installed already, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy()
 }

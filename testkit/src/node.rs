@@ -117,12 +117,17 @@ impl Node {
             .await
     }
 
+    /// Where its metrics are.
+    pub fn metrics_url(&self) -> String {
+        format!("http://127.0.0.1:{}/metrics", self.metrics_port)
+    }
+
     /// The text of `/metrics`.
     ///
     /// # Errors
     /// When the node does not answer.
     pub async fn metrics(&self) -> Result<String> {
-        Ok(http::get(&format!("http://127.0.0.1:{}/metrics", self.metrics_port)).await?.text)
+        Ok(http::get(&self.metrics_url()).await?.text)
     }
 
     /// The sum of a metric's series that carry these labels. Zero when there is none: a counter
@@ -131,7 +136,7 @@ impl Node {
     /// # Errors
     /// When the node does not answer.
     pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
-        Ok(sum(&self.metrics().await?, name, labels))
+        Ok(metric_sum(&self.metrics().await?, name, labels))
     }
 
     /// Memory in use (resident set), bytes.
@@ -213,8 +218,9 @@ impl Node {
     }
 }
 
-/// Prometheus text format: `name{label="value",…} number`.
-fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+/// The sum of a metric's series that carry these labels, in the Prometheus text format:
+/// `name{label="value",…} number`. Zero when there is none.
+pub fn metric_sum(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
     let wanted: Vec<String> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
     text.lines()
         .filter_map(|line| {
@@ -237,10 +243,10 @@ mod tests {
     #[test]
     fn series_are_summed_by_label() {
         let text = "# TYPE a counter\na{x=\"1\",y=\"2\"} 3\na{x=\"1\"} 4\na{x=\"2\"} 5\nab 6\nb 7.5\n";
-        assert_eq!(sum(text, "a", &[]), 12.0);
-        assert_eq!(sum(text, "a", &[("x", "1")]), 7.0);
-        assert_eq!(sum(text, "a", &[("x", "1"), ("y", "2")]), 3.0);
-        assert_eq!(sum(text, "b", &[]), 7.5);
-        assert_eq!(sum(text, "c", &[]), 0.0);
+        assert_eq!(metric_sum(text, "a", &[]), 12.0);
+        assert_eq!(metric_sum(text, "a", &[("x", "1")]), 7.0);
+        assert_eq!(metric_sum(text, "a", &[("x", "1"), ("y", "2")]), 3.0);
+        assert_eq!(metric_sum(text, "b", &[]), 7.5);
+        assert_eq!(metric_sum(text, "c", &[]), 0.0);
     }
 }

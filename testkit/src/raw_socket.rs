@@ -79,8 +79,13 @@ impl RawRequest {
     /// With the token as browsers send it, and the JSON subprotocol.
     #[must_use]
     pub fn token(self, token: &str) -> Self {
-        let bearer = format!("{}{token}", common::protocol::SUBPROTOCOL_BEARER);
-        self.subprotocol(&bearer).subprotocol(common::protocol::SUBPROTOCOL_JSON)
+        self.bearer(token).subprotocol(common::protocol::SUBPROTOCOL_JSON)
+    }
+
+    /// With the token as browsers send it, and no subprotocol yet.
+    #[must_use]
+    pub fn bearer(self, token: &str) -> Self {
+        self.subprotocol(&format!("{}{token}", common::protocol::SUBPROTOCOL_BEARER))
     }
 
     /// Lets the kernel hold only so much that was not read.
@@ -102,14 +107,30 @@ impl RawRequest {
     /// # Errors
     /// [`NotOpened`].
     pub async fn open(&self) -> Result<WebSocketStream<TcpStream>, NotOpened> {
-        match timeout(self.wait, self.handshake()).await {
-            Ok(Ok(socket)) => Ok(socket),
-            Ok(Err(error)) => match error.downcast_ref::<tungstenite::Error>() {
-                Some(tungstenite::Error::Http(answer)) => Err(NotOpened::Status(answer.status().as_u16())),
-                _ => Err(NotOpened::Failed(error)),
-            },
-            Err(_) => Err(NotOpened::Failed(anyhow::anyhow!("no handshake within {:?}", self.wait))),
+        self.in_time(self.handshake()).await
+    }
+
+    /// Opens the socket and offers permessage-deflate (RFC 7692), without contexts.
+    ///
+    /// # Errors
+    /// [`NotOpened`].
+    pub async fn open_deflate(&self) -> Result<yawc::WebSocket<TcpStream>, NotOpened> {
+        self.in_time(self.deflate_handshake()).await
+    }
+
+    async fn in_time<T>(&self, handshake: impl Future<Output = Result<T>>) -> Result<T, NotOpened> {
+        let error = match timeout(self.wait, handshake).await {
+            Ok(Ok(socket)) => return Ok(socket),
+            Ok(Err(error)) => error,
+            Err(_) => anyhow::anyhow!("no handshake within {:?}", self.wait),
+        };
+        if let Some(tungstenite::Error::Http(answer)) = error.downcast_ref() {
+            return Err(NotOpened::Status(answer.status().as_u16()));
         }
+        if let Some(yawc::WebSocketError::InvalidStatusCode(status)) = error.downcast_ref() {
+            return Err(NotOpened::Status(*status));
+        }
+        Err(NotOpened::Failed(error))
     }
 
     /// Connects to the first of the host's addresses that takes a connection.
@@ -128,11 +149,34 @@ impl RawRequest {
         Err(last)
     }
 
-    async fn handshake(&self) -> Result<WebSocketStream<TcpStream>> {
-        let uri: Uri = self.url.parse()?;
+    async fn connect(&self, uri: &Uri) -> Result<TcpStream> {
         let host = uri.host().context("a URL without host")?.trim_matches(['[', ']']);
         let stream = self.dial(host, uri.port_u16().unwrap_or(WS_PORT)).await?;
         stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    async fn deflate_handshake(&self) -> Result<yawc::WebSocket<TcpStream>> {
+        let stream = self.connect(&self.url.parse()?).await?;
+        let mut request = yawc::HttpRequest::builder();
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        if !self.subprotocols.is_empty() {
+            request = request.header("sec-websocket-protocol", self.subprotocols.join(", "));
+        }
+        let options = yawc::Options::default()
+            .with_balanced_compression()
+            .server_no_context_takeover()
+            .client_no_context_takeover()
+            .with_limits(MESSAGE_BYTES_MAX, 2 * MESSAGE_BYTES_MAX)
+            .with_read_buffer_capacity(READ_BUFFER_BYTES);
+        Ok(yawc::WebSocket::handshake_with_request(self.url.parse()?, stream, options, request).await?)
+    }
+
+    async fn handshake(&self) -> Result<WebSocketStream<TcpStream>> {
+        let uri: Uri = self.url.parse()?;
+        let stream = self.connect(&uri).await?;
         let mut request = ClientRequestBuilder::new(uri);
         for (name, value) in &self.headers {
             request = request.with_header(name, value);

@@ -8,6 +8,8 @@
 
 mod client_died_before_ack;
 mod deploy;
+mod feed;
+mod following;
 mod load;
 mod network;
 mod nginx;
@@ -15,15 +17,18 @@ mod node_frozen;
 mod node_killed;
 mod node_stopped;
 mod postgres_stopped;
+mod presence_killed;
+mod publishers;
 mod redis_lossy;
 mod redis_stopped;
 mod resp;
+mod retention;
 mod slow_client;
 mod spread;
 
 use std::time::Duration;
 
-use testkit::ClusterOptions;
+use testkit::{Cluster, ClusterOptions, wait};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Clusters at one time. Each is half a dozen busy processes: with more of them on a small machine,
@@ -43,6 +48,7 @@ fn cluster() -> ClusterOptions {
     ClusterOptions::new(env!("CARGO_BIN_EXE_draftwire"))
         // Devices take a node for dead that is silent for twice as long.
         .env("WS_PING_INTERVAL", "2s")
+        .env("WS_PING_INTERVAL_MAX", "2s")
         .env("WS_PONG_TIMEOUT", "10s")
         .env("SWEEP_INTERVAL", "2s")
         .env("SWEEP_INTERVAL_UNSURE", "500ms")
@@ -52,5 +58,18 @@ fn cluster() -> ClusterOptions {
 /// The same with patient devices: for tests in which none may lose its connection, on machines that
 /// may stand still for seconds.
 fn patient_cluster() -> ClusterOptions {
-    cluster().env("WS_PING_INTERVAL", "15s").env("WS_PONG_TIMEOUT", "60s")
+    cluster().env("WS_PING_INTERVAL", "15s").env("WS_PING_INTERVAL_MAX", "15s").env("WS_PONG_TIMEOUT", "60s")
+}
+
+/// Waits until every node has seen that copies arrive.
+async fn bus_is_trusted(cluster: &Cluster) {
+    for node in &cluster.nodes {
+        wait::until("copies are known to arrive", DEADLINE, || async {
+            match node.metric("draftwire_bus_trusted", &[]).await {
+                Ok(1.0) => Ok(()),
+                other => Err(format!("{}: {other:?}", node.name())),
+            }
+        })
+        .await;
+    }
 }

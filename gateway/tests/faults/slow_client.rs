@@ -56,6 +56,7 @@ async fn who_makes_no_progress_is_closed_and_resumes() {
         .nodes(2)
         .env("COMMANDS_PER_SECOND", "100000")
         .env("WS_PING_INTERVAL", "500ms")
+        .env("WS_PING_INTERVAL_MAX", "500ms")
         .env("WS_PONG_TIMEOUT", "2s")
         .start()
         .await

@@ -47,7 +47,7 @@ fn malformed() -> Vec<(String, Option<&'static str>, &'static str)> {
         (r#"{"type":"AUTH","id":"c","payload":{"token":1}}"#.to_owned(), Some("c"), "invalid type"),
         (r#"{"type":"DRAFT_CREATE","id":"c"}"#.to_owned(), Some("c"), "missing field `content`"),
         (long_draft, Some("c"), "draftId must be"),
-        (deep, Some("deep"), "recursion limit"),
+        (deep, Some("deep"), "nested deeper than 100 levels"),
     ];
     for (payload, reason) in [
         (json!({ "draftId": "d", "patch": {} }), "missing field `baseVersion`"),
@@ -190,6 +190,23 @@ async fn too_many_commands_are_refused_and_then_the_connection_is_closed() {
     assert!(limited > 0, "a burst is twice what a second allows");
     flood(&mut socket, 500).await;
     assert_eq!(socket.close_code(DEADLINE).await.unwrap(), Some(4429));
+}
+
+#[tokio::test]
+async fn large_messages_count_more_and_are_refused_unread() {
+    let server = Server::with(&[("COMMANDS_PER_SECOND", "1")]).await;
+    let (mut socket, _) = server.connect("alice", "").await;
+    // On credit, for most of a minute.
+    let payload = json!({ "topic": "t", "event": "E", "data": "x".repeat(900_000) });
+    socket.send(&json!({ "type": "PUBLISH", "id": "p", "payload": payload })).await.unwrap();
+    assert_eq!(socket.answer("p", DEADLINE).await.unwrap()["code"], "forbidden");
+    let mut list = json!({ "type": "DRAFT_LIST", "id": "small" });
+    socket.send(&list).await.unwrap();
+    assert_eq!(socket.answer("small", DEADLINE).await.unwrap()["code"], "rate_limited");
+    list["payload"] = json!("x".repeat(5000));
+    socket.send(&list).await.unwrap();
+    let answer = socket.next(DEADLINE).await.unwrap();
+    assert_eq!((&answer["code"], answer.get("id")), (&json!("rate_limited"), None), "{answer}");
 }
 
 #[tokio::test]

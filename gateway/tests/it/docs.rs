@@ -149,7 +149,8 @@ fn metrics_in(folder: &Path, found: &mut BTreeMap<String, PathBuf>) {
             metrics_in(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             for part in fs::read_to_string(&path).unwrap().split('"') {
-                let name = part.strip_prefix("draftwire_").unwrap_or_default();
+                let name =
+                    part.strip_prefix("draftwire_").or(part.strip_prefix("process_")).unwrap_or_default();
                 if !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
                     found.insert(part.to_owned(), path.clone());
                 }

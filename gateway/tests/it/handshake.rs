@@ -10,13 +10,13 @@ use crate::{
 
 #[tokio::test]
 async fn welcome_comes_first_and_says_where_one_is() {
-    let server = Server::with(&[("WS_PING_INTERVAL", "20s"), ("MAX_MESSAGE_BYTES", "64KiB")]).await;
+    let server = Server::with(&[("WS_PING_INTERVAL_MAX", "40s"), ("MAX_MESSAGE_BYTES", "64KiB")]).await;
     let (mut socket, welcome) = server.connect("alice", "device=phone").await;
     assert_eq!(welcome["userId"], "alice");
     assert_eq!(welcome["device"], "phone");
     assert_eq!(welcome["node"], "n1");
     assert_eq!(welcome["seq"], 0);
-    assert_eq!(welcome["heartbeatMs"], 20_000);
+    assert_eq!(welcome["heartbeatMs"], 40_000);
     assert_eq!(welcome["maxMessageBytes"], 65_536);
     assert!(!welcome["epoch"].as_str().unwrap().is_empty());
     // A command sent before WELCOME was read is answered after it; `connect` has checked the order.

@@ -1,22 +1,12 @@
 //! The HTTP API.
 
 use serde_json::{Value, json};
-use testkit::{http::Answer, token};
+use testkit::token;
 
 use crate::{
     DEADLINE,
-    harness::{Server, create},
+    harness::{Server, create, problem},
 };
-
-/// Checks that an answer is a problem (RFC 9457) of a kind.
-fn problem(answer: &Answer, status: u16, code: &str) {
-    assert_eq!(answer.status, status, "{}", answer.text);
-    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-    assert_eq!((&answer.json["status"], &answer.json["code"]), (&json!(status), &json!(code)));
-    assert!(!answer.json["title"].as_str().unwrap().is_empty());
-    assert!(!answer.json["detail"].as_str().unwrap().is_empty());
-    assert_eq!(answer.header("draftwire-node"), Some("n1"));
-}
 
 #[tokio::test]
 async fn a_draft_is_made_read_changed_and_deleted() {

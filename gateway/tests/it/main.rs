@@ -2,20 +2,31 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod anonymous;
 mod bad_input;
+mod batches;
 mod cluster;
+mod deflate;
+mod demo;
 mod docs;
 mod drafts;
+mod encodings;
+mod event_stream;
 mod failing_store;
 mod group_commit;
 mod handshake;
 mod harness;
+mod history;
 mod http;
 mod limits;
+mod presence;
+mod publish;
 mod resume;
 mod retention;
+mod rights;
 mod session;
 mod shutdown;
+mod topics;
 mod unavailable;
 
 use std::time::Duration;

@@ -5,7 +5,7 @@ use testkit::RawSocket;
 
 use crate::{
     DEADLINE,
-    harness::{Disk, Server, ask, create},
+    harness::{Disk, Server, ask, create, subscribe},
 };
 
 /// What comes up to and including `SYNCED`: the numbers of the events, and where it says one is.
@@ -178,12 +178,44 @@ async fn a_new_history_resets_those_that_are_connected() {
     create(&mut writer, "d2", json!({})).await;
     // A backup is restored: one event is lost, and the history has another name.
     disk.sql(
-        "DELETE FROM events WHERE seq = 2; DELETE FROM drafts WHERE draft_id = 'd2';
-         UPDATE streams SET head = 1; UPDATE meta SET value = 'restored' WHERE key = 'epoch'",
+        "BEGIN; DELETE FROM events WHERE seq = 2; DELETE FROM drafts WHERE draft_id = 'd2';
+         UPDATE streams SET head = 1; UPDATE meta SET value = 'restored' WHERE key = 'epoch'; COMMIT",
     )
     .await;
+    // Everybody follows this stream too; it has no state to send.
+    let all = writer.next(DEADLINE).await.unwrap();
+    assert_eq!(
+        all,
+        json!({"type": "SYNCED", "stream": "all", "epoch": "restored", "seq": 0, "missedBefore": 1})
+    );
+    let all = writer.next(DEADLINE).await.unwrap();
+    assert_eq!(all, json!({"type": "SYNCED", "stream": "all", "seq": 0}), "nothing else of it was left");
     let (epoch, seq, ids) = snapshot(&mut writer).await;
     assert_ne!(epoch, old);
     assert_eq!((epoch, seq, ids), (json!("restored"), 1, vec!["d1".to_owned()]));
     assert_eq!(create(&mut writer, "d3", json!({})).await, 2);
+}
+
+#[tokio::test]
+async fn a_reset_before_the_announced_head_ends_with_synced_there() {
+    let disk = Disk::new().await;
+    // Buses of their own: nobody tells the first node what the second commits, so it knows of the event
+    // some time before it has it.
+    let some = [("SWEEP_INTERVAL", "10m"), ("SWEEP_INTERVAL_UNSURE", "10m"), ("REORDER_WAIT", "300ms")];
+    let (first, second) = (Server::on(&disk, &some).await, Server::on(&disk, &some).await);
+    let (mut witness, _) = first.connect_to_topics("bob", "").await;
+    subscribe(&mut witness, json!({ "topic": "t" })).await;
+    second.publish("t", "E", json!(1)).await;
+    let (mut socket, _) = first.connect_to_topics("alice", "").await;
+    let (epoch, head) = subscribe(&mut socket, json!({ "topic": "t", "cursor": "older:5" })).await;
+    assert_eq!(head, 1);
+    let moved = socket.next(DEADLINE).await.unwrap();
+    assert_eq!((&moved["type"], &moved["epoch"]), (&json!("SYNCED"), &json!(epoch)), "{moved}");
+    assert_eq!(moved["missedBefore"], moved["seq"].as_u64().unwrap() + 1, "{moved}");
+    // It comes when the node has it, before the reset or after it.
+    if moved["seq"] == 0 {
+        assert_eq!(socket.next(DEADLINE).await.unwrap()["seq"], 1);
+    }
+    let synced = socket.next(DEADLINE).await.unwrap();
+    assert_eq!(synced, json!({ "type": "SYNCED", "stream": "topic:t", "seq": head }));
 }

@@ -1,6 +1,5 @@
 //! Retention on whole nodes: logs are cut while clients come and go, and one node does it.
 
-use common::Seq;
 use serde_json::json;
 use testkit::wait;
 
@@ -11,16 +10,6 @@ use crate::{
 
 const SETTINGS: [(&str, &str); 2] = [("RETENTION_USER_EVENTS", "5"), ("RETENTION_INTERVAL", "10ms")];
 
-/// Waits until alice's log begins after an event.
-async fn until_cut(server: &Server, floor: u64) {
-    let alice = ["user:alice".parse().unwrap()];
-    wait::until("the log to be cut", DEADLINE, || async {
-        let found = server.node.store.heads(&alice).await.unwrap().heads[0].floor;
-        if found == Seq(floor) { Ok(()) } else { Err(format!("it is cut at {found}")) }
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn who_was_away_for_too_long_gets_the_state_instead_of_events() {
     let server = Server::with(&SETTINGS).await;
@@ -29,7 +18,7 @@ async fn who_was_away_for_too_long_gets_the_state_instead_of_events() {
     for i in 0..12 {
         create(&mut phone, &format!("d{i}"), json!({ "i": i })).await;
     }
-    until_cut(&server, 7).await;
+    server.is_cut_at("user:alice", 7).await;
     // On a node that has nothing of it in memory.
     let other = Server::on(&server.disk, &SETTINGS).await;
     let (mut late, _) = other.connect("alice", &format!("device=late&cursor={epoch}:6")).await;
@@ -42,7 +31,7 @@ async fn who_was_away_for_too_long_gets_the_state_instead_of_events() {
     }
     // Those who follow live have not noticed.
     assert_eq!(create(&mut phone, "next", json!({})).await, 13);
-    until_cut(&server, 8).await;
+    server.is_cut_at("user:alice", 8).await;
 }
 
 #[tokio::test]
@@ -53,7 +42,7 @@ async fn what_is_older_than_its_time_goes() {
     create(&mut phone, "older", json!({})).await;
     server.disk.sql("UPDATE events SET ts = 1; UPDATE commands SET ts = 1").await;
     create(&mut phone, "new", json!({})).await;
-    until_cut(&server, 2).await;
+    server.is_cut_at("user:alice", 2).await;
     // What was forgotten is decided anew under the same id, and what was not is still known.
     let create = |id: &'static str| json!({ "draftId": id, "content": {} });
     wait::until("the old command to be forgotten", DEADLINE, || async {

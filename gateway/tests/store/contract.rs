@@ -69,6 +69,7 @@ macro_rules! contract {
             logs_are_cut_by_age_up_to_the_first_that_is_young_enough
             every_stream_of_a_kind_has_its_turn
             what_was_cut_is_deleted_by_whoever_comes_next
+            the_time_is_about_that_of_this_machine
             one_node_has_the_upkeep
             cutting_disturbs_neither_writers_nor_readers
         }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use common::Seq;
+use fanout::log::Read;
 use gateway::store::{
     Chunk, Limits, Refusal, Rule, Store, StoreError, StreamKind,
     postgres::{PostgresOptions, PostgresStore},
@@ -90,6 +91,32 @@ async fn nodes_that_start_together_migrate_once() {
         )
         .await;
     database.open(LIMITS).await.ping().await.unwrap();
+}
+
+/// A backup, or a report, reads the events while a new version is rolled out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_waits_for_a_table_stops_nobody() {
+    let database = server().await;
+    let store = database.open(LIMITS).await;
+    one(&store, create("ann", "d", json!({}))).await.unwrap();
+    // As the version before has left it.
+    database.execute("ALTER TABLE events DROP COLUMN priority").await;
+    database.execute("DROP TABLE trims").await;
+    database.execute("DELETE FROM _sqlx_migrations WHERE version = 2").await;
+    let mut backup = PgConnection::connect(&database.url).await.unwrap();
+    let mut reading = backup.begin().await.unwrap();
+    sqlx::query("SELECT count(*) FROM events").execute(&mut *reading).await.unwrap();
+    let newer = database.store(PATIENT, LIMITS);
+    let migrating = tokio::spawn(async move { newer.migrate().await });
+    database.until_blocked().await;
+    // A node of the version before reads an event, as it does for every replay.
+    let mut older = PgConnection::connect(&database.url).await.unwrap();
+    let read = sqlx::query("SELECT seq FROM events WHERE stream = 'user:ann'").execute(&mut older);
+    let read = tokio::time::timeout(PATIENT, read).await;
+    assert!(!migrating.is_finished());
+    reading.rollback().await.unwrap();
+    migrating.await.unwrap().unwrap();
+    assert!(read.is_ok(), "it waits behind the migration, which waits for the backup");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -295,4 +322,26 @@ async fn statements_look_up_keys_also_without_statistics() {
         .map(|row| format!("{} {}", row.get::<String, _>(0), row.get::<i64, _>(1)))
         .collect();
     assert!(read.is_empty(), "read as a whole: {read:?}");
+}
+
+/// As many as of others: what is left out by the size that it is stored in does not fit in any case.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_events_that_cannot_be_compressed_are_as_full() {
+    let database = server().await;
+    let store = database.open(LIMITS).await;
+    // 60,002 bytes each.
+    database
+        .execute(
+            "INSERT INTO events (stream, seq, kind, origin, ts, payload)
+             SELECT 'topic:t', n, 'E', 'd', 0, ('\"' || (SELECT string_agg(md5(random()::text || n || k), '')
+                    FROM generate_series(1, 1875) k) || '\"')::json
+             FROM generate_series(1, 20) n",
+        )
+        .await;
+    database.execute("INSERT INTO streams (name, head) VALUES ('topic:t', 20)").await;
+    for (after, found) in [(0, 5), (5, 5), (17, 3), (19, 1), (20, 0)] {
+        let read = Read { stream: "topic:t".parse().unwrap(), after: Seq(after), limit: 100 };
+        let page = store.read(&[read]).await.unwrap().remove(0);
+        assert_eq!(page.events.len(), found, "after {after}");
+    }
 }

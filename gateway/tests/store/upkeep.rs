@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use common::{Seq, Stream};
+use common::{Seq, Stream, time::unix_ms};
 use fanout::log::{Head, Read};
 use gateway::store::{Chunk, Deleted, Rule, Store, StreamKind, Upkeep};
 use serde_json::json;
@@ -178,6 +178,14 @@ pub(crate) async fn what_was_cut_is_deleted_by_whoever_comes_next(database: &dyn
     let mut second = upkeep(&store).await;
     assert_eq!(delete_all(&mut *second).await.topic, 12);
     assert_eq!(page(&store, "topic:t", 15).await, ((16..=20).collect(), 15));
+}
+
+pub(crate) async fn the_time_is_about_that_of_this_machine(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let before = unix_ms();
+    let now = upkeep(&store).await.now().await.unwrap();
+    // Which a server on this machine reads from the same clock, with microseconds that it rounds.
+    assert!(before <= now + 1 && now <= unix_ms() + 1, "{before} {now}");
 }
 
 pub(crate) async fn one_node_has_the_upkeep(database: &dyn Database) {

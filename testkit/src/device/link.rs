@@ -1,18 +1,20 @@
 //! A device's connection, and coming back when it is lost.
 
+mod topics;
+
 use std::{sync::Arc, time::Duration};
 
 use common::{close::Close, protocol::Welcome};
-use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpStream,
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, sleep_until, timeout},
 };
-use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
-use super::{Ack, Connected, Control, DeviceOptions, Outgoing, Refused, Shared, Violation, local};
+use super::{
+    Ack, Connected, Control, DeviceOptions, Outgoing, Refused, Shared, Track, Violation, local,
+    wire::{Framing, Gone, Incoming, Wire},
+};
 use crate::raw_socket::RawRequest;
 
 /// Commands without an answer at one time; further ones wait in the queue.
@@ -37,16 +39,32 @@ pub(super) struct Link {
     control: watch::Receiver<Control>,
     /// Commands without an answer, oldest first.
     pending: Vec<Pending>,
+    /// When to ask again for topics that were refused as `unavailable`.
+    topics_at: Option<Instant>,
+    /// How often in a row that was so.
+    topics_refused: u32,
+    next_topics: u64,
 }
 
 struct Pending {
     id: String,
-    text: String,
-    answer: Option<oneshot::Sender<Result<Ack, Refused>>>,
+    message: Value,
+    asker: Asker,
     /// When to send it again after `unavailable`.
     repeat_at: Option<Instant>,
     repeats: u32,
     sent: bool,
+}
+
+/// Who waits for an answer.
+enum Asker {
+    Owner(oneshot::Sender<Result<Ack, Refused>>),
+    /// The device itself, for its drafts.
+    List,
+    /// The device itself, for these topics; on this connection alone.
+    Subscribe(Vec<String>),
+    /// The device itself, to be rid of this topic; on this connection alone.
+    Unsubscribe(String),
 }
 
 /// Why a connection ended.
@@ -72,7 +90,16 @@ impl Link {
         queue: mpsc::Receiver<Outgoing>,
         control: watch::Receiver<Control>,
     ) -> Self {
-        Self { options, shared, queue, control, pending: Vec::new() }
+        Self {
+            options,
+            shared,
+            queue,
+            control,
+            pending: Vec::new(),
+            topics_at: None,
+            topics_refused: 0,
+            next_topics: 0,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -114,39 +141,56 @@ impl Link {
     fn close(mut self, code: u16) {
         self.shared.change(|state| state.closed = Some(code));
         for pending in self.pending.drain(..) {
-            pending.settle(Err(local("closed", &format!("closed with {code}"))));
+            if let Asker::Owner(owner) = pending.asker {
+                // The caller may have given up.
+                let _ = owner.send(Err(local("closed", &format!("closed with {code}"))));
+            }
         }
     }
 
     async fn connect(&mut self, turn: usize) -> End {
         let url = &self.options.urls[turn % self.options.urls.len()];
-        let cursor = self.shared.state().replica.cursor();
-        let cursor = cursor.map_or_else(String::new, |cursor| format!("&cursor={cursor}"));
-        let mut request = RawRequest::new(format!("{url}?device={}{cursor}", self.options.device))
-            .token(&(self.options.token)())
-            .wait(self.options.connect_wait);
+        let mut query = format!("device={}", self.options.device);
+        {
+            let state = self.shared.state();
+            let all = state.replica.stream("all").and_then(Track::cursor);
+            for (name, cursor) in [("cursor", state.replica.cursor()), ("all", all)] {
+                query += &cursor.map_or_else(String::new, |cursor| format!("&{name}={cursor}"));
+            }
+        }
+        if self.options.batch {
+            query += "&batch=1";
+        }
+        let mut request = RawRequest::new(format!("{url}?{query}")).wait(self.options.connect_wait);
+        let token = (self.options.token)();
+        if !token.is_empty() {
+            request = request.bearer(&token);
+        }
         if let Some(bytes) = self.options.receive_buffer_bytes {
             request = request.receive_buffer_bytes(bytes);
         }
-        match request.open().await {
-            Ok(socket) => self.follow(socket).await,
+        match Wire::open(request, self.options.encoding).await {
+            Ok(wire) => self.follow(wire).await,
             Err(_) => End::Lost,
         }
     }
 
     /// One connection, from the handshake to its end.
-    async fn follow(&mut self, mut socket: WebSocketStream<TcpStream>) -> End {
+    async fn follow(&mut self, mut wire: Wire) -> End {
         let dropped = self.control.borrow_and_update().dropped;
         let mut welcomed = false;
         let mut silence = WELCOME_WAIT;
         let mut silent_at = Instant::now() + silence;
         let mut move_at: Option<Instant> = None;
+        self.topics_at = None;
+        self.pending.retain(|pending| !pending.asker.is_of_connection());
         for pending in &mut self.pending {
             pending.repeat_at = None;
         }
         loop {
             let control = *self.control.borrow();
-            let repeat_at = self.pending.iter().filter_map(|pending| pending.repeat_at).min();
+            let repeats = self.pending.iter().filter_map(|pending| pending.repeat_at);
+            let repeat_at = repeats.chain(self.topics_at).min();
             tokio::select! {
                 changed = self.control.changed() => {
                     let control = *self.control.borrow_and_update();
@@ -158,45 +202,53 @@ impl Link {
                     }
                     // What was not looked for was not missing.
                     silent_at = Instant::now() + silence;
+                    if welcomed && self.ask_for_topics(&mut wire).await.is_err() {
+                        return End::Lost;
+                    }
                 }
-                message = socket.next(), if control.reading => {
+                incoming = wire.next(), if control.reading => {
                     silent_at = Instant::now() + silence;
-                    let text = match message {
-                        Some(Ok(Message::Text(text))) => text,
-                        Some(Ok(Message::Close(frame))) => {
-                            let code = frame.map_or(1005, |frame| frame.code.into());
+                    let messages = match incoming {
+                        Incoming::Messages(messages, framing) => {
+                            self.check_framing(framing);
+                            messages
+                        }
+                        Incoming::Malformed(text) => {
+                            self.violation(Violation::Malformed { text });
+                            continue;
+                        }
+                        Incoming::Nothing => continue,
+                        Incoming::Closed(code) => {
                             // Reading on is what answers the close frame.
-                            let _ = timeout(Duration::from_secs(1), socket.next()).await;
+                            let _ = timeout(Duration::from_secs(1), wire.next()).await;
                             return self.closed_with(code);
                         }
-                        Some(Ok(_)) => continue,
-                        Some(Err(_)) | None => return End::Lost,
+                        Incoming::Lost => return End::Lost,
                     };
-                    match self.take(text.as_str()) {
-                        Taken::Nothing => {}
-                        Taken::Welcome(heartbeat) => {
-                            welcomed = true;
-                            silence = 2 * heartbeat;
-                            silent_at = Instant::now() + silence;
-                            if self.resend(&mut socket).await.is_err() {
-                                return End::Lost;
+                    for message in messages {
+                        match self.take(message) {
+                            Taken::Nothing => {}
+                            Taken::Welcome(heartbeat) => {
+                                welcomed = true;
+                                silence = 2 * heartbeat;
+                                silent_at = Instant::now() + silence;
+                                if self.resend(&mut wire).await.is_err() {
+                                    return End::Lost;
+                                }
                             }
+                            Taken::Move(wait) => move_at = Some(Instant::now() + wait),
                         }
-                        Taken::Move(wait) => move_at = Some(Instant::now() + wait),
                     }
                 }
                 outgoing = self.queue.recv(), if welcomed && self.pending.len() < PENDING_MAX => {
                     let Some(outgoing) = outgoing else { return End::Over };
-                    let mut pending = Pending::new(outgoing.id, outgoing.text, Some(outgoing.answer));
-                    pending.sent = true;
-                    let text = pending.text.clone();
-                    self.pending.push(pending);
-                    if send(&mut socket, text).await.is_err() {
+                    let asker = Asker::Owner(outgoing.answer);
+                    if self.ask(&mut wire, outgoing.id, outgoing.message, asker).await.is_err() {
                         return End::Lost;
                     }
                 }
                 () = sleep_until(repeat_at.unwrap_or(silent_at)), if welcomed && repeat_at.is_some() => {
-                    if self.repeat_due(&mut socket).await.is_err() {
+                    if self.repeat_due(&mut wire).await.is_err() {
                         return End::Lost;
                     }
                 }
@@ -206,7 +258,7 @@ impl Link {
                 }
                 () = sleep_until(move_at.unwrap_or(silent_at)), if move_at.is_some() => {
                     self.shared.change(|state| state.counters.moved += 1);
-                    let _ = timeout(Duration::from_secs(1), socket.close(None)).await;
+                    let _ = timeout(Duration::from_secs(1), wire.close()).await;
                     return End::Moved;
                 }
             }
@@ -222,49 +274,71 @@ impl Link {
         }
     }
 
-    /// Sends every command without an answer, in the order in which they were given.
-    async fn resend(&mut self, socket: &mut WebSocketStream<TcpStream>) -> Result<(), ()> {
-        let needs_list = !self.shared.state().replica.is_complete();
+    /// Asks for the topics, then sends every command without an answer, in the order in which they were
+    /// given.
+    async fn resend(&mut self, wire: &mut Wire) -> Result<(), Gone> {
+        self.ask_for_topics(wire).await?;
+        let needs_list = self.options.drafts && !self.shared.state().replica.is_complete();
         if needs_list && !self.pending.iter().any(|pending| pending.id == LIST_ID) {
-            let text = json!({ "type": "DRAFT_LIST", "id": LIST_ID }).to_string();
-            self.pending.insert(0, Pending::new(LIST_ID.to_owned(), text, None));
+            let message = json!({ "type": "DRAFT_LIST", "id": LIST_ID });
+            self.pending.insert(0, Pending::new(LIST_ID.to_owned(), message, Asker::List));
         }
-        for pending in &mut self.pending {
+        for pending in self.pending.iter_mut().filter(|pending| !pending.asker.is_of_connection()) {
             if pending.sent {
                 self.shared.change(|state| state.counters.resent += 1);
             }
             pending.sent = true;
-            send(socket, pending.text.clone()).await?;
+            send(wire, &pending.message).await?;
         }
         Ok(())
     }
 
-    async fn repeat_due(&mut self, socket: &mut WebSocketStream<TcpStream>) -> Result<(), ()> {
+    /// Sends a command and notes that it waits for its answer.
+    async fn ask(&mut self, wire: &mut Wire, id: String, message: Value, asker: Asker) -> Result<(), Gone> {
+        let mut pending = Pending::new(id, message.clone(), asker);
+        pending.sent = true;
+        self.pending.push(pending);
+        send(wire, &message).await
+    }
+
+    async fn repeat_due(&mut self, wire: &mut Wire) -> Result<(), Gone> {
         let now = Instant::now();
+        if self.topics_at.is_some_and(|at| at <= now) {
+            self.ask_for_topics(wire).await?;
+        }
         for pending in &mut self.pending {
             if pending.repeat_at.is_some_and(|at| at <= now) {
                 pending.repeat_at = None;
-                send(socket, pending.text.clone()).await?;
+                send(wire, &pending.message).await?;
             }
         }
         Ok(())
     }
 
+    fn check_framing(&self, framing: Framing) {
+        match framing {
+            Framing::Alone => {}
+            Framing::Array if self.options.batch => self.shared.change(|state| state.counters.batches += 1),
+            Framing::Array => {
+                self.violation(Violation::Malformed {
+                    text: "an array that nobody has asked for".to_owned(),
+                });
+            }
+        }
+    }
+
     /// Takes one message of the server.
-    fn take(&mut self, text: &str) -> Taken {
-        let Ok(message) = serde_json::from_str::<Value>(text) else {
-            self.violation(Violation::Malformed { text: text.to_owned() });
-            return Taken::Nothing;
-        };
+    fn take(&mut self, message: Value) -> Taken {
         let milliseconds = |value: &Value| Duration::from_millis(value.as_u64().unwrap_or(0));
         match message["type"].as_str().unwrap_or_default() {
             "WELCOME" => {
                 let Ok(welcome) = serde_json::from_value::<Welcome>(message["payload"].clone()) else {
-                    self.violation(Violation::Malformed { text: text.to_owned() });
+                    self.violation(Violation::Malformed { text: message.to_string() });
                     return Taken::Nothing;
                 };
                 self.shared.change(|state| {
-                    state.replica.welcome(welcome.epoch.as_str(), welcome.seq.unwrap_or_default().0);
+                    let seq = welcome.seq.map(|seq| seq.0);
+                    state.replica.welcome(welcome.epoch.as_str(), seq, welcome.all_seq.0);
                     state.counters.connections += 1;
                     *state.counters.nodes.entry(welcome.node.to_string()).or_default() += 1;
                     state.connected = Some(Connected {
@@ -274,19 +348,15 @@ impl Link {
                 });
                 return Taken::Welcome(Duration::from_millis(welcome.heartbeat_ms));
             }
-            "SYNCED" => self.shared.change(|state| state.replica.take_synced(&message)),
-            "SNAPSHOT" if message["stream"] == "user" => {
-                self.shared.change(|state| state.replica.snapshot(&message));
-            }
             "ACK" => {
                 let ack = Ack { seq: message["seq"].as_u64(), payload: message["payload"].clone() };
                 self.answer(&message, Ok(ack));
             }
             "ERROR" => self.refused(&message),
             "RECONNECT" => return Taken::Move(milliseconds(&message["payload"]["inMs"])),
-            // The next connection asks for a token anyway; a signal has no number.
-            "SNAPSHOT" | "PONG" | "TOKEN_EXPIRING" | "SIGNAL" => {}
-            _ => self.shared.change(|state| state.replica.event(message)),
+            // The next connection asks for a token anyway.
+            "PONG" | "TOKEN_EXPIRING" => {}
+            _ => self.shared.change(|state| state.replica.take(message)),
         }
         Taken::Nothing
     }
@@ -300,7 +370,7 @@ impl Link {
             let id = text("id");
             let pending = self.pending.iter().position(|pending| pending.id == id);
             if let Some(at) = pending
-                && (self.options.repeat_unavailable || id == LIST_ID)
+                && (self.options.repeat_unavailable || !matches!(self.pending[at].asker, Asker::Owner(_)))
             {
                 let wait = self.backoff(self.pending[at].repeats);
                 self.pending[at].repeats += 1;
@@ -318,10 +388,17 @@ impl Link {
             return;
         };
         let pending = self.pending.remove(at);
-        if let (LIST_ID, Ok(ack)) = (id, &answer) {
-            self.shared.change(|state| state.replica.list(&ack.payload));
+        match pending.asker {
+            // The caller may have given up.
+            Asker::Owner(owner) => drop(owner.send(answer)),
+            Asker::List => {
+                if let Ok(ack) = answer {
+                    self.shared.change(|state| state.replica.list(&ack.payload));
+                }
+            }
+            Asker::Subscribe(names) => self.subscribed(&names, answer),
+            Asker::Unsubscribe(name) => self.unsubscribed(&name),
         }
-        pending.settle(answer);
     }
 
     fn violation(&self, violation: Violation) {
@@ -336,22 +413,19 @@ enum Taken {
     Move(Duration),
 }
 
-impl Pending {
-    fn new(id: String, text: String, answer: Option<oneshot::Sender<Result<Ack, Refused>>>) -> Self {
-        Self { id, text, answer, repeat_at: None, repeats: 0, sent: false }
-    }
-
-    fn settle(self, result: Result<Ack, Refused>) {
-        if let Some(answer) = self.answer {
-            // The caller may have given up.
-            let _ = answer.send(result);
-        }
+impl Asker {
+    /// Whether the next connection has no use for the answer.
+    fn is_of_connection(&self) -> bool {
+        matches!(self, Self::Subscribe(_) | Self::Unsubscribe(_))
     }
 }
 
-async fn send(socket: &mut WebSocketStream<TcpStream>, text: String) -> Result<(), ()> {
-    match timeout(SEND_WAIT, socket.send(Message::text(text))).await {
-        Ok(Ok(())) => Ok(()),
-        _ => Err(()),
+impl Pending {
+    fn new(id: String, message: Value, asker: Asker) -> Self {
+        Self { id, message, asker, repeat_at: None, repeats: 0, sent: false }
     }
+}
+
+async fn send(wire: &mut Wire, message: &Value) -> Result<(), Gone> {
+    timeout(SEND_WAIT, wire.send(message)).await.unwrap_or(Err(Gone))
 }

@@ -1,11 +1,21 @@
 //! A well-behaved device that checks what it is sent.
 //!
-//! It does what the protocol asks of clients: comes back with backoff, jitter and its cursor, repeats
-//! unanswered commands under the same id, applies events to its drafts. And it trusts nothing: every
-//! number, version and position is compared with what it must be, and what is wrong is kept.
+//! It does what the protocol asks of clients: comes back with backoff, jitter and its cursors, repeats
+//! unanswered commands under the same id, applies events to its drafts, subscribes to its topics anew.
+//! And it trusts nothing: every number, version and position is compared with what it must be, and what
+//! is wrong is kept.
+//!
+//! One that follows topics alone ([`DeviceOptions::follower`]) is a task and some small numbers.
 
 mod link;
+mod numbers;
+mod options;
+mod presence;
 mod replica;
+mod topic;
+mod track;
+mod violation;
+mod wire;
 
 use std::{
     collections::BTreeMap,
@@ -24,67 +34,16 @@ use tokio::{
     time::timeout,
 };
 
-pub use replica::{DraftState, Replica, Seen, Start, Violation, drafts_of};
-
-use crate::token;
+pub use options::{DeviceOptions, TokenSource};
+pub use presence::{Change, Member, Presence};
+pub use replica::{DraftState, Replica, Seen, Start, drafts_of};
+pub use topic::{Topic, stream_of};
+pub use track::{Missed, Standing, Track, digest};
+pub use violation::Violation;
+pub use wire::{Encoding, message_pack};
 
 /// Commands handed over and not yet taken by the connection; callers wait when there are more.
 const QUEUE_MAX: usize = 256;
-
-/// Gives the token for the next connection.
-pub type TokenSource = Arc<dyn Fn() -> String + Send + Sync>;
-
-/// How a device behaves.
-#[derive(Clone)]
-pub struct DeviceOptions {
-    /// Where to connect to (`ws://…/ws/realtime`), in turn.
-    pub urls: Vec<String>,
-    /// The device's id.
-    pub device: String,
-    /// The token, asked for anew before each connection.
-    pub token: TokenSource,
-    /// The wait before the first reconnect; doubled with each further one, and spread by chance.
-    pub backoff_min: Duration,
-    /// The longest wait between reconnects.
-    pub backoff_max: Duration,
-    /// How long opening a socket may take.
-    pub connect_wait: Duration,
-    /// How long a command waits for its answer, reconnects included, before its caller is told
-    /// `timeout`.
-    pub answer_wait: Duration,
-    /// Whether commands answered with `unavailable` or `rate_limited` are repeated, under the same id,
-    /// until they are decided. Otherwise the caller is told.
-    pub repeat_unavailable: bool,
-    /// Whether whole events are kept, not only their numbers.
-    pub keep_messages: bool,
-    /// How many bytes the kernel may hold that were not read; its own choice when `None`.
-    pub receive_buffer_bytes: Option<u32>,
-}
-
-impl DeviceOptions {
-    /// A device of `user`, connecting to `urls` in turn.
-    pub fn new(urls: Vec<String>, user: &str, device: &str) -> Self {
-        let user = user.to_owned();
-        Self {
-            urls,
-            device: device.to_owned(),
-            token: Arc::new(move || token::good(&user)),
-            backoff_min: Duration::from_millis(100),
-            backoff_max: Duration::from_secs(2),
-            connect_wait: Duration::from_secs(3),
-            answer_wait: Duration::from_secs(60),
-            repeat_unavailable: true,
-            keep_messages: true,
-            receive_buffer_bytes: None,
-        }
-    }
-}
-
-impl fmt::Debug for DeviceOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeviceOptions").field("urls", &self.urls).field("device", &self.device).finish()
-    }
-}
 
 /// What a command was answered when it was carried out.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,6 +100,8 @@ pub struct Counters {
     pub silent: u64,
     /// `RECONNECT`s followed.
     pub moved: u64,
+    /// Frames that held several messages.
+    pub batches: u64,
     /// The codes that the server closed with, in order.
     pub closes: Vec<u16>,
 }
@@ -188,12 +149,14 @@ struct Control {
     reading: bool,
     /// Counts requests to drop the connection.
     dropped: u64,
+    /// Counts changes of the topics to follow.
+    topics: u64,
 }
 
 #[derive(Debug)]
 struct Outgoing {
     id: String,
-    text: String,
+    message: Value,
     answer: oneshot::Sender<Result<Ack, Refused>>,
 }
 
@@ -215,21 +178,25 @@ impl Device {
     pub fn start(options: DeviceOptions) -> Self {
         let mut state = State::default();
         state.replica.keep_messages = options.keep_messages;
+        state.replica.keeps_drafts = options.drafts;
+        for topic in &options.topics {
+            state.replica.want(topic.clone());
+        }
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(()) });
         let (queue, outgoing) = mpsc::channel(QUEUE_MAX);
-        let control = watch::Sender::new(Control { online: true, reading: true, dropped: 0 });
+        let control = watch::Sender::new(Control { online: true, reading: true, dropped: 0, topics: 0 });
         let link = link::Link::new(options.clone(), Arc::clone(&shared), outgoing, control.subscribe());
         let task = tokio::spawn(link.run());
         Self { options, shared, queue, control, next_id: AtomicU64::new(1), task }
     }
 
-    /// Starts a device and waits until it is connected and knows its drafts.
+    /// Starts a device and waits until it is connected, knows its drafts, and its topics are answered.
     ///
     /// # Panics
     /// When that takes longer than half a minute.
     pub async fn connect(options: DeviceOptions) -> Self {
         let device = Self::start(options);
-        device.wait_until("connect and know the drafts", Duration::from_secs(30), Replica::is_complete).await;
+        device.wait_until("connect and know where it is", Duration::from_secs(30), Replica::is_ready).await;
         device
     }
 
@@ -287,17 +254,65 @@ impl Device {
         self.change("DRAFT_DELETE", draft_id, payload).await
     }
 
+    /// Publishes an event to a topic.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn publish(&self, topic: &str, event: &str, data: Value) -> Result<Ack, Refused> {
+        self.command("PUBLISH", json!({ "topic": topic, "event": event, "data": data })).await
+    }
+
+    /// Says something to those who follow a topic now.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn signal(&self, topic: &str, event: &str, data: Value) -> Result<Ack, Refused> {
+        let payload = json!({ "topic": topic, "event": event, "data": data, "signal": true });
+        self.command("PUBLISH", payload).await
+    }
+
+    /// Follows a topic from now on, on this connection and those after it, and waits until the server
+    /// has answered. One that was followed before goes on from where it stood.
+    ///
+    /// # Errors
+    /// [`Refused`]; `timeout` when no answer comes, in which case it is asked for again and again.
+    pub async fn subscribe(&self, topic: Topic) -> Result<(), Refused> {
+        let stream = topic.stream();
+        self.shared.change(|state| state.replica.want(topic));
+        self.control.send_modify(|control| control.topics += 1);
+        let refusal = |state: &State| match state.replica.stream(&stream).map(Track::standing) {
+            Some(Standing::Followed) => Some(Ok(())),
+            Some(Standing::Refused { code, message, .. }) => Some(Err(local(code, message))),
+            _ => state.closed.map(|_| Err(local("closed", "the device does not connect again"))),
+        };
+        let _ = timeout(self.options.answer_wait, self.watch(|state| refusal(state).is_some())).await;
+        refusal(&self.shared.state()).unwrap_or_else(|| Err(local("timeout", "no answer in time")))
+    }
+
+    /// Follows a topic no longer, and waits until the server has said so. Answers whether it has in
+    /// time.
+    pub async fn unsubscribe(&self, name: &str) -> bool {
+        let left = |state: &State| {
+            let track = state.replica.topic(name);
+            track.is_none_or(|track| matches!(track.standing(), Standing::Left | Standing::Refused { .. }))
+        };
+        self.shared.change(|state| state.replica.unwant(name));
+        self.control.send_modify(|control| control.topics += 1);
+        let _ = timeout(self.options.answer_wait, self.watch(left)).await;
+        left(&self.shared.state())
+    }
+
     /// Sends any command and waits for its answer, over as many connections as it takes.
     ///
     /// # Errors
     /// [`Refused`].
     pub async fn command(&self, kind: &str, payload: Value) -> Result<Ack, Refused> {
         let id = format!("c{}", self.next_id.fetch_add(1, Ordering::Relaxed));
-        let text = json!({ "type": kind, "id": id, "payload": payload }).to_string();
+        let message = json!({ "type": kind, "id": id, "payload": payload });
         let (answer, answered) = oneshot::channel();
         let exchange = async {
             // Either fails only when the connection's task has ended for good.
-            self.queue.send(Outgoing { id, text, answer }).await.ok()?;
+            self.queue.send(Outgoing { id, message, answer }).await.ok()?;
             answered.await.ok()
         };
         match timeout(self.options.answer_wait, exchange).await {
@@ -336,7 +351,8 @@ impl Device {
         self.shared.state().replica.seen.clone()
     }
 
-    /// Looks at all that it knows at one moment. `look` must be quick: the device stands still for it.
+    /// Looks at all that it knows at one moment. `look` must be quick, as the device stands still for
+    /// it, and ask the device itself for nothing else.
     pub fn look<T>(&self, look: impl FnOnce(&Replica) -> T) -> T {
         look(&self.shared.state().replica)
     }
@@ -437,11 +453,16 @@ impl Device {
     fn panic_waiting(&self, what: &str, deadline: Duration) -> ! {
         let state = self.shared.state();
         panic!(
-            "device {} waited {deadline:?} to: {what}. It is at {:?} with {} drafts, connected: {:?}, closed: {:?}, \
-             {:?}, violations: {:?}",
+            "device {} waited {deadline:?} to: {what}. It is at {:?} with {} drafts, topics: {:?}, connected: {:?}, \
+             closed: {:?}, {:?}, violations: {:?}",
             self.options.device,
             state.replica.cursor(),
             state.replica.drafts().len(),
+            state
+                .replica
+                .streams()
+                .map(|(stream, track)| (stream, track.cursor(), track.standing(), track.is_synced()))
+                .collect::<Vec<_>>(),
             state.connected,
             state.closed,
             state.counters,

@@ -1,84 +1,18 @@
 //! What a device knows, and whether what it is sent can be true. No I/O.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::{collections::BTreeMap, time::Instant};
 
 use serde_json::{Map, Value};
 
+use super::{
+    numbers::Numbers,
+    topic::{Topic, stream_of},
+    track::{Standing, Track},
+    violation::{Violation, out_of_order},
+};
+
 /// Events held back while the first list of drafts is on its way.
 const HELD_MAX: usize = 100_000;
-
-/// A broken promise.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Violation {
-    /// An event is missing between these two.
-    Gap {
-        /// Of which stream.
-        stream: String,
-        /// The last before.
-        after: u64,
-        /// The one that came.
-        got: u64,
-    },
-    /// An event came a second time.
-    Repeat {
-        /// Of which stream.
-        stream: String,
-        /// Its number.
-        seq: u64,
-    },
-    /// An event came after later ones.
-    Reorder {
-        /// Of which stream.
-        stream: String,
-        /// Its number.
-        seq: u64,
-        /// The last before.
-        after: u64,
-    },
-    /// A draft's event does not follow from the draft as this device knows it.
-    Base {
-        /// The event.
-        seq: u64,
-        /// The draft.
-        draft_id: String,
-        /// Its version here; zero for none.
-        have: u64,
-        /// `baseVersion` and `version` of the event.
-        got: (u64, u64),
-    },
-    /// An event about a draft that this device does not know.
-    UnknownDraft {
-        /// The event.
-        seq: u64,
-        /// The draft.
-        draft_id: String,
-    },
-    /// `SYNCED` names another position than the one reached.
-    Synced {
-        /// What it names.
-        said: u64,
-        /// Where the events lead.
-        reached: u64,
-    },
-    /// Events of another epoch without the `SNAPSHOT` that must come first.
-    EpochWithoutSnapshot {
-        /// The epoch in `WELCOME`.
-        epoch: String,
-    },
-    /// An answer to a command that waits for none.
-    AnswerToNothing {
-        /// The command's id.
-        id: String,
-    },
-    /// A message that makes no sense.
-    Malformed {
-        /// The message.
-        text: String,
-    },
-}
 
 /// A draft as a device knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,9 +48,13 @@ pub struct Start {
     pub seen_before: usize,
 }
 
-/// Everything a device knows: its position and the drafts at it.
+/// The name of the stream that every connection follows.
+const ALL: &str = "all";
+
+/// Everything a device knows: its position, the drafts at it, and the shared streams that it follows.
 #[derive(Debug, Default)]
 pub struct Replica {
+    welcomed: bool,
     epoch: Option<String>,
     seq: u64,
     drafts: BTreeMap<String, DraftState>,
@@ -129,14 +67,17 @@ pub struct Replica {
     synced: bool,
     /// Whether this connection began with a cursor.
     resuming: bool,
-    others: BTreeMap<String, u64>,
-    numbers: BTreeSet<u64>,
+    /// `all`, and the topics.
+    streams: BTreeMap<String, Track>,
+    numbers: Numbers,
     pub(super) seen: Vec<Seen>,
     pub(super) starts: Vec<Start>,
     pub(super) violations: Vec<Violation>,
     pub(super) snapshots: u64,
     pub(super) resumes: u64,
     pub(super) keep_messages: bool,
+    /// Whether the drafts are asked for and kept.
+    pub(super) keeps_drafts: bool,
 }
 
 impl Replica {
@@ -180,11 +121,97 @@ impl Replica {
         self.synced
     }
 
+    /// Whether the device is connected for the first time or again, knows what it keeps, and all its
+    /// topics are answered.
+    pub fn is_ready(&self) -> bool {
+        let settled = |track: &Track| {
+            !matches!(track.standing(), Standing::Unasked | Standing::Asked | Standing::Leaving)
+        };
+        self.welcomed && (self.complete || !self.keeps_drafts) && self.streams.values().all(settled)
+    }
+
+    /// A topic, or `all`, by the name of its stream.
+    pub fn stream(&self, stream: &str) -> Option<&Track> {
+        self.streams.get(stream)
+    }
+
+    /// A topic by its name.
+    pub fn topic(&self, name: &str) -> Option<&Track> {
+        self.streams.get(&stream_of(name))
+    }
+
+    /// The topics, and `all`.
+    pub fn streams(&self) -> impl Iterator<Item = (&str, &Track)> {
+        self.streams.iter().map(|(stream, track)| (stream.as_str(), track))
+    }
+
+    pub(super) fn stream_mut(&mut self, stream: &str) -> Option<&mut Track> {
+        self.streams.get_mut(stream)
+    }
+
+    /// Notes a topic to follow. One that is followed stays as it is.
+    pub(super) fn want(&mut self, topic: Topic) {
+        let stream = topic.stream();
+        let track = self.streams.entry(stream).or_insert_with_key(|stream| Track::new(stream, None));
+        track.topic = Some(topic);
+        if !track.is_followed() && track.standing != Standing::Asked {
+            track.standing = Standing::Unasked;
+        }
+    }
+
+    /// Notes that a topic is to be followed no longer.
+    pub(super) fn unwant(&mut self, name: &str) {
+        let Some(track) = self.streams.get_mut(&stream_of(name)) else { return };
+        match track.standing {
+            Standing::Followed | Standing::Asked => track.standing = Standing::Leaving,
+            Standing::Unasked => track.standing = Standing::Left,
+            Standing::Refused { .. } | Standing::Leaving | Standing::Left => {}
+        }
+    }
+
+    /// The topics in a standing.
+    pub(super) fn topics_in(&self, standing: &Standing) -> Vec<Topic> {
+        let tracks = self.streams.values().filter(|track| track.standing() == standing);
+        tracks.filter_map(|track| track.topic.clone()).collect()
+    }
+
+    /// Whether it keeps a position in the user's stream (`WELCOME` names none where there is no user).
+    pub fn has_user(&self) -> bool {
+        self.epoch.is_some()
+    }
+
+    /// What was wrong so far.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    pub(crate) fn violate(&mut self, violation: Violation) {
+        self.violations.push(violation);
+    }
+
+    /// Whether whole events and signals are kept from now on.
+    pub(crate) fn keep_messages(&mut self, keep: bool) {
+        self.keep_messages = keep;
+    }
+
+    /// A connection that has named a topic itself follows it from its beginning: at `seq`, unless it has
+    /// a position, with which it has come back.
+    pub(crate) fn begin(&mut self, stream: &str, epoch: &str, seq: Option<u64>) {
+        let track =
+            self.streams.entry(stream.to_owned()).or_insert_with_key(|stream| Track::new(stream, None));
+        track.follow(epoch, seq.unwrap_or(0));
+    }
+
     /// Takes `WELCOME`.
-    pub(super) fn welcome(&mut self, epoch: &str, seq: u64) {
+    pub(crate) fn welcome(&mut self, epoch: &str, seq: Option<u64>, all_seq: u64) {
+        self.welcomed = true;
         self.synced = false;
-        // Other streams begin at their heads on each connection that names no cursor for them.
-        self.others.clear();
+        for track in self.streams.values_mut() {
+            track.reconnect();
+        }
+        let all = self.streams.entry(ALL.to_owned()).or_insert_with(|| Track::new(ALL, None));
+        all.follow(epoch, all_seq);
+        let Some(seq) = seq else { return };
         match &self.epoch {
             None => {
                 self.epoch = Some(epoch.to_owned());
@@ -196,6 +223,57 @@ impl Replica {
                 self.resuming = true;
             }
         }
+    }
+
+    /// Takes any message of the server that is no answer to a command.
+    pub(crate) fn take(&mut self, message: Value) {
+        let stream = message["stream"].as_str().unwrap_or_default();
+        let kind = message["type"].as_str().unwrap_or_default();
+        match (kind, stream) {
+            ("SYNCED", "user") => self.take_synced(&message),
+            ("SNAPSHOT", "user") => self.snapshot(&message),
+            ("UNSUBSCRIBED", _) => self.unsubscribed(&message),
+            ("SYNCED", _) => self.shared(&message, |track| track.take_synced(&message)),
+            ("PRESENCE" | "JOIN" | "LEAVE", _) => {
+                self.shared(&message, |track| track.take_presence(&message))
+            }
+            ("SIGNAL", _) => {
+                self.shared(&message, |track| {
+                    track.signal();
+                    Ok(())
+                });
+                self.keep(message);
+            }
+            _ => self.event(message),
+        }
+    }
+
+    /// What a message of a shared stream does to it.
+    fn shared(&mut self, message: &Value, take: impl FnOnce(&mut Track) -> Result<(), Violation>) {
+        let stream = message["stream"].as_str().unwrap_or_default();
+        let taken = match self.streams.get_mut(stream) {
+            Some(track) if track.is_open() => take(track),
+            _ => Err(Violation::Unfollowed { text: message.to_string() }),
+        };
+        self.violations.extend(taken.err());
+    }
+
+    fn keep(&mut self, message: Value) {
+        let stream = message["stream"].as_str().unwrap_or_default();
+        if self.keep_messages
+            && let Some(track) = self.streams.get_mut(stream)
+        {
+            track.messages.push(message);
+        }
+    }
+
+    fn unsubscribed(&mut self, message: &Value) {
+        let text = |field: &str| message["payload"][field].as_str().unwrap_or_default().to_owned();
+        let (code, text) = (text("code"), text("message"));
+        self.shared(message, |track| {
+            track.end(Standing::Refused { code, message: text, revoked: true });
+            Ok(())
+        });
     }
 
     /// Takes the answer to `DRAFT_LIST`.
@@ -217,7 +295,7 @@ impl Replica {
         self.epoch = message["epoch"].as_str().map(str::to_owned);
         self.seq = message["seq"].as_u64().unwrap_or(0);
         self.set_drafts(&message["payload"]["drafts"]);
-        self.complete = true;
+        self.complete = self.keeps_drafts;
         self.needs_snapshot = false;
         self.held.clear();
         self.numbers.clear();
@@ -235,11 +313,8 @@ impl Replica {
     /// Takes `SYNCED`.
     pub(super) fn take_synced(&mut self, message: &Value) {
         let said = message["seq"].as_u64().unwrap_or(0);
-        if message["stream"] != "user" {
-            return;
-        }
         if said != self.seq {
-            self.violations.push(Violation::Synced { said, reached: self.seq });
+            self.violations.push(Violation::Synced { stream: "user".to_owned(), said, reached: self.seq });
         }
         self.synced = true;
         if std::mem::take(&mut self.resuming) {
@@ -254,14 +329,8 @@ impl Replica {
             return;
         };
         if stream != "user" {
-            let stream = stream.to_owned();
-            if let Some(last) = self.others.get(&stream).copied()
-                && seq != last + 1
-            {
-                self.violations.push(out_of_order(&stream, last, seq, seq == last));
-            }
-            self.others.insert(stream, seq);
-            return;
+            self.shared(&message, |track| track.event(&message, seq));
+            return self.keep(message);
         }
         if self.needs_snapshot {
             let epoch = self.epoch.clone().unwrap_or_default();
@@ -278,6 +347,9 @@ impl Replica {
             }
         }
         self.seq = seq;
+        if !self.keeps_drafts {
+            return;
+        }
         if self.complete {
             self.apply(&message);
         } else if self.held.len() < HELD_MAX {
@@ -332,15 +404,6 @@ impl Replica {
     }
 }
 
-fn out_of_order(stream: &str, last: u64, seq: u64, repeated: bool) -> Violation {
-    let stream = stream.to_owned();
-    match seq {
-        seq if seq > last => Violation::Gap { stream, after: last, got: seq },
-        seq if repeated => Violation::Repeat { stream, seq },
-        seq => Violation::Reorder { stream, seq, after: last },
-    }
-}
-
 /// Reads a list of drafts as the protocol and the HTTP API write it.
 pub fn drafts_of(list: &Value) -> BTreeMap<String, DraftState> {
     let drafts = list.as_array().into_iter().flatten();
@@ -376,95 +439,5 @@ fn merge_patch(target: &mut Value, patch: &Value) {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn started() -> Replica {
-        let mut replica = Replica::default();
-        replica.welcome("e", 0);
-        replica.list(&json!({ "drafts": [], "epoch": "e", "seq": 0 }));
-        replica
-    }
-
-    fn created(seq: u64) -> Value {
-        json!({ "type": "DRAFT_CREATED", "stream": "user", "seq": seq,
-                "payload": { "draftId": "d", "version": 1, "kind": "draft", "content": { "a": 1 } } })
-    }
-
-    fn updated(seq: u64, base: u64) -> Value {
-        json!({ "type": "DRAFT_UPDATED", "stream": "user", "seq": seq,
-                "payload": { "draftId": "d", "version": base + 1, "baseVersion": base,
-                             "patch": { "a": null, "b": { "c": seq } } } })
-    }
-
-    #[test]
-    fn a_stream_without_faults_leaves_none() {
-        let mut replica = started();
-        replica.event(created(1));
-        replica.event(updated(2, 1));
-        replica.take_synced(&json!({ "stream": "user", "seq": 2 }));
-        assert_eq!(replica.violations, []);
-        assert_eq!(replica.drafts["d"].content, json!({ "b": { "c": 2 } }));
-        assert_eq!(replica.cursor().as_deref(), Some("e:2"));
-        assert_eq!(replica.resumes, 0, "the first connection resumes nothing");
-        replica.welcome("e", 2);
-        replica.take_synced(&json!({ "stream": "user", "seq": 2 }));
-        assert_eq!(replica.resumes, 1);
-        assert_eq!(replica.starts, [Start { epoch: "e".to_owned(), seq: 0, seen_before: 0 }]);
-    }
-
-    #[test]
-    fn faults_are_told_apart() {
-        let mut replica = started();
-        replica.event(created(1));
-        replica.event(updated(3, 1));
-        replica.event(updated(3, 2));
-        replica.event(updated(2, 2));
-        let stream = || "user".to_owned();
-        assert_eq!(
-            replica.violations,
-            [
-                Violation::Gap { stream: stream(), after: 1, got: 3 },
-                Violation::Repeat { stream: stream(), seq: 3 },
-                Violation::Reorder { stream: stream(), seq: 2, after: 3 },
-            ]
-        );
-        let seen: Vec<u64> = replica.seen.iter().map(|seen| seen.seq).collect();
-        assert_eq!(seen, [1, 3, 3, 2], "as received");
-        replica.event(updated(4, 7));
-        assert_eq!(
-            replica.violations[3],
-            Violation::Base { seq: 4, draft_id: "d".to_owned(), have: 2, got: (7, 8) }
-        );
-    }
-
-    #[test]
-    fn a_list_that_ran_ahead_of_the_events_is_not_applied_twice() {
-        let mut replica = Replica::default();
-        replica.welcome("e", 1);
-        replica.event(updated(2, 1));
-        let draft = json!({ "draftId": "d", "version": 3, "kind": "draft", "content": { "b": { "c": 3 } } });
-        replica.list(&json!({ "drafts": [draft], "epoch": "e", "seq": 3 }));
-        replica.event(updated(3, 2));
-        replica.event(updated(4, 3));
-        assert_eq!(replica.violations, []);
-        assert_eq!(replica.version("d"), 4);
-    }
-
-    #[test]
-    fn another_epoch_needs_a_snapshot() {
-        let mut replica = started();
-        replica.welcome("f", 5);
-        replica.snapshot(&json!({ "stream": "user", "epoch": "f", "seq": 5, "payload": { "drafts": [] } }));
-        replica.event(created(6));
-        assert_eq!(replica.violations, []);
-        let start = |epoch: &str, seq| Start { epoch: epoch.to_owned(), seq, seen_before: 0 };
-        assert_eq!(replica.starts, [start("e", 0), start("f", 5)]);
-        assert_eq!((replica.snapshots, replica.resumes), (1, 0));
-        replica.welcome("g", 5);
-        replica.event(updated(7, 1));
-        assert!(matches!(replica.violations[..], [Violation::EpochWithoutSnapshot { .. }]));
-    }
-}
+#[path = "replica_tests.rs"]
+mod tests;

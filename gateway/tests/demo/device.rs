@@ -1,0 +1,90 @@
+//! The drafts view as a person sees it: devices with a form each.
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use crate::page::{Page, TEXT};
+
+/// The view with two devices that are live.
+pub(crate) struct DraftsPage(Page);
+
+impl DraftsPage {
+    pub(crate) async fn open() -> Result<Self> {
+        let page = Self(Page::open("drafts", true).await?);
+        page.device(0).shows_state("live").await;
+        page.device(1).shows_state("live").await;
+        Ok(page)
+    }
+
+    pub(crate) fn device(&self, index: usize) -> Device<'_> {
+        Device { page: &self.0, index }
+    }
+
+    pub(crate) async fn complaints(&self) -> Result<Vec<String>> {
+        self.0.complaints().await
+    }
+}
+
+/// One device of the page. Each `shows_…` waits until it does.
+#[derive(Clone, Copy)]
+pub(crate) struct Device<'a> {
+    page: &'a Page,
+    index: usize,
+}
+
+impl Device<'_> {
+    pub(crate) async fn click(&self, role: &str) -> Result<()> {
+        self.page.browser.click(&self.role(role)).await
+    }
+
+    /// Types at the end of a field and waits until the page shows it.
+    pub(crate) async fn types(&self, field: &str, text: &str) -> Result<()> {
+        let before = self.page.read(&self.field(field), VALUE).await?;
+        self.page.browser.type_into(&self.field(field), text).await?;
+        self.shows_value(field, &format!("{before}{text}")).await;
+        Ok(())
+    }
+
+    pub(crate) async fn shows_state(&self, state: &str) {
+        let script = "return arguments[0].closest('.device').dataset.state";
+        self.page.shows(&self.role("state"), script, state).await;
+    }
+
+    pub(crate) async fn shows_text(&self, role: &str, text: &str) {
+        self.page.shows(&self.role(role), TEXT, text).await;
+    }
+
+    pub(crate) async fn shows_drafts(&self, count: usize) {
+        let script = "return String(arguments[0].children.length)";
+        self.page.shows(&self.role("draft-list"), script, &count.to_string()).await;
+    }
+
+    pub(crate) async fn shows_value(&self, field: &str, value: &str) {
+        self.page.shows(&self.field(field), VALUE, value).await;
+    }
+
+    /// The position on the stream.
+    pub(crate) async fn seq(&self) -> Result<u64> {
+        let text = self.page.read(&self.role("seq"), TEXT).await?;
+        text.parse().with_context(|| format!("seq is {text:?}"))
+    }
+
+    pub(crate) async fn shows_seq(&self, seq: u64) {
+        self.shows_text("seq", &seq.to_string()).await;
+    }
+
+    pub(crate) async fn has_conflict(&self) -> Result<bool> {
+        let script = "return document.querySelector(arguments[0]) !== null";
+        Ok(self.page.browser.run(script, json!([self.role("conflict")])).await? == true)
+    }
+
+    fn role(&self, role: &str) -> String {
+        format!("[data-device=\"{}\"] [data-role=\"{role}\"]", self.index)
+    }
+
+    fn field(&self, field: &str) -> String {
+        format!("[data-device=\"{}\"] [name=\"{field}\"]", self.index)
+    }
+}
+
+const VALUE: &str = "return arguments[0].value";

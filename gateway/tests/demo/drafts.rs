@@ -1,0 +1,107 @@
+//! The drafts view: devices of one user.
+
+use anyhow::Result;
+
+use crate::device::DraftsPage;
+
+#[tokio::test]
+async fn an_edit_on_one_device_appears_on_the_other() -> Result<()> {
+    let page = DraftsPage::open().await?;
+    let (phone, laptop) = (page.device(0), page.device(1));
+
+    phone.click("create").await?;
+    phone.types("title", "Desk lamps").await?;
+    phone.types("quantity", "24").await?;
+    laptop.shows_value("title", "Desk lamps").await;
+    laptop.shows_value("quantity", "24").await;
+
+    laptop.types("note", "Ring twice").await?;
+    phone.shows_value("note", "Ring twice").await;
+
+    phone.shows_text("saved", "Saved").await;
+    laptop.shows_text("saved", "Saved").await;
+    laptop.shows_seq(phone.seq().await?).await;
+
+    laptop.click("delete").await?;
+    phone.shows_drafts(0).await;
+    laptop.shows_drafts(0).await;
+    assert_eq!(page.complaints().await?, Vec::<String>::new());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_device_that_was_offline_catches_up_and_its_edits_survive() -> Result<()> {
+    let page = DraftsPage::open().await?;
+    let (phone, laptop) = (page.device(0), page.device(1));
+    phone.click("create").await?;
+    phone.types("title", "Desk lamps").await?;
+    phone.shows_text("saved", "Saved").await;
+    laptop.shows_value("title", "Desk lamps").await;
+    let left_at = phone.seq().await?;
+    laptop.shows_seq(left_at).await;
+
+    laptop.click("offline").await?;
+    laptop.shows_state("offline").await;
+    laptop.types("customer", "Lindgren").await?;
+    laptop.shows_text("saved", "1 kept until online").await;
+    phone.types("title", " in oak").await?;
+    phone.shows_text("saved", "Saved").await;
+    phone.types("note", "Ring twice").await?;
+    phone.shows_text("saved", "Saved").await;
+    laptop.shows_value("title", "Desk lamps").await;
+    let missed = phone.seq().await? - left_at;
+    assert!(missed >= 2, "two edits are at least two events");
+
+    laptop.click("offline").await?;
+    laptop.shows_text("replayed", &format!("caught up: {missed} missed events")).await;
+    for device in [phone, laptop] {
+        device.shows_value("title", "Desk lamps in oak").await;
+        device.shows_value("note", "Ring twice").await;
+        device.shows_value("customer", "Lindgren").await;
+        device.shows_text("saved", "Saved").await;
+        device.shows_seq(left_at + missed + 1).await;
+        assert!(!device.has_conflict().await?, "different fields do not meet");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_same_field_edited_on_both_is_a_conflict_that_the_person_ends() -> Result<()> {
+    let page = DraftsPage::open().await?;
+    let (phone, laptop) = (page.device(0), page.device(1));
+    phone.click("create").await?;
+    phone.types("title", "Lamps").await?;
+    phone.types("note", "Hall").await?;
+    phone.shows_text("saved", "Saved").await;
+    laptop.shows_value("title", "Lamps").await;
+    laptop.shows_value("note", "Hall").await;
+
+    laptop.click("offline").await?;
+    laptop.shows_state("offline").await;
+    laptop.types("title", " in oak").await?;
+    phone.types("title", " in walnut").await?;
+    phone.shows_text("saved", "Saved").await;
+
+    laptop.click("offline").await?;
+    laptop.shows_text("theirs", "Lamps in walnut").await;
+    laptop.shows_value("title", "Lamps in oak").await;
+    phone.shows_value("title", "Lamps in walnut").await;
+
+    laptop.click("keep-mine").await?;
+    phone.shows_value("title", "Lamps in oak").await;
+    laptop.shows_text("saved", "Saved").await;
+    assert!(!laptop.has_conflict().await?);
+
+    laptop.click("offline").await?;
+    laptop.shows_state("offline").await;
+    laptop.types("note", " and kitchen").await?;
+    phone.types("note", " only").await?;
+    phone.shows_text("saved", "Saved").await;
+    laptop.click("offline").await?;
+    laptop.shows_text("theirs", "Hall only").await;
+    laptop.click("take-theirs").await?;
+    laptop.shows_value("note", "Hall only").await;
+    laptop.shows_text("saved", "Saved").await;
+    assert!(!laptop.has_conflict().await?);
+    Ok(())
+}
