@@ -160,7 +160,8 @@ export class Drafts extends EventTarget {
   }
 
   #apply({ type, origin, payload }) {
-    const { draftId, version } = payload;
+    // What backends send to the user comes on the same stream, and holds whatever they like.
+    const { draftId, version } = payload ?? {};
     const record = this.#records.get(draftId);
     const foreign = origin !== this.#client.device;
     if (type === 'DRAFT_DELETED') {

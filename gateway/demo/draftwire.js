@@ -1,7 +1,9 @@
-// The reference client of the Draftwire protocol, version 1, for browsers. No dependencies; copy it.
+// The reference client of the Draftwire protocol, version 1, for browsers. No dependencies; copy it,
+// with connection.js (comes back, sends until answered), following.js (a position on one stream) and
+// topics.js.
 //
 // It keeps one promise: after every `snapshot` and `event` that it emits, the listener has seen the
-// user's stream up to `client.seq`, all of it, once and in order, whatever the network did meanwhile.
+// stream up to `seq`, all of it, once and in order, whatever the network did meanwhile.
 // Commands are sent until they are answered, always under the same id, which makes repeating safe.
 //
 //   const client = new Draftwire({ url, device, getToken: async () => '…' });
@@ -10,137 +12,119 @@
 //   client.connect();
 //   await client.send('DRAFT_CREATE', { kind: 'order', content: { title: 'Lamps' } });
 //
+//   const match = client.subscribe('match:1', { presence: true });
+//   match.addEventListener('event', ({ detail }) => show(detail));
+//   await client.publish('match:1', 'GOAL', { minute: 61 }, { priority: 'high' });
+//
 // Emitted, each with a `detail`:
 //   state     { state, retryInMs?, reason? }  see STATES
 //   welcome   the payload of WELCOME
 //   snapshot  { drafts, epoch, seq, reset }   the whole state; forget what you had. `reset`: the epoch
 //                                             is another, so versions known so far mean nothing now
 //   event     an event of the user's stream, in order
-//   synced    { resumed, replayed, snapshot } caught up, after so many missed events, or after a
+//   synced    { resumed, replayed, snapshot } caught up on it, after so many missed events, or after a
 //                                             snapshot instead of them
+//   broadcast an event of the stream `all`, in order
+//   missed    { missedBefore }                what was not seen of the events of `all` before this
+//                                             number is gone
 //   refused   { code, message }               an ERROR that belongs to no command
-//   frame     { direction, message, at }      every message, for a log; tokens are left out
+//   defect    { stream, message }             the server has broken its promise: an event came twice,
+//                                             or one is missing and will be fetched again
+//   frame     { direction, messages, at }     every frame, for a log; tokens are left out
+// Topics emit their own, see topics.js.
+
+import { Connection, DraftwireError } from './connection.js';
+import { Following } from './following.js';
+import { Topics } from './topics.js';
+
+export { DraftwireError, randomId } from './connection.js';
 
 /**
  * What a client can be doing.
  * - `offline`: switched off, the state at first and after `disconnect()`.
  * - `waiting`: between two attempts.
  * - `connecting`: on the way to WELCOME.
- * - `catching-up`: connected, missed events are arriving.
- * - `live`: everything that arrives is new.
+ * - `catching-up`: connected, missed events of the user or of `all` are arriving.
+ * - `live`: everything that arrives on these is new. Topics have states of their own.
  * - `stopped`: the server said not to come back unchanged. `connect()` tries again.
  */
 export const STATES = ['offline', 'waiting', 'connecting', 'catching-up', 'live', 'stopped'];
 
-const SUBPROTOCOL = 'draftwire.v1.json';
-
-/** The wait before the n-th attempt is random between 0 and this times 2^n (full jitter), so that
- *  clients that lost the same node do not come back in the same moment. */
-const BACKOFF_MS = 500;
-const BACKOFF_MS_MAX = 30_000;
-/** A connection that lived this long counts as good: the next loss starts the backoff anew. */
-const STABLE_MS = 10_000;
-/** How long an attempt may take until WELCOME. */
-const CONNECT_MS_MAX = 15_000;
-/** Commands waiting for their answers. Past it `send` refuses. */
-const PENDING_MAX = 1_000;
 /** Events held back while the first list is on its way. Past it the connection starts over. */
 const HELD_MAX = 10_000;
 
-/** Close codes after which coming back unchanged is pointless. All others: come back, with backoff. */
-const FINAL_CLOSES = new Map([
-  [4400, 'the server calls this client a misuse of the protocol'],
-  [4401, 'the token was not accepted'],
-  [4403, 'access was revoked'],
-  [1009, 'a message was too large'],
-]);
-/** Errors that say nothing about the command itself: repeat it, under the same id. */
-const PASSING_ERRORS = new Set(['unavailable', 'rate_limited']);
-
-/** A command that was not carried out. `code` is the server's, or one of this client's own:
- *  `queue_full`, `disconnected` (only AUTH and lists), `reset` (the epoch changed before the answer). */
-export class DraftwireError extends Error {
-  constructor(code, message, payload) {
-    super(message);
-    this.name = 'DraftwireError';
-    this.code = code;
-    this.payload = payload;
-  }
-}
-
 export class Draftwire extends EventTarget {
-  #url;
-  #getToken;
-  #socket = null;
-  #state = 'offline';
-  #timers = new Map();
-  /** Attempts since the last good connection. */
-  #attempts = 0;
-  /** Increased whenever a connection or an attempt at one is given up: what it still says is ignored. */
-  #generation = 0;
-  #welcomed = false;
-  #token = null;
-  /** Tokens refused in a row. */
-  #tokensRefused = 0;
-  #heartbeatMs = 0;
-  #heardAt = 0;
-  /** id to { message, resolve, reject, retries, bound }, in the order of sending. */
-  #pending = new Map();
-  /** Events that arrived before the first list, or null once the state is known. */
+  #connection;
+  #topics;
+  #wantsDrafts;
+  #user = new Following();
+  #all = new Following();
+  /** Whether this connection has a `user` stream; one without a token has none. */
+  #anonymous = false;
+  /** Events of the user that arrived before the first list, or null once the state is known. */
   #held = null;
-  /** What the server takes, from WELCOME. */
-  #messageBytesMax = Infinity;
-  /** What coming back has brought so far; `head` ends what was missed. Null on the first connection. */
-  #resume = null;
-  /** Where this device stands on the user's stream, or null as long as it knows nothing. */
-  #cursor = null;
+  /** Whether a snapshot came instead of missed events. */
+  #snapshot = false;
+  #live = false;
 
   /**
    * @param {object} options
    * @param {string|URL} options.url the endpoint, `wss://…/ws/realtime`
    * @param {string} options.device a stable id of this device, at most 64 characters
-   * @param {(spent: ?string) => Promise<string>} options.getToken a valid JWT; asked before every
-   *   connection. `spent` is a token that was refused or is about to end: bring another one
+   * @param {(spent: ?string) => Promise<?string>} options.getToken a valid JWT; asked before every
+   *   connection. `spent` is a token that was refused or is about to end: bring another one. Null
+   *   connects without, for public topics
+   * @param {boolean} [options.drafts] false for a device that shows none: it does not ask for the list
    */
-  constructor({ url, device, getToken }) {
+  constructor({ url, device, getToken, drafts = true }) {
     super();
-    this.#url = new URL(url);
-    this.#getToken = getToken;
     this.device = device;
-    globalThis.addEventListener?.('online', () => {
-      if (this.#state === 'waiting') this.#retryIn(Math.random() * BACKOFF_MS);
+    this.#wantsDrafts = drafts;
+    this.#connection = new Connection({
+      url: new URL(url),
+      device,
+      getToken,
+      hear: {
+        query: () => this.#cursors(),
+        state: (state, more) => this.#emit('state', { state, ...more }),
+        welcome: (welcome) => this.#welcome(welcome),
+        message: (message) => this.#receive(message),
+        lost: () => this.#lost(),
+        refused: (error) => this.#emit('refused', error),
+        frame: (frame) => this.#emit('frame', frame),
+      },
     });
+    this.#topics = new Topics(this.#connection);
   }
 
   get state() {
-    return this.#state;
+    const { state } = this.#connection;
+    if (state !== 'connected') return state;
+    return this.#live ? 'live' : 'catching-up';
   }
 
-  /** The last event seen, 0 before the first. */
+  /** The last event seen on the user's stream, 0 before the first. */
   get seq() {
-    return this.#cursor?.seq ?? 0;
+    return this.#user.seq;
   }
 
   get epoch() {
-    return this.#cursor?.epoch ?? null;
+    return this.#user.epoch;
   }
 
   /** Commands that have no answer yet. */
   get pendingCount() {
-    return this.#pending.size;
+    return this.#connection.pendingCount;
   }
 
   /** Goes online, and stays so through every loss until `disconnect()` or a final close code. */
   connect() {
-    if (this.#state !== 'offline' && this.#state !== 'stopped') return;
-    this.#attempts = 0;
-    this.#open();
+    this.#connection.connect();
   }
 
-  /** Goes offline. The position and all unanswered commands are kept for `connect()`. */
+  /** Goes offline. The positions and all unanswered commands are kept for `connect()`. */
   disconnect() {
-    this.#giveUp(1000);
-    this.#setState('offline');
+    this.#connection.disconnect();
   }
 
   /**
@@ -149,158 +133,146 @@ export class Draftwire extends EventTarget {
    * @throws {DraftwireError} the server's refusal
    */
   send(type, payload) {
-    return this.#command(type, payload, false);
+    return this.#connection.command(type, payload);
   }
 
-  // --- connecting -----------------------------------------------------------------------------------
-
-  async #open() {
-    this.#giveUp(1000);
-    const generation = this.#generation;
-    const current = () => generation === this.#generation;
-    this.#setState('connecting');
-
-    let token;
-    try {
-      token = await this.#getToken(this.#tokensRefused > 0 ? this.#token : null);
-    } catch (error) {
-      if (current()) this.#comeBack(`no token: ${error.message}`);
-      return;
-    }
-    if (!current()) return;
-    this.#token = token;
-    this.#after('connect', CONNECT_MS_MAX, () => this.#comeBack('no answer'));
-
-    const url = new URL(this.#url);
-    url.searchParams.set('device', this.device);
-    if (this.#cursor) url.searchParams.set('cursor', `${this.#cursor.epoch}:${this.#cursor.seq}`);
-    let socket;
-    try {
-      // A browser can set no header here, and a token in the URL would end up in logs.
-      socket = new WebSocket(url, [SUBPROTOCOL, `bearer.${token}`]);
-    } catch (error) {
-      this.#stop(`the token or the address is malformed: ${error.message}`);
-      return;
-    }
-    this.#socket = socket;
-    socket.onmessage = ({ data }) => current() && this.#receive(data);
-    socket.onclose = ({ code, reason }) => current() && this.#closed(code, reason);
+  /**
+   * Follows a topic, through every loss, until `unsubscribe` or `ended`.
+   * @param {string} name
+   * @param {object} [options]
+   * @param {?string} [options.cursor] where this device stopped; else events come from now on
+   * @param {boolean} [options.presence] to be seen there, and to see who else is
+   * @param {number} [options.batchMs] events may wait that long for others
+   * @param {number} [options.batchMax] so many waiting events end the wait
+   * @returns {import('./topics.js').Topic} the one there is if it is already followed
+   */
+  subscribe(name, options = {}) {
+    return this.#topics.subscribe(name, options);
   }
 
-  /** Leaves the present connection or attempt, without waiting for the other side. */
-  #giveUp(code) {
-    this.#generation += 1;
-    for (const timer of this.#timers.values()) clearTimeout(timer);
-    this.#timers.clear();
-    this.#socket?.close(code);
-    this.#socket = null;
-    this.#welcomed = false;
+  unsubscribe(name) {
+    this.#topics.unsubscribe(name);
+  }
+
+  /**
+   * Publishes to a topic, as reliably as `send`; a signal only on this connection: it is true only now.
+   * @param {object} [options]
+   * @param {'normal'|'high'|'critical'} [options.priority]
+   * @param {boolean} [options.signal]
+   */
+  publish(topic, event, data = null, { priority, signal } = {}) {
+    return this.#connection.command('PUBLISH', { topic, event, data, priority, signal }, { bound: signal === true });
+  }
+
+  // --- connections come and go ----------------------------------------------------------------------
+
+  #cursors() {
+    return {
+      ...(this.#user.cursor && { cursor: this.#user.cursor }),
+      ...(this.#all.cursor && { all: this.#all.cursor }),
+    };
+  }
+
+  #welcome(welcome) {
+    const { epoch } = welcome;
+    this.#anonymous = welcome.seq === undefined;
+    if (this.#user.cursor) this.#user.resume(welcome.seq);
+    if (this.#all.cursor) {
+      this.#all.resume(welcome.allSeq);
+    } else {
+      this.#all.moveTo({ epoch, seq: welcome.allSeq });
+      this.#all.begin();
+    }
+    this.#emit('welcome', welcome);
+    this.#emit('state', { state: 'catching-up' });
+    // In another epoch old versions mean nothing: what is unanswered waits for the SNAPSHOT.
+    if (!this.#user.cursor || this.#user.epoch === epoch) this.#connection.resend();
+    this.#topics.resume();
+    if (this.#user.cursor || this.#anonymous) return this.#settle();
+    if (this.#wantsDrafts) return this.#list();
+    this.#user.moveTo({ epoch, seq: welcome.seq });
+    return this.#liveOnUser();
+  }
+
+  #lost() {
     this.#held = null;
-    for (const [id, command] of this.#pending) {
-      clearTimeout(command.retryTimer);
-      if (!command.bound) continue;
-      this.#pending.delete(id);
-      command.reject(new DraftwireError('disconnected', 'the connection ended before the answer'));
-    }
+    this.#snapshot = false;
+    this.#live = false;
+    this.#user.lost();
+    this.#all.lost();
+    this.#topics.lost();
   }
 
-  #closed(code, reason) {
-    const why = FINAL_CLOSES.get(code);
-    if (!why) return this.#comeBack(reason || `closed with ${code}`);
-    // A token may have ended on the way, and a new one helps; one refused twice in a row does not.
-    if (code === 4401 && ++this.#tokensRefused % 2 === 1) return this.#comeBack(why);
-    this.#stop(reason ? `${why}: ${reason}` : why);
-  }
-
-  #stop(reason) {
-    this.#giveUp(1000);
-    this.#setState('stopped', { reason });
-  }
-
-  #comeBack(reason) {
-    this.#giveUp(1000);
-    const ceiling = Math.min(BACKOFF_MS_MAX, BACKOFF_MS * 2 ** Math.min(this.#attempts, 16));
-    this.#attempts += 1;
-    this.#retryIn(Math.random() * ceiling, reason);
-  }
-
-  #retryIn(delayMs, reason) {
-    this.#setState('waiting', { retryInMs: Math.round(delayMs), reason });
-    this.#after('retry', delayMs, () => this.#open());
+  /** The state is live once both streams are. */
+  #settle() {
+    if (this.#live || !this.#all.live || !(this.#user.live || this.#anonymous)) return;
+    this.#live = true;
+    this.#emit('state', { state: 'live' });
   }
 
   // --- receiving ------------------------------------------------------------------------------------
 
-  #receive(data) {
-    this.#heardAt = Date.now();
-    let message;
-    try {
-      message = JSON.parse(data);
-    } catch {
-      return this.#comeBack('the server sent something that is not JSON');
-    }
-    this.#logFrame('in', message);
-    const { type, payload } = message;
-    switch (type) {
-      case 'WELCOME':
-        return this.#welcome(payload);
+  #receive(message) {
+    const { stream } = message;
+    if (stream === 'user') return this.#receiveUser(message);
+    if (stream === 'all') return this.#receiveAll(message);
+    if (!stream?.startsWith('topic:')) return undefined;
+    return this.#check(message, this.#topics.receive(message));
+  }
+
+  #receiveUser(message) {
+    switch (message.type) {
       case 'SYNCED':
-        return message.stream === 'user' ? this.#synced(message.seq) : undefined;
+        return this.#synced(message);
       case 'SNAPSHOT':
-        return message.stream === 'user' ? this.#snapshot(message) : undefined;
-      case 'ACK':
-        return this.#settle(message.id, (command) => command.resolve({ seq: message.seq, payload }));
-      case 'ERROR':
-        return this.#refused(message);
-      case 'PONG':
-        return undefined;
-      case 'TOKEN_EXPIRING':
-        return this.#renewToken();
-      case 'RECONNECT':
-        // The server spreads its clients over time, so this wait needs no jitter of its own.
-        return this.#after('move', payload.inMs, () => this.#open());
+        this.#held = null;
+        this.#snapshot = true;
+        return this.#replace({ ...message, drafts: message.payload.drafts });
       default:
-        if (message.stream === 'user' && Number.isInteger(message.seq)) this.#event(message);
-        return undefined;
+        return Number.isInteger(message.seq) ? this.#event(message) : undefined;
     }
   }
 
-  #welcome(welcome) {
-    this.#clear('connect');
-    this.#welcomed = true;
-    this.#tokensRefused = 0;
-    this.#resume = this.#cursor ? { head: welcome.seq, replayed: 0, snapshot: false } : null;
-    this.#heartbeatMs = welcome.heartbeatMs;
-    this.#messageBytesMax = welcome.maxMessageBytes;
-    this.#after('stable', STABLE_MS, () => {
-      this.#attempts = 0;
-    });
-    this.#watch();
-    this.#emit('welcome', welcome);
-    this.#setState('catching-up');
-    // In another epoch old versions mean nothing: what is unanswered waits for the SNAPSHOT.
-    if (!this.#cursor || this.#cursor.epoch === welcome.epoch) {
-      for (const command of this.#pending.values()) this.#transmit(command.message);
+  #receiveAll(message) {
+    if (message.type === 'SYNCED') {
+      const judged = this.#all.synced(message);
+      if (judged === 'missed') this.#emit('missed', { missedBefore: message.missedBefore });
+      this.#check(message, judged);
+      this.#settle();
+    } else if (Number.isInteger(message.seq)) {
+      const judged = this.#all.take(message.seq);
+      if (judged === 'next') this.#emit('broadcast', message);
+      this.#check(message, judged);
     }
-    if (!this.#cursor) this.#list();
   }
+
+  /** Never has anything to do with a correct server. */
+  #check({ stream, type, seq }, judged) {
+    if (judged === 'seen') this.#emit('defect', { stream, message: `event ${seq} came again` });
+    if (judged !== 'gap') return;
+    const message = type === 'SYNCED' ? `events before ${seq} are missing` : `gap before event ${seq}`;
+    this.#emit('defect', { stream, message });
+    // The position makes coming back the cure.
+    this.#connection.comeBack(`${stream}: ${message}`);
+  }
+
+  // --- the user's stream ----------------------------------------------------------------------------
 
   /** The first state: a list, and the events after the position that it stands at. */
   #list() {
-    this.#held = [];
-    const generation = this.#generation;
-    this.#command('DRAFT_LIST', undefined, true).then(
+    const held = [];
+    this.#held = held;
+    this.#connection.command('DRAFT_LIST', undefined, { bound: true }).then(
       ({ payload }) => {
-        // A SNAPSHOT that came meanwhile is the newer state.
-        if (generation !== this.#generation || !this.#held) return;
-        const held = this.#held;
+        // Another connection, or a SNAPSHOT that came meanwhile and is the newer state.
+        if (this.#held !== held) return;
         this.#held = null;
         this.#replace(payload);
-        for (const event of held) this.#event(event);
-        this.#live();
+        for (const event of held) if (event.seq > payload.seq) this.#event(event);
+        this.#liveOnUser();
       },
       (error) => {
-        if (generation === this.#generation) this.#comeBack(`the list was refused: ${error.message}`);
+        if (this.#held === held) this.#connection.comeBack(`the list was refused: ${error.message}`);
       },
     );
   }
@@ -308,151 +280,37 @@ export class Draftwire extends EventTarget {
   #event(event) {
     if (this.#held) {
       this.#held.push(event);
-      if (this.#held.length > HELD_MAX) this.#comeBack('too many events before the list');
+      if (this.#held.length > HELD_MAX) this.#connection.comeBack('too many events before the list');
       return;
     }
-    if (!this.#cursor || event.seq <= this.#cursor.seq) return;
-    // Never happens with a correct server. The cursor makes coming back the cure for it.
-    if (event.seq !== this.#cursor.seq + 1) return this.#comeBack(`gap before seq ${event.seq}`);
-    this.#cursor.seq = event.seq;
-    if (this.#resume && event.seq <= this.#resume.head) this.#resume.replayed += 1;
-    this.#emit('event', event);
-  }
-
-  #snapshot({ epoch, seq, payload }) {
-    this.#held = null;
-    if (this.#resume) this.#resume.snapshot = true;
-    this.#replace({ epoch, seq, drafts: payload.drafts });
+    const judged = this.#user.take(event.seq);
+    if (judged === 'next') this.#emit('event', event);
+    this.#check(event, judged);
   }
 
   #replace({ epoch, seq, drafts }) {
-    const reset = this.#cursor !== null && this.#cursor.epoch !== epoch;
-    this.#cursor = { epoch, seq };
+    const reset = this.#user.cursor !== null && this.#user.epoch !== epoch;
+    this.#user.moveTo({ epoch, seq });
     this.#emit('snapshot', { drafts, epoch, seq, reset });
-    if (!reset) return;
-    for (const [id, command] of this.#pending) {
-      if (command.bound) continue;
-      this.#pending.delete(id);
-      command.reject(new DraftwireError('reset', 'the history changed before the answer'));
+    if (reset) {
+      this.#connection.rejectPending(new DraftwireError('reset', 'the history changed before the answer'));
     }
   }
 
-  #synced(seq) {
-    if (this.#held || !this.#cursor) return;
-    if (seq > this.#cursor.seq) return this.#comeBack(`synced at ${seq}, but events are missing`);
-    this.#live();
+  #synced(message) {
+    if (this.#held || !this.#user.cursor) return;
+    const wasLive = this.#user.live;
+    const judged = this.#user.synced(message);
+    this.#check(message, judged);
+    if (judged !== 'gap' && !wasLive) this.#liveOnUser();
   }
 
-  #live() {
-    if (this.#state !== 'catching-up') return;
-    const { replayed = 0, snapshot = false } = this.#resume ?? {};
-    this.#emit('synced', { resumed: this.#resume !== null, replayed, snapshot });
-    this.#setState('live');
-  }
-
-  async #renewToken() {
-    const generation = this.#generation;
-    try {
-      const token = await this.#getToken(this.#token);
-      if (generation !== this.#generation) return;
-      this.#token = token;
-      await this.#command('AUTH', { token }, true);
-    } catch (error) {
-      // The socket will close with 4401 and the next attempt asks for a token again.
-      this.#emit('refused', { code: error.code ?? 'unauthorized', message: error.message });
-    }
-  }
-
-  // --- commands -------------------------------------------------------------------------------------
-
-  /** `bound`: only of use on this connection, so not repeated on the next. */
-  #command(type, payload, bound) {
-    if (this.#pending.size >= PENDING_MAX) {
-      return Promise.reject(new DraftwireError('queue_full', `${PENDING_MAX} commands have no answer yet`));
-    }
-    const message = { type, id: randomId(), payload };
-    return new Promise((resolve, reject) => {
-      this.#pending.set(message.id, { message, resolve, reject, retries: 0, bound });
-      if (this.#welcomed) this.#transmit(message);
-    });
-  }
-
-  #refused({ id, code, message, payload }) {
-    const command = this.#pending.get(id);
-    if (!command) return this.#emit('refused', { code, message });
-    if (PASSING_ERRORS.has(code)) {
-      const ceiling = Math.min(BACKOFF_MS_MAX, BACKOFF_MS * 2 ** Math.min(command.retries, 16));
-      command.retries += 1;
-      command.retryTimer = setTimeout(() => this.#transmit(command.message), Math.random() * ceiling);
-      return undefined;
-    }
-    return this.#settle(id, () => command.reject(new DraftwireError(code, message, payload)));
-  }
-
-  #settle(id, conclude) {
-    const command = this.#pending.get(id);
-    if (!command) return;
-    clearTimeout(command.retryTimer);
-    this.#pending.delete(id);
-    conclude(command);
-  }
-
-  #transmit(message) {
-    if (this.#socket?.readyState !== WebSocket.OPEN) return;
-    const text = JSON.stringify(message);
-    const bytes = new TextEncoder().encode(text).length;
-    if (bytes > this.#messageBytesMax) {
-      // Sent, it would close this connection, and every one after it.
-      const error = new DraftwireError('too_large', `${bytes} bytes; the server takes ${this.#messageBytesMax}`);
-      this.#settle(message.id, (command) => command.reject(error));
-      return;
-    }
-    this.#socket.send(text);
-    this.#logFrame('out', message);
-  }
-
-  // --- time -----------------------------------------------------------------------------------------
-
-  /** Browsers hide the server's pings from scripts, so silence is broken by a PING of our own; twice
-   *  the heartbeat without a word is a dead connection, whatever the socket believes. */
-  #watch() {
-    this.#after('watch', this.#heartbeatMs / 2, () => {
-      const silentMs = Date.now() - this.#heardAt;
-      if (silentMs >= 2 * this.#heartbeatMs) return this.#comeBack('no sign of life');
-      if (silentMs >= this.#heartbeatMs / 2) this.#transmit({ type: 'PING' });
-      return this.#watch();
-    });
-  }
-
-  #after(name, delayMs, action) {
-    this.#clear(name);
-    this.#timers.set(name, setTimeout(action, delayMs));
-  }
-
-  #clear(name) {
-    clearTimeout(this.#timers.get(name));
-    this.#timers.delete(name);
-  }
-
-  // --- telling --------------------------------------------------------------------------------------
-
-  #setState(state, more = {}) {
-    this.#state = state;
-    this.#emit('state', { state, ...more });
-  }
-
-  #logFrame(direction, message) {
-    const shown = message.type === 'AUTH' ? { ...message, payload: { token: '…' } } : message;
-    this.#emit('frame', { direction, message: shown, at: Date.now() });
+  #liveOnUser() {
+    this.#emit('synced', { ...this.#user.begin(), snapshot: this.#snapshot });
+    this.#settle();
   }
 
   #emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
-}
-
-/** 128 random bits as text. Not `crypto.randomUUID`, which exists on secure origins only. */
-export function randomId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

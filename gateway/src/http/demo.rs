@@ -18,11 +18,16 @@ use crate::{auth::mint, node::Node};
 /// How long a demo token is valid. Short enough that the page shows a renewal when left open.
 const TOKEN_TTL: Duration = Duration::from_secs(15 * 60);
 
-/// What the page may load: its own files, and sockets (CSP level 3).
+/// The longest list of rights in a demo token. A token has to fit into headers on its way back here.
+const SCOPE_BYTES_MAX: usize = 512;
+
+/// What the page may load: its own files and streams of events, and sockets (CSP level 3).
 const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'";
 
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
 macro_rules! file {
-    ($router:expr, $path:literal, $file:literal, $kind:literal) => {
+    ($router:expr, $path:literal, $file:literal, $kind:expr) => {
         $router.route($path, get(|| async { asset($kind, include_str!(concat!("../../demo/", $file))) }))
     };
 }
@@ -32,11 +37,22 @@ pub(super) fn routes(tokens: bool) -> Router<Arc<Node>> {
     let router = Router::new();
     let router = file!(router, "/", "index.html", "text/html; charset=utf-8");
     let router = file!(router, "/demo/style.css", "style.css", "text/css; charset=utf-8");
-    let router = file!(router, "/demo/app.js", "app.js", "text/javascript; charset=utf-8");
-    let router = file!(router, "/demo/drafts.js", "drafts.js", "text/javascript; charset=utf-8");
-    let router = file!(router, "/demo/draftwire.js", "draftwire.js", "text/javascript; charset=utf-8");
-    let router = file!(router, "/demo/merge.js", "merge.js", "text/javascript; charset=utf-8");
-    let router = file!(router, "/demo/token.js", "token.js", "text/javascript; charset=utf-8");
+    let router = file!(router, "/demo/match.css", "match.css", "text/css; charset=utf-8");
+    let router = file!(router, "/demo/app.js", "app.js", JAVASCRIPT);
+    let router = file!(router, "/demo/api.js", "api.js", JAVASCRIPT);
+    let router = file!(router, "/demo/connection.js", "connection.js", JAVASCRIPT);
+    let router = file!(router, "/demo/desk.js", "desk.js", JAVASCRIPT);
+    let router = file!(router, "/demo/devices.js", "devices.js", JAVASCRIPT);
+    let router = file!(router, "/demo/dom.js", "dom.js", JAVASCRIPT);
+    let router = file!(router, "/demo/drafts.js", "drafts.js", JAVASCRIPT);
+    let router = file!(router, "/demo/draftwire.js", "draftwire.js", JAVASCRIPT);
+    let router = file!(router, "/demo/feeds.js", "feeds.js", JAVASCRIPT);
+    let router = file!(router, "/demo/following.js", "following.js", JAVASCRIPT);
+    let router = file!(router, "/demo/match.js", "match.js", JAVASCRIPT);
+    let router = file!(router, "/demo/merge.js", "merge.js", JAVASCRIPT);
+    let router = file!(router, "/demo/token.js", "token.js", JAVASCRIPT);
+    let router = file!(router, "/demo/topics.js", "topics.js", JAVASCRIPT);
+    let router = file!(router, "/demo/viewer.js", "viewer.js", JAVASCRIPT);
     let router = file!(router, "/demo/icon.svg", "icon.svg", "image/svg+xml");
     if tokens { router.route("/demo/token", get(token)) } else { router }
 }
@@ -60,8 +76,8 @@ struct Token {
     expires_at: u64,
 }
 
-/// `GET /demo/token?user=`: a token for whoever asks. Only where `DEMO` is on, and only where the
-/// node has a secret to sign with.
+/// `GET /demo/token?user=&scope=`: a token for whoever asks, with the rights that are asked for. Only
+/// where `DEMO` is on, and only where the node has a secret to sign with.
 async fn token(
     State(node): State<Arc<Node>>,
     Query(query): Query<HashMap<String, String>>,
@@ -72,10 +88,14 @@ async fn token(
         .map_or("", String::as_str)
         .parse()
         .map_err(|error| Problem::bad_request(format!("{error}")))?;
+    let scope = query.get("scope").cloned().unwrap_or_default();
+    if scope.len() > SCOPE_BYTES_MAX {
+        return Err(Problem::bad_request(format!("scope: {SCOPE_BYTES_MAX} bytes at most")));
+    }
     let auth = &node.settings.auth;
     let grant = mint::Grant {
         user: user.clone(),
-        scope: String::new(),
+        scope,
         ttl: TOKEN_TTL,
         audience: auth.audience.clone(),
         issuer: auth.issuer.clone(),
