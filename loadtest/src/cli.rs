@@ -1,83 +1,96 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::scenario::{self, drafts};
+use crate::{
+    floor,
+    interrupt::Interrupt,
+    scenario::{Scenario, churn, connections, drafts, feed, floor as bare, storm},
+    stage::Stage,
+    swarm::{self, orders::Wire},
+};
 
-/// Drives a Draftwire cluster as the devices of many users would, and checks what it promises.
+/// Finds out whether a Draftwire cluster is ready: drives it as many devices would, checks what it
+/// promises, and measures how fast and at what cost.
 ///
-/// Exits with 0 when every promise held, 1 when one was broken, 2 when the run could not be made.
-/// Ctrl-C ends the load early and still verifies; pressed again, it gives up.
+/// Exits with 0 when every promise and every threshold held, 1 when one was broken, 2 when the run could
+/// not be made. Ctrl-C ends the load early and still verifies where there is something to verify; pressed
+/// again, it gives up.
 #[derive(Debug, Parser)]
 #[command(name = "draftwire-loadtest", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    scenario: Option<Scenario>,
+    command: Option<Command>,
     /// Of `drafts`, which runs when no scenario is named.
     #[command(flatten)]
     drafts: drafts::Options,
 }
 
 #[derive(Debug, Subcommand)]
-enum Scenario {
-    /// Users edit drafts on all their devices, at a fixed rate.
+enum Command {
+    /// Users edit drafts on all their devices, at a fixed rate: nothing acknowledged is lost.
     Drafts(drafts::Options),
+    /// Backends publish to many followers: how fast, and at what cost for each delivery.
+    Feed(feed::Options),
+    /// Many clients connect and stay: how fast, and how much memory each of them takes.
+    Connections(connections::Options),
+    /// The same clients come and go: whether memory comes back.
+    Churn(churn::Options),
+    /// All devices lose their node and come back with a gap: how soon, and what it asks of the database.
+    Storm(storm::Options),
+    /// What the machine alone costs, without a server.
+    Floor(bare::Options),
+    /// Many clients in one process; told by its parent what to do.
+    #[command(name = swarm::HELPER, hide = true)]
+    SwarmHelper,
+    /// The least that can serve; told by its parent what to do.
+    #[command(name = floor::server::SERVER, hide = true)]
+    FloorServer {
+        #[arg(long, value_enum)]
+        wire: Wire,
+        #[arg(long)]
+        idle: bool,
+    },
 }
 
 impl Cli {
-    /// Runs the scenario. Answers whether every promise held.
+    /// Does what a helper process of this program does, if this is one.
+    pub(crate) async fn assist(&self) -> Option<Result<()>> {
+        match self.command {
+            Some(Command::SwarmHelper) => Some(swarm::helper::run()),
+            Some(Command::FloorServer { wire, idle }) => Some(floor::server::run(wire, idle).await),
+            _ => None,
+        }
+    }
+
+    /// Runs the scenario. Answers whether every promise and every threshold held.
     ///
     /// # Errors
     /// When the run could not be made.
-    pub(crate) async fn run(self) -> Result<bool> {
-        match self.scenario.unwrap_or(Scenario::Drafts(self.drafts)) {
-            Scenario::Drafts(options) => scenario::drafts::run(options).await,
+    pub(crate) async fn run(self, interrupt: Interrupt) -> Result<bool> {
+        match self.command.unwrap_or(Command::Drafts(self.drafts)) {
+            Command::Drafts(options) => run(options, interrupt).await,
+            Command::Feed(options) => run(options, interrupt).await,
+            Command::Connections(options) => run(options, interrupt).await,
+            Command::Churn(options) => run(options, interrupt).await,
+            Command::Storm(options) => run(options, interrupt).await,
+            Command::Floor(options) => run(options, interrupt).await,
+            Command::SwarmHelper | Command::FloorServer { .. } => Ok(true),
         }
     }
 }
 
-/// Where the cluster is, and who connects.
-#[derive(Debug, Args)]
-pub(crate) struct Target {
-    /// Where devices connect; repeat it to spread a user's devices over nodes: the first device
-    /// begins at the first, the second at the second, and each goes on to the others when it fails.
-    #[arg(long = "url", value_name = "WS_URL", default_value = "ws://127.0.0.1:8080")]
-    pub(crate) urls: Vec<String>,
-    /// How many users.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) users: u32,
-    /// How many devices each of them has.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(crate) devices: u32,
-    #[command(flatten)]
-    pub(crate) tokens: TokenArgs,
-}
-
-/// Where tokens come from. Without any of these: from the environment's JWT_SECRET.
-#[derive(Debug, Args)]
-#[group(multiple = false)]
-pub(crate) struct TokenArgs {
-    /// Signs tokens with the servers' JWT_SECRET. Prefer the environment: arguments show in `ps`.
-    #[arg(long)]
-    pub(crate) secret: Option<String>,
-    /// Runs this in a shell for each user, whose name is in $DRAFTWIRE_USER, and reads the token from
-    /// its output.
-    #[arg(long, value_name = "COMMAND")]
-    pub(crate) token_command: Option<String>,
-    /// Takes tokens from the demo page's /demo/token.
-    #[arg(long)]
-    pub(crate) demo: bool,
-}
-
-/// What is written at the end, besides the report for people.
-#[derive(Debug, Args)]
-pub(crate) struct Output {
-    /// Also writes the report as JSON.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
+async fn run(scenario: impl Scenario, interrupt: Interrupt) -> Result<bool> {
+    let mut stage = Stage::new(interrupt);
+    let file = scenario.output().json().cloned();
+    let outcome = scenario.run(&mut stage).await;
+    stage.progress.clear();
+    let outcome = outcome?;
+    outcome.publish(file.as_ref())?;
+    Ok(outcome.held)
 }
 
 /// Reads `250ms`, `60s`, `5m` or `1h`; up to a day.
@@ -120,8 +133,10 @@ mod tests {
     fn drafts_is_what_runs_when_nothing_is_named() {
         for arguments in [vec!["x", "--users", "7"], vec!["x", "drafts", "--users", "7"]] {
             let cli = Cli::try_parse_from(arguments).expect("it is right");
-            let Scenario::Drafts(options) = cli.scenario.unwrap_or(Scenario::Drafts(cli.drafts));
-            assert_eq!(options.target.users, 7);
+            let Command::Drafts(options) = cli.command.unwrap_or(Command::Drafts(cli.drafts)) else {
+                panic!("another scenario");
+            };
+            assert_eq!(options.users, 7);
         }
         for wrong in [
             vec!["x", "--users", "0"],

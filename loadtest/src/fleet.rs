@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use testkit::{
     Device, DeviceOptions,
     device::{Replica, drafts_of},
@@ -14,9 +13,10 @@ use tokio::sync::Mutex;
 
 use crate::{
     checks::Stored,
-    cli::Target,
+    files::{self, OTHER_FILES},
+    place::Place,
     tokens::Tokens,
-    urls::{Entrance, entrance},
+    urls::Entrance,
 };
 
 /// Devices of one run: what the ports of one address and the memory of one machine carry.
@@ -30,9 +30,6 @@ const CONNECT_WAIT: Duration = Duration::from_secs(30);
 
 /// How long a command may take, reconnects included. Long enough for a node to be started again.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
-
-/// Files that are open besides the devices' sockets.
-const OTHER_FILES: u64 = 256;
 
 /// All users.
 #[derive(Debug)]
@@ -83,25 +80,24 @@ impl Fleet {
     /// Connects all devices of users that nobody has used before.
     ///
     /// # Errors
-    /// When a URL makes no sense, there are no tokens, or a device does not get a connection.
-    pub(crate) async fn connect(target: &Target) -> Result<Self> {
-        let entrances: Vec<Entrance> = target.urls.iter().map(|url| entrance(url)).collect::<Result<_>>()?;
-        let first = entrances.first().context("give a --url")?;
-        let count = target.users.saturating_mul(target.devices);
+    /// When there are no tokens, or a device does not get a connection.
+    pub(crate) async fn connect(place: &Place, users: u32, devices: u32) -> Result<Self> {
+        let entrances = place.entrances.clone();
+        let count = users.saturating_mul(devices);
         ensure!(count <= DEVICES_MAX, "{count} devices are too many for one run: at most {DEVICES_MAX}");
-        allow_files(u64::from(count) + OTHER_FILES)?;
+        files::allow(u64::from(count) + OTHER_FILES)?;
         // Another run's users have other drafts, and commands by the same ids that are remembered.
         let run: u32 = rand::random();
-        let names: Vec<String> = (1..=target.users).map(|user| format!("load-{run:08x}-{user}")).collect();
-        let tokens = Tokens::of(&target.tokens, first, &names).await?;
-        let mut users: Vec<User> = names.into_iter().map(|name| User { name, devices: Vec::new() }).collect();
-        let options: Vec<(usize, DeviceOptions)> = (0..users.len())
-            .flat_map(|user| (0..target.devices as usize).map(move |device| (user, device)))
+        let names: Vec<String> = (1..=users).map(|user| format!("load-{run:08x}-{user}")).collect();
+        let tokens = Tokens::of(place.signer.clone(), &names).await?;
+        let mut all: Vec<User> = names.into_iter().map(|name| User { name, devices: Vec::new() }).collect();
+        let options: Vec<(usize, DeviceOptions)> = (0..all.len())
+            .flat_map(|user| (0..devices as usize).map(move |device| (user, device)))
             .map(|(user, device)| {
                 let mut urls: Vec<String> = entrances.iter().map(|entrance| entrance.ws.clone()).collect();
                 urls.rotate_left(device % entrances.len());
                 let mut options = DeviceOptions::new(urls, "", &format!("d{}", device + 1));
-                options.token = tokens.source(&users[user].name);
+                options.token = tokens.source(&all[user].name);
                 options.answer_wait = ANSWER_WAIT;
                 options.keep_messages = false;
                 (user, options)
@@ -114,9 +110,9 @@ impl Fleet {
             .try_collect()
             .await?;
         for (user, device) in connected {
-            users[user].devices.push(Arc::new(Member { device, turn: Mutex::new(0) }));
+            all[user].devices.push(Arc::new(Member { device, turn: Mutex::new(0) }));
         }
-        Ok(Self { users, entrances, _tokens: tokens })
+        Ok(Self { users: all, entrances, _tokens: tokens })
     }
 
     /// A user's drafts and their position as the database has them, asked of any node that answers.
@@ -173,17 +169,4 @@ async fn connect(options: DeviceOptions) -> Result<Device> {
         Some(code) => bail!("{urls} closed the connection with {code}"),
         None => bail!("no connection to {urls} within {CONNECT_WAIT:?}"),
     }
-}
-
-/// Raises the soft limit of open files: shells give a thousand, and each device is one.
-fn allow_files(needed: u64) -> Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= needed) {
-        return Ok(());
-    }
-    if let Some(most) = limit.maximum {
-        ensure!(most >= needed, "{needed} open files are needed and {most} allowed: raise `ulimit -n`");
-    }
-    setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum: limit.maximum })
-        .context("raise the limit of open files")
 }

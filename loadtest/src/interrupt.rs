@@ -2,30 +2,46 @@
 
 use tokio::sync::watch;
 
-/// Exit code after giving up: 128 and the signal's number, as shells count.
-const GIVEN_UP: i32 = 130;
+/// How often it was pressed.
+#[derive(Debug, Clone)]
+pub(crate) struct Interrupt(watch::Receiver<u32>);
 
-/// Becomes true at the first Ctrl-C. The second ends the process.
-pub(crate) fn listen() -> watch::Receiver<bool> {
-    let (interrupted, receiver) = watch::channel(false);
+/// Listens from now on.
+pub(crate) fn listen() -> Interrupt {
+    let (sender, receiver) = watch::channel(0);
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_err() {
-            // No signals here: runs end by their duration. The sender stays, for those who wait on it.
-            interrupted.closed().await;
-            return;
-        }
-        interrupted.send_replace(true);
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(GIVEN_UP);
+        for times in 1.. {
+            if tokio::signal::ctrl_c().await.is_err() {
+                // No signals here: runs end by their duration. The sender stays, for those who wait on it.
+                sender.closed().await;
+                return;
+            }
+            sender.send_replace(times);
         }
     });
-    receiver
+    Interrupt(receiver)
 }
 
-/// Waits for the first Ctrl-C. Safe to drop.
-pub(crate) async fn pressed(interrupted: &mut watch::Receiver<bool>) {
-    if interrupted.wait_for(|pressed| *pressed).await.is_err() {
-        // It can no longer be pressed.
-        std::future::pending::<()>().await;
+impl Interrupt {
+    /// Waits for the first Ctrl-C. Safe to drop.
+    pub(crate) async fn pressed(&mut self) {
+        self.times(1).await;
+    }
+
+    /// Whether it was pressed.
+    pub(crate) fn was_pressed(&self) -> bool {
+        *self.0.borrow() > 0
+    }
+
+    /// Waits for the second Ctrl-C. Safe to drop.
+    pub(crate) async fn pressed_again(&mut self) {
+        self.times(2).await;
+    }
+
+    async fn times(&mut self, times: u32) {
+        if self.0.wait_for(|pressed| *pressed >= times).await.is_err() {
+            // It can no longer be pressed.
+            std::future::pending::<()>().await;
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Longer times count as this long.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -18,7 +18,22 @@ impl Latency {
     }
 
     pub(crate) fn record(&mut self, time: Duration) {
-        self.0.saturating_record(micros(time).max(1));
+        self.record_us(micros(time));
+    }
+
+    pub(crate) fn record_us(&mut self, micros: u64) {
+        self.0.saturating_record(micros.max(1));
+    }
+
+    /// Adds what another one has recorded.
+    pub(crate) fn add(&mut self, other: &Self) {
+        // Both have the same bounds.
+        let _ = self.0.add(&other.0);
+    }
+
+    /// What was recorded, for another process.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts(self.0.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect())
     }
 
     pub(crate) fn percentiles(&self) -> Percentiles {
@@ -28,8 +43,23 @@ impl Latency {
             p50_us: at(0.5),
             p90_us: at(0.9),
             p99_us: at(0.99),
+            p999_us: at(0.999),
             max_us: self.0.max(),
         }
+    }
+}
+
+/// A histogram on its way from one process to another: microseconds, and how often.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counts(pub(crate) Vec<(u64, u64)>);
+
+impl Counts {
+    pub(crate) fn percentiles(&self) -> Percentiles {
+        let mut latency = Latency::new();
+        for (micros, count) in &self.0 {
+            latency.0.saturating_record_n(*micros, *count);
+        }
+        latency.percentiles()
     }
 }
 
@@ -45,6 +75,7 @@ pub(crate) struct Percentiles {
     pub(crate) p50_us: u64,
     pub(crate) p90_us: u64,
     pub(crate) p99_us: u64,
+    pub(crate) p999_us: u64,
     pub(crate) max_us: u64,
 }
 
@@ -59,7 +90,7 @@ impl fmt::Display for Percentiles {
 }
 
 /// A time to three digits, in the unit in which people say it.
-fn time(micros: u64) -> String {
+pub(crate) fn time(micros: u64) -> String {
     let (value, unit) = match micros {
         // The borders are where rounding would give four digits.
         0..1_000 => return format!("{micros} µs"),
@@ -95,6 +126,16 @@ mod tests {
         for (micros, text) in cases {
             assert_eq!(time(micros), text);
         }
+    }
+
+    #[test]
+    fn nothing_is_lost_between_processes() {
+        let mut latency = Latency::new();
+        for n in 1..1000 {
+            latency.record(Duration::from_micros(n * n * 37));
+        }
+        assert_eq!(latency.counts().percentiles(), latency.percentiles());
+        assert_eq!(Counts::default().percentiles(), Latency::new().percentiles());
     }
 
     #[test]

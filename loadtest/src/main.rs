@@ -1,15 +1,26 @@
-//! Drives a Draftwire cluster as the devices of many users would, and checks what it promises: every
-//! change reaches every other device once and in order, whatever fails meanwhile.
+//! Finds out whether a Draftwire cluster is ready: drives it as many devices would, checks that it keeps
+//! what it promises, and measures how fast and at what cost.
 
 mod checks;
 mod cli;
+mod clock;
+mod effort;
+mod files;
 mod fleet;
+mod floor;
 mod interrupt;
 mod latency;
+mod nodes;
+mod outcome;
+mod place;
 mod progress;
+mod publish;
 mod report;
 mod scenario;
 mod settle;
+mod stage;
+mod stats;
+mod swarm;
 mod tokens;
 mod urls;
 
@@ -17,12 +28,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Every promise held.
+/// Every promise and every threshold held.
 const HELD: u8 = 0;
-/// A promise was broken.
+/// One was broken.
 const BROKEN: u8 = 1;
 /// The run could not be made: wrong use, no connection, nothing to judge. clap exits with the same.
 const NOT_RUN: u8 = 2;
+/// After giving up: 128 and the signal's number, as shells count.
+const GIVEN_UP: u8 = 130;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
@@ -30,11 +43,22 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return not_run(&error.into()),
     };
-    match runtime.block_on(cli.run()) {
-        Ok(true) => HELD.into(),
-        Ok(false) => BROKEN.into(),
-        Err(error) => not_run(&error),
-    }
+    runtime.block_on(async {
+        if let Some(assisted) = cli.assist().await {
+            return assisted.map_or_else(|error| not_run(&error), |()| HELD.into());
+        }
+        let interrupt = interrupt::listen();
+        let mut again = interrupt.clone();
+        tokio::select! {
+            ran = cli.run(interrupt) => match ran {
+                Ok(true) => HELD.into(),
+                Ok(false) => BROKEN.into(),
+                Err(error) => not_run(&error),
+            },
+            // What was started for the run ends with it.
+            () = again.pressed_again() => GIVEN_UP.into(),
+        }
+    })
 }
 
 fn not_run(error: &anyhow::Error) -> ExitCode {

@@ -14,7 +14,7 @@ use serde_json::json;
 use testkit::{device::TokenSource, http, token};
 use tokio::{process::Command, task::JoinHandle, time::timeout};
 
-use crate::{cli::TokenArgs, urls::Entrance};
+use crate::place::TokenArgs;
 
 /// How long tokens signed here are valid; a new one is signed for each connection.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -30,7 +30,7 @@ const COMMAND_WAIT: Duration = Duration::from_secs(10);
 
 /// Who signs.
 #[derive(Debug, Clone)]
-enum Signer {
+pub(crate) enum Signer {
     Secret(String),
     Command(String),
     /// The address of the demo's tokens.
@@ -47,12 +47,11 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Finds out who signs, and fetches what has to be fetched.
+    /// Fetches what has to be fetched.
     ///
     /// # Errors
-    /// When nobody signs, or the first tokens cannot be had.
-    pub(crate) async fn of(args: &TokenArgs, entrance: &Entrance, users: &[String]) -> Result<Self> {
-        let signer = signer(args, entrance, std::env::var("JWT_SECRET").ok())?;
+    /// When the first tokens cannot be had.
+    pub(crate) async fn of(signer: Signer, users: &[String]) -> Result<Self> {
         let mut tokens = Self { signer, fetched: Arc::default(), renewal: None };
         if !matches!(tokens.signer, Signer::Secret(_)) {
             let fetched = fetch_all(&tokens.signer, users.to_vec()).await?;
@@ -69,10 +68,7 @@ impl Tokens {
         match &self.signer {
             Signer::Secret(secret) => {
                 let secret = secret.clone();
-                Arc::new(move || {
-                    let expires = unix_ms() / 1000 + LIFETIME.as_secs();
-                    token::sign(&json!({ "sub": user, "exp": expires }), &secret)
-                })
+                Arc::new(move || sign(&user, "", &secret))
             }
             Signer::Command(_) | Signer::Demo(_) => {
                 let fetched = Arc::clone(&self.fetched);
@@ -85,6 +81,37 @@ impl Tokens {
     }
 }
 
+impl Signer {
+    /// Finds out who signs.
+    ///
+    /// # Errors
+    /// When nobody does.
+    pub(crate) fn of(args: &TokenArgs, http: &str) -> Result<Self> {
+        signer(args, http, std::env::var("JWT_SECRET").ok())
+    }
+
+    /// A token with a `scope`, good for an hour.
+    ///
+    /// # Errors
+    /// When it cannot be had: the demo's have no scope.
+    pub(crate) async fn token(&self, user: &str, scope: &str) -> Result<String> {
+        fetch(self, user, scope).await
+    }
+
+    /// As [`Signer::token`], one for each of these users.
+    ///
+    /// # Errors
+    /// When one of them cannot be had.
+    pub(crate) async fn tokens(&self, users: &[String], scope: &str) -> Result<Vec<String>> {
+        stream::iter(users).map(|user| self.token(user, scope)).buffered(FETCHES_MAX).try_collect().await
+    }
+}
+
+fn sign(user: &str, scope: &str, secret: &str) -> String {
+    let expires = unix_ms() / 1000 + LIFETIME.as_secs();
+    token::sign(&json!({ "sub": user, "scope": scope, "exp": expires }), secret)
+}
+
 impl Drop for Tokens {
     fn drop(&mut self) {
         if let Some(renewal) = &self.renewal {
@@ -93,9 +120,9 @@ impl Drop for Tokens {
     }
 }
 
-fn signer(args: &TokenArgs, entrance: &Entrance, environment: Option<String>) -> Result<Signer> {
+fn signer(args: &TokenArgs, http: &str, environment: Option<String>) -> Result<Signer> {
     if args.demo {
-        return Ok(Signer::Demo(format!("{}/demo/token", entrance.http)));
+        return Ok(Signer::Demo(format!("{http}/demo/token")));
     }
     if let Some(command) = &args.token_command {
         return Ok(Signer::Command(command.clone()));
@@ -122,16 +149,20 @@ async fn renew(signer: Signer, to: Arc<RwLock<HashMap<String, String>>>, users: 
 
 async fn fetch_all(signer: &Signer, users: Vec<String>) -> Result<HashMap<String, String>> {
     let fetches = users.into_iter().map(|user| async {
-        let token = fetch(signer, &user).await?;
+        let token = fetch(signer, &user, "").await?;
         anyhow::Ok((user, token))
     });
     stream::iter(fetches).buffer_unordered(FETCHES_MAX).try_collect().await
 }
 
-async fn fetch(signer: &Signer, user: &str) -> Result<String> {
+async fn fetch(signer: &Signer, user: &str, scope: &str) -> Result<String> {
     match signer {
-        Signer::Secret(_) => Ok(String::new()),
+        Signer::Secret(secret) => Ok(sign(user, scope, secret)),
         Signer::Demo(url) => {
+            ensure!(
+                scope.is_empty(),
+                "the demo's tokens give no right to topics: use another source of tokens"
+            );
             let answer = http::get(&format!("{url}?user={user}")).await?;
             ensure!(answer.status == 200, "{url} answers {}: is DEMO on?", answer.status);
             let token = answer.json["token"].as_str().context("the demo's answer has no token")?;
@@ -141,6 +172,7 @@ async fn fetch(signer: &Signer, user: &str) -> Result<String> {
             let child = Command::new("sh")
                 .args(["-c", command])
                 .env("DRAFTWIRE_USER", user)
+                .env("DRAFTWIRE_SCOPE", scope)
                 .stdin(Stdio::null())
                 .stderr(Stdio::inherit())
                 .kill_on_drop(true)
@@ -167,21 +199,21 @@ mod tests {
 
     #[test]
     fn what_is_said_wins_over_the_environment() {
-        let entrance = Entrance { ws: String::new(), http: "http://h:1".to_owned() };
-        let of = |args| signer(&args, &entrance, Some("env".to_owned()));
+        let of = |args| signer(&args, "http://h:1", Some("env".to_owned()));
         assert!(matches!(of(args(None, None, false)), Ok(Signer::Secret(s)) if s == "env"));
         assert!(matches!(of(args(Some("said"), None, false)), Ok(Signer::Secret(s)) if s == "said"));
         assert!(matches!(of(args(None, Some("c"), false)), Ok(Signer::Command(c)) if c == "c"));
         assert!(matches!(of(args(None, None, true)), Ok(Signer::Demo(u)) if u == "http://h:1/demo/token"));
-        assert!(signer(&args(None, None, false), &entrance, Some(String::new())).is_err());
+        assert!(signer(&args(None, None, false), "", Some(String::new())).is_err());
     }
 
     #[tokio::test]
     async fn a_command_is_told_the_user_and_its_output_is_the_token() {
         let command = |text: &str| Signer::Command(text.to_owned());
-        let token = fetch(&command("echo token-of-$DRAFTWIRE_USER"), "alice").await;
-        assert_eq!(token.ok().as_deref(), Some("token-of-alice"));
-        assert!(fetch(&command("exit 3"), "alice").await.is_err());
-        assert!(fetch(&command("true"), "alice").await.is_err(), "no output is no token");
+        let token =
+            fetch(&command("echo token-of-$DRAFTWIRE_USER-$DRAFTWIRE_SCOPE"), "alice", "service").await;
+        assert_eq!(token.ok().as_deref(), Some("token-of-alice-service"));
+        assert!(fetch(&command("exit 3"), "alice", "").await.is_err());
+        assert!(fetch(&command("true"), "alice", "").await.is_err(), "no output is no token");
     }
 }

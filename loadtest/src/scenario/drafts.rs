@@ -18,20 +18,24 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use testkit::{Ack, Refused, Violation};
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::Semaphore,
     task::JoinSet,
     time::{sleep_until, timeout, timeout_at},
 };
 
 use crate::{
     checks::{self, Change, Fault, Outcome},
-    cli::{self, Output, Target},
+    cli,
     fleet::{Fleet, Member, User},
-    interrupt,
+    interrupt::Interrupt,
     latency::Latency,
+    outcome::{self, Output},
+    place::{ClusterArgs, Place},
     progress::Progress,
     report::{Broken, Commands, Deliveries, Report, Verified},
+    scenario::Scenario,
     settle::{Settled, settle},
+    stage::Stage,
 };
 
 /// Edits of one run: their records are kept to the end, on every device that received them.
@@ -47,7 +51,13 @@ const CREATING_MAX: usize = 32;
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
-    pub(crate) target: Target,
+    cluster: ClusterArgs,
+    /// How many users.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) users: u32,
+    /// How many devices each of them has; they begin at the nodes in turn.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    devices: u32,
     /// Edits a second, by all users together.
     #[arg(long, default_value = "20", value_parser = cli::rate)]
     rate: f64,
@@ -113,53 +123,53 @@ impl Ledger {
     }
 }
 
-/// Runs it. Answers whether every promise held.
-///
-/// # Errors
-/// When devices cannot connect, nothing was acknowledged, or the database cannot be read at the end.
-pub(crate) async fn run(options: Options) -> Result<bool> {
-    let planned = (options.rate * options.duration.as_secs_f64()).ceil();
-    ensure!(planned <= EDITS_MAX, "{planned} edits are too many for one run: at most {EDITS_MAX}");
-    let mut interrupted = interrupt::listen();
-    let mut progress = Progress::new();
-
-    let (users, devices) = (options.target.users, options.target.devices);
-    progress.part(&format!("connecting {users} users with {devices} devices each"));
-    let ledger = Arc::new(Ledger::default());
-    let prepared = async {
-        let fleet = Fleet::connect(&options.target).await?;
-        create_drafts(&fleet, options.drafts_per_user, &ledger).await?;
-        anyhow::Ok(fleet)
-    };
-    let fleet = tokio::select! {
-        fleet = prepared => fleet?,
-        () = interrupt::pressed(&mut interrupted) => bail!("interrupted before the run"),
-    };
-
-    progress.part(&format!("editing for {:?}, {} times a second", options.duration, options.rate));
-    let begun = Instant::now();
-    let mut under_way = edit_all(&fleet, &options, &ledger, &mut progress, &mut interrupted).await;
-    let edited = begun.elapsed();
-
-    progress.part("waiting for answers, and for all devices to have what the database has");
-    let answers = async { while under_way.join_next().await.is_some() {} };
-    // What has no answer by then stays unknown.
-    let _ = timeout(options.settle, answers).await;
-    under_way.shutdown().await;
-    let settled = settle(&fleet, options.settle).await?;
-
-    let report = report(&fleet, &settled, &ledger.edits(), planned as u64, edited);
-    ensure!(
-        report.commands.acked > 0,
-        "nothing was acknowledged, so nothing can be judged: {:?}",
-        report.commands
-    );
-    println!("{report}");
-    if let Some(file) = &options.output.json {
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(file, text).with_context(|| format!("write {}", file.display()))?;
+impl Scenario for Options {
+    fn output(&self) -> &Output {
+        &self.output
     }
-    Ok(report.held())
+
+    /// # Errors
+    /// When devices cannot connect, nothing was acknowledged, or the database cannot be read at the
+    /// end.
+    async fn run(self, stage: &mut Stage) -> Result<outcome::Outcome> {
+        let planned = (self.rate * self.duration.as_secs_f64()).ceil();
+        ensure!(planned <= EDITS_MAX, "{planned} edits are too many for one run: at most {EDITS_MAX}");
+        let Stage { progress, interrupt, .. } = stage;
+
+        let (users, devices) = (self.users, self.devices);
+        let place = Place::of(&self.cluster, progress).await?;
+        progress.part(&format!("connecting {users} users with {devices} devices each"));
+        let ledger = Arc::new(Ledger::default());
+        let prepared = async {
+            let fleet = Fleet::connect(&place, users, devices).await?;
+            create_drafts(&fleet, self.drafts_per_user, &ledger).await?;
+            anyhow::Ok(fleet)
+        };
+        let fleet = tokio::select! {
+            fleet = prepared => fleet?,
+            () = interrupt.pressed() => bail!("interrupted before the run"),
+        };
+
+        progress.part(&format!("editing for {:?}, {} times a second", self.duration, self.rate));
+        let begun = Instant::now();
+        let mut under_way = edit_all(&fleet, &self, &ledger, progress, interrupt).await;
+        let edited = begun.elapsed();
+
+        progress.part("waiting for answers, and for all devices to have what the database has");
+        let answers = async { while under_way.join_next().await.is_some() {} };
+        // What has no answer by then stays unknown.
+        let _ = timeout(self.settle, answers).await;
+        under_way.shutdown().await;
+        let settled = settle(&fleet, self.settle).await?;
+
+        let report = report(&fleet, &settled, &ledger.edits(), planned as u64, edited);
+        ensure!(
+            report.commands.acked > 0,
+            "nothing was acknowledged, so nothing can be judged: {:?}",
+            report.commands
+        );
+        outcome::Outcome::of(report.held(), &report)
+    }
 }
 
 fn draft_id(number: u32) -> String {
@@ -200,7 +210,7 @@ async fn edit_all(
     options: &Options,
     ledger: &Arc<Ledger>,
     progress: &mut Progress,
-    interrupted: &mut watch::Receiver<bool>,
+    interrupt: &mut Interrupt,
 ) -> JoinSet<()> {
     let slots = Arc::new(Semaphore::new(UNDER_WAY_MAX));
     let mut under_way = JoinSet::new();
@@ -220,7 +230,7 @@ async fn edit_all(
         let slot = loop {
             tokio::select! {
                 slot = timeout_at(end, &mut slot) => break slot,
-                () = interrupt::pressed(interrupted) => return under_way,
+                () = interrupt.pressed() => return under_way,
                 _ = shown.tick() => progress.show(|| standing(fleet, ledger, begun.elapsed(), under_way.len())),
             }
         };

@@ -1,6 +1,10 @@
 //! The programs that tests run.
 
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
 use std::{
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -27,4 +31,45 @@ pub(crate) fn built() -> PathBuf {
         assert!(built.success());
     }
     server
+}
+
+/// A run of the program that has ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) text: String,
+    pub(crate) errors: String,
+    /// What `--json` has written; null when nothing was.
+    pub(crate) json: serde_json::Value,
+}
+
+/// Runs the program, with `--json`, and without what the developer's shell has set.
+pub(crate) async fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("outcome.json");
+    let mut all: Vec<OsString> = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
+    all.extend(["--json".into(), file.clone().into()]);
+    let mut ran = Ran::of(LOADTEST, all).await;
+    let json = std::fs::read_to_string(file).unwrap_or_default();
+    ran.json = serde_json::from_str(&json).unwrap_or_default();
+    ran
+}
+
+impl Ran {
+    /// Runs any program to its end.
+    pub(crate) async fn of(program: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        let output = tokio::process::Command::new(program)
+            .args(arguments)
+            .env_remove("JWT_SECRET")
+            .kill_on_drop(true)
+            .output()
+            .await
+            .unwrap();
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            text: String::from_utf8_lossy(&output.stdout).into_owned(),
+            errors: String::from_utf8_lossy(&output.stderr).into_owned(),
+            json: serde_json::Value::Null,
+        }
+    }
 }

@@ -1,0 +1,332 @@
+//! `feed`: commentary, published over HTTP, to followers on all nodes.
+//!
+//! Events have their moments, fixed before the run. A cluster that falls behind does not slow the
+//! publishers down, and what an event waits for its turn is part of its latency (an open loop). With
+//! `--durable-writers` it is the other way round: each publisher waits for its answer, and what counts
+//! is how many commits there are in a second.
+
+mod history;
+mod publishing;
+
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use clap::Args;
+use serde_json::json;
+
+use self::publishing::{Load, Sent};
+use super::{
+    Scenario,
+    clients::{Clients, Prepared, run_name},
+};
+use crate::{
+    cli,
+    effort::{Effort, Mark},
+    floor::{self, inserts},
+    latency::{self, Latency},
+    outcome::{Check, Outcome, Output, Summary, micros, times},
+    place::{ClusterArgs, Place},
+    stage::Stage,
+    swarm::{
+        Pace, Swarm,
+        orders::{Judged, Wire},
+    },
+};
+
+/// Events of one run: what became of each is kept to the end.
+const EVENTS_MAX: f64 = 2_000_000.0;
+
+/// How long followers may take to connect.
+const CONNECT_WAIT: Duration = Duration::from_secs(120);
+
+/// The longest that the floor's writers go on.
+const FLOOR_WAIT: Duration = Duration::from_secs(5);
+
+/// What is run.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// How many clients follow, spread over all nodes.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    followers: u32,
+    /// How many publish, spread over all nodes; each waits for its answer before its next event.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    publishers: u32,
+    /// Events a second, by all publishers together.
+    #[arg(long, default_value = "20", value_parser = cli::rate)]
+    rate: f64,
+    /// Instead of a rate: this many publishers, each of which sends its next event once the last one is
+    /// committed.
+    #[arg(long, value_name = "N", conflicts_with_all = ["rate", "publishers"],
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    durable_writers: Option<u32>,
+    /// How long it is measured.
+    #[arg(long, default_value = "30s", value_parser = cli::duration)]
+    duration: Duration,
+    /// How long it goes on before it is measured.
+    #[arg(long, default_value = "3s", value_parser = cli::duration)]
+    warmup: Duration,
+    /// How many topics the followers and the events are spread over.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    topics: u32,
+    /// The length of an event's data, as JSON.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(60..=65_000))]
+    bytes: u32,
+    /// How messages are written.
+    #[arg(long, value_enum, default_value_t = Wire::Json)]
+    wire: Wire,
+    /// Followers take arrays of events (`batch=1`).
+    #[arg(long)]
+    batch: bool,
+    /// The threshold of the 99th percentile from the intended sending to the client; not with
+    /// --durable-writers.
+    #[arg(long, default_value = "250ms", value_parser = cli::duration)]
+    p99_max: Duration,
+    /// How long, at the end, events may take that are still missing.
+    #[arg(long, default_value = "10s", value_parser = cli::duration)]
+    settle: Duration,
+    /// Does not measure what the machine alone costs.
+    #[arg(long)]
+    no_floor: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What was found.
+struct Findings {
+    sent: Vec<Sent>,
+    /// How long it was published, in seconds: shorter than planned after Ctrl-C.
+    seconds: f64,
+    effort: Effort,
+    judged: Judged,
+    followers: u64,
+    connected: u64,
+    ended: u64,
+    history: history::Compared,
+}
+
+impl Scenario for Options {
+    fn output(&self) -> &Output {
+        &self.output
+    }
+
+    async fn run(self, stage: &mut Stage) -> Result<Outcome> {
+        let planned = self.rate * self.duration.as_secs_f64();
+        ensure!(planned <= EVENTS_MAX, "{planned} events are too many for one run: at most {EVENTS_MAX}");
+        let place = Place::of(&self.cluster, &mut stage.progress).await?;
+        let findings = self.measure(&place, stage).await?;
+        ensure!(
+            findings.sent.iter().any(|sent| sent.measured && sent.seq.is_some()),
+            "nothing was published, so nothing can be judged: {:?}",
+            publishing::failures(&findings.sent)
+        );
+        let summary = self.summary(&findings);
+        Ok(self.with_floor(summary, &findings, &place, stage).await?.outcome())
+    }
+}
+
+impl Options {
+    async fn measure(&self, place: &Place, stage: &mut Stage) -> Result<Findings> {
+        let run = run_name();
+        let topics: Vec<String> = (0..self.topics).map(|topic| format!("{run}:{topic}")).collect();
+        let service = place.signer.token(&format!("{run}-service"), "service subscribe:*").await?;
+        let mut followers = self.followers(place, &run, &topics, stage).await?;
+        let connected = followers.as_ref().map_or(0, |swarm| swarm.status().ready) as u64;
+
+        let publishers = self.durable_writers.unwrap_or(self.publishers) as usize;
+        let mut load = Load::new(place, &service, publishers, &topics, self.bytes as usize);
+        let rate = self.durable_writers.is_none().then_some(self.rate);
+        stage.progress.part(&format!("warming up for {:?}", self.warmup));
+        load.publish(stage, followers.as_ref(), rate, self.warmup, false).await;
+        stage.progress.part(&format!("publishing for {:?}", self.duration));
+        let before = Mark::now(&place.nodes, followers.as_ref()).await?;
+        let seconds = load.publish(stage, followers.as_ref(), rate, self.duration, true).await.as_secs_f64();
+        let sent = load.sent;
+        stage.verifying = true;
+
+        stage.progress.part("waiting for what is still on its way");
+        let acked = sent.iter().filter_map(|sent| Some((sent.topic, sent.seq?, sent.number))).collect();
+        let history = history::compare(place, &service, &topics, acked).await?;
+        let mut judged = Judged::default();
+        let mut ended = 0;
+        if let Some(swarm) = &mut followers {
+            let per_topic = |topic: usize| {
+                (self.followers as u64).saturating_sub(topic as u64).div_ceil(u64::from(self.topics))
+            };
+            let wanted: u64 =
+                history.heads.iter().enumerate().map(|(topic, head)| head * per_topic(topic)).sum();
+            let (status, _) =
+                swarm.until(stage, self.settle, "settling", |status| status.received >= wanted).await?;
+            ended = status.ended as u64;
+            judged = swarm.judge(&history.heads).await?;
+        }
+        let effort = Mark::now(&place.nodes, followers.as_ref()).await?.since(&before);
+        if let Some(mut swarm) = followers {
+            swarm.close(false).await?;
+        }
+        let followers = u64::from(self.followers);
+        Ok(Findings { sent, seconds, effort, judged, followers, connected, ended, history })
+    }
+
+    async fn followers(
+        &self,
+        place: &Place,
+        run: &str,
+        topics: &[String],
+        stage: &mut Stage,
+    ) -> Result<Option<Swarm>> {
+        let count = self.followers as usize;
+        if count == 0 {
+            return Ok(None);
+        }
+        stage.progress.part(&format!("connecting {count} followers"));
+        let clients = Clients {
+            count,
+            per_user: 1,
+            scope: "subscribe:*",
+            wire: self.wire,
+            batch: self.batch,
+            topics: topics.to_vec(),
+        };
+        let Prepared { mut swarm, to, .. } = clients.prepare(place, run).await?;
+        swarm.connect(count, &to, Pace::Window).await?;
+        let all = |status: &crate::swarm::orders::Status| status.ready + status.failed == count;
+        let (status, _) = swarm.until(stage, CONNECT_WAIT, "connecting", all).await?;
+        if status.ready == 0 {
+            bail!("no follower gets a connection: {:?}", swarm.judge(&[]).await?.failures);
+        }
+        Ok(Some(swarm))
+    }
+
+    fn summary(&self, findings: &Findings) -> Summary {
+        let Findings { sent, seconds, effort, judged, followers, connected, ended, history } = findings;
+        let how = match self.durable_writers {
+            Some(writers) => format!("{writers} publishers that wait for their commits"),
+            None => format!("{} publishers, {} events a second", self.publishers, self.rate),
+        };
+        let mut summary = Summary::new("feed", format!("{followers} followers, {how}, {:?}", self.duration));
+        let measured: Vec<&Sent> = sent.iter().filter(|sent| sent.measured).collect();
+        let acked = measured.iter().filter(|sent| sent.seq.is_some()).count() as u64;
+        let failures = publishing::failures(sent);
+        let failed: u64 = failures.values().sum();
+        let mut answered = Latency::new();
+        for sent in measured.iter().filter(|sent| sent.seq.is_some()) {
+            answered.record_us(sent.answered_us);
+        }
+        let answered = answered.percentiles();
+        let (from_send, from_commit) = (judged.from_send.percentiles(), judged.from_commit.percentiles());
+        let per_second = acked as f64 / seconds;
+        let expected = judged.tally.received + judged.tally.lost;
+        let ratio = if expected > 0 { judged.tally.received as f64 / expected as f64 } else { 1.0 };
+
+        summary.row("published", format!("{acked} of {}, {per_second:.1} a second", measured.len()));
+        summary.row("  to the answer", answered.to_string());
+        if let Some(nodes) = effort.nodes {
+            let each = nodes.commits / acked.max(1) as f64;
+            summary.row("  commits", format!("{:.0}, {each:.2} for each event", nodes.commits));
+        }
+        if !failures.is_empty() {
+            summary.row("  failures", format!("{failures:?}"));
+        }
+        if self.followers > 0 {
+            let deliveries = format!("{} measured, {:.5} of all arrived", judged.measured, ratio);
+            summary.row("delivered", deliveries);
+            summary.row("  from intended sending", from_send.to_string());
+            summary.row("  from the event's time", from_commit.to_string());
+        }
+        let each = effort.server_us_each(if self.followers > 0 { judged.measured } else { acked });
+        summary.row(
+            if self.followers > 0 { "nodes, for each delivery" } else { "nodes, for each event" },
+            micros(each),
+        );
+        effort.tell(&mut summary);
+        for told in judged.told.iter().chain(&history.told) {
+            summary.note(told.clone());
+        }
+
+        summary.check(Check::none("events that were not acknowledged", failed));
+        summary.check(Check::none("events that the history has otherwise", history.wrong));
+        if self.followers > 0 {
+            let tally = judged.tally;
+            summary.check(Check::all("followers connected", *connected, *followers));
+            summary.check(Check::none("connections that ended", *ended));
+            summary.check(Check::none("events lost", tally.lost));
+            summary.check(Check::none("events repeated", tally.repeated));
+            summary.check(Check::none("events out of order", tally.out_of_order));
+            summary.check(Check::none("followers with any fault", judged.faulty));
+            if self.durable_writers.is_none() {
+                let limit = u64::try_from(self.p99_max.as_micros()).unwrap_or(u64::MAX);
+                summary.check(Check::p99("99% from intended sending to client", &from_send, limit));
+            }
+        }
+        summary.put(
+            "settings",
+            json!({"followers": self.followers, "publishers": self.publishers, "rate": self.rate,
+                "durable_writers": self.durable_writers, "duration_seconds": self.duration.as_secs_f64(),
+                "topics": self.topics, "bytes": self.bytes, "wire": self.wire, "batch": self.batch}),
+        );
+        summary.put(
+            "published",
+            json!({"acked": acked, "per_second": per_second, "failures": failures, "answered": answered,
+                "commits": effort.nodes.map(|nodes| nodes.commits)}),
+        );
+        summary.put(
+            "delivered",
+            json!({"measured": judged.measured, "ratio": ratio, "tally": judged.tally,
+                "faulty_followers": judged.faulty, "from_send": from_send, "from_commit": from_commit,
+                "server_cpu_us_each": each}),
+        );
+        summary
+    }
+
+    /// Measures what the machine alone needs for the same, and compares.
+    async fn with_floor(
+        &self,
+        mut summary: Summary,
+        findings: &Findings,
+        place: &Place,
+        stage: &mut Stage,
+    ) -> Result<Summary> {
+        if self.no_floor || stage.interrupt.was_pressed() {
+            return Ok(summary);
+        }
+        stage.progress.part("measuring what the machine alone needs for the same");
+        let duration = self.duration.min(FLOOR_WAIT);
+        if self.followers > 0 {
+            let delivered = findings.judged.measured as f64 / f64::from(self.followers);
+            let rate = (delivered / findings.seconds).clamp(1.0, floor::RATE_MAX);
+            let (sockets, bytes) = (self.followers as usize, self.bytes as usize);
+            let floor = floor::delivery(stage, self.wire, sockets, bytes, rate, duration, 1).await?;
+            let each = findings.effort.server_us_each(findings.judged.measured);
+            summary.row(
+                "floor, for each delivery",
+                format!(
+                    "{:.2} µs; the nodes need {}",
+                    floor.cpu_us_per_delivery,
+                    times(each, Some(floor.cpu_us_per_delivery))
+                ),
+            );
+            summary.row("  from intended sending", floor.from_send.to_string());
+            summary.put("floor_delivery", &floor);
+            summary.put("floor_delivery_times", each.map(|each| each / floor.cpu_us_per_delivery));
+        }
+        if let (Some(writers), Some(database)) = (self.durable_writers, &place.database) {
+            let floor = inserts::inserts(database, writers, self.bytes as usize, duration).await?;
+            let acked = findings.sent.iter().filter(|sent| sent.measured && sent.seq.is_some()).count();
+            let per_second = acked as f64 / findings.seconds;
+            summary.row(
+                "floor, a commit for each event",
+                format!(
+                    "{:.1} a second with {writers} writers, p99 {}; the cluster makes {}",
+                    floor.per_second,
+                    latency::time(floor.commit.p99_us),
+                    times(Some(per_second), Some(floor.per_second))
+                ),
+            );
+            summary.put("floor_inserts", &floor);
+            summary.put("floor_inserts_times", per_second / floor.per_second);
+        }
+        Ok(summary)
+    }
+}

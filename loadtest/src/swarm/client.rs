@@ -1,0 +1,469 @@
+//! One lean client: what it makes of what it is sent. No I/O.
+
+use std::collections::BTreeMap;
+
+use common::message::Encoding;
+use serde_json::{Value, json};
+use testkit::handshake;
+
+use super::{
+    frame::{self, BINARY, CLOSE, PING, PONG, TEXT},
+    message::{self, Head},
+    orders::{ClientSpec, Setup, To},
+    track::{Tally, Track},
+};
+use crate::latency::Latency;
+
+/// The id of the only command that a client sends.
+const SUBSCRIBE_ID: &str = "s";
+
+/// The longest answer to a handshake, in bytes.
+pub(crate) const ANSWER_BYTES_MAX: usize = 8 << 10;
+
+/// Where a client stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Not connected.
+    Idle,
+    /// Waits for its turn.
+    Queued,
+    /// Has failed, and tries again later.
+    Pausing,
+    /// TCP connects.
+    Connecting,
+    /// Waits for the answer to the handshake.
+    Upgrading,
+    /// Waits for `WELCOME`.
+    Joining,
+    /// Waits for the `ACK` of `SUBSCRIBE`.
+    Subscribing,
+    /// Follows its stream.
+    Open,
+    /// Has said goodbye.
+    Closing,
+    /// Has failed, and does not try again.
+    Failed,
+}
+
+impl Phase {
+    /// Whether it is on its way to [`Phase::Open`], with a socket.
+    pub(crate) fn is_connecting(self) -> bool {
+        matches!(self, Self::Connecting | Self::Upgrading | Self::Joining | Self::Subscribing)
+    }
+}
+
+/// What all clients of a helper share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) setup: Setup,
+    /// The names of the streams as they stand in events.
+    names: Vec<Vec<u8>>,
+}
+
+impl Shared {
+    pub(crate) fn new(setup: Setup) -> Self {
+        let name = |topic: &Option<String>| match topic {
+            Some(topic) => format!("topic:{topic}").into_bytes(),
+            None => b"user".to_vec(),
+        };
+        Self { names: setup.streams.iter().map(name).collect(), setup }
+    }
+}
+
+/// The moment at which something was received.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Moment {
+    /// On the clock of the machine.
+    pub(crate) us: u64,
+    /// Unix time.
+    pub(crate) unix_ms: u64,
+}
+
+/// What all clients of a helper have measured.
+#[derive(Debug)]
+pub(crate) struct Measures {
+    pub(crate) received: u64,
+    pub(crate) measured: u64,
+    pub(crate) synced_clients: usize,
+    pub(crate) failures: BTreeMap<String, u64>,
+    pub(crate) connect: Latency,
+    pub(crate) synced: Latency,
+    pub(crate) from_send: Latency,
+    pub(crate) from_commit: Latency,
+}
+
+impl Measures {
+    pub(crate) fn new() -> Self {
+        Self {
+            received: 0,
+            measured: 0,
+            synced_clients: 0,
+            failures: BTreeMap::new(),
+            connect: Latency::new(),
+            synced: Latency::new(),
+            from_send: Latency::new(),
+            from_commit: Latency::new(),
+        }
+    }
+}
+
+/// What the socket is to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Nothing,
+    /// Send these bytes.
+    Send(Vec<u8>),
+    /// The connection is over; why, in few words.
+    End(String),
+}
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) spec: ClientSpec,
+    pub(crate) phase: Phase,
+    /// When this connection was begun, or was to begin.
+    pub(crate) begun_us: u64,
+    /// Where it stands, once it has followed.
+    track: Option<Track>,
+    epoch: String,
+    /// Whether it came with a cursor and was not yet told that it is at the head.
+    resuming: bool,
+    /// What was wrong with what it was sent, the first time.
+    pub(crate) fault: Option<String>,
+}
+
+impl Client {
+    pub(crate) fn new(spec: ClientSpec) -> Self {
+        Self {
+            spec,
+            phase: Phase::Idle,
+            begun_us: 0,
+            track: None,
+            epoch: String::new(),
+            resuming: false,
+            fault: None,
+        }
+    }
+
+    /// The handshake. A client that has followed before resumes.
+    pub(crate) fn request(&mut self, shared: &Shared, to: &To) -> Vec<u8> {
+        self.resuming = self.track.is_some();
+        let own = shared.setup.streams.get(self.spec.stream).is_some_and(Option::is_none);
+        let cursor = self.cursor().filter(|_| own).map_or_else(String::new, |at| format!("&cursor={at}"));
+        let batch = if shared.setup.batch { "&batch=1" } else { "" };
+        let mut request = format!(
+            "GET {}?device={}{cursor}{batch} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
+             sec-websocket-protocol: {}\r\n",
+            to.path,
+            self.spec.device,
+            to.host,
+            self.spec.token,
+            shared.setup.wire.subprotocol(),
+        );
+        for (name, value) in handshake::HEADERS {
+            request += &format!("{name}: {value}\r\n");
+        }
+        request += "\r\n";
+        request.into_bytes()
+    }
+
+    fn cursor(&self) -> Option<String> {
+        self.track.as_ref().map(|track| format!("{}:{}", self.epoch, track.cursor()))
+    }
+
+    /// Takes the answer to the handshake from the beginning of `bytes`; answers how many bytes it had.
+    /// Zero when it is not all there.
+    ///
+    /// # Errors
+    /// When it is no upgrade.
+    pub(crate) fn upgraded(&mut self, bytes: &[u8]) -> Result<usize, String> {
+        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+            let endless = bytes.len() > ANSWER_BYTES_MAX;
+            return if endless { Err("an answer without end".to_owned()) } else { Ok(0) };
+        };
+        let head = String::from_utf8_lossy(&bytes[..end]);
+        let status = head.split(' ').nth(1).unwrap_or_default();
+        if status != "101" {
+            return Err(format!("status {status}"));
+        }
+        let accept = head.lines().filter_map(|line| line.split_once(':'));
+        let mut accept = accept.filter(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-accept"));
+        if accept.next().is_none_or(|(_, value)| value.trim() != handshake::ACCEPT) {
+            return Err("an upgrade with a wrong key".to_owned());
+        }
+        self.phase = Phase::Joining;
+        Ok(end + 4)
+    }
+
+    /// Takes a frame.
+    pub(crate) fn frame(
+        &mut self,
+        shared: &Shared,
+        measures: &mut Measures,
+        now: Moment,
+        opcode: u8,
+        payload: &[u8],
+    ) -> Next {
+        match opcode {
+            PING => {
+                let mut pong = Vec::new();
+                frame::write_client(PONG, payload, &mut pong);
+                Next::Send(pong)
+            }
+            CLOSE => Next::End(match payload.first_chunk() {
+                Some(code) => format!("closed with {}", u16::from_be_bytes(*code)),
+                None => "closed".to_owned(),
+            }),
+            TEXT | BINARY => {
+                let encoding = shared.setup.wire.encoding();
+                if (opcode == TEXT) != (encoding == Encoding::Json) {
+                    return Next::End("a frame of the wrong kind".to_owned());
+                }
+                let mut next = Next::Nothing;
+                let read = message::read(encoding, payload, |head, whole| {
+                    let then = self.message(shared, measures, now, &head, whole);
+                    // Only `WELCOME` is answered, and it comes alone.
+                    if then != Next::Nothing {
+                        next = then;
+                    }
+                });
+                if read.is_none() { Next::End("a malformed message".to_owned()) } else { next }
+            }
+            _ => Next::Nothing,
+        }
+    }
+
+    fn message(
+        &mut self,
+        shared: &Shared,
+        measures: &mut Measures,
+        now: Moment,
+        head: &Head<'_>,
+        whole: &[u8],
+    ) -> Next {
+        let Some(name) = shared.names.get(self.spec.stream) else { return Next::Nothing };
+        let mine = head.stream == name.as_slice();
+        match head.kind {
+            b"WELCOME" if self.phase == Phase::Joining => {
+                return self.welcome(shared, measures, now, whole);
+            }
+            b"ACK" if self.phase == Phase::Subscribing => {
+                self.position(&parsed(shared, whole)["payload"]);
+                self.open(measures, now);
+            }
+            b"ERROR" if self.phase == Phase::Subscribing => {
+                let code = parsed(shared, whole)["code"].as_str().unwrap_or("without code").to_owned();
+                return Next::End(format!("subscribing: {code}"));
+            }
+            b"SYNCED" if mine && self.resuming => {
+                let message = parsed(shared, whole);
+                if !message["missedBefore"].is_null() {
+                    self.found(format!("told that events before {} are gone", message["missedBefore"]));
+                }
+                let seq = head.seq.unwrap_or_default();
+                let at = self.track.as_ref().map_or(0, Track::cursor);
+                if at != seq {
+                    self.found(format!("told that it has all up to {seq} when it had {at}"));
+                }
+                self.resuming = false;
+                measures.synced_clients += 1;
+                measures.synced.record_us(now.us.saturating_sub(self.begun_us));
+            }
+            b"SNAPSHOT" if mine => {
+                self.found("a snapshot instead of events".to_owned());
+                let message = parsed(shared, whole);
+                self.track = None;
+                self.position(&message);
+            }
+            b"SYNCED" | b"ACK" | b"SIGNAL" => {}
+            _ if mine => self.event(measures, now, head),
+            _ => {}
+        }
+        Next::Nothing
+    }
+
+    fn event(&mut self, measures: &mut Measures, now: Moment, head: &Head<'_>) {
+        let Some(seq) = head.seq else { return };
+        let Some(track) = &mut self.track else {
+            return self.found(format!("event {seq} before it follows the stream"));
+        };
+        measures.received += 1;
+        // A repetition says nothing about how fast events are.
+        if !track.take(seq) {
+            return self.found(format!("event {seq} came again"));
+        }
+        if let Some(at) = head.at_us.filter(|at| *at > 0) {
+            measures.measured += 1;
+            measures.from_send.record_us(now.us.saturating_sub(at));
+            let made = head.timestamp_ms.unwrap_or(now.unix_ms);
+            measures.from_commit.record_us(now.unix_ms.saturating_sub(made) * 1000);
+        }
+    }
+
+    fn welcome(&mut self, shared: &Shared, measures: &mut Measures, now: Moment, whole: &[u8]) -> Next {
+        let topic = shared.setup.streams.get(self.spec.stream).and_then(Option::as_ref);
+        let Some(topic) = topic else {
+            self.position(&parsed(shared, whole)["payload"]);
+            self.open(measures, now);
+            return Next::Nothing;
+        };
+        self.phase = Phase::Subscribing;
+        let mut payload = json!({ "topic": topic });
+        if let Some(cursor) = self.cursor() {
+            payload["cursor"] = Value::from(cursor);
+        }
+        let command = json!({ "type": "SUBSCRIBE", "id": SUBSCRIBE_ID, "payload": payload }).to_string();
+        let mut bytes = Vec::new();
+        match shared.setup.wire.encoding() {
+            Encoding::Json => frame::write_client(TEXT, command.as_bytes(), &mut bytes),
+            Encoding::MessagePack => {
+                frame::write_client(BINARY, &common::msgpack::from_json(command.as_bytes()), &mut bytes);
+            }
+        }
+        Next::Send(bytes)
+    }
+
+    /// Takes its first position from what names one. Later ones follow from the events.
+    fn position(&mut self, of: &Value) {
+        if self.track.is_none() {
+            self.track = Some(Track::after(of["seq"].as_u64().unwrap_or_default()));
+            self.epoch = of["epoch"].as_str().unwrap_or_default().to_owned();
+        }
+    }
+
+    fn open(&mut self, measures: &mut Measures, now: Moment) {
+        self.phase = Phase::Open;
+        measures.connect.record_us(now.us.saturating_sub(self.begun_us));
+    }
+
+    fn found(&mut self, what: String) {
+        self.fault.get_or_insert(what);
+    }
+
+    /// Whether it still waits for `SYNCED`.
+    pub(crate) fn is_resuming(&self) -> bool {
+        self.resuming
+    }
+
+    /// What it received, and lost if its stream ends with `head`. Nothing when it never followed.
+    pub(crate) fn tally(&self, head: u64) -> Tally {
+        self.track.as_ref().map_or_else(Tally::default, |track| track.tally(head))
+    }
+}
+
+/// The whole message; for the few that are no events.
+fn parsed(shared: &Shared, whole: &[u8]) -> Value {
+    match shared.setup.wire.encoding() {
+        Encoding::Json => serde_json::from_slice(whole).unwrap_or_default(),
+        Encoding::MessagePack => common::msgpack::to_json(whole)
+            .ok()
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm::orders::Wire;
+
+    fn shared(topic: Option<&str>, wire: Wire) -> Shared {
+        Shared::new(Setup { wire, streams: vec![topic.map(str::to_owned)], ..Setup::default() })
+    }
+
+    fn client() -> Client {
+        Client::new(ClientSpec { device: "d".to_owned(), token: "t".to_owned(), stream: 0, source: None })
+    }
+
+    fn to() -> To {
+        To { address: ([127, 0, 0, 1], 80).into(), host: "h".to_owned(), path: "/ws".to_owned() }
+    }
+
+    fn answer() -> String {
+        format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {}\r\n\r\n", handshake::ACCEPT)
+    }
+
+    fn sent(client: &mut Client, shared: &Shared, measures: &mut Measures, message: &Value) -> Next {
+        let text = message.to_string();
+        let (opcode, payload) = match shared.setup.wire {
+            Wire::Json => (TEXT, text.into_bytes()),
+            Wire::Msgpack => (BINARY, common::msgpack::from_json(text.as_bytes()).to_vec()),
+        };
+        let now = Moment { us: 1_500, unix_ms: 1_000_002 };
+        client.frame(shared, measures, now, opcode, &payload)
+    }
+
+    fn event(seq: u64) -> Value {
+        json!({"type": "A", "stream": "topic:m", "seq": seq, "timestamp": 1_000_000, "payload": {"at": 1000}})
+    }
+
+    #[test]
+    fn it_follows_a_topic_and_measures_what_comes() {
+        for wire in [Wire::Json, Wire::Msgpack] {
+            let (shared, mut client, mut measures) = (shared(Some("m"), wire), client(), Measures::new());
+            client.request(&shared, &to());
+            assert_eq!(client.upgraded(&answer().as_bytes()[..20]), Ok(0), "not all is there");
+            assert_eq!(client.upgraded(answer().as_bytes()), Ok(answer().len()));
+            let welcome = json!({"type": "WELCOME", "payload": {"epoch": "e", "seq": 0}});
+            assert!(matches!(sent(&mut client, &shared, &mut measures, &welcome), Next::Send(_)));
+            let ack = json!({"type": "ACK", "id": "s", "payload": {"topic": "m", "epoch": "e", "seq": 7}});
+            sent(&mut client, &shared, &mut measures, &ack);
+            assert_eq!(client.phase, Phase::Open);
+            sent(&mut client, &shared, &mut measures, &event(8));
+            sent(&mut client, &shared, &mut measures, &json!({"type": "A", "stream": "all", "seq": 1}));
+            assert_eq!((measures.received, measures.measured), (1, 1));
+            assert_eq!(measures.from_send.percentiles().max_us, 500);
+            assert_eq!(measures.from_commit.percentiles().p50_us / 10, 200);
+            assert!(!client.tally(8).is_faulty());
+            assert_eq!(client.tally(9).lost, 1);
+        }
+    }
+
+    #[test]
+    fn it_comes_back_with_its_cursor_and_checks_what_synced_says() {
+        let (shared, mut client, mut measures) = (shared(None, Wire::Json), client(), Measures::new());
+        assert!(!String::from_utf8_lossy(&client.request(&shared, &to())).contains("cursor"));
+        client.phase = Phase::Joining;
+        let welcome = json!({"type": "WELCOME", "payload": {"epoch": "e", "seq": 5}});
+        sent(&mut client, &shared, &mut measures, &welcome);
+        assert_eq!(client.phase, Phase::Open);
+
+        let request = client.request(&shared, &to());
+        assert!(String::from_utf8_lossy(&request).contains("&cursor=e:5 "));
+        client.phase = Phase::Joining;
+        let welcome = json!({"type": "WELCOME", "payload": {"epoch": "e", "seq": 7}});
+        sent(&mut client, &shared, &mut measures, &welcome);
+        sent(&mut client, &shared, &mut measures, &json!({"type": "A", "stream": "user", "seq": 6}));
+        assert!(client.is_resuming());
+        sent(&mut client, &shared, &mut measures, &json!({"type": "SYNCED", "stream": "user", "seq": 7}));
+        assert_eq!(measures.synced_clients, 1);
+        assert!(client.fault.as_ref().is_some_and(|fault| fault.contains("when it had 6")), "7 was lost");
+    }
+
+    #[test]
+    fn refusals_are_told_apart() {
+        let (shared, mut measures) = (shared(Some("m"), Wire::Json), Measures::new());
+        assert_eq!(client().upgraded(b"HTTP/1.1 503 No\r\n\r\n"), Err("status 503".to_owned()));
+        assert!(client().upgraded(b"HTTP/1.1 101 Yes\r\n\r\n").is_err(), "whoever answers is no WebSocket");
+        let mut frame = |opcode, payload: &[u8]| {
+            client().frame(&shared, &mut measures, Moment::default(), opcode, payload)
+        };
+        assert_eq!(frame(CLOSE, &[0x03, 0xF5]), Next::End("closed with 1013".to_owned()));
+        assert_eq!(frame(TEXT, b"{"), Next::End("a malformed message".to_owned()));
+        assert_eq!(frame(BINARY, b"{}"), Next::End("a frame of the wrong kind".to_owned()));
+        assert_eq!(frame(PING, b"p"), Next::Send(vec![0x8A, 0x81, 0, 0, 0, 0, b'p']));
+    }
+
+    #[test]
+    fn a_repeated_event_is_a_fault_and_not_measured() {
+        let (shared, mut client, mut measures) = (shared(Some("m"), Wire::Json), client(), Measures::new());
+        client.track = Some(Track::after(0));
+        for _ in 0..2 {
+            sent(&mut client, &shared, &mut measures, &event(1));
+        }
+        assert_eq!((measures.received, measures.measured), (2, 1));
+        assert_eq!(client.tally(1).repeated, 1);
+        assert_eq!(client.fault.as_deref(), Some("event 1 came again"));
+    }
+}

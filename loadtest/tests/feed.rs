@@ -1,0 +1,137 @@
+//! `feed` against a real cluster, and against those that lie.
+
+#![allow(clippy::unwrap_used)]
+
+mod liar;
+mod server;
+
+use std::time::Duration;
+
+use liar::Lie;
+use serde_json::{Value, json};
+use testkit::{Cluster, Node, NodeOptions, token, wait};
+use tokio::process::Command;
+
+use crate::server::{Ran, run};
+
+const FEED: [&str; 10] =
+    ["feed", "--followers", "10", "--rate", "40", "--duration", "2s", "--warmup", "200ms", "--p99-max"];
+
+/// Ten followers and forty events a second, for two seconds; on a machine that may be busy.
+fn feed(more: &[&str]) -> Vec<String> {
+    [&FEED[..], &["60s"], more].concat().into_iter().map(str::to_owned).collect()
+}
+
+async fn through(lie: Lie) -> Ran {
+    let node = Node::start(NodeOptions::embedded(server::built())).await.unwrap();
+    let liar = liar::lie(node.port(), lie).await;
+    let url = format!("ws://127.0.0.1:{}", liar.port);
+    run(feed(&["--no-floor", "--settle", "1s", "--secret", token::SECRET, "--url", &url])).await
+}
+
+/// How many of a threshold's kind there were.
+fn measured<'a>(ran: &'a Ran, name: &str) -> &'a Value {
+    let checks = ran.json["checks"].as_array().unwrap();
+    &checks.iter().find(|check| check["name"] == name).unwrap()["measured"]
+}
+
+#[tokio::test]
+async fn followers_on_all_nodes_have_every_event_once() {
+    let server = server::built();
+    let start = ["--start", "nodes=2", "--server", server.to_str().unwrap()];
+    for wire in [&["--wire", "json"][..], &["--wire", "msgpack", "--batch", "--topics", "3"]] {
+        let ran = run(feed(&[&start, wire].concat())).await;
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert_eq!(ran.json["published"]["acked"], 80, "{ran:?}");
+        // Three topics share ten followers.
+        assert!(ran.json["delivered"]["measured"].as_u64().unwrap() >= 80 * 3, "{ran:?}");
+        assert_eq!(ran.json["delivered"]["ratio"], 1.0, "{ran:?}");
+        assert_eq!(ran.json["delivered"]["from_send"]["count"], ran.json["delivered"]["measured"], "{ran:?}");
+        assert!(ran.json["delivered"]["server_cpu_us_each"].as_f64().unwrap() > 0.0, "{ran:?}");
+        assert!(ran.json["floor_delivery"]["cpu_us_per_delivery"].as_f64().unwrap() > 0.0, "{ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn writers_that_wait_share_commits_and_are_compared_with_the_floor() {
+    let server = server::built();
+    let ran = run([
+        "feed",
+        "--start",
+        "nodes=1",
+        "--server",
+        server.to_str().unwrap(),
+        "--followers",
+        "0",
+        "--durable-writers",
+        "20",
+        "--duration",
+        "2s",
+        "--warmup",
+        "200ms",
+    ])
+    .await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let published = &ran.json["published"];
+    assert!(published["acked"].as_f64().unwrap() > published["commits"].as_f64().unwrap(), "{ran:?}");
+    assert_eq!(ran.json["floor_inserts"]["writers"], 20, "{ran:?}");
+}
+
+#[tokio::test]
+async fn one_event_that_is_dropped_repeated_or_swapped_is_noticed() {
+    let honest = through(Lie::None).await;
+    assert_eq!(honest.code, 0, "{honest:?}");
+    for (lie, name) in
+        [(Lie::Drop, "events lost"), (Lie::Repeat, "events repeated"), (Lie::Swap, "events out of order")]
+    {
+        let ran = through(lie).await;
+        assert_eq!(ran.code, 1, "{lie:?}: {ran:?}");
+        assert_eq!(measured(&ran, name), "1", "{lie:?}: {ran:?}");
+        assert_eq!(measured(&ran, "followers with any fault"), "1", "{lie:?}: {ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_has_something_else_is_noticed() {
+    let cluster = Cluster::start(server::built(), 1).await.unwrap();
+    let url = format!("ws://127.0.0.1:{}", cluster.nodes[0].port());
+    let running = tokio::spawn(run(feed(&["--no-floor", "--secret", token::SECRET, "--url", &url])));
+    wait::until("events are there", Duration::from_secs(60), async || {
+        let sum = cluster.postgres.query("db0", "SELECT coalesce(sum(head), 0) FROM streams").await?;
+        anyhow::ensure!(sum.parse::<u64>()? >= 20, "{sum} events");
+        Ok(())
+    })
+    .await;
+    let forge = "UPDATE events SET payload = '{\"n\": 12345}' WHERE seq = 15 RETURNING seq";
+    assert_eq!(cluster.postgres.query("db0", forge).await.unwrap(), "15");
+
+    let ran = running.await.unwrap();
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!(measured(&ran, "events that the history has otherwise"), "1", "{ran:?}");
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_the_feed_and_what_was_done_is_verified() {
+    let node = Node::start(NodeOptions::embedded(server::built())).await.unwrap();
+    let url = format!("ws://127.0.0.1:{}", node.port());
+    let child = Command::new(server::LOADTEST)
+        .args(["feed", "--followers", "10", "--duration", "1h", "--warmup", "0s", "--p99-max", "60s"])
+        .args(["--secret", token::SECRET, "--url", &url])
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    wait::until("events are delivered", Duration::from_secs(60), async || {
+        let delivered = node.metric("draftwire_events_delivered_total", &[]).await?;
+        anyhow::ensure!(delivered > 50.0, "{delivered}");
+        Ok(())
+    })
+    .await;
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
+    let output = child.wait_with_output().await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("events lost"), "{text}");
+    assert_eq!(json!(text.contains("BROKEN")), json!(false), "{text}");
+}
