@@ -1,7 +1,7 @@
 # Everything that people run here. `make` alone prints this list.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint doc deps cluster cluster-check
+.PHONY: help run test check fmt lint doc deps autobahn cluster cluster-check
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ doc: ## the documentation of the crates, without warnings
 
 deps: ## the programs that the tests start
 	@testkit/install
+
+autobahn: ## the WebSocket layer against the Autobahn test suite; takes long
+	gateway/tests/autobahn
 
 cluster: ## the whole cluster in containers, on port 8080
 	docker compose up --build
