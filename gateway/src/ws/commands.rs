@@ -46,10 +46,11 @@ impl Session {
     pub(super) fn received(&mut self, received: Received) -> Result<(), End> {
         self.heartbeat.alive();
         match received {
-            Received::Alive => Ok(()),
+            // They too are work: a client that sends nothing but pings must not keep a thread to itself.
+            Received::Alive => self.control(),
             Received::Pong(payload) => {
                 self.ponged(&payload);
-                Ok(())
+                self.control()
             }
             Received::Text(text) => match self.outbox.encoding() {
                 Encoding::Json => self.message(text.len(), || Request::from_json(&text)),
@@ -92,7 +93,8 @@ impl Session {
             return Ok(());
         };
         let open_to_all = matches!(command, Command::Ping | Command::Subscribe(_) | Command::Unsubscribe(_));
-        if !open_to_all && self.client.identity.is_none() {
+        let identity = self.client.identity.clone();
+        if !open_to_all && identity.is_none() {
             let message = "the connection has no token; open one with it";
             return self.misused(Some(&id), Code::Unauthorized, message.to_owned());
         }
@@ -104,15 +106,18 @@ impl Session {
                 self.subscribe(id, subscribe);
             }
             Command::Unsubscribe(unsubscribe) => self.unsubscribe(&id, unsubscribe),
-            command => match self.client.identity.clone() {
-                Some(identity) => self.change(id, &identity, command, bytes),
-                None => {
-                    let message = "the connection has no token; open one with it";
-                    self.push(reply::error(Some(&id), &Failure::new(Code::Unauthorized, message)));
+            command => {
+                if let Some(identity) = identity {
+                    self.change(id, &identity, command, bytes);
                 }
-            },
+            }
         }
         Ok(())
+    }
+
+    /// Takes a control frame, which counts against the rate like a message and is answered by none.
+    fn control(&mut self) -> Result<(), End> {
+        if self.rate.take(1, Instant::now()) { Ok(()) } else { self.count_over_rate() }
     }
 
     /// Carries out a command that only a user may give.
@@ -218,11 +223,8 @@ impl Session {
         bytes: usize,
         read: impl FnOnce() -> Result<Request, Malformed>,
     ) -> Result<(), End> {
-        self.over_rate += 1;
+        self.count_over_rate()?;
         let per_second = self.limits().commands_per_second;
-        if self.over_rate > self.limits().commands_burst() {
-            return Err(End::close(Close::TooMany, format!("more than {per_second} commands per second")));
-        }
         let id = if bytes <= OVER_RATE_READ_MAX {
             read().map_or_else(|malformed| malformed.id, |request| request.id)
         } else {
@@ -230,6 +232,15 @@ impl Session {
         };
         let failure = Failure::new(Code::RateLimited, format!("at most {per_second} commands per second"));
         self.push(reply::error(id.as_ref(), &failure));
+        Ok(())
+    }
+
+    fn count_over_rate(&mut self) -> Result<(), End> {
+        self.over_rate += 1;
+        if self.over_rate > self.limits().commands_burst() {
+            let per_second = self.limits().commands_per_second;
+            return Err(End::close(Close::TooMany, format!("more than {per_second} commands per second")));
+        }
         Ok(())
     }
 

@@ -193,6 +193,18 @@ async fn too_many_commands_are_refused_and_then_the_connection_is_closed() {
 }
 
 #[tokio::test]
+async fn pings_count_against_the_rate_as_well() {
+    let server = Server::with(&[("COMMANDS_PER_SECOND", "5")]).await;
+    let (mut socket, _) = server.connect("alice", "").await;
+    for _ in 0..500 {
+        if socket.send_ping().await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(socket.close_code(DEADLINE).await.unwrap(), Some(4429));
+}
+
+#[tokio::test]
 async fn large_messages_count_more_and_are_refused_unread() {
     let server = Server::with(&[("COMMANDS_PER_SECOND", "1")]).await;
     let (mut socket, _) = server.connect("alice", "").await;
