@@ -1,13 +1,17 @@
 //! Events: what a stream is made of.
 
-use std::{fmt, sync::OnceLock};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    ids::{DeviceId, InvalidId, Seq},
+    ids::{DeviceId, InvalidId, Seq, text_id},
     message::Message,
     stream::Stream,
 };
@@ -130,10 +134,14 @@ impl Event {
     }
 }
 
-/// The type name of an event: `[A-Z0-9_]{1,64}`.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct EventKind(std::sync::Arc<str>);
+text_id! {
+    /// The type name of an event: `[A-Z0-9_]{1,64}`.
+    EventKind, "event", 64, is_kind, "1 to 64 characters of A-Z 0-9 _"
+}
+
+fn is_kind(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+}
 
 /// What the server itself says. A publisher's event of such a name would be taken for the server's.
 const RESERVED: [&str; 17] = [
@@ -160,43 +168,6 @@ impl EventKind {
     /// Whether only the server may use the name.
     pub fn is_reserved(&self) -> bool {
         RESERVED.contains(&self.as_str())
-    }
-
-    /// The text itself.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for EventKind {
-    type Error = InvalidId;
-
-    fn try_from(text: String) -> Result<Self, InvalidId> {
-        text.parse()
-    }
-}
-
-impl From<EventKind> for String {
-    fn from(kind: EventKind) -> Self {
-        kind.0.as_ref().to_owned()
-    }
-}
-
-impl fmt::Debug for EventKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::str::FromStr for EventKind {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let valid = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-        if text.is_empty() || text.len() > 64 || !text.bytes().all(valid) {
-            return Err(InvalidId { what: "event", rule: "1 to 64 characters of A-Z 0-9 _" });
-        }
-        Ok(Self(text.into()))
     }
 }
 

@@ -77,6 +77,8 @@ macro_rules! text_id {
     };
 }
 
+pub(crate) use text_id;
+
 text_id! {
     /// A user: the `sub` of the token. Opaque to Draftwire.
     UserId, "sub", 128, is_printable, "1 to 128 characters without control characters"

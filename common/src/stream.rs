@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{InvalidId, UserId, is_name};
+use crate::ids::{InvalidId, UserId, is_name, text_id};
 
 /// An ordered, durable log of events, numbered without gaps. Who may follow one sees all of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,47 +67,9 @@ impl FromStr for Stream {
     }
 }
 
-/// The name of a topic: `[A-Za-z0-9:_.-]{1,128}`, so that no encoding or look-alike widens a pattern.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct TopicName(Arc<str>);
-
-impl TopicName {
-    /// The text itself.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for TopicName {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        if text.is_empty() || text.len() > 128 || !is_name(text) {
-            return Err(InvalidId { what: "topic", rule: "1 to 128 characters of A-Z a-z 0-9 : _ . -" });
-        }
-        Ok(Self(text.into()))
-    }
-}
-
-impl TryFrom<String> for TopicName {
-    type Error = InvalidId;
-
-    fn try_from(text: String) -> Result<Self, InvalidId> {
-        text.parse()
-    }
-}
-
-impl From<TopicName> for String {
-    fn from(name: TopicName) -> Self {
-        name.0.as_ref().to_owned()
-    }
-}
-
-impl fmt::Display for TopicName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+text_id! {
+    /// The name of a topic: `[A-Za-z0-9:_.-]{1,128}`, so that no encoding or look-alike widens a pattern.
+    TopicName, "topic", 128, is_name, "1 to 128 characters of A-Z a-z 0-9 : _ . -"
 }
 
 /// Which topics a right is for: one name, or with `*` at its end, all that begin so. `*` alone is

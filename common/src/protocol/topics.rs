@@ -191,7 +191,7 @@ pub struct NewEvent {
 fn publishable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EventKind, D::Error> {
     let kind = EventKind::deserialize(deserializer)?;
     if kind.is_reserved() {
-        return Err(D::Error::custom(format!("event {kind:?} is reserved for the server")));
+        return Err(D::Error::custom(format!("event {kind} is reserved for the server")));
     }
     Ok(kind)
 }
