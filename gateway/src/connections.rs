@@ -2,11 +2,20 @@
 
 use std::{
     collections::HashMap,
+    str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use common::UserId;
+use common::{UserId, ids::InvalidId};
 use metrics::gauge;
+
+/// Makes up a name for a connection, or for a device that has given none.
+///
+/// # Errors
+/// When names of this kind are not made of hexadecimal digits.
+pub(crate) fn made_up<T: FromStr<Err = InvalidId>>() -> Result<T, InvalidId> {
+    format!("{:016x}", rand::random::<u64>()).parse()
+}
 
 /// Counts connections and refuses those beyond the bounds. A user's bound is per node: stickiness
 /// makes it one per cluster in practice, and nothing depends on it being exact.

@@ -9,7 +9,10 @@ use fanout::{
     Hub,
     bus::{Bus, MemoryBus, RedisBus, RedisOptions},
 };
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 
 use crate::{
     auth::{self, Verifier},
@@ -45,7 +48,7 @@ pub struct Node {
     pub drain: Drain,
     /// Connections on their way from the handshake to `WELCOME`; bounded, so that a storm of them
     /// waits here and not in the store.
-    pub joining: Arc<Semaphore>,
+    joining: Semaphore,
     /// What demo tokens are signed with; `None` where there are none.
     pub demo_secret: Option<Secret>,
     /// The removal of what has grown old.
@@ -64,6 +67,10 @@ const HEALTH_TTL: Duration = Duration::from_secs(1);
 
 /// Connections that join at once.
 const JOINING_MAX: usize = 512;
+
+/// How long a connection waits to be admitted while many come at once. Beyond it the client does
+/// better to come back later.
+const JOIN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Why a node cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +134,7 @@ impl Node {
             verifier: Verifier::new(&settings.auth)?,
             connections: Connections::new(limits.connections_max, limits.connections_per_user),
             drain: Drain::default(),
-            joining: Arc::new(Semaphore::new(JOINING_MAX)),
+            joining: Semaphore::new(JOINING_MAX),
             demo_secret: if settings.listen.demo { auth::signing_secret(&settings.auth.keys)? } else { None },
             retention: Retention::start(&settings.retention, settings.writes.command_memory, store.clone()),
             metrics: Meters::default(),
@@ -137,6 +144,12 @@ impl Node {
             hub,
             settings,
         }))
+    }
+
+    /// Admits a connection to join its streams, until what is answered is dropped. `None` when too many
+    /// come at once.
+    pub(crate) async fn admit(&self) -> Option<SemaphorePermit<'_>> {
+        timeout(JOIN_WAIT_MAX, self.joining.acquire()).await.ok()?.ok()
     }
 
     /// Tells all clients to move, and waits until they have. Returns how many connections were left

@@ -135,11 +135,9 @@ impl Following {
         self.make_ready(id);
     }
 
-    /// Ends following a topic. Answers whether it was followed.
-    pub(crate) fn remove(&mut self, topic: &TopicName) -> bool {
-        let count = self.slots.len();
+    /// Ends following a topic.
+    pub(crate) fn remove(&mut self, topic: &TopicName) {
         self.slots.retain(|slot| slot.topic() != Some(topic));
-        self.slots.len() < count
     }
 
     /// The topics that are followed.

@@ -92,13 +92,6 @@ impl Session {
             self.pong(None);
             return Ok(());
         };
-        let open_to_all = matches!(command, Command::Ping | Command::Subscribe(_) | Command::Unsubscribe(_));
-        let identity = self.client.identity.clone();
-        if !open_to_all && identity.is_none() {
-            let message = "the connection has no token; open one with it";
-            return self.misused(Some(&id), Code::Unauthorized, message.to_owned());
-        }
-        self.misuse = 0;
         match command {
             Command::Ping => self.pong(Some(&id)),
             Command::Subscribe(subscribe) => {
@@ -106,12 +99,15 @@ impl Session {
                 self.subscribe(id, subscribe);
             }
             Command::Unsubscribe(unsubscribe) => self.unsubscribe(&id, unsubscribe),
-            command => {
-                if let Some(identity) = identity {
-                    self.change(id, &identity, command, bytes);
+            command => match self.client.identity.clone() {
+                Some(identity) => self.change(id, &identity, command, bytes),
+                None => {
+                    let message = "the connection has no token; open one with it";
+                    return self.misused(Some(&id), Code::Unauthorized, message.to_owned());
                 }
-            }
+            },
         }
+        self.misuse = 0;
         Ok(())
     }
 

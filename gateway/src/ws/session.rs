@@ -116,10 +116,6 @@ pub(super) struct Expiry {
     pub(super) warn_at: Option<Instant>,
 }
 
-/// How long a connection waits to be admitted while many come at once. Beyond it the client does
-/// better to come back later.
-const JOIN_WAIT_MAX: Duration = Duration::from_secs(5);
-
 /// A write that took longer than this had to wait for the client to read: it lives.
 const WAITED_FOR_THE_CLIENT: Duration = Duration::from_millis(100);
 
@@ -132,9 +128,7 @@ const LAST_SEND_MAX: Duration = Duration::from_millis(500);
 
 /// Serves the connection until it ends.
 pub(crate) async fn run(node: Arc<Node>, client: Client, socket: Socket) {
-    let joining = node.joining.clone();
-    let admitted = timeout(JOIN_WAIT_MAX, joining.acquire()).await;
-    let Ok(Ok(permit)) = admitted else {
+    let Some(permit) = node.admit().await else {
         return close(socket, Close::Overloaded, "too many connections at once; come back later").await;
     };
     let mut following =

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     auth::Identity,
     config::Origins,
-    connections::Crowded,
+    connections::{Crowded, made_up},
     failure::Failure,
     http::{bearer, problem::Problem},
     node::Node,
@@ -115,11 +115,10 @@ fn client(
     if offered.only_unknown {
         return Err(misuse(format!("the subprotocols are {SUBPROTOCOL_JSON} and {SUBPROTOCOL_MSGPACK}")));
     }
-    let made_up = || format!("{:016x}", rand::random::<u64>());
     let cursor = |name| query.get(name).map(|text| text.parse::<Cursor>()).transpose().map_err(invalid);
     let device: DeviceId =
-        query.get("device").map_or_else(|| made_up().parse(), |device| device.parse()).map_err(invalid)?;
-    let connection: ConnectionId = made_up().parse().map_err(invalid)?;
+        query.get("device").map_or_else(made_up, |device| device.parse()).map_err(invalid)?;
+    let connection: ConnectionId = made_up().map_err(invalid)?;
     let batch = match query.get("batch").map(String::as_str) {
         None | Some("0") => false,
         Some("1") => true,

@@ -19,7 +19,7 @@ use metrics::gauge;
 use serde::Deserialize;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 use tracing::debug;
 
@@ -27,7 +27,7 @@ use self::{lines::Lines, position::Position};
 use super::{bearer, problem::Problem};
 use crate::{
     auth::{self, Identity},
-    connections::{Crowded, Entered},
+    connections::{Crowded, Entered, made_up},
     failure::Failure,
     following::{At, First, Following},
     node::Node,
@@ -46,9 +46,6 @@ pub(super) struct Parameters {
     #[serde(rename = "token")]
     _token: Option<String>,
 }
-
-/// How long a connection waits to be admitted while many come at once.
-const JOIN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// After how long clients come back, on average.
 const RETRY: Duration = Duration::from_secs(2);
@@ -110,14 +107,12 @@ async fn open(
     position: &Position,
     entered: Entered,
 ) -> Result<EventStream, Problem> {
-    let made_up = || format!("{:016x}", rand::random::<u64>());
-    let connection: ConnectionId = made_up().parse().map_err(invalid)?;
-    let device = device.map_or_else(|| made_up().parse().map_err(invalid), Ok)?;
+    let connection: ConnectionId = made_up().map_err(invalid)?;
+    let device = device.map_or_else(made_up, Ok).map_err(invalid)?;
     let limits = &node.settings.websocket;
     let mut following = Following::new(node.clone(), identity.as_ref().map(|identity| identity.user.clone()));
-    let permit = timeout(JOIN_WAIT_MAX, node.joining.acquire())
-        .await
-        .map_err(|_| Problem::unavailable("too many connections at once; come back later"))?;
+    let crowd = || Problem::unavailable("too many connections at once; come back later");
+    let permit = node.admit().await.ok_or_else(crowd)?;
     let unavailable = |error: LogError| {
         debug!(%error, "cannot follow");
         Problem::unavailable("the store does not answer; come back later")
