@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     floor,
     interrupt::Interrupt,
-    scenario::{Scenario, churn, connections, drafts, feed, floor as bare, storm},
+    scenario::{Scenario, chaos, churn, connections, drafts, feed, floor as bare, storm},
     stage::Stage,
     swarm::{self, orders::Wire},
 };
@@ -41,6 +41,9 @@ enum Command {
     Churn(churn::Options),
     /// All devices lose their node and come back with a gap: how soon, and what it asks of the database.
     Storm(storm::Options),
+    /// Devices edit and publish while parts of the cluster are killed, frozen and restarted: what was
+    /// acknowledged is kept, once and in order.
+    Chaos(chaos::Options),
     /// What the machine alone costs, without a server.
     Floor(bare::Options),
     /// Many clients in one process; told by its parent what to do.
@@ -77,6 +80,7 @@ impl Cli {
             Command::Connections(options) => run(options, interrupt).await,
             Command::Churn(options) => run(options, interrupt).await,
             Command::Storm(options) => run(options, interrupt).await,
+            Command::Chaos(options) => run(options, interrupt).await,
             Command::Floor(options) => run(options, interrupt).await,
             Command::SwarmHelper | Command::FloorServer { .. } => Ok(true),
         }

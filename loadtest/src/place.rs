@@ -44,6 +44,20 @@ pub(crate) struct ClusterArgs {
     tokens: TokenArgs,
 }
 
+impl ClusterArgs {
+    /// Whether a cluster is started for the run.
+    pub(crate) fn starts(&self) -> bool {
+        self.start.is_some()
+    }
+
+    /// Settings of the nodes that are started, where the command line has no other value.
+    pub(crate) fn preset(&mut self, settings: &[(&str, &str)]) {
+        let preset = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        // Of a setting that is named twice, the last counts.
+        self.settings.splice(..0, preset);
+    }
+}
+
 /// Where tokens come from. Without any of these: from the environment's JWT_SECRET.
 #[derive(Debug, Default, Args)]
 #[group(multiple = false)]

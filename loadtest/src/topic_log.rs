@@ -11,6 +11,7 @@ const PAGE: u64 = 1000;
 /// A whole history.
 #[derive(Debug)]
 pub(crate) struct Log<T> {
+    pub(crate) epoch: String,
     /// The last event that retention has removed.
     pub(crate) floor: u64,
     /// The last event.
@@ -46,10 +47,11 @@ async fn pages<T>(http: &str, token: &str, topic: &str, take: impl Fn(&Value) ->
         events.extend(page.iter().map(&take));
         let head = answer.json["head"].as_u64().context("a history without head")?;
         let floor = answer.json["floor"].as_u64().context("a history without floor")?;
+        let epoch = answer.json["epoch"].as_str().context("a history without epoch")?;
         let next = answer.json["cursor"].as_str().context("a history without cursor")?;
         // The last page has the head; one without events would come again.
         if page.is_empty() || next.rsplit_once(':').is_some_and(|(_, seq)| seq == head.to_string()) {
-            return Ok(Log { floor, head, events });
+            return Ok(Log { epoch: epoch.to_owned(), floor, head, events });
         }
         cursor = Some(next.to_owned());
     }

@@ -24,9 +24,11 @@ fn feed(more: &[&str]) -> Vec<String> {
 
 async fn through(lie: Lie) -> Ran {
     let node = Node::start(NodeOptions::embedded(server::built())).await.unwrap();
-    let liar = liar::lie(node.port(), lie).await;
+    let liar = liar::lie(node.port(), lie, "COMMENT").await;
     let url = format!("ws://127.0.0.1:{}", liar.port);
-    run(feed(&["--no-floor", "--settle", "1s", "--secret", token::SECRET, "--url", &url])).await
+    let ran = run(feed(&["--no-floor", "--settle", "1s", "--secret", token::SECRET, "--url", &url])).await;
+    assert!(liar.has_lied(), "there were too few events to lie about: {ran:?}");
+    ran
 }
 
 /// How many of a threshold's kind there were.

@@ -7,6 +7,7 @@ use crate::{
     stage::Stage,
 };
 
+pub(crate) mod chaos;
 pub(crate) mod churn;
 mod clients;
 pub(crate) mod connections;

@@ -33,7 +33,7 @@ pub(super) type Acked = Vec<(usize, u64, u64)>;
 pub(super) async fn compare(place: &Place, token: &str, topics: &[String], acked: Acked) -> Result<Compared> {
     let mut compared = Compared::default();
     for (at, topic) in topics.iter().enumerate() {
-        let Log { floor, head, events } = topic_log::read(place, token, topic, number).await?;
+        let Log { floor, head, events, .. } = topic_log::read(place, token, topic, number).await?;
         compared.heads.push(head);
         let acked: Vec<(u64, u64)> =
             acked.iter().filter(|(of, ..)| *of == at).map(|(_, seq, number)| (*seq, *number)).collect();
