@@ -9,7 +9,10 @@ use std::{
     fmt,
 };
 
-use testkit::device::{DraftState, Start};
+use testkit::{
+    Ack, Refused,
+    device::{DraftState, Start},
+};
 
 /// What the database has of one user.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -54,6 +57,18 @@ pub(crate) enum Outcome {
     Refused(String),
     /// Without an answer: it may have been carried out, once.
     Unknown,
+}
+
+impl Outcome {
+    /// Of a device's command.
+    pub(crate) fn of(answer: &Result<Ack, Refused>) -> Self {
+        match answer {
+            Ok(ack) => Self::Acked(ack.seq),
+            // The device's own words for not knowing.
+            Err(refused) if matches!(refused.code.as_str(), "timeout" | "closed") => Self::Unknown,
+            Err(refused) => Self::Refused(refused.code.clone()),
+        }
+    }
 }
 
 /// One change that a device asked for: of its own field of a draft, to a value that grows.
@@ -148,7 +163,7 @@ pub(crate) fn epoch_changed(records: &[Record]) -> bool {
 }
 
 /// Every event once and in order, from each start to the next, and from the last to the head.
-fn order(record: &Record, head: u64) -> Vec<Fault> {
+pub(crate) fn order(record: &Record, head: u64) -> Vec<Fault> {
     let mut faults = Vec::new();
     let device = || record.device.clone();
     let mut starts = record.starts.iter().peekable();
@@ -179,7 +194,7 @@ fn order(record: &Record, head: u64) -> Vec<Fault> {
 }
 
 /// The drafts of the device are those of the database.
-fn replica(record: &Record, stored: &Stored) -> Vec<Fault> {
+pub(crate) fn replica(record: &Record, stored: &Stored) -> Vec<Fault> {
     let ids: BTreeSet<&String> = record.drafts.keys().chain(stored.drafts.keys()).collect();
     let version = |draft: Option<&DraftState>| draft.map_or(0, |draft| draft.version);
     ids.into_iter()
@@ -234,7 +249,7 @@ fn accounts(records: &[Record], changes: &[Change]) -> Vec<Fault> {
 
 /// Each device's field of each draft holds the last change of it that was acknowledged, or a later one
 /// whose answer was lost.
-fn values(changes: &[Change], stored: &Stored) -> Vec<Fault> {
+pub(crate) fn values(changes: &[Change], stored: &Stored) -> Vec<Fault> {
     let mut fields: HashMap<(&str, &str), (u64, Vec<u64>)> = HashMap::new();
     for change in changes {
         let (acked, unknown) = fields.entry((&change.draft, &change.device)).or_default();

@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use testkit::{
-    Device, DeviceOptions,
+    Device, DeviceOptions, Violation,
     device::{Replica, drafts_of},
     http,
 };
 use tokio::sync::Mutex;
 
 use crate::{
-    checks::Stored,
+    checks::{Fault, Stored},
     files::{self, OTHER_FILES},
     place::Place,
     tokens::Tokens,
@@ -55,6 +55,25 @@ pub(crate) struct Member {
     pub(crate) turn: Mutex<u64>,
 }
 
+impl Member {
+    /// What the device noticed itself, but for the order of events of streams that are `judged` elsewhere.
+    pub(crate) fn found(&self, judged: impl Fn(&str) -> bool) -> Vec<Fault> {
+        let found = |what: String| Fault::Found { device: self.device.name().to_owned(), what };
+        let violations = self.device.violations();
+        let others = violations.iter().filter(|violation| match violation {
+            Violation::Gap { stream, .. }
+            | Violation::Repeat { stream, .. }
+            | Violation::Reorder { stream, .. } => !judged(stream),
+            _ => true,
+        });
+        let closed = self
+            .device
+            .closed()
+            .map(|code| found(format!("the server closed with {code} and the device does not come back")));
+        others.map(|violation| found(format!("{violation:?}"))).chain(closed).collect()
+    }
+}
+
 /// How the devices are connected, all together.
 #[derive(Debug, Default, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Connections {
@@ -77,11 +96,18 @@ pub(crate) struct Connections {
 }
 
 impl Fleet {
-    /// Connects all devices of users that nobody has used before.
+    /// Connects all devices of users that nobody has used before, with tokens of this scope. `adjust` is given
+    /// the user's name, the device's place, and how the device would behave otherwise.
     ///
     /// # Errors
     /// When there are no tokens, or a device does not get a connection.
-    pub(crate) async fn connect(place: &Place, users: u32, devices: u32) -> Result<Self> {
+    pub(crate) async fn connect(
+        place: &Place,
+        users: u32,
+        devices: u32,
+        scope: &str,
+        mut adjust: impl FnMut(&str, usize, DeviceOptions) -> DeviceOptions,
+    ) -> Result<Self> {
         let entrances = place.entrances.clone();
         let count = users.saturating_mul(devices);
         ensure!(count <= DEVICES_MAX, "{count} devices are too many for one run: at most {DEVICES_MAX}");
@@ -89,10 +115,10 @@ impl Fleet {
         // Another run's users have other drafts, and commands by the same ids that are remembered.
         let run: u32 = rand::random();
         let names: Vec<String> = (1..=users).map(|user| format!("load-{run:08x}-{user}")).collect();
-        let tokens = Tokens::of(place.signer.clone(), &names).await?;
+        let tokens = Tokens::of(place.signer.clone(), &names, scope).await?;
         let mut all: Vec<User> = names.into_iter().map(|name| User { name, devices: Vec::new() }).collect();
-        let options: Vec<(usize, DeviceOptions)> = (0..all.len())
-            .flat_map(|user| (0..devices as usize).map(move |device| (user, device)))
+        let pairs = (0..all.len()).flat_map(|user| (0..devices as usize).map(move |device| (user, device)));
+        let options: Vec<(usize, DeviceOptions)> = pairs
             .map(|(user, device)| {
                 let mut urls: Vec<String> = entrances.iter().map(|entrance| entrance.ws.clone()).collect();
                 urls.rotate_left(device % entrances.len());
@@ -100,7 +126,7 @@ impl Fleet {
                 options.token = tokens.source(&all[user].name);
                 options.answer_wait = ANSWER_WAIT;
                 options.keep_messages = false;
-                (user, options)
+                (user, adjust(&all[user].name, device, options))
             })
             .collect();
         let connected: Vec<(usize, Device)> = stream::iter(options)
@@ -161,7 +187,7 @@ impl Fleet {
 async fn connect(options: DeviceOptions) -> Result<Device> {
     let urls = options.urls.join(" or ");
     let device = Device::start(options);
-    if device.reach(CONNECT_WAIT, Replica::is_complete).await {
+    if device.reach(CONNECT_WAIT, Replica::is_ready).await {
         return Ok(device);
     }
     match device.closed() {

@@ -11,6 +11,7 @@ mod floor;
 mod interrupt;
 mod latency;
 mod nodes;
+mod open_loop;
 mod outcome;
 mod place;
 mod progress;
@@ -22,6 +23,7 @@ mod stage;
 mod stats;
 mod swarm;
 mod tokens;
+mod topic_log;
 mod urls;
 
 use std::process::ExitCode;

@@ -41,23 +41,26 @@ pub(crate) enum Signer {
 #[derive(Debug)]
 pub(crate) struct Tokens {
     signer: Signer,
+    /// What the tokens allow, as in [`Signer::token`].
+    scope: Arc<str>,
     /// By user; those that were fetched.
     fetched: Arc<RwLock<HashMap<String, String>>>,
     renewal: Option<JoinHandle<()>>,
 }
 
 impl Tokens {
-    /// Fetches what has to be fetched.
+    /// Fetches what has to be fetched, with a `scope`.
     ///
     /// # Errors
     /// When the first tokens cannot be had.
-    pub(crate) async fn of(signer: Signer, users: &[String]) -> Result<Self> {
-        let mut tokens = Self { signer, fetched: Arc::default(), renewal: None };
+    pub(crate) async fn of(signer: Signer, users: &[String], scope: &str) -> Result<Self> {
+        let mut tokens = Self { signer, scope: scope.into(), fetched: Arc::default(), renewal: None };
         if !matches!(tokens.signer, Signer::Secret(_)) {
-            let fetched = fetch_all(&tokens.signer, users.to_vec()).await?;
+            let fetched = fetch_all(&tokens.signer, users, scope).await?;
             store(&tokens.fetched, fetched);
+            let (signer, scope) = (tokens.signer.clone(), Arc::clone(&tokens.scope));
             tokens.renewal =
-                Some(tokio::spawn(renew(tokens.signer.clone(), Arc::clone(&tokens.fetched), users.to_vec())));
+                Some(tokio::spawn(renew(signer, Arc::clone(&tokens.fetched), users.to_vec(), scope)));
         }
         Ok(tokens)
     }
@@ -67,8 +70,8 @@ impl Tokens {
         let user = user.to_owned();
         match &self.signer {
             Signer::Secret(secret) => {
-                let secret = secret.clone();
-                Arc::new(move || sign(&user, "", &secret))
+                let (secret, scope) = (secret.clone(), Arc::clone(&self.scope));
+                Arc::new(move || sign(&user, &scope, &secret))
             }
             Signer::Command(_) | Signer::Demo(_) => {
                 let fetched = Arc::clone(&self.fetched);
@@ -137,19 +140,24 @@ fn store(to: &RwLock<HashMap<String, String>>, fetched: HashMap<String, String>)
     *to.write().unwrap_or_else(PoisonError::into_inner) = fetched;
 }
 
-async fn renew(signer: Signer, to: Arc<RwLock<HashMap<String, String>>>, users: Vec<String>) {
+async fn renew(
+    signer: Signer,
+    to: Arc<RwLock<HashMap<String, String>>>,
+    users: Vec<String>,
+    scope: Arc<str>,
+) {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
         // The old ones may serve until the next time; a node may be down on purpose.
-        if let Ok(fetched) = fetch_all(&signer, users.clone()).await {
+        if let Ok(fetched) = fetch_all(&signer, &users, &scope).await {
             store(&to, fetched);
         }
     }
 }
 
-async fn fetch_all(signer: &Signer, users: Vec<String>) -> Result<HashMap<String, String>> {
-    let fetches = users.into_iter().map(|user| async {
-        let token = fetch(signer, &user, "").await?;
+async fn fetch_all(signer: &Signer, users: &[String], scope: &str) -> Result<HashMap<String, String>> {
+    let fetches = users.iter().cloned().map(|user| async move {
+        let token = fetch(signer, &user, scope).await?;
         anyhow::Ok((user, token))
     });
     stream::iter(fetches).buffer_unordered(FETCHES_MAX).try_collect().await

@@ -62,12 +62,38 @@ impl Nginx {
         }
     }
 
+    /// Freezes it and its workers: connections stay and nothing is passed on.
+    pub fn pause(&self) {
+        if let Some(process) = &self.process {
+            process.pause();
+        }
+    }
+
+    /// Lets it go on after [`Nginx::pause`].
+    pub fn resume(&self) {
+        if let Some(process) = &self.process {
+            process.resume();
+        }
+    }
+
+    /// Stops it at once in an orderly way, its connections included. Returns when it is down.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub async fn stop(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.terminate();
+            process.wait_exit(START_WAIT).await?;
+        }
+        Ok(())
+    }
+
     /// Kills it (SIGKILL).
     pub fn kill9(&mut self) {
         self.process = None;
     }
 
-    /// Starts it on the same port, after [`Nginx::kill9`].
+    /// Starts it on the same port, after [`Nginx::stop`] or [`Nginx::kill9`].
     ///
     /// # Errors
     /// As [`Nginx::start`].

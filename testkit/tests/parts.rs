@@ -172,6 +172,18 @@ async fn nginx_runs_the_configuration_of_the_repository() {
     nginx.start_again().await.unwrap();
     assert_eq!(http::get(&nginx.http_url("/")).await.unwrap().status, 200);
     assert_eq!(http::get(&nginx.http_url("/metrics")).await.unwrap().status, 404);
+    nginx.pause();
+    let url = nginx.http_url("/");
+    let answer = http::get(&url);
+    tokio::pin!(answer);
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut answer).await;
+    assert!(early.is_err(), "a frozen proxy answered");
+    nginx.resume();
+    assert_eq!(answer.await.unwrap().status, 200);
+    nginx.stop().await.unwrap();
+    assert!(http::get(&url).await.is_err(), "it is down");
+    nginx.start_again().await.unwrap();
+    assert_eq!(http::get(&url).await.unwrap().status, 200);
     let log = nginx.log().unwrap();
     assert!(log.contains("/v1/drafts"), "{log}");
 }

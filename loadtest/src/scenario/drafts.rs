@@ -16,22 +16,17 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
-use testkit::{Ack, Refused, Violation};
-use tokio::{
-    sync::Semaphore,
-    task::JoinSet,
-    time::{sleep_until, timeout, timeout_at},
-};
+use testkit::{Ack, Refused};
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
-    checks::{self, Change, Fault, Outcome},
+    checks::{self, Change, Outcome},
     cli,
     fleet::{Fleet, Member, User},
-    interrupt::Interrupt,
     latency::Latency,
+    open_loop::OpenLoop,
     outcome::{self, Output},
     place::{ClusterArgs, Place},
-    progress::Progress,
     report::{Broken, Commands, Deliveries, Report, Verified},
     scenario::Scenario,
     settle::{Settled, settle},
@@ -40,9 +35,6 @@ use crate::{
 
 /// Edits of one run: their records are kept to the end, on every device that received them.
 const EDITS_MAX: f64 = 2_000_000.0;
-
-/// Edits under way at one time. When there are as many, the next waits, and its wait is measured.
-const UNDER_WAY_MAX: usize = 10_000;
 
 /// Drafts made at one time before the run.
 const CREATING_MAX: usize = 32;
@@ -114,12 +106,13 @@ impl Ledger {
         let edit = &mut edits[index];
         self.acked.fetch_add(u64::from(edit.measured && answer.is_ok()), Ordering::Relaxed);
         edit.answered = Some(Instant::now());
-        edit.change.outcome = match answer {
-            Ok(ack) => Outcome::Acked(ack.seq),
-            // The device's own words for not knowing.
-            Err(refused) if matches!(refused.code.as_str(), "timeout" | "closed") => Outcome::Unknown,
-            Err(refused) => Outcome::Refused(refused.code.clone()),
-        };
+        edit.change.outcome = Outcome::of(answer);
+    }
+}
+
+impl Options {
+    fn pace(&self) -> OpenLoop {
+        OpenLoop { rate: self.rate, duration: self.duration }
     }
 }
 
@@ -132,30 +125,28 @@ impl Scenario for Options {
     /// When devices cannot connect, nothing was acknowledged, or the database cannot be read at the
     /// end.
     async fn run(self, stage: &mut Stage) -> Result<outcome::Outcome> {
-        let planned = (self.rate * self.duration.as_secs_f64()).ceil();
+        let planned = self.pace().planned();
         ensure!(planned <= EDITS_MAX, "{planned} edits are too many for one run: at most {EDITS_MAX}");
-        let Stage { progress, interrupt, .. } = stage;
-
         let (users, devices) = (self.users, self.devices);
-        let place = Place::of(&self.cluster, progress).await?;
-        progress.part(&format!("connecting {users} users with {devices} devices each"));
+        let place = Place::of(&self.cluster, &mut stage.progress).await?;
+        stage.progress.part(&format!("connecting {users} users with {devices} devices each"));
         let ledger = Arc::new(Ledger::default());
         let prepared = async {
-            let fleet = Fleet::connect(&place, users, devices).await?;
+            let fleet = Fleet::connect(&place, users, devices, "", |_, _, options| options).await?;
             create_drafts(&fleet, self.drafts_per_user, &ledger).await?;
             anyhow::Ok(fleet)
         };
         let fleet = tokio::select! {
             fleet = prepared => fleet?,
-            () = interrupt.pressed() => bail!("interrupted before the run"),
+            () = stage.interrupt.pressed() => bail!("interrupted before the run"),
         };
 
-        progress.part(&format!("editing for {:?}, {} times a second", self.duration, self.rate));
+        stage.progress.part(&format!("editing for {:?}, {} times a second", self.duration, self.rate));
         let begun = Instant::now();
-        let mut under_way = edit_all(&fleet, &self, &ledger, progress, interrupt).await;
+        let mut under_way = edit_all(&fleet, &self, &ledger, stage).await;
         let edited = begun.elapsed();
 
-        progress.part("waiting for answers, and for all devices to have what the database has");
+        stage.progress.part("waiting for answers, and for all devices to have what the database has");
         let answers = async { while under_way.join_next().await.is_some() {} };
         // What has no answer by then stays unknown.
         let _ = timeout(self.settle, answers).await;
@@ -204,49 +195,18 @@ fn change(device: &str, draft: &str, value: u64) -> Change {
     Change { device: device.to_owned(), draft: draft.to_owned(), value, outcome: Outcome::Unknown }
 }
 
-/// Begins every edit at its moment, until the time is over or Ctrl-C. Answers those under way.
-async fn edit_all(
-    fleet: &Fleet,
-    options: &Options,
-    ledger: &Arc<Ledger>,
-    progress: &mut Progress,
-    interrupt: &mut Interrupt,
-) -> JoinSet<()> {
-    let slots = Arc::new(Semaphore::new(UNDER_WAY_MAX));
-    let mut under_way = JoinSet::new();
-    let begun = tokio::time::Instant::now();
-    let end = begun + options.duration;
-    let mut shown = tokio::time::interval(progress.every());
-    for n in 0.. {
-        let intended = begun + Duration::from_secs_f64(f64::from(n) / options.rate);
-        if intended >= end {
-            break;
-        }
-        let slot = async {
-            sleep_until(intended).await;
-            Arc::clone(&slots).acquire_owned().await
-        };
-        tokio::pin!(slot);
-        let slot = loop {
-            tokio::select! {
-                slot = timeout_at(end, &mut slot) => break slot,
-                () = interrupt.pressed() => return under_way,
-                _ = shown.tick() => progress.show(|| standing(fleet, ledger, begun.elapsed(), under_way.len())),
-            }
-        };
-        let Ok(Ok(slot)) = slot else { break };
-        while under_way.try_join_next().is_some() {}
+/// Begins every edit at its moment. Answers those under way at the end.
+async fn edit_all(fleet: &Fleet, options: &Options, ledger: &Arc<Ledger>, stage: &mut Stage) -> JoinSet<()> {
+    let standing = |elapsed, under_way| standing(fleet, ledger, elapsed, under_way);
+    let edit = |intended: tokio::time::Instant| {
         let user = rand::random_range(0..fleet.users.len());
         let devices = &fleet.users[user].devices;
         let member = Arc::clone(&devices[rand::random_range(0..devices.len())]);
         let draft = draft_id(rand::random_range(0..options.drafts_per_user));
         let ledger = Arc::clone(ledger);
-        under_way.spawn(async move {
-            edit(&member, user, &draft, intended.into_std(), &ledger).await;
-            drop(slot);
-        });
-    }
-    under_way
+        Some(async move { edit(&member, user, &draft, intended.into_std(), &ledger).await })
+    };
+    options.pace().run(stage, standing, edit).await
 }
 
 /// Sets the device's own field of the draft to the number of the change.
@@ -308,7 +268,8 @@ fn report(fleet: &Fleet, settled: &[Settled], edits: &[Edit], planned: u64, edit
         verified.epoch_changes += u64::from(checks::epoch_changed(&settled.records));
         let changes: Vec<Change> = edits.iter().map(|edit| edit.change.clone()).collect();
         let faults = checks::judge(&settled.records, &changes, &settled.stored);
-        for fault in faults.into_iter().chain(found_by_devices(user)) {
+        let found = user.devices.iter().flat_map(|member| member.found(|stream| stream == "user"));
+        for fault in faults.into_iter().chain(found) {
             broken.add(&user.name, &fault);
         }
         arrivals.of(user, edits);
@@ -323,29 +284,6 @@ fn report(fleet: &Fleet, settled: &[Settled], edits: &[Edit], planned: u64, edit
         verified,
         broken,
     }
-}
-
-/// What the devices noticed themselves and the records do not show again.
-fn found_by_devices(user: &User) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    for member in &user.devices {
-        let mut found = |what: String| {
-            faults.push(Fault::Found { device: member.device.name().to_owned(), what });
-        };
-        for violation in member.device.violations() {
-            match violation {
-                Violation::Gap { stream, .. }
-                | Violation::Repeat { stream, .. }
-                | Violation::Reorder { stream, .. }
-                    if stream == "user" => {}
-                other => found(format!("{other:?}")),
-            }
-        }
-        if let Some(code) = member.device.closed() {
-            found(format!("the server closed with {code} and the device does not come back"));
-        }
-    }
-    faults
 }
 
 /// When changes arrived on the devices that did not make them.

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Ack, Connected, Control, DeviceOptions, Outgoing, Refused, Shared, Track, Violation, local,
+    Ack, Connected, Control, DeviceOptions, Observed, Outgoing, Refused, Shared, Track, Violation, local,
     wire::{Framing, Gone, Incoming, Wire},
 };
 use crate::raw_socket::RawRequest;
@@ -114,6 +114,7 @@ impl Link {
             let before = self.shared.state().counters.connections;
             let end = self.connect(turn).await;
             turn += 1;
+            self.observe(&Observed::Ended);
             self.shared.change(|state| state.connected = None);
             if self.shared.state().counters.connections > before {
                 attempts = 0;
@@ -327,8 +328,15 @@ impl Link {
         }
     }
 
+    fn observe(&self, observed: &Observed<'_>) {
+        if let Some(observer) = &self.options.observer {
+            observer(observed);
+        }
+    }
+
     /// Takes one message of the server.
     fn take(&mut self, message: Value) -> Taken {
+        self.observe(&Observed::Message(&message));
         let milliseconds = |value: &Value| Duration::from_millis(value.as_u64().unwrap_or(0));
         match message["type"].as_str().unwrap_or_default() {
             "WELCOME" => {

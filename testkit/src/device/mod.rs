@@ -34,7 +34,7 @@ use tokio::{
     time::timeout,
 };
 
-pub use options::{DeviceOptions, TokenSource};
+pub use options::{DeviceOptions, Observed, Observer, TokenSource};
 pub use presence::{Change, Member, Presence};
 pub use replica::{DraftState, Replica, Seen, Start, drafts_of};
 pub use topic::{Topic, stream_of};

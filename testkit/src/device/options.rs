@@ -2,11 +2,26 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use serde_json::Value;
+
 use super::{topic::Topic, wire::Encoding};
 use crate::token;
 
 /// Gives the token for the next connection; an empty one stands for none.
 pub type TokenSource = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What goes by on a device's connections.
+#[derive(Debug)]
+pub enum Observed<'a> {
+    /// A message of the server as it came, `WELCOME` and answers to commands included.
+    Message(&'a Value),
+    /// The connection is over.
+    Ended,
+}
+
+/// Is told what a device sees, in the order in which it sees it and before the device judges it. Must be
+/// quick: the device stands still for it.
+pub type Observer = Arc<dyn Fn(&Observed<'_>) + Send + Sync>;
 
 /// How a device behaves.
 #[derive(Clone)]
@@ -39,6 +54,8 @@ pub struct DeviceOptions {
     pub repeat_unavailable: bool,
     /// Whether whole events and signals are kept, not only their numbers.
     pub keep_messages: bool,
+    /// Who looks on.
+    pub observer: Option<Observer>,
     /// How many bytes the kernel may hold that were not read; its own choice when `None`.
     pub receive_buffer_bytes: Option<u32>,
 }
@@ -61,6 +78,7 @@ impl DeviceOptions {
             answer_wait: Duration::from_secs(60),
             repeat_unavailable: true,
             keep_messages: true,
+            observer: None,
             receive_buffer_bytes: None,
         }
     }

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result, ensure};
-use testkit::http;
+use anyhow::Result;
+use serde_json::Value;
 
-use crate::place::Place;
-
-/// Events in one answer; the most that a node gives.
-const PAGE: u64 = 1000;
+use crate::{
+    place::Place,
+    topic_log::{self, Log},
+};
 
 /// Faults that are told one by one.
 const TOLD_MAX: usize = 10;
@@ -33,8 +33,7 @@ pub(super) type Acked = Vec<(usize, u64, u64)>;
 pub(super) async fn compare(place: &Place, token: &str, topics: &[String], acked: Acked) -> Result<Compared> {
     let mut compared = Compared::default();
     for (at, topic) in topics.iter().enumerate() {
-        let (floor, head, events) =
-            read(place, token, topic).await.with_context(|| format!("read {topic}"))?;
+        let Log { floor, head, events } = topic_log::read(place, token, topic, number).await?;
         compared.heads.push(head);
         let acked: Vec<(u64, u64)> =
             acked.iter().filter(|(of, ..)| *of == at).map(|(_, seq, number)| (*seq, *number)).collect();
@@ -46,6 +45,13 @@ pub(super) async fn compare(place: &Place, token: &str, topics: &[String], acked
         }
     }
     Ok(compared)
+}
+
+/// An event's number in the topic, and the one in its data.
+fn number(event: &Value) -> (u64, u64) {
+    // What has no number has one that no event has.
+    let number = event["payload"]["n"].as_u64().unwrap_or(u64::MAX);
+    (event["seq"].as_u64().unwrap_or_default(), number)
 }
 
 /// The events after the floor are those that were acknowledged, and numbered without gaps. More may be
@@ -76,33 +82,6 @@ fn faults(floor: u64, head: u64, events: &[(u64, u64)], acked: &[(u64, u64)]) ->
         }
     }
     faults
-}
-
-async fn read(place: &Place, token: &str, topic: &str) -> Result<(u64, u64, Vec<(u64, u64)>)> {
-    let mut events: Vec<(u64, u64)> = Vec::new();
-    let mut cursor = None::<String>;
-    loop {
-        let mut url = format!("{}/v1/topics/{topic}/events?limit={PAGE}", place.http()?);
-        if let Some(cursor) = &cursor {
-            url += &format!("&cursor={cursor}");
-        }
-        let answer = http::get_as(token, &url).await?;
-        ensure!(answer.status == 200, "{url} answers {}: {}", answer.status, answer.text);
-        let page = answer.json["events"].as_array().context("a history without events")?;
-        events.extend(page.iter().map(|event| {
-            // What has no number has one that no event has.
-            let number = event["payload"]["n"].as_u64().unwrap_or(u64::MAX);
-            (event["seq"].as_u64().unwrap_or_default(), number)
-        }));
-        let head = answer.json["head"].as_u64().context("a history without head")?;
-        let next = answer.json["cursor"].as_str().context("a history without cursor")?;
-        let floor = answer.json["floor"].as_u64().context("a history without floor")?;
-        // The last page has the head; one without events would come again.
-        if page.is_empty() || next.rsplit_once(':').is_some_and(|(_, seq)| seq == head.to_string()) {
-            return Ok((floor, head, events));
-        }
-        cursor = Some(next.to_owned());
-    }
 }
 
 #[cfg(test)]
