@@ -36,6 +36,7 @@ pub(crate) struct Edit {
 pub(crate) struct Counts {
     sent: AtomicU64,
     acked: AtomicU64,
+    failed: AtomicU64,
 }
 
 /// Every edit that a user has begun.
@@ -61,6 +62,11 @@ impl Counts {
     pub(crate) fn acked(&self) -> u64 {
         self.acked.load(Ordering::Relaxed)
     }
+
+    /// Answered otherwise, or not in time.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
 }
 
 impl Ledger {
@@ -84,7 +90,8 @@ impl Ledger {
         let mut book = self.book();
         let Book { edits, acked } = &mut *book;
         let edit = &mut edits[index];
-        self.counts.acked.fetch_add(u64::from(edit.measured && answer.is_ok()), Ordering::Relaxed);
+        let count = if answer.is_ok() { &self.counts.acked } else { &self.counts.failed };
+        count.fetch_add(u64::from(edit.measured), Ordering::Relaxed);
         edit.answered = Some(Instant::now());
         if let Ok(Ack { seq: Some(seq), .. }) = answer {
             acked.insert(*seq, index);

@@ -5,6 +5,7 @@ mod arrivals;
 mod checks;
 mod cli;
 mod clock;
+mod crowd;
 mod edits;
 mod effort;
 mod files;

@@ -33,8 +33,12 @@ pub(crate) struct Reading {
     pub(crate) resident_bytes: Option<f64>,
     pub(crate) open_files: Option<f64>,
     pub(crate) connections: f64,
-    /// Transactions that committed.
+    /// Transactions that committed, and how long they took, all together.
     pub(crate) commits: f64,
+    pub(crate) commit_seconds: f64,
+    /// Writes that wait for their commit, and calls that wait for a connection to the database.
+    pub(crate) write_queue: f64,
+    pub(crate) pool_waiting: f64,
     pub(crate) head_queries: f64,
     pub(crate) read_queries: f64,
 }
@@ -122,6 +126,9 @@ fn reading(text: &str) -> Reading {
         open_files: known("process_open_fds"),
         connections: sum("draftwire_connections"),
         commits: sum("draftwire_commit_seconds_count"),
+        commit_seconds: sum("draftwire_commit_seconds_sum"),
+        write_queue: sum("draftwire_write_queue_depth"),
+        pool_waiting: sum("draftwire_store_pool_waiting"),
         head_queries: sum("draftwire_log_head_queries_total"),
         read_queries: sum("draftwire_log_read_queries_total"),
     }
@@ -147,6 +154,9 @@ impl Reading {
             open_files: both(self.open_files, other.open_files),
             connections: f(self.connections, other.connections),
             commits: f(self.commits, other.commits),
+            commit_seconds: f(self.commit_seconds, other.commit_seconds),
+            write_queue: f(self.write_queue, other.write_queue),
+            pool_waiting: f(self.pool_waiting, other.pool_waiting),
             head_queries: f(self.head_queries, other.head_queries),
             read_queries: f(self.read_queries, other.read_queries),
         }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Users whose drafts are read from the database at one time.
-const READS_MAX: usize = 16;
+pub(crate) const READS_MAX: usize = 16;
 
 /// The pause before users that do not agree yet are looked at again.
 const PAUSE: Duration = Duration::from_millis(200);
