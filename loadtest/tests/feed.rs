@@ -24,7 +24,7 @@ fn feed(more: &[&str]) -> Vec<String> {
 
 async fn through(lie: Lie) -> Ran {
     let node = Node::start(NodeOptions::embedded(server::built())).await.unwrap();
-    let liar = liar::lie(node.port(), lie).await;
+    let liar = liar::lie(node.port(), lie, "COMMENT").await;
     let url = format!("ws://127.0.0.1:{}", liar.port);
     run(feed(&["--no-floor", "--settle", "1s", "--secret", token::SECRET, "--url", &url])).await
 }

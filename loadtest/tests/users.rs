@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod liar;
 mod server;
 
+use liar::Lie;
 use serde_json::Value;
 use testkit::{Node, NodeOptions, token};
 
@@ -23,10 +25,14 @@ async fn node() -> Node {
     Node::start(NodeOptions::embedded(server::built())).await.unwrap()
 }
 
-fn verdict<'a>(ran: &'a Ran, name: &str) -> &'a str {
+fn check<'a>(ran: &'a Ran, name: &str) -> &'a Value {
     let checks = ran.json["checks"].as_array().unwrap();
     let check = checks.iter().find(|check| check["name"] == name);
-    check.unwrap_or_else(|| panic!("no {name:?}: {ran:?}"))["verdict"].as_str().unwrap()
+    check.unwrap_or_else(|| panic!("no {name:?}: {ran:?}"))
+}
+
+fn verdict<'a>(ran: &'a Ran, name: &str) -> &'a str {
+    check(ran, name)["verdict"].as_str().unwrap()
 }
 
 /// Everything that was to happen did, and the series tells of all of it.
@@ -79,6 +85,26 @@ async fn a_node_that_takes_fewer_devices_is_not_ready() {
     assert_eq!((ran.code, verdict(&ran, "devices that connected")), (1, "broken"), "{ran:?}");
     assert_eq!(verdict(&ran, "changes that reached other devices"), "broken", "{ran:?}");
     assert_eq!(verdict(&ran, "events missing"), "held", "{ran:?}");
+}
+
+#[tokio::test]
+async fn one_event_that_is_dropped_repeated_or_swapped_is_noticed() {
+    let node = node().await;
+    let short =
+        ["load", "--ramp", "0s", "--hold", "3s", "--down", "0s", "--user-rate", "20", "--settle", "1s"];
+    let through = async |lie, name: &str| {
+        let liar = liar::lie(node.port(), lie, "DRAFT_UPDATED").await;
+        let url = format!("ws://127.0.0.1:{}", liar.port);
+        let to = ["--url", &url, "--secret", token::SECRET, "--warmup", "0s"];
+        let ran = run([&short[..], &to, &PATIENT].concat()).await;
+        assert_eq!((ran.code, &check(&ran, name)["measured"]), (1, &Value::from("1")), "{lie:?}: {ran:?}");
+        assert_eq!(check(&ran, "devices with any fault")["measured"], "1", "{lie:?}: {ran:?}");
+    };
+    tokio::join!(
+        through(Lie::Drop, "events missing"),
+        through(Lie::Repeat, "events repeated"),
+        through(Lie::Swap, "events out of order"),
+    );
 }
 
 #[tokio::test]

@@ -45,15 +45,16 @@ impl Drop for Liar {
     }
 }
 
-/// Lies once, to whoever is the first to have come so far.
-pub(crate) async fn lie(node: u16, lie: Lie) -> Liar {
+/// Lies once about an event of a type, to whoever is the first to have come so far.
+pub(crate) async fn lie(node: u16, lie: Lie, kind: &str) -> Liar {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let node = SocketAddr::from(([127, 0, 0, 1], node));
     let told = Arc::new(AtomicBool::new(lie == Lie::None));
+    let kind: Arc<str> = format!("\"type\":\"{kind}\"").into();
     let task = tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            let told = Arc::clone(&told);
+            let (told, kind) = (Arc::clone(&told), Arc::clone(&kind));
             tokio::spawn(async move {
                 let Ok(server) = TcpStream::connect(node).await else { return };
                 client.set_nodelay(true).unwrap();
@@ -62,7 +63,7 @@ pub(crate) async fn lie(node: u16, lie: Lie) -> Liar {
                 let (from_server, mut to_server) = server.into_split();
                 tokio::select! {
                     _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
-                    () = pass_on(from_server, to_client, lie, &told) => {}
+                    () = pass_on(from_server, to_client, lie, &kind, &told) => {}
                 }
             });
         }
@@ -70,7 +71,7 @@ pub(crate) async fn lie(node: u16, lie: Lie) -> Liar {
     Liar { port, task }
 }
 
-async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, lie: Lie, told: &AtomicBool) {
+async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, lie: Lie, kind: &str, told: &AtomicBool) {
     let mut bytes = Vec::new();
     let mut frames = false;
     let mut events = 0;
@@ -88,7 +89,7 @@ async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, lie: Lie, told
         }
         while frames && let Some(length) = frame_length(&bytes) {
             let frame: Vec<u8> = bytes.drain(..length).collect();
-            let event = String::from_utf8_lossy(&frame).contains("\"type\":\"COMMENT\"");
+            let event = String::from_utf8_lossy(&frame).contains(kind);
             events += usize::from(event);
             if event && events > TRUE_EVENTS && !told.swap(true, Ordering::SeqCst) {
                 match lie {
