@@ -6,9 +6,12 @@
 mod liar;
 mod server;
 
+use std::{process::Stdio, time::Duration};
+
 use liar::Lie;
 use serde_json::Value;
-use testkit::{Node, NodeOptions, token};
+use testkit::{Node, NodeOptions, token, wait};
+use tokio::process::Command;
 
 use crate::server::{Ran, run};
 
@@ -181,6 +184,31 @@ async fn all_users_make_their_changes_at_once() {
     let busy: Vec<&Value> =
         points.map(|point| &point["changes_due"]).filter(|due| due.as_u64() > Some(0)).collect();
     assert_eq!(busy, [20, 20], "{ran:?}");
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_the_load_and_what_was_done_is_judged() {
+    let node = node().await;
+    let child = Command::new(server::LOADTEST)
+        .args(["load", "--ramp", "0s", "--hold", "1h", "--warmup", "0s", "--url", &node.ws_url()])
+        .args(["--secret", token::SECRET])
+        .args(PATIENT)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    wait::until("changes are delivered", Duration::from_secs(60), async || {
+        let changes = node.metric("draftwire_commands_total", &[("type", "DRAFT_UPDATE")]).await?;
+        anyhow::ensure!(changes >= 5.0, "{changes}");
+        Ok(())
+    })
+    .await;
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
+    let output = child.wait_with_output().await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("held    devices that connected"), "{text}");
 }
 
 #[tokio::test]

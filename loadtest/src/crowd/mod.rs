@@ -215,6 +215,7 @@ impl Crowd<'_> {
             let warm = Plan::new(Rhythm::Each(2.0)).then(Duration::ZERO, here);
             let lasts = plan::LOOK + self.args.warmup;
             broken = self.run(&warm.then(lasts, here), broken, stage, |_, _| true).await?.tally.broken;
+            ensure!(!stage.interrupt.was_pressed(), "interrupted before the run");
         }
         stage.progress.part(&format!("up to {} users for {:?}", plan.most(), plan.lasts()));
         self.run(plan, broken, stage, go_on).await
