@@ -49,11 +49,14 @@ async fn users_of_k6_are_served_and_every_threshold_holds() {
     let load = [&SHORT[..], &PATIENT].concat();
     let spike = ["SCENARIO=spike", "USERS=8", "RAMP=1s", "DURATION=1s", "AFTER=1s"];
     let spike = [&spike[..], &PATIENT].concat();
-    let (load, spike) = tokio::join!(
+    let soak = ["SCENARIO=soak", "USERS=3", "RAMP=1s", "DURATION=1s"];
+    let soak = [&soak[..], &PATIENT].concat();
+    let (load, spike, soak) = tokio::join!(
         k6_run(node.port(), "websocket-load.js", token::SECRET, &load),
         k6_run(node.port(), "stress-test.js", token::SECRET, &spike),
+        k6_run(node.port(), "stress-test.js", token::SECRET, &soak),
     );
-    for ran in [load, spike] {
+    for ran in [load, spike, soak] {
         assert_eq!(ran.code, 0, "{}{}", ran.text, ran.errors);
         assert!(ran.text.contains("draftwire_change_to_device"), "{ran:?}");
     }
@@ -66,11 +69,17 @@ async fn each_threshold_of_k6_can_break() {
     let node = node().await;
     let slow = [&SHORT[..], &["CONNECT_P95=60000", "ARRIVE_P95=0"]].concat();
     let refused = [&SHORT[..], &PATIENT].concat();
-    let (slow, refused) = tokio::join!(
+    let more = ["SCENARIO=breakpoint", "USERS=4", "DURATION=2s", "CONNECT_P95=60000", "ARRIVE_P95=0"];
+    let (slow, refused, more) = tokio::join!(
         k6_run(node.port(), "websocket-load.js", token::SECRET, &slow),
         k6_run(node.port(), "websocket-load.js", "another secret of at least thirty-two bytes", &refused),
+        k6_run(node.port(), "stress-test.js", token::SECRET, &more),
     );
-    for (ran, threshold) in [(slow, "draftwire_change_to_device"), (refused, "draftwire_success")] {
+    for (ran, threshold) in [
+        (slow, "draftwire_change_to_device"),
+        (refused, "draftwire_success"),
+        (more, "draftwire_change_to_device"),
+    ] {
         // What k6 exits with when thresholds have broken.
         assert_eq!(ran.code, 99, "{}{}", ran.text, ran.errors);
         assert!(ran.errors.contains(threshold), "{}{}", ran.text, ran.errors);

@@ -5,10 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::series::{Point, growth};
-use crate::{
-    cli, latency,
-    outcome::{Check, bytes},
-};
+use crate::{cli, latency, outcome::Check};
 
 /// Its thresholds.
 #[derive(Debug, Clone, Args)]
@@ -26,9 +23,10 @@ pub(crate) struct EnduranceArgs {
 pub(crate) fn checks(args: &EnduranceArgs, points: &[Point], from: Duration, to: Duration) -> [Check; 2] {
     let memory = growth(points, from, to, |point| point.nodes_resident_bytes);
     let rise = growth(points, from, to, |point| point.arrival_p95_us.map(|us| us as f64));
+    let megabytes = |bytes: f64| format!("{:.1} MB", bytes / 1e6);
     let time = |us: f64| if us < 0.0 { "none".to_owned() } else { latency::time(us as u64) };
     [
-        Check::at_most("growth of the nodes' memory", memory, f64::from(args.growth_max) * 1e6, bytes),
+        Check::at_most("growth of the nodes' memory", memory, f64::from(args.growth_max) * 1e6, megabytes),
         Check::at_most(
             "rise of the p95 of changes on other devices",
             rise,
