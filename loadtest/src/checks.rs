@@ -107,6 +107,23 @@ pub(crate) enum Fault {
     Found { device: String, what: String },
 }
 
+impl Fault {
+    /// The device that it was found on; `None` when it is none's.
+    pub(crate) fn device(&self) -> Option<&str> {
+        match self {
+            Self::Gap { device, .. }
+            | Self::Repeat { device, .. }
+            | Self::Reorder { device, .. }
+            | Self::Short { device, .. }
+            | Self::Differs { device, .. }
+            | Self::Lost { device, .. }
+            | Self::NoEvent { device, .. }
+            | Self::Found { device, .. } => Some(device),
+            Self::Shared { .. } | Self::Unasked { .. } | Self::Value { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -8,7 +8,10 @@ use clap::{Parser, Subcommand};
 use crate::{
     floor,
     interrupt::Interrupt,
-    scenario::{Scenario, chaos, churn, connections, drafts, feed, floor as bare, storm},
+    scenario::{
+        Scenario, burst, chaos, churn, connections, drafts, feed, floor as bare, load, stability, steady,
+        storm, stress,
+    },
     stage::Stage,
     swarm::{self, orders::Wire},
 };
@@ -44,6 +47,18 @@ enum Command {
     /// Devices edit and publish while parts of the cluster are killed, frozen and restarted: what was
     /// acknowledged is kept, once and in order.
     Chaos(chaos::Options),
+    /// As many users as a tier has come, work on several devices each, and leave.
+    Load(load::Options),
+    /// Too many users: all of a sudden, for long, or ever more of them.
+    Stress(stress::Options),
+    /// 100 connections and 10 messages a second, which every cluster has to bear.
+    Baseline(steady::Options),
+    /// 1,000 connections, and 50 messages a second each way.
+    High(steady::Options),
+    /// Everybody is idle, and then all users make a change at the same moment.
+    Burst(burst::Options),
+    /// A day in which users come and go: whether memory and latency stay as they are.
+    Stability(stability::Options),
     /// What the machine alone costs, without a server.
     Floor(bare::Options),
     /// Many clients in one process; told by its parent what to do.
@@ -81,6 +96,12 @@ impl Cli {
             Command::Churn(options) => run(options, interrupt).await,
             Command::Storm(options) => run(options, interrupt).await,
             Command::Chaos(options) => run(options, interrupt).await,
+            Command::Load(options) => run(options, interrupt).await,
+            Command::Stress(options) => run(options, interrupt).await,
+            Command::Baseline(options) => run(options.baseline(), interrupt).await,
+            Command::High(options) => run(options.high(), interrupt).await,
+            Command::Burst(options) => run(options, interrupt).await,
+            Command::Stability(options) => run(options, interrupt).await,
             Command::Floor(options) => run(options, interrupt).await,
             Command::SwarmHelper | Command::FloorServer { .. } => Ok(true),
         }

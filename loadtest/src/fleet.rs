@@ -12,7 +12,9 @@ use testkit::{
 use tokio::sync::Mutex;
 
 use crate::{
+    arrivals::Harvested,
     checks::{Fault, Stored},
+    edits::{Counts, Ledger},
     files::{self, OTHER_FILES},
     place::Place,
     tokens::Tokens,
@@ -31,13 +33,21 @@ const CONNECT_WAIT: Duration = Duration::from_secs(30);
 /// How long a command may take, reconnects included. Long enough for a node to be started again.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
 
-/// All users.
+/// The users of a run, whether they are connected or not; nobody has used them before.
 #[derive(Debug)]
-pub(crate) struct Fleet {
-    pub(crate) users: Vec<User>,
+pub(crate) struct Roster {
+    names: Vec<String>,
     entrances: Vec<Entrance>,
     /// Renews what the devices' tokens are taken from.
-    _tokens: Tokens,
+    tokens: Tokens,
+    pub(crate) counts: Arc<Counts>,
+}
+
+/// All users, connected.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    pub(crate) users: Vec<Arc<User>>,
+    pub(crate) roster: Roster,
 }
 
 /// One user.
@@ -45,6 +55,7 @@ pub(crate) struct Fleet {
 pub(crate) struct User {
     pub(crate) name: String,
     pub(crate) devices: Vec<Arc<Member>>,
+    pub(crate) ledger: Ledger,
 }
 
 /// One device, at which one person makes one change after the other.
@@ -53,6 +64,8 @@ pub(crate) struct Member {
     pub(crate) device: Device,
     /// The number of the last change begun; held while it lasts.
     pub(crate) turn: Mutex<u64>,
+    /// What of its events was looked at.
+    pub(crate) harvested: std::sync::Mutex<Harvested>,
 }
 
 impl Member {
@@ -95,50 +108,38 @@ pub(crate) struct Connections {
     pub(crate) unavailable: u64,
 }
 
-impl Fleet {
-    /// Connects all devices of users that nobody has used before, with tokens of this scope. `adjust` is given
-    /// the user's name, the device's place, and how the device would behave otherwise.
+impl Roster {
+    /// Makes up as many users, with tokens of this scope.
     ///
     /// # Errors
-    /// When there are no tokens, or a device does not get a connection.
-    pub(crate) async fn connect(
-        place: &Place,
-        users: u32,
-        devices: u32,
-        scope: &str,
-        mut adjust: impl FnMut(&str, usize, DeviceOptions) -> DeviceOptions,
-    ) -> Result<Self> {
-        let entrances = place.entrances.clone();
-        let count = users.saturating_mul(devices);
-        ensure!(count <= DEVICES_MAX, "{count} devices are too many for one run: at most {DEVICES_MAX}");
-        files::allow(u64::from(count) + OTHER_FILES)?;
+    /// When there are no tokens for them.
+    pub(crate) async fn of(place: &Place, users: usize, scope: &str) -> Result<Self> {
         // Another run's users have other drafts, and commands by the same ids that are remembered.
         let run: u32 = rand::random();
         let names: Vec<String> = (1..=users).map(|user| format!("load-{run:08x}-{user}")).collect();
         let tokens = Tokens::of(place.signer.clone(), &names, scope).await?;
-        let mut all: Vec<User> = names.into_iter().map(|name| User { name, devices: Vec::new() }).collect();
-        let pairs = (0..all.len()).flat_map(|user| (0..devices as usize).map(move |device| (user, device)));
-        let options: Vec<(usize, DeviceOptions)> = pairs
-            .map(|(user, device)| {
-                let mut urls: Vec<String> = entrances.iter().map(|entrance| entrance.ws.clone()).collect();
-                urls.rotate_left(device % entrances.len());
-                let mut options = DeviceOptions::new(urls, "", &format!("d{}", device + 1));
-                options.token = tokens.source(&all[user].name);
-                options.answer_wait = ANSWER_WAIT;
-                options.keep_messages = false;
-                (user, adjust(&all[user].name, device, options))
-            })
-            .collect();
-        let connected: Vec<(usize, Device)> = stream::iter(options)
-            .map(|(user, options)| async move { anyhow::Ok((user, connect(options).await?)) })
-            // In order: a user's devices stay numbered.
-            .buffered(CONNECTING_MAX)
-            .try_collect()
-            .await?;
-        for (user, device) in connected {
-            all[user].devices.push(Arc::new(Member { device, turn: Mutex::new(0) }));
+        Ok(Self { names, entrances: place.entrances.clone(), tokens, counts: Arc::default() })
+    }
+
+    /// A user with these devices.
+    pub(crate) fn user(&self, number: usize, devices: Vec<Device>) -> User {
+        let member = |device| Arc::new(Member { device, turn: Mutex::new(0), harvested: Default::default() });
+        User {
+            name: self.names[number].clone(),
+            devices: devices.into_iter().map(member).collect(),
+            ledger: Ledger::new(Arc::clone(&self.counts)),
         }
-        Ok(Self { users: all, entrances, _tokens: tokens })
+    }
+
+    /// How a user's device connects; a user's devices begin at the nodes in turn.
+    pub(crate) fn device(&self, user: usize, device: usize) -> DeviceOptions {
+        let mut urls: Vec<String> = self.entrances.iter().map(|entrance| entrance.ws.clone()).collect();
+        urls.rotate_left(device % self.entrances.len());
+        let mut options = DeviceOptions::new(urls, "", &format!("d{}", device + 1));
+        options.token = self.tokens.source(&self.names[user]);
+        options.answer_wait = ANSWER_WAIT;
+        options.keep_messages = false;
+        options
     }
 
     /// A user's drafts and their position as the database has them, asked of any node that answers.
@@ -161,26 +162,77 @@ impl Fleet {
         }
         Err(last)
     }
+}
+
+impl Fleet {
+    /// Connects all devices of users that nobody has used before, with tokens of this scope. `adjust` is given
+    /// the user's name, the device's place, and how the device would behave otherwise.
+    ///
+    /// # Errors
+    /// When there are no tokens, or a device does not get a connection.
+    pub(crate) async fn connect(
+        place: &Place,
+        users: u32,
+        devices: u32,
+        scope: &str,
+        mut adjust: impl FnMut(&str, usize, DeviceOptions) -> DeviceOptions,
+    ) -> Result<Self> {
+        allow(users.saturating_mul(devices))?;
+        let (users, devices) = (users as usize, devices as usize);
+        let roster = Roster::of(place, users, scope).await?;
+        let all = (0..users).flat_map(|user| (0..devices).map(move |device| (user, device)));
+        let all: Vec<DeviceOptions> = all
+            .map(|(user, device)| adjust(&roster.names[user], device, roster.device(user, device)))
+            .collect();
+        let mut connected: Vec<Device> = stream::iter(all)
+            .map(connect)
+            // In order: a user's devices stay numbered.
+            .buffered(CONNECTING_MAX)
+            .try_collect()
+            .await?;
+        let users = (0..users)
+            .map(|number| Arc::new(roster.user(number, connected.drain(..devices).collect())))
+            .collect();
+        Ok(Self { users, roster })
+    }
 
     /// How the devices are connected now, and were so far.
     pub(crate) fn connections(&self) -> Connections {
         let mut all = Connections::default();
-        for member in self.users.iter().flat_map(|user| &user.devices) {
+        for user in &self.users {
+            all.add(user);
+        }
+        all
+    }
+}
+
+/// Allows this process as many devices.
+///
+/// # Errors
+/// When it may not have that many.
+pub(crate) fn allow(devices: u32) -> Result<()> {
+    ensure!(devices <= DEVICES_MAX, "{devices} devices are too many for one run: at most {DEVICES_MAX}");
+    files::allow(u64::from(devices) + OTHER_FILES)
+}
+
+impl Connections {
+    /// Counts those of a user's devices.
+    pub(crate) fn add(&mut self, user: &User) {
+        for member in &user.devices {
             match member.device.node() {
-                Some(node) => *all.by_node.entry(node).or_default() += 1,
-                None => all.offline += 1,
+                Some(node) => *self.by_node.entry(node).or_default() += 1,
+                None => self.offline += 1,
             }
             let counters = member.device.counters();
             for (node, made) in counters.nodes {
-                *all.made_by_node.entry(node).or_default() += made;
+                *self.made_by_node.entry(node).or_default() += made;
             }
-            all.reconnects += counters.connections.saturating_sub(1);
-            all.resumes += counters.resumes;
-            all.snapshots += counters.snapshots;
-            all.resent += counters.resent;
-            all.unavailable += counters.unavailable;
+            self.reconnects += counters.connections.saturating_sub(1);
+            self.resumes += counters.resumes;
+            self.snapshots += counters.snapshots;
+            self.resent += counters.resent;
+            self.unavailable += counters.unavailable;
         }
-        all
     }
 }
 

@@ -42,6 +42,7 @@ impl Latency {
             count: self.0.len(),
             p50_us: at(0.5),
             p90_us: at(0.9),
+            p95_us: at(0.95),
             p99_us: at(0.99),
             p999_us: at(0.999),
             max_us: self.0.max(),
@@ -74,6 +75,7 @@ pub(crate) struct Percentiles {
     pub(crate) count: u64,
     pub(crate) p50_us: u64,
     pub(crate) p90_us: u64,
+    pub(crate) p95_us: u64,
     pub(crate) p99_us: u64,
     pub(crate) p999_us: u64,
     pub(crate) max_us: u64,
@@ -84,8 +86,8 @@ impl fmt::Display for Percentiles {
         if self.count == 0 {
             return f.write_str("none measured");
         }
-        let [p50, p90, p99, max] = [self.p50_us, self.p90_us, self.p99_us, self.max_us].map(time);
-        write!(f, "p50 {p50:>8}  p90 {p90:>8}  p99 {p99:>8}  max {max:>8}")
+        let [p50, p95, p99, max] = [self.p50_us, self.p95_us, self.p99_us, self.max_us].map(time);
+        write!(f, "p50 {p50:>8}  p95 {p95:>8}  p99 {p99:>8}  max {max:>8}")
     }
 }
 

@@ -1,9 +1,12 @@
 //! Finds out whether a Draftwire cluster is ready: drives it as many devices would, checks that it keeps
 //! what it promises, and measures how fast and at what cost.
 
+mod arrivals;
 mod checks;
 mod cli;
 mod clock;
+mod crowd;
+mod edits;
 mod effort;
 mod files;
 mod fleet;
@@ -22,6 +25,7 @@ mod settle;
 mod stage;
 mod stats;
 mod swarm;
+mod tally;
 mod tokens;
 mod topic_log;
 mod urls;

@@ -11,7 +11,7 @@ use tokio::{
 use crate::stage::Stage;
 
 /// Work under way at one time. When there is as much, the next waits, and its wait is measured.
-const UNDER_WAY_MAX: usize = 10_000;
+pub(crate) const UNDER_WAY_MAX: usize = 10_000;
 
 /// How much for how long.
 #[derive(Debug, Clone, Copy)]
@@ -34,42 +34,53 @@ impl OpenLoop {
         self,
         stage: &mut Stage,
         standing: impl Fn(Duration, usize) -> String,
-        mut work: impl FnMut(Instant) -> Option<F>,
+        work: impl FnMut(Instant) -> Option<F>,
     ) -> JoinSet<()>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let Stage { progress, interrupt, .. } = stage;
         let slots = Arc::new(Semaphore::new(UNDER_WAY_MAX));
         let mut under_way = JoinSet::new();
         let begun = Instant::now();
         let end = begun + self.duration;
-        let mut shown = tokio::time::interval(progress.every());
-        for n in 0.. {
-            let intended = begun + Duration::from_secs_f64(f64::from(n) / self.rate);
-            if intended >= end {
-                break;
+        let moments = (0u32..).map(|n| begun + Duration::from_secs_f64(f64::from(n) / self.rate));
+        let moments = moments.take_while(|moment| *moment < end);
+        let mut shown = tokio::time::interval(stage.progress.every());
+        let display = async {
+            loop {
+                shown.tick().await;
+                let under_way = UNDER_WAY_MAX - slots.available_permits();
+                stage.progress.show(|| standing(begun.elapsed(), under_way));
             }
-            let slot = async {
-                sleep_until(intended).await;
-                Arc::clone(&slots).acquire_owned().await
-            };
-            tokio::pin!(slot);
-            let slot = loop {
-                tokio::select! {
-                    slot = timeout_at(end, &mut slot) => break slot,
-                    () = interrupt.pressed() => return under_way,
-                    _ = shown.tick() => progress.show(|| standing(begun.elapsed(), under_way.len())),
-                }
-            };
-            let Ok(Ok(slot)) = slot else { break };
-            while under_way.try_join_next().is_some() {}
-            let Some(piece) = work(intended) else { break };
-            under_way.spawn(async move {
-                piece.await;
-                drop(slot);
-            });
+        };
+        tokio::select! {
+            // What is behind ends with its time, too.
+            _ = timeout_at(end, begin_at(moments, &slots, &mut under_way, work)) => {}
+            () = stage.interrupt.pressed() => {}
+            never = display => never,
         }
         under_way
+    }
+}
+
+/// Begins a piece of work at each of these moments, which `work` is told, until they end or `work` has no more.
+/// When there are no more `slots`, the next waits. What was begun goes on when this is dropped.
+pub(crate) async fn begin_at<F>(
+    moments: impl Iterator<Item = Instant>,
+    slots: &Arc<Semaphore>,
+    under_way: &mut JoinSet<()>,
+    mut work: impl FnMut(Instant) -> Option<F>,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    for intended in moments {
+        sleep_until(intended).await;
+        let Ok(slot) = Arc::clone(slots).acquire_owned().await else { return };
+        while under_way.try_join_next().is_some() {}
+        let Some(piece) = work(intended) else { return };
+        under_way.spawn(async move {
+            piece.await;
+            drop(slot);
+        });
     }
 }

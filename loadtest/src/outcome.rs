@@ -95,6 +95,19 @@ impl Check {
         Self::new(name, count.to_string(), format!("all {of}"), count == of && of > 0)
     }
 
+    /// What must happen at least so many times.
+    pub(crate) fn at_least(name: &str, count: u32, least: u32) -> Self {
+        Self::new(name, count.to_string(), format!("at least {least}"), count >= least)
+    }
+
+    /// What must happen in this part of all cases.
+    pub(crate) fn part(name: &str, count: u64, of: u64, percent: f64) -> Self {
+        let part = if of == 0 { 0.0 } else { 100.0 * count as f64 / of as f64 };
+        // Rounding does not make a hundred of what is less.
+        let shown = format!("{:.2}%, {count} of {of}", (part * 100.0).floor() / 100.0);
+        Self::new(name, shown, format!("at least {percent}%"), part >= percent)
+    }
+
     /// A time that must not be longer, microseconds. Broken when nothing was measured.
     pub(crate) fn within(name: &str, measured: Option<u64>, limit_us: u64) -> Self {
         let held = measured.is_some_and(|us| us <= limit_us);
@@ -252,6 +265,12 @@ mod tests {
         assert_eq!(verdict(&Check::all("a", 3, 3)), Verdict::Held);
         assert_eq!(verdict(&Check::all("a", 2, 3)), Verdict::Broken);
         assert_eq!(verdict(&Check::all("a", 0, 0)), Verdict::Broken, "nothing happened");
+        assert_eq!(verdict(&Check::at_least("l", 3, 3)), Verdict::Held);
+        assert_eq!(verdict(&Check::at_least("l", 2, 3)), Verdict::Broken);
+        assert_eq!(verdict(&Check::part("p", 99, 100, 99.0)), Verdict::Held);
+        assert_eq!(verdict(&Check::part("p", 98, 100, 99.0)), Verdict::Broken);
+        assert_eq!(verdict(&Check::part("p", 0, 0, 0.1)), Verdict::Broken, "nothing happened");
+        assert!(Check::part("p", 99_999, 100_000, 100.0).measured.starts_with("99.99%"));
         assert_eq!(verdict(&Check::within("w", Some(5), 5)), Verdict::Held);
         assert_eq!(verdict(&Check::within("w", Some(6), 5)), Verdict::Broken);
         assert_eq!(verdict(&Check::within("w", None, 5)), Verdict::Broken);

@@ -160,7 +160,7 @@ impl Place {
         };
         Ok(Self {
             entrances: urls.iter().map(|url| entrance(url)).collect::<Result<_>>()?,
-            nodes: Nodes::new(cluster.nodes.iter().map(Node::metrics_url).collect()),
+            nodes: Nodes::of(&cluster),
             signer: Signer::Secret(token::SECRET.to_owned()),
             database: Some(cluster.database_url.clone()),
             started: Some(cluster),

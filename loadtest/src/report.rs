@@ -1,7 +1,7 @@
 //! What a run found, for people and as JSON.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Write as _},
 };
 
@@ -11,6 +11,9 @@ use crate::{checks::Fault, fleet::Connections, latency::Percentiles};
 
 /// Faults that are told one by one; of further ones only how many.
 const FAULTS_TOLD_MAX: usize = 20;
+
+/// Devices with faults that are told apart; of a run with more, that many are counted.
+const DEVICES_KNOWN_MAX: usize = 10_000;
 
 /// A whole run.
 #[derive(Debug, Serialize)]
@@ -79,6 +82,9 @@ pub(crate) struct Broken {
     pub(crate) others: u64,
     /// The first of them.
     pub(crate) told: Vec<String>,
+    /// The devices that they were found on.
+    #[serde(skip)]
+    devices: BTreeSet<String>,
 }
 
 impl Broken {
@@ -94,9 +100,19 @@ impl Broken {
             Fault::Unasked { .. } | Fault::Found { .. } => &mut self.others,
         };
         *count += 1;
+        if let Some(device) = fault.device()
+            && self.devices.len() < DEVICES_KNOWN_MAX
+        {
+            self.devices.insert(format!("{user} {device}"));
+        }
         if self.told.len() < FAULTS_TOLD_MAX {
             self.told.push(format!("{user} {fault}"));
         }
+    }
+
+    /// How many devices had any fault.
+    pub(crate) fn faulty_devices(&self) -> u64 {
+        self.devices.len() as u64
     }
 
     fn total(&self) -> u64 {
@@ -260,6 +276,9 @@ mod tests {
         report.broken.add("u", &Fault::Repeat { device: "d1".to_owned(), seq: 3 });
         assert!(!report.held());
         assert!(report.to_string().contains("u d1: event 3 came again"), "{report}");
+        report.broken.add("u", &Fault::Repeat { device: "d1".to_owned(), seq: 4 });
+        report.broken.add("v", &Fault::Shared { seq: 4 });
+        assert_eq!(report.broken.faulty_devices(), 1);
     }
 
     #[test]

@@ -8,11 +8,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     checks::{Record, Stored},
-    fleet::{Fleet, Member, User},
+    fleet::{Fleet, Member, Roster, User},
 };
 
 /// Users whose drafts are read from the database at one time.
-const READS_MAX: usize = 16;
+pub(crate) const READS_MAX: usize = 16;
 
 /// The pause before users that do not agree yet are looked at again.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -31,8 +31,19 @@ pub(crate) struct Settled {
 /// When the database cannot be read to the last: then there is nothing to judge by.
 pub(crate) async fn settle(fleet: &Fleet, wait: Duration) -> Result<Vec<Settled>> {
     let end = Instant::now() + wait;
-    let one = async |user: &User| loop {
-        let looked = look(fleet, user).await;
+    let one = |user| settle_one(&fleet.roster, user, end);
+    let all: Vec<Result<Settled>> =
+        stream::iter(&fleet.users).map(|user| one(user)).buffered(READS_MAX).collect().await;
+    all.into_iter().collect()
+}
+
+/// As [`settle`], for one user, until a moment.
+///
+/// # Errors
+/// As there.
+pub(crate) async fn settle_one(roster: &Roster, user: &User, end: Instant) -> Result<Settled> {
+    loop {
+        let looked = look(roster, user).await;
         let agrees = looked
             .as_ref()
             .is_ok_and(|settled| settled.records.iter().all(|record| record.agrees(&settled.stored)));
@@ -40,13 +51,11 @@ pub(crate) async fn settle(fleet: &Fleet, wait: Duration) -> Result<Vec<Settled>
             return looked.with_context(|| format!("read the drafts of {}", user.name));
         }
         sleep(PAUSE).await;
-    };
-    let all: Vec<Result<Settled>> = stream::iter(&fleet.users).map(one).buffered(READS_MAX).collect().await;
-    all.into_iter().collect()
+    }
 }
 
-async fn look(fleet: &Fleet, user: &User) -> Result<Settled> {
-    let stored = fleet.stored(user).await?;
+async fn look(roster: &Roster, user: &User) -> Result<Settled> {
+    let stored = roster.stored(user).await?;
     Ok(Settled { stored, records: user.devices.iter().map(|member| record(member)).collect() })
 }
 

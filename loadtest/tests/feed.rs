@@ -50,6 +50,7 @@ async fn followers_on_all_nodes_have_every_event_once() {
         assert_eq!(ran.json["delivered"]["ratio"], 1.0, "{ran:?}");
         assert_eq!(ran.json["delivered"]["from_send"]["count"], ran.json["delivered"]["measured"], "{ran:?}");
         assert!(ran.json["delivered"]["server_cpu_us_each"].as_f64().unwrap() > 0.0, "{ran:?}");
+        assert!(ran.json["delivered"]["cpu_each"]["all_us"].as_f64().unwrap() > 0.0, "{ran:?}");
         assert!(ran.json["floor_delivery"]["cpu_us_per_delivery"].as_f64().unwrap() > 0.0, "{ran:?}");
     }
 }

@@ -87,6 +87,11 @@ impl Node {
         &self.options.name
     }
 
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// The port of 127.0.0.1 that clients connect to.
     pub fn port(&self) -> u16 {
         self.port

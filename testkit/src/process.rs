@@ -10,7 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    param::clock_ticks_per_second,
+    process::{Pid, Signal, kill_process},
+};
 
 /// How much of a log is shown when something fails, bytes.
 const TAIL_BYTES_MAX: usize = 8 * 1024;
@@ -226,14 +229,63 @@ fn descendants(root: u32) -> Vec<u32> {
     found.split_off(1)
 }
 
+/// How long a process and its children have been on processors, those that have ended included, seconds.
+/// Linux counts it in hundredths.
+///
+/// # Errors
+/// When it is no longer there.
+pub fn cpu_seconds(pid: u32) -> Result<f64> {
+    let ticks_of = |pid: u32| {
+        let fields = stat_fields(pid)?;
+        // Its own time, and that of children that it has waited for: user and system each.
+        let ticks = [14, 15, 16, 17].map(|field| fields.get(field - FIRST_FIELD)?.parse::<u64>().ok());
+        ticks.into_iter().sum::<Option<u64>>()
+    };
+    let own = ticks_of(pid).with_context(|| format!("process {pid} is gone"))?;
+    // One that ends at this moment is counted with its parent.
+    let children: u64 = descendants(pid).into_iter().filter_map(ticks_of).sum();
+    Ok((own + children) as f64 / clock_ticks_per_second() as f64)
+}
+
 /// Gone, or dead and only waiting to be reaped by whoever inherited it.
 fn is_gone(pid: u32) -> bool {
     state_and_parent(pid).is_none_or(|(state, _)| matches!(state, 'Z' | 'X'))
 }
 
-/// Fields 3 and 4 of `/proc/<pid>/stat` (proc(5)). The name before them may hold spaces and brackets.
 fn state_and_parent(pid: u32) -> Option<(char, u32)> {
+    let fields = stat_fields(pid)?;
+    Some((fields.first()?.chars().next()?, fields.get(4 - FIRST_FIELD)?.parse().ok()?))
+}
+
+/// The fields of `/proc/<pid>/stat` (proc(5)) from the third on. The name before them may hold spaces and
+/// brackets.
+fn stat_fields(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+    Some(stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The number by which proc(5) calls the first of [`stat_fields`].
+const FIRST_FIELD: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_children_use_counts_also_when_they_have_ended() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let busy = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("sh -c '{busy}'; echo done; exec sleep 60")]);
+        let log = dir.path().join("log");
+        let process = Process::start("busy", command, &log).expect("it starts");
+        let end = Instant::now() + Duration::from_secs(60);
+        while !process.log_tail().contains("done") {
+            assert!(Instant::now() < end, "it does not end");
+            thread::yield_now();
+        }
+        assert!(cpu_seconds(process.pid()).expect("it runs") > 0.0);
+        drop(process);
+        assert!(cpu_seconds(u32::MAX).is_err(), "there is none");
+    }
 }

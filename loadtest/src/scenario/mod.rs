@@ -7,6 +7,7 @@ use crate::{
     stage::Stage,
 };
 
+pub(crate) mod burst;
 pub(crate) mod chaos;
 pub(crate) mod churn;
 mod clients;
@@ -14,7 +15,11 @@ pub(crate) mod connections;
 pub(crate) mod drafts;
 pub(crate) mod feed;
 pub(crate) mod floor;
+pub(crate) mod load;
+pub(crate) mod stability;
+pub(crate) mod steady;
 pub(crate) mod storm;
+pub(crate) mod stress;
 
 /// Something that can be run; the options of its command line implement it.
 pub(crate) trait Scenario {

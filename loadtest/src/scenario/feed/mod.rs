@@ -235,11 +235,9 @@ impl Options {
             summary.row("  from intended sending", from_send.to_string());
             summary.row("  from the event's time", from_commit.to_string());
         }
-        let each = effort.server_us_each(if self.followers > 0 { judged.measured } else { acked });
-        summary.row(
-            if self.followers > 0 { "nodes, for each delivery" } else { "nodes, for each event" },
-            micros(each),
-        );
+        let (what, count) = if self.followers > 0 { ("delivery", judged.measured) } else { ("event", acked) };
+        let costs = effort.costs(count);
+        summary.row(format!("processor, each {what}"), costs.text());
         effort.tell(&mut summary);
         for told in judged.told.iter().chain(&history.told) {
             summary.note(told.clone());
@@ -275,7 +273,7 @@ impl Options {
             "delivered",
             json!({"measured": judged.measured, "ratio": ratio, "tally": judged.tally,
                 "faulty_followers": judged.faulty, "from_send": from_send, "from_commit": from_commit,
-                "server_cpu_us_each": each}),
+                "server_cpu_us_each": costs.nodes_us, "cpu_each": costs}),
         );
         summary
     }
@@ -298,18 +296,23 @@ impl Options {
             let rate = (delivered / findings.seconds).clamp(1.0, floor::RATE_MAX);
             let (sockets, bytes) = (self.followers as usize, self.bytes as usize);
             let floor = floor::delivery(stage, self.wire, sockets, bytes, rate, duration, 1).await?;
-            let each = findings.effort.server_us_each(findings.judged.measured);
+            let costs = findings.effort.costs(findings.judged.measured);
+            let bare = Some(floor.cpu_us_per_delivery);
+            let with_bus = costs.with_bus_us.map(|us| format!(", with Redis {}", times(Some(us), bare)));
             summary.row(
                 "floor, for each delivery",
                 format!(
-                    "{:.2} µs; the nodes need {}",
-                    floor.cpu_us_per_delivery,
-                    times(each, Some(floor.cpu_us_per_delivery))
+                    "{}; the nodes need {}{}",
+                    micros(bare),
+                    times(costs.nodes_us, bare),
+                    with_bus.unwrap_or_default()
                 ),
             );
             summary.row("  from intended sending", floor.from_send.to_string());
             summary.put("floor_delivery", &floor);
-            summary.put("floor_delivery_times", each.map(|each| each / floor.cpu_us_per_delivery));
+            let times = |each: Option<f64>| each.map(|each| each / floor.cpu_us_per_delivery);
+            summary.put("floor_delivery_times", times(costs.nodes_us));
+            summary.put("floor_delivery_times_with_bus", times(costs.with_bus_us));
         }
         if let (Some(writers), Some(database)) = (self.durable_writers, &place.database) {
             let floor = inserts::inserts(database, writers, self.bytes as usize, duration).await?;
