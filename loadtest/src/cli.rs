@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     floor,
     interrupt::Interrupt,
-    scenario::{Scenario, churn, connections, drafts, feed, floor as bare, storm},
+    scenario::{Scenario, churn, connections, drafts, feed, floor as bare, storm, writers},
     stage::Stage,
     swarm::{self, orders::Wire},
 };
@@ -41,6 +41,8 @@ enum Command {
     Churn(churn::Options),
     /// All devices lose their node and come back with a gap: how soon, and what it asks of the database.
     Storm(storm::Options),
+    /// Many writers change drafts, each waiting for its commit: how many commits there are in a second.
+    Writers(writers::Options),
     /// What the machine alone costs, without a server.
     Floor(bare::Options),
     /// Many clients in one process; told by its parent what to do.
@@ -77,6 +79,7 @@ impl Cli {
             Command::Connections(options) => run(options, interrupt).await,
             Command::Churn(options) => run(options, interrupt).await,
             Command::Storm(options) => run(options, interrupt).await,
+            Command::Writers(options) => run(options, interrupt).await,
             Command::Floor(options) => run(options, interrupt).await,
             Command::SwarmHelper | Command::FloorServer { .. } => Ok(true),
         }
@@ -110,10 +113,13 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if duration > LONGEST { Err("at most 24h".to_owned()) } else { Ok(duration) }
 }
 
+/// The highest rate that can be asked for, a second.
+pub(crate) const RATE_MAX: f64 = 100_000.0;
+
 /// Reads commands a second.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(rate) if (0.01..=100_000.0).contains(&rate) => Ok(rate),
+        Ok(rate) if (0.01..=RATE_MAX).contains(&rate) => Ok(rate),
         _ => Err("a number from 0.01 to 100000 is needed".to_owned()),
     }
 }

@@ -111,7 +111,7 @@ impl Effort {
 
     /// Why latencies may be those of the generator or of a full machine. It may be on another machine
     /// than the nodes: then only the first can be seen.
-    fn doubts(&self) -> Option<String> {
+    pub(crate) fn doubts(&self) -> Option<String> {
         let generator = self.generator_cpu_seconds / self.seconds;
         let all = generator + self.cluster_cpu_seconds() / self.seconds;
         let processors = self.processors as f64;
@@ -125,23 +125,25 @@ impl Effort {
         })
     }
 
-    /// Tells it.
-    pub(crate) fn tell(&self, summary: &mut Summary) {
+    /// Processors in use, on average.
+    pub(crate) fn in_use(&self) -> String {
         let share = |seconds: f64| format!("{:.2}", seconds / self.seconds);
         let server = self.server_cpu_seconds.map_or_else(|| "not measured".to_owned(), share);
         let services = self.redis_cpu_seconds.zip(self.postgres_cpu_seconds);
         let services = services.map_or_else(String::new, |(redis, postgres)| {
             format!("Redis {}, Postgres {}, ", share(redis), share(postgres))
         });
-        summary.row(
-            "processors in use",
-            format!(
-                "nodes {server}, {services}load generator {} ({} helpers), of {} here",
-                share(self.generator_cpu_seconds),
-                self.helpers,
-                self.processors
-            ),
-        );
+        format!(
+            "nodes {server}, {services}load generator {} ({} helpers), of {} here",
+            share(self.generator_cpu_seconds),
+            self.helpers,
+            self.processors
+        )
+    }
+
+    /// Tells it.
+    pub(crate) fn tell(&self, summary: &mut Summary) {
+        summary.row("processors in use", self.in_use());
         if let Some(doubts) = self.doubts() {
             summary.note(doubts);
         }

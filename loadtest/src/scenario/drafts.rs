@@ -26,13 +26,14 @@ use tokio::{
 use crate::{
     checks::{self, Change, Fault, Outcome},
     cli,
+    effort::Mark,
     fleet::{Fleet, Member, User},
     interrupt::Interrupt,
     latency::Latency,
     outcome::{self, Output},
     place::{ClusterArgs, Place},
     progress::Progress,
-    report::{Broken, Commands, Deliveries, Report, Verified},
+    report::{Broken, Commands, Deliveries, Report, Spent, Verified},
     scenario::Scenario,
     settle::{Settled, settle},
     stage::Stage,
@@ -151,6 +152,7 @@ impl Scenario for Options {
         };
 
         progress.part(&format!("editing for {:?}, {} times a second", self.duration, self.rate));
+        let before = Mark::now(&place.nodes, None).await?;
         let begun = Instant::now();
         let mut under_way = edit_all(&fleet, &self, &ledger, progress, interrupt).await;
         let edited = begun.elapsed();
@@ -160,14 +162,17 @@ impl Scenario for Options {
         // What has no answer by then stays unknown.
         let _ = timeout(self.settle, answers).await;
         under_way.shutdown().await;
+        let effort = Mark::now(&place.nodes, None).await?.since(&before);
         let settled = settle(&fleet, self.settle).await?;
 
-        let report = report(&fleet, &settled, &ledger.edits(), planned as u64, edited);
+        let mut report = report(&fleet, &settled, &ledger.edits(), planned as u64, edited);
         ensure!(
             report.commands.acked > 0,
             "nothing was acknowledged, so nothing can be judged: {:?}",
             report.commands
         );
+        let events = report.commands.acked * u64::from(devices);
+        report.spent = Some(Spent::of(effort, events, report.deliveries.from_intended.count));
         outcome::Outcome::of(report.held(), &report)
     }
 }
@@ -320,6 +325,7 @@ fn report(fleet: &Fleet, settled: &[Settled], edits: &[Edit], planned: u64, edit
         answered: answered.percentiles(),
         deliveries: arrivals.report(),
         connections: fleet.connections(),
+        spent: None,
         verified,
         broken,
     }

@@ -14,6 +14,7 @@ pub(crate) mod drafts;
 pub(crate) mod feed;
 pub(crate) mod floor;
 pub(crate) mod storm;
+pub(crate) mod writers;
 
 /// Something that can be run; the options of its command line implement it.
 pub(crate) trait Scenario {
