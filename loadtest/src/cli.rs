@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     floor,
     interrupt::Interrupt,
+    performance,
     scenario::{Scenario, churn, connections, drafts, feed, floor as bare, storm, writers},
     stage::Stage,
     swarm::{self, orders::Wire},
@@ -45,6 +46,8 @@ enum Command {
     Writers(writers::Options),
     /// What the machine alone costs, without a server.
     Floor(bare::Options),
+    /// Runs a set of scenarios against clusters that it starts, and writes a report with what they found.
+    Report(performance::Options),
     /// Many clients in one process; told by its parent what to do.
     #[command(name = swarm::HELPER, hide = true)]
     SwarmHelper,
@@ -81,6 +84,10 @@ impl Cli {
             Command::Storm(options) => run(options, interrupt).await,
             Command::Writers(options) => run(options, interrupt).await,
             Command::Floor(options) => run(options, interrupt).await,
+            Command::Report(options) => {
+                let mut stage = Stage::new(interrupt);
+                options.run(&mut stage).await
+            }
             Command::SwarmHelper | Command::FloorServer { .. } => Ok(true),
         }
     }

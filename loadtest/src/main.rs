@@ -12,6 +12,7 @@ mod interrupt;
 mod latency;
 mod nodes;
 mod outcome;
+mod performance;
 mod place;
 mod progress;
 mod publish;

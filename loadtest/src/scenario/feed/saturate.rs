@@ -214,7 +214,8 @@ impl Options {
         let writers = self.publishers.min(inserts::WRITERS_MAX);
         let duration = self.duration.min(super::FLOOR_WAIT);
         let floor = inserts::inserts(database, writers, self.bytes as usize, duration).await?;
-        let ratio = (floor.commit.p99_us > 0).then(|| from_commit.p99_us as f64 / floor.commit.p99_us as f64);
+        let ratio = (floor.commit.p99_us > 0 && from_commit.count > 0)
+            .then(|| from_commit.p99_us as f64 / floor.commit.p99_us as f64);
         summary.row(
             "floor, a commit for each event",
             format!(
@@ -283,6 +284,8 @@ impl Feed<'_> {
             Some(format!("not acknowledged {failures:?}"))
         } else if !drained || lost > 0 {
             Some(format!("{lost} events were missing after {:?}", self.options.settle))
+        } else if deliveries == 0 {
+            Some("nothing was delivered".to_owned())
         } else if from_send.p99_us > self.options.p99_limit_us() {
             Some("too late".to_owned())
         } else {
