@@ -165,7 +165,9 @@ async fn a_draft_that_is_not_what_was_acknowledged_is_noticed() {
         Ok(())
     })
     .await;
-    let forge = "UPDATE drafts SET version = version + 100 WHERE user_id LIKE 'load-%-1' RETURNING 1";
+    // Commits lock the stream's row before they read a draft: one under way would write over it.
+    let forge = "LOCK TABLE streams IN EXCLUSIVE MODE; \
+                 UPDATE drafts SET version = version + 100 WHERE user_id LIKE 'load-%-1' RETURNING 1";
     assert_eq!(cluster.postgres.query("db0", forge).await.unwrap(), "1");
     let ran = running.await.unwrap();
     assert_eq!(ran.code, 1, "{ran:?}");
