@@ -8,9 +8,10 @@ use clap::{Parser, Subcommand};
 use crate::{
     floor,
     interrupt::Interrupt,
+    performance,
     scenario::{
         Scenario, burst, chaos, churn, connections, drafts, feed, floor as bare, load, stability, steady,
-        storm, stress,
+        storm, stress, writers,
     },
     stage::Stage,
     swarm::{self, orders::Wire},
@@ -59,8 +60,12 @@ enum Command {
     Burst(burst::Options),
     /// A day in which users come and go: whether memory and latency stay as they are.
     Stability(stability::Options),
+    /// Many writers change drafts, each waiting for its commit: how many commits there are in a second.
+    Writers(writers::Options),
     /// What the machine alone costs, without a server.
     Floor(bare::Options),
+    /// Runs a set of scenarios against clusters that it starts, and writes a report with what they found.
+    Report(performance::Options),
     /// Many clients in one process; told by its parent what to do.
     #[command(name = swarm::HELPER, hide = true)]
     SwarmHelper,
@@ -102,7 +107,12 @@ impl Cli {
             Command::High(options) => run(options.high(), interrupt).await,
             Command::Burst(options) => run(options, interrupt).await,
             Command::Stability(options) => run(options, interrupt).await,
+            Command::Writers(options) => run(options, interrupt).await,
             Command::Floor(options) => run(options, interrupt).await,
+            Command::Report(options) => {
+                let mut stage = Stage::new(interrupt);
+                options.run(&mut stage).await
+            }
             Command::SwarmHelper | Command::FloorServer { .. } => Ok(true),
         }
     }
@@ -135,10 +145,13 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if duration > LONGEST { Err("at most 24h".to_owned()) } else { Ok(duration) }
 }
 
+/// The highest rate that can be asked for, a second.
+pub(crate) const RATE_MAX: f64 = 100_000.0;
+
 /// Reads commands a second.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(rate) if (0.01..=100_000.0).contains(&rate) => Ok(rate),
+        Ok(rate) if (0.01..=RATE_MAX).contains(&rate) => Ok(rate),
         _ => Err("a number from 0.01 to 100000 is needed".to_owned()),
     }
 }

@@ -21,6 +21,7 @@ const FULL: f64 = 0.9;
 pub(crate) struct Mark {
     nodes: Option<Reading>,
     generator: f64,
+    helping: f64,
     helpers: usize,
     at: Instant,
 }
@@ -48,6 +49,8 @@ pub(crate) struct Effort {
     pub(crate) postgres_cpu_seconds: Option<f64>,
     /// This process and its helpers.
     pub(crate) generator_cpu_seconds: f64,
+    /// The helpers' part of it.
+    pub(crate) helper_cpu_seconds: f64,
     /// Threads that the generator can keep busy; several in the process that publishes, one in each helper.
     pub(crate) helpers: usize,
     pub(crate) processors: usize,
@@ -61,9 +64,9 @@ impl Mark {
     /// When a node does not answer.
     pub(crate) async fn now(nodes: &Nodes, swarm: Option<&Swarm>) -> Result<Self> {
         let nodes = nodes.read().await?;
-        let helpers = swarm.map_or(0.0, |swarm| swarm.status().cpu_seconds);
-        let generator = clock::cpu_seconds() + helpers;
-        Ok(Self { nodes, generator, helpers: swarm.map_or(0, Swarm::helpers), at: Instant::now() })
+        let helping = swarm.map_or(0.0, |swarm| swarm.status().cpu_seconds);
+        let generator = clock::cpu_seconds() + helping;
+        Ok(Self { nodes, generator, helping, helpers: swarm.map_or(0, Swarm::helpers), at: Instant::now() })
     }
 
     /// What was used since an earlier moment.
@@ -79,6 +82,7 @@ impl Mark {
             redis_cpu_seconds: nodes.and_then(|nodes| nodes.redis_cpu_seconds),
             postgres_cpu_seconds: nodes.and_then(|nodes| nodes.postgres_cpu_seconds),
             generator_cpu_seconds: self.generator - earlier.generator,
+            helper_cpu_seconds: self.helping - earlier.helping,
             helpers: self.helpers,
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             nodes,
@@ -111,11 +115,14 @@ impl Effort {
 
     /// Why latencies may be those of the generator or of a full machine. It may be on another machine
     /// than the nodes: then only the first can be seen.
-    fn doubts(&self) -> Option<String> {
+    pub(crate) fn doubts(&self) -> Option<String> {
         let generator = self.generator_cpu_seconds / self.seconds;
         let all = generator + self.cluster_cpu_seconds() / self.seconds;
         let processors = self.processors as f64;
-        if generator > FULL * processors.min(self.helpers as f64 + 1.0) {
+        // Each helper is one thread: it has no rest before the process that publishes has none.
+        let helping = self.helper_cpu_seconds / self.seconds;
+        let helpers_full = self.helpers > 0 && helping > FULL * self.helpers as f64;
+        if helpers_full || generator > FULL * processors.min(self.helpers as f64 + 1.0) {
             return Some("the load generator was busy all the time: latencies are its own, too".to_owned());
         }
         (all > FULL * processors).then(|| {
@@ -125,23 +132,25 @@ impl Effort {
         })
     }
 
-    /// Tells it.
-    pub(crate) fn tell(&self, summary: &mut Summary) {
+    /// Processors in use, on average.
+    pub(crate) fn in_use(&self) -> String {
         let share = |seconds: f64| format!("{:.2}", seconds / self.seconds);
         let server = self.server_cpu_seconds.map_or_else(|| "not measured".to_owned(), share);
         let services = self.redis_cpu_seconds.zip(self.postgres_cpu_seconds);
         let services = services.map_or_else(String::new, |(redis, postgres)| {
             format!("Redis {}, Postgres {}, ", share(redis), share(postgres))
         });
-        summary.row(
-            "processors in use",
-            format!(
-                "nodes {server}, {services}load generator {} ({} helpers), of {} here",
-                share(self.generator_cpu_seconds),
-                self.helpers,
-                self.processors
-            ),
-        );
+        format!(
+            "nodes {server}, {services}load generator {} ({} helpers), of {} here",
+            share(self.generator_cpu_seconds),
+            self.helpers,
+            self.processors
+        )
+    }
+
+    /// Tells it.
+    pub(crate) fn tell(&self, summary: &mut Summary) {
+        summary.row("processors in use", self.in_use());
         if let Some(doubts) = self.doubts() {
             summary.note(doubts);
         }
@@ -185,6 +194,7 @@ mod tests {
             redis_cpu_seconds: None,
             postgres_cpu_seconds: None,
             generator_cpu_seconds: generator,
+            helper_cpu_seconds: 0.0,
             helpers,
             processors: 4,
             nodes: None,
@@ -196,6 +206,8 @@ mod tests {
         assert_eq!(effort(10.0, 5.0, 1).doubts(), None);
         assert!(effort(1.0, 19.0, 1).doubts().is_some_and(|doubts| doubts.contains("its own")));
         assert!(effort(30.0, 8.0, 3).doubts().is_some_and(|doubts| doubts.contains("waiting")));
+        let busy = Effort { helper_cpu_seconds: 9.5, ..effort(1.0, 10.0, 1) };
+        assert!(busy.doubts().is_some_and(|doubts| doubts.contains("its own")), "one thread has no more");
         assert_eq!(effort(4.0, 1.0, 1).server_us_each(1000), Some(4000.0));
         assert_eq!(effort(4.0, 1.0, 1).server_us_each(0), None);
     }

@@ -1,6 +1,6 @@
 //! How long things took: histograms, and how they are written.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,20 @@ impl Latency {
 pub(crate) struct Counts(pub(crate) Vec<(u64, u64)>);
 
 impl Counts {
+    /// What was added since an earlier reading of the same histograms.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        let mut left: BTreeMap<u64, u64> = BTreeMap::new();
+        for (micros, count) in &self.0 {
+            *left.entry(*micros).or_default() += count;
+        }
+        for (micros, count) in &earlier.0 {
+            if let Some(now) = left.get_mut(micros) {
+                *now = now.saturating_sub(*count);
+            }
+        }
+        Self(left.into_iter().filter(|(_, count)| *count > 0).collect())
+    }
+
     pub(crate) fn percentiles(&self) -> Percentiles {
         let mut latency = Latency::new();
         for (micros, count) in &self.0 {
@@ -138,6 +152,20 @@ mod tests {
         }
         assert_eq!(latency.counts().percentiles(), latency.percentiles());
         assert_eq!(Counts::default().percentiles(), Latency::new().percentiles());
+    }
+
+    #[test]
+    fn a_stretch_is_what_was_added_in_it() {
+        let mut latency = Latency::new();
+        latency.record_us(5);
+        latency.record_us(900);
+        let earlier = latency.counts();
+        latency.record_us(900);
+        latency.record_us(70_000);
+        let stretch = latency.counts().since(&earlier);
+        assert_eq!(stretch.percentiles().count, 2);
+        assert_eq!(stretch.percentiles().p50_us, 900);
+        assert_eq!(latency.counts().since(&latency.counts()), Counts::default());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod latency;
 mod nodes;
 mod open_loop;
 mod outcome;
+mod performance;
 mod place;
 mod progress;
 mod publish;

@@ -1,4 +1,4 @@
-//! Requests over one connection that is kept open (RFC 9112), as backends publish: as little as that
+//! Requests over one connection that is kept open (RFC 9112), as backends make them: as little as that
 //! needs, because the machine is shared with what is measured.
 
 use std::time::Duration;
@@ -42,7 +42,26 @@ impl Publisher {
     /// # Errors
     /// When no answer comes; then it is unknown whether it was done.
     pub(crate) async fn post(&mut self, path: &str, body: &str) -> Result<(u16, Value)> {
-        let answer = timeout(ANSWER_WAIT, self.exchange(path, body)).await.context("no answer in time");
+        let token = std::mem::take(&mut self.token);
+        let answer = self.request(&format!("POST {path}"), &token, "", body).await;
+        self.token = token;
+        answer
+    }
+
+    /// Any request, in anybody's name; `headers` end with a line break each. Otherwise as
+    /// [`Publisher::post`].
+    ///
+    /// # Errors
+    /// As [`Publisher::post`].
+    pub(crate) async fn request(
+        &mut self,
+        what: &str,
+        token: &str,
+        headers: &str,
+        body: &str,
+    ) -> Result<(u16, Value)> {
+        let answer = timeout(ANSWER_WAIT, self.exchange(what, token, headers, body)).await;
+        let answer = answer.context("no answer in time");
         let answer = answer.and_then(|answer| answer);
         if answer.is_err() {
             self.connection = None;
@@ -50,7 +69,7 @@ impl Publisher {
         answer
     }
 
-    async fn exchange(&mut self, path: &str, body: &str) -> Result<(u16, Value)> {
+    async fn exchange(&mut self, what: &str, token: &str, headers: &str, body: &str) -> Result<(u16, Value)> {
         if self.connection.is_none() {
             let address =
                 if self.host.contains(':') { self.host.clone() } else { format!("{}:80", self.host) };
@@ -61,10 +80,9 @@ impl Publisher {
         let connection = self.connection.as_mut().context("no connection")?;
         self.request.clear();
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n",
+            "{what} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\n{headers}content-length: {}\r\n\r\n",
             self.host,
-            self.token,
             body.len(),
         );
         self.request.extend_from_slice(head.as_bytes());

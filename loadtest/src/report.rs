@@ -7,7 +7,12 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{checks::Fault, fleet::Connections, latency::Percentiles};
+use crate::{
+    checks::Fault,
+    effort::{Costs, Effort},
+    fleet::Connections,
+    latency::Percentiles,
+};
 
 /// Faults that are told one by one; of further ones only how many.
 const FAULTS_TOLD_MAX: usize = 20;
@@ -26,8 +31,25 @@ pub(crate) struct Report {
     pub(crate) answered: Percentiles,
     pub(crate) deliveries: Deliveries,
     pub(crate) connections: Connections,
+    pub(crate) spent: Option<Spent>,
     pub(crate) verified: Verified,
     pub(crate) broken: Broken,
+}
+
+/// What the load has cost, from its beginning until its last answer.
+#[derive(Debug, Serialize)]
+pub(crate) struct Spent {
+    effort: Effort,
+    /// For each event that a device received, its author's included.
+    each_delivery: Costs,
+    /// For each event that another device than its author's received.
+    each_other: Costs,
+}
+
+impl Spent {
+    pub(crate) fn of(effort: Effort, deliveries: u64, others: u64) -> Self {
+        Self { each_delivery: effort.costs(deliveries), each_other: effort.costs(others), effort }
+    }
 }
 
 /// What became of the commands of the load.
@@ -206,6 +228,13 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "  from send  {}", deliveries.from_intended)?;
         writeln!(f, "  from ack   {}", deliveries.from_ack)?;
+        if let Some(spent) = &self.spent {
+            writeln!(f, "processor    each delivery: {}", spent.each_delivery.text())?;
+            writeln!(f, "             in use: {}", spent.effort.in_use())?;
+            if let Some(doubts) = spent.effort.doubts() {
+                writeln!(f, "             note: {doubts}")?;
+            }
+        }
         let connections = &self.connections;
         writeln!(
             f,
@@ -263,6 +292,7 @@ mod tests {
                 from_ack: Latency::new().percentiles(),
             },
             connections: Connections::default(),
+            spent: None,
             verified: Verified::default(),
             broken: Broken::default(),
         }

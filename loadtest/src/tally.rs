@@ -94,6 +94,7 @@ impl Tally {
                 from_ack: self.from_ack.percentiles(),
             },
             connections: self.connections,
+            spent: None,
             verified: self.verified,
             broken: self.broken,
         }

@@ -81,6 +81,40 @@ async fn writers_that_wait_share_commits_and_are_compared_with_the_floor() {
 }
 
 #[tokio::test]
+async fn events_in_one_request_have_their_own_moments_and_numbers() {
+    let server = server::built();
+    let start = ["--start", "nodes=1", "--server", server.to_str().unwrap()];
+    let ran = run(feed(&[&start[..], &["--together", "8", "--topics", "2"]].concat())).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.json["published"]["acked"], 80, "{ran:?}");
+    assert_eq!(ran.json["delivered"]["measured"], 80 * 5, "{ran:?}");
+    assert!(ran.json["commit_to_client_times"].as_f64().unwrap() > 0.0, "{ran:?}");
+}
+
+#[tokio::test]
+async fn the_highest_rate_is_searched_within_bounds() {
+    let server = server::built();
+    let start = ["feed", "--saturate", "--start", "nodes=1", "--server", server.to_str().unwrap()];
+    let rates =
+        ["--followers", "5", "--rate", "20", "--rate-max", "40", "--step", "500ms", "--duration", "1s"];
+    let search = async |p99_max| {
+        run([&start[..], &rates, &["--warmup", "100ms", "--p99-max", p99_max]].concat()).await
+    };
+    let ran = search("60s").await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let found = &ran.json["saturated"];
+    assert_eq!(found["highest"]["rate"], 40.0, "{ran:?}");
+    assert_eq!(found["steps"].as_array().unwrap().len(), 2, "{ran:?}");
+    assert_eq!(found["half"]["rate"], 20.0, "{ran:?}");
+    assert_eq!(found["half"]["from_commit"]["count"], 20 * 5, "{ran:?}");
+    assert!(ran.json["commit_to_client_times"].as_f64().unwrap() > 0.0, "{ran:?}");
+
+    let ran = search("0ms").await;
+    assert_eq!(ran.code, 1, "no rate is that fast: {ran:?}");
+    assert!(ran.json["saturated"]["highest"].is_null(), "{ran:?}");
+}
+
+#[tokio::test]
 async fn one_event_that_is_dropped_repeated_or_swapped_is_noticed() {
     let honest = through(Lie::None).await;
     assert_eq!(honest.code, 0, "{honest:?}");

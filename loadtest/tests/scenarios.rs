@@ -4,8 +4,10 @@
 
 mod server;
 
+use std::time::Duration;
+
 use serde_json::Value;
-use testkit::{Node, NodeOptions, token};
+use testkit::{Cluster, Node, NodeOptions, token, wait};
 
 use crate::server::{LOADTEST, Ran, run};
 
@@ -134,4 +136,42 @@ async fn what_cannot_be_measured_is_no_verdict() {
         assert_eq!(ran.code, 2, "{ran:?}");
         assert!(ran.errors.contains(why), "{ran:?}");
     }
+}
+
+#[tokio::test]
+async fn writers_commit_and_the_drafts_are_compared() {
+    let server = server::built();
+    let more = ["--users", "20", "--writers", "6", "--duration", "1s", "--warmup", "100ms"];
+    let ran = run(started("writers", "nodes=2", server.to_str().unwrap(), &more)).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(number(&ran.json["written"]["acked"]) > 6.0, "{ran:?}");
+    assert!(number(&ran.json["floor_inserts_times"]) > 0.0, "{ran:?}");
+    assert!(ran.json["written"]["cpu_each"]["postgres_us"].is_number(), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_draft_that_is_not_what_was_acknowledged_is_noticed() {
+    let cluster = Cluster::start(server::built(), 1).await.unwrap();
+    let url = format!("ws://127.0.0.1:{}", cluster.nodes[0].port());
+    // One writer for each user: the others write on.
+    let arguments =
+        ["writers", "--users", "2", "--writers", "2", "--duration", "3s", "--secret", token::SECRET];
+    let arguments: Vec<String> =
+        arguments.into_iter().map(str::to_owned).chain(["--url".into(), url]).collect();
+    let running = tokio::spawn(run(arguments));
+    wait::until("changes are there", Duration::from_secs(60), async || {
+        let sum = cluster.postgres.query("db0", "SELECT coalesce(sum(head), 0) FROM streams").await?;
+        anyhow::ensure!(sum.parse::<u64>()? >= 20, "{sum} changes");
+        Ok(())
+    })
+    .await;
+    // Commits lock the stream's row before they read a draft: one under way would write over it.
+    let forge = "LOCK TABLE streams IN EXCLUSIVE MODE; \
+                 UPDATE drafts SET version = version + 100 WHERE user_id LIKE 'load-%-1' RETURNING 1";
+    assert_eq!(cluster.postgres.query("db0", forge).await.unwrap(), "1");
+    let ran = running.await.unwrap();
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let wrong = "drafts that the database has otherwise";
+    let checks = ran.json["checks"].as_array().unwrap();
+    assert_eq!(checks.iter().find(|check| check["name"] == wrong).unwrap()["measured"], "1", "{ran:?}");
 }

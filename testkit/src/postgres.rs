@@ -210,6 +210,14 @@ impl Postgres {
     }
 }
 
+/// One of Postgres' own programs, `postgres` or `psql`.
+///
+/// # Errors
+/// When it is not installed.
+pub fn program(name: &str) -> Result<PathBuf> {
+    Ok(find_programs()?.join(name))
+}
+
 fn url_at(port: u16, database: &str) -> String {
     format!("postgres://postgres@127.0.0.1:{port}/{database}")
 }

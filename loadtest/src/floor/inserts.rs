@@ -18,6 +18,9 @@ const EMPTY: &str = "TRUNCATE draftwire_loadtest_floor";
 const DROP: &str = "DROP TABLE draftwire_loadtest_floor";
 const INSERT: &str = "INSERT INTO draftwire_loadtest_floor VALUES ($1, $2, 'COMMENT', $3::json, 0)";
 
+/// The most writers: a Postgres that is started here takes 500 connections, the nodes' included.
+pub(crate) const WRITERS_MAX: u32 = 400;
+
 /// What was committed.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Inserts {

@@ -10,10 +10,12 @@ use tokio::time::timeout;
 use crate::{
     arrivals, cli,
     edits::{create_drafts, edit_by_any},
+    effort::Mark,
     fleet::Fleet,
     open_loop::OpenLoop,
     outcome::{self, Output},
     place::{ClusterArgs, Place},
+    report::Spent,
     scenario::Scenario,
     settle::settle,
     stage::Stage,
@@ -84,6 +86,7 @@ impl Scenario for Options {
         };
 
         stage.progress.part(&format!("editing for {:?}, {} times a second", self.duration, self.rate));
+        let before = Mark::now(&place.nodes, None).await?;
         let begun = Instant::now();
         let standing = |elapsed, under_way| standing(&fleet, elapsed, under_way);
         let edit = |intended: tokio::time::Instant| {
@@ -97,6 +100,7 @@ impl Scenario for Options {
         // What has no answer by then stays unknown.
         let _ = timeout(self.settle, answers).await;
         under_way.shutdown().await;
+        let effort = Mark::now(&place.nodes, None).await?.since(&before);
         let settled = settle(&fleet, self.settle).await?;
 
         let mut tally = Tally::new();
@@ -104,12 +108,14 @@ impl Scenario for Options {
             arrivals::harvest(user, |arrival| tally.arrived(&arrival));
             tally.judge(user, settled);
         }
-        let report = tally.report("drafts", planned as u64, edited);
+        let mut report = tally.report("drafts", planned as u64, edited);
         ensure!(
             report.commands.acked > 0,
             "nothing was acknowledged, so nothing can be judged: {:?}",
             report.commands
         );
+        let events = report.commands.acked * u64::from(devices);
+        report.spent = Some(Spent::of(effort, events, report.deliveries.from_intended.count));
         outcome::Outcome::of(report.held(), &report)
     }
 }

@@ -20,6 +20,7 @@ pub(crate) mod stability;
 pub(crate) mod steady;
 pub(crate) mod storm;
 pub(crate) mod stress;
+pub(crate) mod writers;
 
 /// Something that can be run; the options of its command line implement it.
 pub(crate) trait Scenario {

@@ -91,8 +91,12 @@ impl Ending<'_> {
             return Ok((self.devices().map(follower).collect(), stored));
         }
         let user = self.fleet.users.get(at).context("a stream that is nobody's")?;
-        let stored =
-            self.fleet.roster.stored(user).await.with_context(|| format!("read the drafts of {}", user.name))?;
+        let stored = self
+            .fleet
+            .roster
+            .stored(user)
+            .await
+            .with_context(|| format!("read the drafts of {}", user.name))?;
         let followers = user.devices.iter().zip(&self.records[at]).map(|(member, record)| Follower {
             device: label(&user.name, member.device.name()),
             saw: record.saw("user"),

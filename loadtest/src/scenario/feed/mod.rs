@@ -7,14 +7,15 @@
 
 mod history;
 mod publishing;
+mod saturate;
 
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use self::publishing::{Load, Sent};
+use self::publishing::{Load, Round, Sent};
 use super::{
     Scenario,
     clients::{Clients, Prepared, run_name},
@@ -39,6 +40,12 @@ const EVENTS_MAX: f64 = 2_000_000.0;
 /// How long followers may take to connect.
 const CONNECT_WAIT: Duration = Duration::from_secs(120);
 
+/// The limit of the 99th percentile at a fixed rate, unless another is given.
+const P99_MAX: Duration = Duration::from_millis(250);
+
+/// How long after the end events are sent that are behind.
+const BEHIND_MAX: Duration = Duration::from_secs(10);
+
 /// The longest that the floor's writers go on.
 const FLOOR_WAIT: Duration = Duration::from_secs(5);
 
@@ -61,6 +68,19 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", conflicts_with_all = ["rate", "publishers"],
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     durable_writers: Option<u32>,
+    /// Instead of a rate: finds the highest that holds, beginning with --rate.
+    #[arg(long, conflicts_with = "durable_writers")]
+    saturate: bool,
+    /// The highest rate that --saturate tries.
+    #[arg(long, default_value_t = cli::RATE_MAX, value_parser = cli::rate)]
+    rate_max: f64,
+    /// How long each rate is tried with --saturate.
+    #[arg(long, default_value = "4s", value_parser = cli::duration)]
+    step: Duration,
+    /// Events in one request: a backend that collects them for a moment. They are sent when the last of them
+    /// is due.
+    #[arg(long, value_name = "EVENTS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    together: u32,
     /// How long it is measured.
     #[arg(long, default_value = "30s", value_parser = cli::duration)]
     duration: Duration,
@@ -79,10 +99,10 @@ pub(crate) struct Options {
     /// Followers take arrays of events (`batch=1`).
     #[arg(long)]
     batch: bool,
-    /// The threshold of the 99th percentile from the intended sending to the client; not with
-    /// --durable-writers.
-    #[arg(long, default_value = "250ms", value_parser = cli::duration)]
-    p99_max: Duration,
+    /// The threshold of the 99th percentile from the intended sending to the client: 250ms, or 100ms with
+    /// --saturate. Not with --durable-writers.
+    #[arg(long, value_parser = cli::duration)]
+    p99_max: Option<Duration>,
     /// How long, at the end, events may take that are still missing.
     #[arg(long, default_value = "10s", value_parser = cli::duration)]
     settle: Duration,
@@ -91,6 +111,17 @@ pub(crate) struct Options {
     no_floor: bool,
     #[command(flatten)]
     output: Output,
+}
+
+/// What is ready to begin.
+struct Ready {
+    topics: Vec<String>,
+    /// The publishers' token, which may also read.
+    service: String,
+    /// `None` when nobody is to follow.
+    followers: Option<Swarm>,
+    connected: u64,
+    load: Load,
 }
 
 /// What was found.
@@ -115,6 +146,9 @@ impl Scenario for Options {
         let planned = self.rate * self.duration.as_secs_f64();
         ensure!(planned <= EVENTS_MAX, "{planned} events are too many for one run: at most {EVENTS_MAX}");
         let place = Place::of(&self.cluster, &mut stage.progress).await?;
+        if self.saturate {
+            return Ok(self.saturate(&place, stage).await?.outcome());
+        }
         let findings = self.measure(&place, stage).await?;
         ensure!(
             findings.sent.iter().any(|sent| sent.measured && sent.seq.is_some()),
@@ -127,21 +161,37 @@ impl Scenario for Options {
 }
 
 impl Options {
-    async fn measure(&self, place: &Place, stage: &mut Stage) -> Result<Findings> {
+    async fn prepare(&self, place: &Place, stage: &mut Stage) -> Result<Ready> {
         let run = run_name();
         let topics: Vec<String> = (0..self.topics).map(|topic| format!("{run}:{topic}")).collect();
         let service = place.signer.token(&format!("{run}-service"), "service subscribe:*").await?;
-        let mut followers = self.followers(place, &run, &topics, stage).await?;
+        let followers = self.followers(place, &run, &topics, stage).await?;
         let connected = followers.as_ref().map_or(0, |swarm| swarm.status().ready) as u64;
 
         let publishers = self.durable_writers.unwrap_or(self.publishers) as usize;
-        let mut load = Load::new(place, &service, publishers, &topics, self.bytes as usize);
+        let (bytes, together) = (self.bytes as usize, u64::from(self.together));
+        let load = Load::new(place, &service, publishers, &topics, bytes, together);
+        Ok(Ready { topics, service, followers, connected, load })
+    }
+
+    /// What all followers together receive up to these events, one for each topic.
+    fn deliveries_of(&self, heads: &[u64]) -> u64 {
+        let followers =
+            |topic: u64| u64::from(self.followers).saturating_sub(topic).div_ceil(self.topics.into());
+        (0..).zip(heads).map(|(topic, head)| head * followers(topic)).sum()
+    }
+
+    async fn measure(&self, place: &Place, stage: &mut Stage) -> Result<Findings> {
+        let Ready { topics, service, mut followers, connected, mut load } =
+            self.prepare(place, stage).await?;
         let rate = self.durable_writers.is_none().then_some(self.rate);
         stage.progress.part(&format!("warming up for {:?}", self.warmup));
-        load.publish(stage, followers.as_ref(), rate, self.warmup, false).await;
+        let warm_up = Round { rate, duration: self.warmup, measured: false, behind_max: BEHIND_MAX };
+        load.publish(stage, followers.as_ref(), warm_up).await;
         stage.progress.part(&format!("publishing for {:?}", self.duration));
         let before = Mark::now(&place.nodes, followers.as_ref()).await?;
-        let seconds = load.publish(stage, followers.as_ref(), rate, self.duration, true).await.as_secs_f64();
+        let round = Round { duration: self.duration, measured: true, ..warm_up };
+        let seconds = load.publish(stage, followers.as_ref(), round).await.as_secs_f64();
         let sent = load.sent;
         stage.verifying = true;
 
@@ -151,11 +201,7 @@ impl Options {
         let mut judged = Judged::default();
         let mut ended = 0;
         if let Some(swarm) = &mut followers {
-            let per_topic = |topic: usize| {
-                (self.followers as u64).saturating_sub(topic as u64).div_ceil(u64::from(self.topics))
-            };
-            let wanted: u64 =
-                history.heads.iter().enumerate().map(|(topic, head)| head * per_topic(topic)).sum();
+            let wanted = self.deliveries_of(&history.heads);
             let (status, _) =
                 swarm.until(stage, self.settle, "settling", |status| status.received >= wanted).await?;
             ended = status.ended as u64;
@@ -254,16 +300,12 @@ impl Options {
             summary.check(Check::none("events out of order", tally.out_of_order));
             summary.check(Check::none("followers with any fault", judged.faulty));
             if self.durable_writers.is_none() {
-                let limit = u64::try_from(self.p99_max.as_micros()).unwrap_or(u64::MAX);
+                let limit = self.p99_max.unwrap_or(P99_MAX);
+                let limit = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
                 summary.check(Check::p99("99% from intended sending to client", &from_send, limit));
             }
         }
-        summary.put(
-            "settings",
-            json!({"followers": self.followers, "publishers": self.publishers, "rate": self.rate,
-                "durable_writers": self.durable_writers, "duration_seconds": self.duration.as_secs_f64(),
-                "topics": self.topics, "bytes": self.bytes, "wire": self.wire, "batch": self.batch}),
-        );
+        summary.put("settings", self.settings());
         summary.put(
             "published",
             json!({"acked": acked, "per_second": per_second, "failures": failures, "answered": answered,
@@ -276,6 +318,13 @@ impl Options {
                 "server_cpu_us_each": costs.nodes_us, "cpu_each": costs}),
         );
         summary
+    }
+
+    fn settings(&self) -> Value {
+        json!({"followers": self.followers, "publishers": self.publishers, "rate": self.rate,
+            "durable_writers": self.durable_writers, "saturate": self.saturate, "together": self.together,
+            "duration_seconds": self.duration.as_secs_f64(), "topics": self.topics, "bytes": self.bytes,
+            "wire": self.wire, "batch": self.batch})
     }
 
     /// Measures what the machine alone needs for the same, and compares.
@@ -313,6 +362,10 @@ impl Options {
             let times = |each: Option<f64>| each.map(|each| each / floor.cpu_us_per_delivery);
             summary.put("floor_delivery_times", times(costs.nodes_us));
             summary.put("floor_delivery_times_with_bus", times(costs.with_bus_us));
+        }
+        if self.durable_writers.is_none() && self.followers > 0 {
+            let from_commit = findings.judged.from_commit.percentiles();
+            self.commit_floor(&mut summary, from_commit, place, stage).await?;
         }
         if let (Some(writers), Some(database)) = (self.durable_writers, &place.database) {
             let floor = inserts::inserts(database, writers, self.bytes as usize, duration).await?;

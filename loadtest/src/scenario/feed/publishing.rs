@@ -20,10 +20,6 @@ use crate::{clock, floor::server::data, place::Place, publish::Publisher, stage:
 /// not be asked without rest.
 const FAILURE_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long after the end events are sent that are behind. Of a cluster that is further behind, the rest
-/// is not waited for.
-const BEHIND_MAX: Duration = Duration::from_secs(10);
-
 /// What became of one event.
 #[derive(Debug, Clone)]
 pub(super) struct Sent {
@@ -54,22 +50,36 @@ pub(super) struct Load {
     publishers: Vec<Publisher>,
     paths: Arc<[String]>,
     bytes: usize,
+    /// Events in one request.
+    together: u64,
     /// The number of the next event.
     next: Arc<AtomicU64>,
     pub(super) sent: Vec<Sent>,
+}
+
+/// How it is published for a while.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Round {
+    /// Events a second; `None` waits for answers instead.
+    pub(super) rate: Option<f64>,
+    pub(super) duration: Duration,
+    /// Whether followers are to measure the events.
+    pub(super) measured: bool,
+    /// How long after the end events are sent that are behind. Of a cluster that is further behind, the rest
+    /// is not waited for.
+    pub(super) behind_max: Duration,
 }
 
 /// What one publisher is to do.
 struct Turn {
     paths: Arc<[String]>,
     bytes: usize,
-    measured: bool,
-    /// Its first event of the round, and the distance to its next one; of all publishers together.
+    together: u64,
+    round: Round,
+    /// Its first request of the round, and the distance to its next one; of all publishers together.
     first: u64,
     step: u64,
     base: u64,
-    /// `None` waits for answers instead.
-    rate: Option<f64>,
     begun: Instant,
     begun_us: u64,
     end: Instant,
@@ -79,13 +89,20 @@ struct Turn {
 }
 
 impl Load {
-    pub(super) fn new(place: &Place, token: &str, count: usize, topics: &[String], bytes: usize) -> Self {
+    pub(super) fn new(
+        place: &Place,
+        token: &str,
+        count: usize,
+        topics: &[String],
+        bytes: usize,
+        together: u64,
+    ) -> Self {
         let nodes = &place.entrances;
         let publishers = (0..count)
             .map(|number| Publisher::new(&nodes[number % nodes.len()].http, token.to_owned()))
             .collect();
         let paths = topics.iter().map(|topic| format!("/v1/topics/{topic}/events")).collect();
-        Self { publishers, paths, bytes, next: Arc::default(), sent: Vec::new() }
+        Self { publishers, paths, bytes, together, next: Arc::default(), sent: Vec::new() }
     }
 
     /// Publishes at a rate, or as fast as commits are, until the time is over or Ctrl-C; and waits for
@@ -94,9 +111,7 @@ impl Load {
         &mut self,
         stage: &mut Stage,
         followers: Option<&Swarm>,
-        rate: Option<f64>,
-        duration: Duration,
-        measured: bool,
+        round: Round,
     ) -> Duration {
         let (begun, begun_us) = (Instant::now(), clock::now_us());
         let (stop, acked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -107,14 +122,14 @@ impl Load {
             let turn = Turn {
                 paths: Arc::clone(&self.paths),
                 bytes: self.bytes,
-                measured,
+                together: self.together,
+                round,
                 first,
                 step,
                 base,
-                rate,
                 begun,
                 begun_us,
-                end: begun + duration,
+                end: begun + round.duration,
                 next: Arc::clone(&self.next),
                 stop: Arc::clone(&stop),
                 acked: Arc::clone(&acked),
@@ -152,58 +167,90 @@ impl Turn {
         let mut sent = Vec::new();
         let mut turn = self.first;
         while !self.stop.load(Ordering::Relaxed) {
-            let (number, intended_us) = match self.rate {
+            let (first, begun) = match self.round.rate {
                 Some(rate) => {
-                    let after = turn as f64 / rate;
-                    let intended = self.begun + Duration::from_secs_f64(after);
+                    // A request is made when the last of its events is due.
+                    let last = (turn + 1) * self.together - 1;
+                    let intended = self.begun + Duration::from_secs_f64(last as f64 / rate);
                     if intended >= self.end {
                         break;
                     }
                     sleep_until(intended).await;
-                    (self.base + turn, self.begun_us + (after * 1e6) as u64)
+                    self.next.fetch_max(self.base + last + 1, Ordering::Relaxed);
+                    (self.base + turn * self.together, self.begun_us)
                 }
                 None if Instant::now() >= self.end => break,
-                None => (self.next.fetch_add(1, Ordering::Relaxed), clock::now_us()),
+                None => (self.next.fetch_add(self.together, Ordering::Relaxed), clock::now_us()),
             };
+            let events: Vec<(u64, u64)> = (first..first + self.together)
+                .map(|number| {
+                    let after = self.round.rate.map_or(0.0, |rate| (number - self.base) as f64 / rate);
+                    (number, begun + (after * 1e6) as u64)
+                })
+                .collect();
             turn += self.step;
-            let result = if self.rate.is_some() && Instant::now() > self.end + BEHIND_MAX {
-                self.unsent(number)
+            let behind = self.round.rate.is_some() && Instant::now() > self.end + self.round.behind_max;
+            let seqs = if behind {
+                Err("not sent: too far behind".to_owned())
             } else {
-                self.one(&mut publisher, number, intended_us).await
+                self.request(&mut publisher, turn_topic(first, self.together, self.paths.len()), &events)
+                    .await
             };
-            if self.rate.is_some() {
-                self.next.fetch_max(number + 1, Ordering::Relaxed);
-            } else if result.failure.is_some() {
+            if seqs.is_err() && self.round.rate.is_none() {
                 tokio::time::sleep(FAILURE_PAUSE).await;
             }
-            sent.push(result);
+            self.note(&events, &seqs, &mut sent);
         }
         (publisher, sent)
     }
 
-    fn unsent(&self, number: u64) -> Sent {
-        let failure = Some("not sent: too far behind".to_owned());
-        Sent { number, topic: 0, measured: self.measured, seq: None, answered_us: 0, failure }
+    /// Publishes events, each with its number and the moment at which it was to be sent. Answers the number
+    /// of the first of them in the topic.
+    async fn request(
+        &self,
+        publisher: &mut Publisher,
+        topic: usize,
+        events: &[(u64, u64)],
+    ) -> Result<u64, String> {
+        // Followers measure what says when it was to be sent.
+        let event = |(number, intended_us): &(u64, u64)| {
+            let data = data(if self.round.measured { *intended_us } else { 0 }, *number, self.bytes);
+            format!("{{\"event\":\"COMMENT\",\"data\":{data}}}")
+        };
+        let body = match events {
+            [one] => event(one),
+            several => format!("[{}]", several.iter().map(event).collect::<Vec<_>>().join(",")),
+        };
+        let (status, json) =
+            publisher.post(&self.paths[topic], &body).await.map_err(|error| format!("{error:#}"))?;
+        if status != 201 {
+            return Err(format!("{status} {}", json["code"].as_str().unwrap_or_default()));
+        }
+        let (first, last) = (json["first"].as_u64(), json["seq"].as_u64());
+        match first.zip(last) {
+            Some((first, last)) if (first..=last).count() == events.len() => Ok(first),
+            _ => Err("201 without numbers, or with others".to_owned()),
+        }
     }
 
-    async fn one(&self, publisher: &mut Publisher, number: u64, intended_us: u64) -> Sent {
-        let topic = usize::try_from(number).unwrap_or(0) % self.paths.len();
-        // Followers measure what says when it was to be sent.
-        let data = data(if self.measured { intended_us } else { 0 }, number, self.bytes);
-        let body = format!("{{\"event\":\"COMMENT\",\"data\":{data}}}");
-        let answer = publisher.post(&self.paths[topic], &body).await;
-        let answered_us = clock::now_us().saturating_sub(intended_us);
-        let (seq, failure) = match answer {
-            Ok((201, json)) => match json["seq"].as_u64() {
-                Some(seq) => (Some(seq), None),
-                None => (None, Some("201 without a number".to_owned())),
-            },
-            Ok((status, json)) => {
-                (None, Some(format!("{status} {}", json["code"].as_str().unwrap_or_default())))
-            }
-            Err(error) => (None, Some(format!("{error:#}"))),
-        };
-        self.acked.fetch_add(u64::from(seq.is_some()), Ordering::Relaxed);
-        Sent { number, topic, measured: self.measured, seq, answered_us, failure }
+    fn note(&self, events: &[(u64, u64)], answer: &Result<u64, String>, sent: &mut Vec<Sent>) {
+        let now = clock::now_us();
+        for (at, (number, intended_us)) in (0..).zip(events) {
+            let seq = answer.as_ref().ok().map(|first| first + at);
+            self.acked.fetch_add(u64::from(seq.is_some()), Ordering::Relaxed);
+            sent.push(Sent {
+                number: *number,
+                topic: turn_topic(*number, self.together, self.paths.len()),
+                measured: self.round.measured,
+                seq,
+                answered_us: now.saturating_sub(*intended_us),
+                failure: answer.as_ref().err().cloned(),
+            });
+        }
     }
+}
+
+/// Topics are taken in turn, one for each request.
+fn turn_topic(number: u64, together: u64, topics: usize) -> usize {
+    usize::try_from(number / together).unwrap_or(0) % topics
 }

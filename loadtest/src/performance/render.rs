@@ -1,0 +1,332 @@
+//! The whole report, from what was measured. Pure.
+
+use super::{
+    chapters::Chapter,
+    compare,
+    machine::Machine,
+    page::{Page, text},
+    profile::{Profile, Target as Profiled},
+    runs::{Ran, Results},
+    targets,
+};
+
+/// What is left for people to look at before a cluster takes traffic, by where it is told.
+const BY_HAND: [&str; 8] = [
+    "These figures are of the machine above. Run the report, or single scenarios with `--url` and `--metrics`, against \
+     the machines that will serve.",
+    "The database: `DATABASE_POOL_MAX` of all nodes together fits into its `max_connections` \
+     ([Sizing the database pool](../docs/operations.md#sizing-the-database-pool)), `synchronous_commit` is on, backups \
+     are made and have been restored once.",
+    "Logs of events are cut: retention is set as long as clients may be away \
+     ([Retention](../docs/operations.md#retention)).",
+    "Open files: a node needs one for each connection, so `ulimit -n` is above `CONNECTIONS_MAX`.",
+    "What ends TLS passes WebSocket upgrades on, and its time limit for silence is above the interval of heartbeats \
+     ([the Nginx configuration](../nginx/)).",
+    "Draining: whatever stops nodes waits as long as the drain window before it kills.",
+    "Metrics are scraped and alerts are set; `/readyz` decides who gets traffic.",
+    "A day of `draftwire-loadtest stability`, and `chaos` against the machines that will serve, have held.",
+];
+
+/// All that is told.
+#[derive(Debug)]
+pub(super) struct Told<'a> {
+    pub(super) machine: &'a Machine,
+    pub(super) chapters: &'a [Chapter],
+    pub(super) quick: bool,
+    pub(super) results: &'a Results,
+    pub(super) profiles: &'a [(Profiled, Result<Profile, String>)],
+    /// Why nobody looked into a node, when nobody did.
+    pub(super) no_profiles: Option<&'a str>,
+    /// How long all of it took, in seconds.
+    pub(super) seconds: f64,
+    /// The folder of drawings and raw results, as it is seen from the page.
+    pub(super) folder: &'a str,
+}
+
+impl Told<'_> {
+    pub(super) fn page(&self) -> Page {
+        let mut page = Page::new(self.folder);
+        page.heading(1, "Performance report");
+        page.say(
+            "Written by `draftwire-loadtest report`: every figure is from its own runs, and none was written by hand. \
+             How things are measured, and what the words mean, is in [README.md](README.md).",
+        );
+        self.machine(&mut page);
+        self.verdicts(&mut page);
+        for chapter in self.chapters {
+            page.heading(2, chapter.title);
+            (chapter.render)(self.results, &mut page);
+            self.thresholds(chapter, &mut page);
+        }
+        self.bottlenecks(&mut page);
+        page.heading(2, "What was optimised: before and after");
+        compare::render(self.results, &mut page);
+        self.limits(&mut page);
+        self.readiness(&mut page);
+        while page.text.ends_with("\n\n") {
+            page.text.pop();
+        }
+        page
+    }
+
+    /// Whether every run was made, and every threshold held.
+    pub(super) fn held(&self) -> bool {
+        self.ran().next().is_some() && self.ran().all(|(_, ran)| ran.held())
+    }
+
+    fn ran(&self) -> impl Iterator<Item = (&String, &Ran)> {
+        self.results.now.iter()
+    }
+
+    fn machine(&self, page: &mut Page) {
+        page.heading(2, "The machine");
+        let rows: Vec<Vec<String>> =
+            self.machine.facts.iter().map(|(name, fact)| vec![(*name).to_owned(), fact.clone()]).collect();
+        page.table(&["what", "is"], &rows);
+        page.say(
+            "Server, Postgres, Redis and the load generator share this machine. Each run starts a cluster of its own \
+             and ends it. What else the machine did at the time is part of every figure.",
+        );
+        if self.quick {
+            page.say(
+                "**This is a quick run**: a moment for each scenario, with few clients. It shows that everything works, \
+                 and its figures say nothing.",
+            );
+        }
+    }
+
+    fn verdicts(&self, page: &mut Page) {
+        page.heading(2, "Targets");
+        page.say(
+            "What Draftwire sets out to reach, as ratios to what the machine itself needs where that is possible. \
+             *Missed* is told with its figure; what it comes from is in the chapters below.",
+        );
+        let rows: Vec<Vec<String>> = targets::all(self.results)
+            .into_iter()
+            .map(|target| {
+                let verdict = match target.reached {
+                    Some(true) => "reached",
+                    Some(false) => "**missed**",
+                    None => "unknown",
+                };
+                let measured = target.measured.unwrap_or_else(|why| format!("not measured: {why}"));
+                vec![target.name, measured, target.limit, verdict.to_owned()]
+            })
+            .collect();
+        page.table(&["target", "measured", "limit", "verdict"], &rows);
+    }
+
+    /// The runs of a chapter, with what they fail for.
+    fn thresholds(&self, chapter: &Chapter, page: &mut Page) {
+        let rows: Vec<Vec<String>> = (chapter.runs)(self.quick)
+            .iter()
+            .filter_map(|spec| Some((spec, self.results.now.get(&spec.key)?)))
+            .map(|(spec, ran)| {
+                let raw = match &ran.found {
+                    Ok(_) => format!("[{key}]({folder}/{key}.json)", key = spec.key, folder = self.folder),
+                    Err(_) => spec.key.clone(),
+                };
+                vec![
+                    raw,
+                    format!("`draftwire-loadtest {}`", ran.line),
+                    format!("{:.0} s", ran.seconds),
+                    verdict(ran),
+                ]
+            })
+            .collect();
+        page.say("The runs, and their thresholds:");
+        page.table(&["run", "command", "took", "thresholds"], &rows);
+    }
+
+    fn bottlenecks(&self, page: &mut Page) {
+        page.heading(2, "Bottlenecks, with evidence");
+        page.say(
+            "`perf` takes samples of what a node is doing while it feeds. A flame graph has a box for each function, as \
+             wide as the part of the samples that it was in, above the one that called it. *Itself* is the part of the \
+             samples in which it was the one that ran; names that end in `_[k]` are the kernel's.",
+        );
+        if let Some(why) = self.no_profiles {
+            page.missing(why);
+        }
+        for (target, profile) in self.profiles {
+            page.heading(3, &format!("`draftwire-loadtest {}`", target.line));
+            let profile = match profile {
+                Ok(profile) => profile,
+                Err(why) => {
+                    page.missing(why);
+                    continue;
+                }
+            };
+            page.say(format!(
+                "{} samples; in {:.1} % of them the kernel ran.",
+                profile.samples, profile.kernel
+            ));
+            let rows: Vec<Vec<String>> = profile
+                .functions
+                .iter()
+                .map(|function| {
+                    vec![
+                        format!("`{}`", function.name),
+                        format!("{:.1} %", function.own),
+                        format!("{:.1} %", function.within),
+                    ]
+                })
+                .collect();
+            page.table(&["function", "itself", "with what it calls"], &rows);
+            let shows = format!("Flame graph of a node during {}", target.line);
+            page.drawing(&format!("flame-{}", target.key), &shows, profile.svg.clone());
+        }
+    }
+
+    fn limits(&self, page: &mut Page) {
+        page.heading(2, "Limits of these figures");
+        let mut items = vec![
+            "One machine has everything: the network between machines is not measured, and the load generator takes \
+             processor time that the server would have."
+                .to_owned(),
+            "Processor time of Redis and Postgres is counted in hundredths of a second, and that of a run includes \
+             what they do on their own."
+                .to_owned(),
+            "The time from commit to client begins at the event's own timestamp, which is in whole milliseconds."
+                .to_owned(),
+        ];
+        for (key, ran) in self.ran() {
+            let notes = ran.found.as_ref().map_or(&[][..], |json| super::page::all(json, "/notes"));
+            items.extend(notes.iter().filter_map(|note| Some(format!("{key}: {}.", note.as_str()?))));
+        }
+        page.list(items);
+    }
+
+    fn readiness(&self, page: &mut Page) {
+        page.heading(2, "Production readiness");
+        let (held, all) = (self.ran().filter(|(_, ran)| ran.held()).count(), self.ran().count());
+        page.say(if self.held() {
+            format!("All {all} runs held their thresholds.")
+        } else {
+            format!("{held} of {all} runs held their thresholds: **not ready** until the others do.")
+        });
+        let box_of = |done: bool| if done { "[x]" } else { "[ ]" };
+        page.list(self.ran().map(|(key, ran)| format!("{} {key}: {}", box_of(ran.held()), verdict(ran))));
+        page.say("What no run can tell, for the operator to check:");
+        page.list(BY_HAND.iter().map(|item| format!("[ ] {item}")));
+        page.say(format!(
+            "The report took {:.0} minutes and {:.0} seconds.",
+            (self.seconds / 60.0).floor(),
+            self.seconds % 60.0
+        ));
+    }
+}
+
+/// How the thresholds of a run stand, in words.
+fn verdict(ran: &Ran) -> String {
+    if let Err(why) = &ran.found {
+        return format!("**could not be made**: {why}");
+    }
+    let broken: Vec<String> = ran
+        .checks()
+        .iter()
+        .filter(|check| check["verdict"] == "broken")
+        .map(|check| {
+            format!("{}: {} ({})", text(check, "/name"), text(check, "/measured"), text(check, "/limit"))
+        })
+        .collect();
+    let unknown = ran.checks().iter().filter(|check| check["verdict"] == "unknown").count();
+    let also = if unknown > 0 { format!("; {unknown} could not be measured") } else { String::new() };
+    match (ran.held(), broken.is_empty()) {
+        (true, _) if ran.checks().is_empty() => format!("held{also}"),
+        (true, _) => format!("all {} held{also}", ran.checks().len() - unknown),
+        (false, true) => "**broken**: a promise".to_owned(),
+        (false, false) => format!("**broken**: {}{also}", broken.join("; ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{super::chapters, *};
+
+    fn told(results: &Results, profiles: &[(Profiled, Result<Profile, String>)]) -> (String, bool) {
+        let machine = Machine { facts: vec![("kernel", "Linux".to_owned())] };
+        let told = Told {
+            machine: &machine,
+            chapters: &chapters::ALL,
+            quick: true,
+            results,
+            profiles,
+            no_profiles: None,
+            seconds: 61.0,
+            folder: "report",
+        };
+        (told.page().text, told.held())
+    }
+
+    fn all_runs(found: &Result<serde_json::Value, String>) -> Results {
+        let mut results = Results::default();
+        for spec in chapters::ALL.iter().flat_map(|chapter| (chapter.runs)(true)) {
+            let ran = Ran { line: spec.line, seconds: 1.0, found: found.clone() };
+            results.now.insert(spec.key, ran);
+        }
+        results
+    }
+
+    /// No cell without text, and nothing that is no figure.
+    fn is_whole(text: &str) {
+        for line in text.lines().filter(|line| line.starts_with('|')) {
+            let empty = line.trim_matches('|').split('|').any(|cell| cell.trim().is_empty());
+            assert!(!empty, "{line}");
+        }
+        for wrong in ["NaN", " inf", "null", "()"] {
+            assert!(!text.contains(wrong), "{wrong} in {text}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_run_is_told_with_its_reason_and_is_not_ready() {
+        let why = Err("no Postgres".to_owned());
+        let profile = Profiled { key: "feed", line: "feed".to_owned(), seconds: 1 };
+        let (text, held) = told(&all_runs(&why), &[(profile, Err("there is no `perf` here".to_owned()))]);
+        is_whole(&text);
+        assert!(!held);
+        assert!(text.contains("no Postgres") && text.contains("there is no `perf` here"), "{text}");
+        assert!(text.contains("**not ready**"), "{text}");
+        assert!(!told(&Results::default(), &[]).1, "nothing was run");
+    }
+
+    #[test]
+    fn runs_without_figures_leave_no_blank() {
+        let (text, held) = told(&all_runs(&Ok(json!({"held": true, "checks": []}))), &[]);
+        is_whole(&text);
+        assert!(held);
+    }
+
+    #[test]
+    fn a_broken_threshold_is_told_and_decides() {
+        let check = |verdict: &str| json!({"name": "99% in time", "measured": "2 s", "limit": "at most 1 s", "verdict": verdict});
+        let mut results = all_runs(&Ok(json!({"held": true, "checks": [check("held"), check("unknown")]})));
+        let (text, held) = told(&results, &[]);
+        assert!(held && text.contains("all 1 held; 1 could not be measured"), "{text}");
+        let broken = json!({"held": false, "checks": [check("held"), check("broken")]});
+        results
+            .now
+            .insert("storm".to_owned(), Ran { line: "storm".to_owned(), seconds: 1.0, found: Ok(broken) });
+        let (text, held) = told(&results, &[]);
+        assert!(!held && text.contains("**broken**: 99% in time: 2 s (at most 1 s)"), "{text}");
+    }
+
+    #[test]
+    fn keys_are_used_once_and_are_file_names() {
+        for quick in [false, true] {
+            let keys: Vec<String> =
+                chapters::ALL.iter().flat_map(|chapter| (chapter.runs)(quick)).map(|spec| spec.key).collect();
+            let mut once = keys.clone();
+            once.sort();
+            once.dedup();
+            assert_eq!(once.len(), keys.len(), "{keys:?}");
+            assert!(
+                keys.iter().all(|key| key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')),
+                "{keys:?}"
+            );
+        }
+    }
+}
