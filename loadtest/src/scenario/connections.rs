@@ -28,6 +28,9 @@ use crate::{
 /// How long the clients of a level may take to connect, or to leave.
 const WAIT: Duration = Duration::from_secs(180);
 
+/// How long nodes may take to give memory back.
+const GIVE_BACK_MAX: Duration = Duration::from_secs(8);
+
 /// Clients that connect before anything is measured: the first ones pay for what all share.
 const WARM_UP: usize = 20;
 
@@ -138,6 +141,20 @@ async fn leave(swarm: &mut Swarm, stage: &mut Stage, place: &Place, others: f64)
     place.nodes.until_left(others, WAIT).await
 }
 
+/// The nodes' memory once they have given back what they held for clients that have left: when it is close
+/// to `idle`, or they have had their time.
+async fn given_back(place: &Place, idle: Option<f64>) -> Result<Option<f64>> {
+    let deadline = tokio::time::Instant::now() + GIVE_BACK_MAX;
+    loop {
+        let now = place.nodes.read().await?.and_then(|nodes| nodes.resident_bytes);
+        let is_back = now.zip(idle).is_none_or(|(now, idle)| now < 1.05 * idle);
+        if is_back || tokio::time::Instant::now() >= deadline {
+            return Ok(now);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
 impl Options {
     fn pace(&self) -> Pace {
         if self.burst { Pace::Burst } else { Pace::Window }
@@ -165,7 +182,7 @@ impl Options {
         let held = place.nodes.read().await?.and_then(|nodes| nodes.resident_bytes);
         let ended = swarm.status().ended - ended;
         leave(swarm, stage, place, others).await?;
-        let after = place.nodes.read().await?.and_then(|nodes| nodes.resident_bytes);
+        let after = given_back(place, idle).await?;
         let each = |held: f64, idle: f64| (held - idle) / clients as f64;
         Ok(Level {
             clients,
