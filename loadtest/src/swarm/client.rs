@@ -8,6 +8,7 @@ use testkit::handshake;
 
 use super::{
     frame::{self, BINARY, CLOSE, PING, PONG, TEXT},
+    memo::Memo,
     message::{self, Head},
     orders::{ClientSpec, Setup, To},
     track::{Tally, Track},
@@ -90,6 +91,7 @@ pub(crate) struct Measures {
     pub(crate) synced: Latency,
     pub(crate) from_send: Latency,
     pub(crate) from_commit: Latency,
+    pub(crate) memo: Memo,
 }
 
 impl Measures {
@@ -103,6 +105,7 @@ impl Measures {
             synced: Latency::new(),
             from_send: Latency::new(),
             from_commit: Latency::new(),
+            memo: Memo::default(),
         }
     }
 }
@@ -220,15 +223,29 @@ impl Client {
                 if (opcode == TEXT) != (encoding == Encoding::Json) {
                     return Next::End("a frame of the wrong kind".to_owned());
                 }
+                if let Some(head) = measures.memo.find(self.spec.stream, payload) {
+                    self.event(measures, now, &head);
+                    return Next::Nothing;
+                }
                 let mut next = Next::Nothing;
+                let mut only = None;
                 let read = message::read(encoding, payload, |head, whole| {
+                    let before = measures.received;
                     let then = self.message(shared, measures, now, &head, whole);
+                    // An event that fills the frame, as it comes to every other follower.
+                    only = Some(head).filter(|_| measures.received > before && whole.len() == payload.len());
                     // Only `WELCOME` is answered, and it comes alone.
                     if then != Next::Nothing {
                         next = then;
                     }
                 });
-                if read.is_none() { Next::End("a malformed message".to_owned()) } else { next }
+                if read.is_none() {
+                    return Next::End("a malformed message".to_owned());
+                }
+                if let Some(head) = only {
+                    measures.memo.keep(self.spec.stream, payload, &head);
+                }
+                next
             }
             _ => Next::Nothing,
         }

@@ -4,6 +4,7 @@
 mod client;
 pub(crate) mod frame;
 pub(crate) mod helper;
+mod memo;
 mod message;
 pub(crate) mod orders;
 mod socket;
