@@ -22,5 +22,6 @@ pub mod retention;
 pub mod serve;
 pub mod store;
 pub mod topics;
+mod underway;
 pub mod websocket;
 mod ws;

@@ -155,7 +155,7 @@ impl Node {
     /// Tells all clients to move, and waits until they have. Returns how many connections were left
     /// over. Requests over HTTP are served on.
     pub async fn drain(&self) -> usize {
-        self.drain.run(&self.connections, self.settings.websocket.drain_window).await
+        self.drain.run(&self.hub, &self.connections, self.settings.websocket.drain_window).await
     }
 
     /// Ends what runs, once nobody is served any more.

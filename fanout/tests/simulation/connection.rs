@@ -9,7 +9,7 @@ use common::{Cursor, Stream, protocol};
 use fanout::{Attendance, Follower, Hub, Mailbox, Pending, Step};
 use tokio::{sync::watch, time::sleep};
 
-use crate::{log::ModelLog, seen::Seen};
+use crate::{log::ModelLog, marked, seen::Seen};
 
 pub(crate) struct Connection {
     hub: Arc<Hub>,
@@ -76,8 +76,7 @@ impl Connection {
                     slot => self.advance(slot).await,
                 }
             }
-            self.mailbox.marked().await;
-            ready = self.mailbox.take();
+            ready = marked(&self.mailbox).await;
         }
     }
 

@@ -5,10 +5,16 @@
 //! reads them at its own cursors whenever it has room. So one that does not read costs its cursors.
 
 mod first;
+mod held;
 mod outbox;
 mod slot;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use common::{
     Cursor, Stream, TopicName, UserId,
@@ -17,21 +23,23 @@ use common::{
     time::unix_ms,
 };
 use fanout::{Delivery, Follower, Mailbox, Source, Step, log::LogError};
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use metrics::counter;
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep},
 };
 use tracing::debug;
 
-use self::slot::{Arrived, Slot};
 pub(crate) use self::{
     first::First,
     outbox::{At, Outbox},
     slot::Window,
 };
-use crate::{node::Node, store::DraftList};
+use self::{
+    held::Held,
+    slot::{Arrived, Slot},
+};
+use crate::{node::Node, store::DraftList, underway::Underway};
 
 /// The streams of one connection.
 pub(crate) struct Following {
@@ -42,10 +50,9 @@ pub(crate) struct Following {
     next_slot: u32,
     /// Slots to look at, each at most once.
     ready: VecDeque<u32>,
-    /// Slots whose events are held back, and until when.
-    held: Vec<(Instant, u32)>,
+    held: Held,
     /// What slots have asked the store for: at most one read each.
-    reads: FuturesUnordered<BoxFuture<'static, (u32, Option<Arrived>)>>,
+    reads: Underway<(u32, Option<Arrived>)>,
 }
 
 /// A follower on its way into a [`Following`].
@@ -79,6 +86,9 @@ impl Joined {
 #[derive(Debug)]
 pub(crate) struct Lost;
 
+/// Streams that nearly every connection follows: its user's, and the one of all.
+const SLOTS: usize = 2;
+
 /// What is handed out of one stream at a time, in bytes; then the others have their turn.
 const STEP_BYTES_MAX: usize = 64 * 1024;
 
@@ -95,11 +105,11 @@ impl Following {
             node,
             user,
             mailbox: Arc::default(),
-            slots: Vec::new(),
+            slots: Vec::with_capacity(SLOTS),
             next_slot: 0,
             ready: VecDeque::new(),
-            held: Vec::new(),
-            reads: FuturesUnordered::new(),
+            held: Held::default(),
+            reads: Underway::default(),
         }
     }
 
@@ -156,31 +166,29 @@ impl Following {
         self.ready.is_empty()
     }
 
-    /// Waits until something may be due. Cancel-safe.
-    pub(crate) async fn changed(&mut self) {
-        let window = self.held.iter().map(|(until, _)| *until).min();
-        tokio::select! {
-            () = self.mailbox.marked() => {
-                for slot in self.mailbox.take() {
-                    self.make_ready(slot);
-                }
-            }
-            Some((id, arrived)) = self.reads.next(), if !self.reads.is_empty() => {
-                if let (Some(arrived), Some(slot)) =
-                    (arrived, self.slots.iter_mut().find(|slot| slot.id == id))
-                {
-                    slot.arrived = Some(Box::new(arrived));
-                    self.make_ready(id);
-                }
-            }
-            () = sleep_until(window.unwrap_or_else(Instant::now)), if window.is_some() => {
-                let now = Instant::now();
-                let over: Vec<u32> = self.held.extract_if(.., |(until, _)| *until <= now).map(|(_, id)| id).collect();
-                for id in over {
-                    self.make_ready(id);
-                }
+    /// Whether something may be due; otherwise the task is woken once it may.
+    pub(crate) fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut changed = false;
+        if let Poll::Ready(marked) = self.mailbox.poll_take(context) {
+            changed = true;
+            for slot in marked {
+                self.make_ready(slot);
             }
         }
+        while let Poll::Ready((id, arrived)) = self.reads.poll_next(context) {
+            changed = true;
+            if let (Some(arrived), Some(slot)) = (arrived, self.slots.iter_mut().find(|slot| slot.id == id)) {
+                slot.arrived = Some(Box::new(arrived));
+                self.make_ready(id);
+            }
+        }
+        while let Poll::Ready(over) = self.held.poll_over(context) {
+            changed = true;
+            for id in over {
+                self.make_ready(id);
+            }
+        }
+        if changed { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Hands out what is due, until nothing is or the outbox is full.
@@ -204,7 +212,8 @@ impl Following {
             return;
         }
         // What concerns everybody does not wait for a long replay of something else.
-        let first = self.slots.iter().any(|slot| slot.id == id && *slot.follower.stream() == Stream::All);
+        let first = !self.ready.is_empty()
+            && self.slots.iter().any(|slot| slot.id == id && *slot.follower.stream() == Stream::All);
         if first { self.ready.push_front(id) } else { self.ready.push_back(id) }
     }
 
@@ -233,9 +242,7 @@ impl Following {
         }
         if let Some(until) = slot.hold(Instant::now()) {
             let id = slot.id;
-            if !self.held.iter().any(|(_, held)| *held == id) {
-                self.held.push((until, id));
-            }
+            self.held.add(id, until);
             return Ok(false);
         }
         match slot.follower.step(STEP_BYTES_MAX) {
@@ -276,9 +283,11 @@ impl Following {
             let late = unix_ms().saturating_sub(committed_at);
             self.node.metrics.commit_to_delivery.record(Duration::from_millis(late));
         }
-        for Delivery { event, source } in due {
-            slot.push(outbox, event.message(), event.seq);
-            self.node.metrics.delivered(source, 1);
+        for together in due.chunk_by(|delivery, next| delivery.source == next.source) {
+            for Delivery { event, .. } in together {
+                slot.push(outbox, event.message(), event.seq);
+            }
+            self.node.metrics.delivered(together[0].source, together.len() as u64);
         }
     }
 
@@ -323,12 +332,12 @@ impl Following {
         let (wanted, unwanted) = oneshot::channel();
         slot.reading = Some(wanted);
         let id = slot.id;
-        self.reads.push(Box::pin(async move {
+        self.reads.push(async move {
             tokio::select! {
                 arrived = read => (id, Some(arrived)),
                 _ = unwanted => (id, None),
             }
-        }));
+        });
     }
 
     /// Hands out the state that is sent instead of events.

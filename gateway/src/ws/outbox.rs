@@ -39,7 +39,7 @@ struct Batch {
 const OUTBOUND_BYTES_MAX: usize = 64 * 1024;
 
 /// Places for frames that an idle connection keeps.
-const FRAMES_KEPT: usize = 64;
+const FRAMES_KEPT: usize = 4;
 
 impl Frames {
     pub(super) fn new(encoding: Encoding, deflate: Deflate, deflate_bytes_min: usize, batch: bool) -> Self {
