@@ -14,6 +14,7 @@ pub mod failure;
 mod following;
 pub mod http;
 pub mod listener;
+mod memory;
 pub mod metrics;
 pub mod node;
 mod process;
