@@ -6,7 +6,7 @@ use std::{
 };
 
 use common::{Cursor, Stream, protocol};
-use fanout::{Attendance, Follower, Hub, Mailbox, Pending, Step};
+use fanout::{Attendance, Due, Follower, Hub, Mailbox, Pending, Step};
 use tokio::{sync::watch, time::sleep};
 
 use crate::{log::ModelLog, marked, seen::Seen};
@@ -107,7 +107,9 @@ impl Connection {
                 Step::Wait => return,
                 Step::Send(due) => {
                     let mut seen = self.seen();
-                    due.iter().for_each(|delivery| seen.event(slot, &delivery.event));
+                    due.iter()
+                        .flat_map(Due::deliveries)
+                        .for_each(|delivery| seen.event(slot, &delivery.event));
                 }
                 Step::Signals(due) => {
                     let mut seen = self.seen();
@@ -134,6 +136,7 @@ impl Connection {
     fn compare(&self, slot: usize, pending: Pending, step: &Step) {
         let agrees = match step {
             Step::Send(due) if pending.live => {
+                let due: Vec<_> = due.iter().flat_map(Due::deliveries).collect();
                 let urgent = due.iter().any(|delivery| delivery.event.priority.is_urgent());
                 due.len() <= pending.events
                     && (pending.urgent || !urgent)

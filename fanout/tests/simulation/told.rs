@@ -30,7 +30,7 @@ async fn next(follower: &mut Follower, mailbox: &Mailbox) -> Arc<Event> {
     let due = async {
         loop {
             if let Step::Send(due) = follower.step(usize::MAX) {
-                return due[0].event.clone();
+                return due[0].deliveries()[0].event.clone();
             }
             marked(mailbox).await;
         }

@@ -22,7 +22,7 @@ use common::{
     protocol::{Device, ServerMessage, SnapshotBody},
     time::unix_ms,
 };
-use fanout::{Delivery, Follower, Mailbox, Source, Step, log::LogError};
+use fanout::{Due, Follower, Mailbox, Source, Step, log::LogError};
 use metrics::counter;
 use tokio::{
     sync::oneshot,
@@ -248,8 +248,7 @@ impl Following {
         match slot.follower.step(STEP_BYTES_MAX) {
             Step::Wait => return Ok(false),
             Step::Send(due) => {
-                slot.live |= due.iter().any(|delivery| delivery.source != Source::Replay);
-                self.deliver(index, due, outbox);
+                self.deliver(index, &due, outbox);
             }
             Step::Signals(signals) => {
                 for signal in signals {
@@ -275,19 +274,23 @@ impl Following {
     }
 
     /// Hands out events that all followers on the node share.
-    fn deliver(&mut self, index: usize, due: Vec<Delivery>, outbox: &mut impl Outbox) {
-        let slot = &self.slots[index];
+    fn deliver(&mut self, index: usize, due: &[Due], outbox: &mut impl Outbox) {
+        let slot = &mut self.slots[index];
         // Of what goes together the oldest is the latest: it stands for all.
-        let live = due.iter().find(|delivery| delivery.source != Source::Replay);
-        if let Some(committed_at) = live.map(|delivery| delivery.event.timestamp) {
-            let late = unix_ms().saturating_sub(committed_at);
+        let mut deliveries = due.iter().flat_map(Due::deliveries);
+        if let Some(live) = deliveries.find(|delivery| delivery.source != Source::Replay) {
+            let late = unix_ms().saturating_sub(live.event.timestamp);
             self.node.metrics.commit_to_delivery.record(Duration::from_millis(late));
+            slot.live = true;
         }
-        for together in due.chunk_by(|delivery, next| delivery.source == next.source) {
-            for Delivery { event, .. } in together {
-                slot.push(outbox, event.message(), event.seq);
+        for due in due {
+            match due {
+                Due::One(delivery) => slot.push(outbox, delivery.event.message(), delivery.event.seq),
+                Due::Block(block) => outbox.push_block(block, slot.follower.stream(), slot.follower.epoch()),
             }
-            self.node.metrics.delivered(together[0].source, together.len() as u64);
+            for together in due.deliveries().chunk_by(|delivery, next| delivery.source == next.source) {
+                self.node.metrics.delivered(together[0].source, together.len() as u64);
+            }
         }
     }
 
