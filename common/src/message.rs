@@ -27,9 +27,11 @@ pub struct Form {
 }
 
 impl Form {
-    const COUNT: usize = 4;
+    /// How many there are.
+    pub const COUNT: usize = 4;
 
-    fn index(self) -> usize {
+    /// Its number, below [`Form::COUNT`].
+    pub fn index(self) -> usize {
         let encoding = match self.encoding {
             Encoding::Json => 0,
             Encoding::MessagePack => 2,

@@ -1,14 +1,22 @@
 //! One question to the store for many askers.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
 
 use crate::log::LogError;
 
-/// Collects the keys that are asked for while earlier questions are under way, and asks for all of
-/// them at once; the same key is asked for once. An idle store is asked without delay, a busy one in
-/// few large questions.
+/// Collects the keys that are asked for while earlier questions are under way, and for a while after
+/// them, and asks for all of them at once; the same key is asked for once. An idle store is asked without
+/// delay, a busy one in few large questions.
 pub(crate) struct Batcher<K, V> {
     queue: mpsc::Sender<(K, oneshot::Sender<Result<V, LogError>>)>,
 }
@@ -22,6 +30,27 @@ pub(crate) struct BatchLimits {
     pub(crate) keys_max: usize,
     /// Questions under way at once.
     pub(crate) in_flight_max: usize,
+}
+
+/// How long the last question took, and when it was answered.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    took: Duration,
+    at: Instant,
+}
+
+/// The pause after a question, in times of what it took. So the askers of a storm have the store's time in
+/// few large questions, the slower it is the fewer.
+const PAUSE: u32 = 3;
+
+/// The longest pause: whoever resumes waits for it.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+
+impl Last {
+    /// From when on the next question may be asked.
+    fn next_at(self) -> Instant {
+        self.at + (self.took * PAUSE).min(PAUSE_MAX)
+    }
 }
 
 impl<K, V> Batcher<K, V>
@@ -41,24 +70,33 @@ where
             mpsc::channel::<(K, oneshot::Sender<Result<V, LogError>>)>(limits.queue_max);
         let in_flight = Arc::new(Semaphore::new(limits.in_flight_max));
         let ask = Arc::new(ask);
+        let last: Arc<Mutex<Option<Last>>> = Arc::default();
         tokio::spawn(async move {
             // The permit first: while all questions are under way, askers gather.
             while let Ok(permit) = in_flight.clone().acquire_owned().await {
                 let Some((key, asker)) = askers.recv().await else { return };
+                let next_at = last.lock().unwrap_or_else(PoisonError::into_inner).map(Last::next_at);
+                if let Some(next_at) = next_at {
+                    sleep_until(next_at).await;
+                }
                 let mut waiting: BTreeMap<K, Vec<oneshot::Sender<_>>> = BTreeMap::from([(key, vec![asker])]);
                 while waiting.len() < limits.keys_max {
                     let Ok((key, asker)) = askers.try_recv() else { break };
                     waiting.entry(key).or_default().push(asker);
                 }
-                let ask = ask.clone();
+                let (ask, last) = (ask.clone(), last.clone());
                 tokio::spawn(async move {
                     let (keys, askers): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
                     let count = keys.len();
+                    let began = Instant::now();
                     let answer = match ask(keys).await {
                         Ok(values) if values.len() == count => Ok(values),
                         Ok(_) => Err(LogError("it answered something else".to_owned())),
                         Err(error) => Err(error),
                     };
+                    let at = Instant::now();
+                    *last.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some(Last { took: at - began, at });
                     drop(permit);
                     match answer {
                         Ok(values) => {
@@ -140,6 +178,35 @@ mod tests {
             assert_eq!(answer.await.unwrap(), expected);
         }
         assert_eq!(*asked.lock().unwrap(), [vec![1], vec![7, 9]]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_slow_question_askers_gather_for_a_while() {
+        let asked: Arc<Mutex<Vec<usize>>> = Arc::default();
+        let limits = BatchLimits { queue_max: 1000, keys_max: 1000, in_flight_max: 1 };
+        let batcher = Arc::new(Batcher::start(limits, {
+            let asked = asked.clone();
+            move |keys: Vec<u32>| {
+                asked.lock().unwrap().push(keys.len());
+                async move {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    Ok(keys)
+                }
+            }
+        }));
+        let askers = (0..100).map(|key| {
+            let batcher = batcher.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(u64::from(key))).await;
+                let asked_at = Instant::now();
+                assert_eq!(batcher.get(key).await.unwrap(), key);
+                // What is under way, the pause after it, and its own.
+                assert!(asked_at.elapsed() <= Duration::from_millis(10 * (1 + u64::from(PAUSE) + 1) + 5));
+            }
+        });
+        futures_util::future::join_all(askers).await;
+        assert_eq!(asked.lock().unwrap()[0], 1, "an idle store is asked at once");
+        assert!(asked.lock().unwrap().len() <= 4, "{asked:?}");
     }
 
     #[tokio::test]

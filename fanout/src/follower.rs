@@ -6,9 +6,9 @@ use common::{Cursor, Epoch, Event, Seq, Signal, Stream};
 use metrics::counter;
 
 use crate::{
+    block::Due,
     followed::{Followed, State},
     log::{Page, Read},
-    recent::Delivery,
 };
 
 /// Follows one stream for one connection. It does no I/O: [`Follower::step`] says what to do, and
@@ -48,7 +48,7 @@ enum Standing {
 #[derive(Debug)]
 pub enum Step {
     /// Send these, in order; then ask again.
-    Send(Vec<Delivery>),
+    Send(Vec<Due>),
     /// Send these: the follower is live and stands at the tip, and they are new. Then ask again.
     Signals(Vec<Arc<Signal>>),
     /// Everything missed has been sent up to here: say so; then ask again.
@@ -139,7 +139,7 @@ impl Follower {
         if self.is_reset() {
             return Step::Reset;
         }
-        let state = self.followed.state();
+        let mut state = self.followed.state();
         let (Some(epoch), Some(tip)) = (&state.epoch, state.sequencer.tip()) else { return Step::Wait };
         if *epoch != self.epoch {
             self.standing = Standing::Lost;
@@ -173,7 +173,7 @@ impl Follower {
         }
         match state.recent.after(self.seq, bytes_max) {
             Some(due) => {
-                if let Some(last) = due.last() {
+                if let Some(last) = due.last().and_then(|due| due.deliveries().last()) {
                     self.seq = last.event.seq;
                 }
                 Step::Send(due)

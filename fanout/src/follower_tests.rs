@@ -58,7 +58,10 @@ impl Stage {
 /// What a step is, in short.
 fn step(follower: &mut Follower) -> String {
     match follower.step(usize::MAX) {
-        Step::Send(due) => format!("send {:?}", due.iter().map(|d| d.event.seq.0).collect::<Vec<_>>()),
+        Step::Send(due) => format!(
+            "send {:?}",
+            due.iter().flat_map(Due::deliveries).map(|d| d.event.seq.0).collect::<Vec<_>>()
+        ),
         Step::Signals(due) => {
             format!("signals {:?}", due.iter().map(|s| s.payload.get()).collect::<Vec<_>>())
         }

@@ -303,6 +303,13 @@ impl Hub {
         self.sweep_now.notify_one();
     }
 
+    /// Wakes whoever follows a stream here, though nothing of it is due.
+    pub fn rouse(&self, stream: &Stream) {
+        if let Some(followed) = self.followed(stream) {
+            followed.wake();
+        }
+    }
+
     /// Takes note of the history that the store was just seen in. When it is another one, every
     /// stream begins anew, and followers are sent the state.
     pub fn observe_epoch(&self, epoch: &Epoch) {

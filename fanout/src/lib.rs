@@ -8,6 +8,7 @@
 //! [`canary`] a subscription that is deaf.
 
 mod batch;
+mod block;
 pub mod bus;
 pub mod canary;
 pub mod envelope;
@@ -29,6 +30,7 @@ mod wire;
 
 use std::time::Duration;
 
+pub use block::{Block, Due};
 pub use follower::{Follower, Pending, Step};
 pub use hub::Hub;
 pub use mailbox::Mailbox;
@@ -72,7 +74,7 @@ impl Default for Settings {
             streams_max: 200_000,
             reorder_wait: Duration::from_millis(30),
             fills_max: 3,
-            recent_events_max: 256,
+            recent_events_max: 1024,
             recent_bytes_max: 64 * 1024 * 1024,
             presence_lease: Duration::from_secs(10),
             presence_list_max: 100,

@@ -1,7 +1,7 @@
 //! The newest events of a stream, kept in memory for whoever is about to need them.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,7 +10,10 @@ use std::{
 
 use common::{Event, Seq};
 
-use crate::Source;
+use crate::{
+    Source,
+    block::{BLOCK_EVENTS, Block, Due},
+};
 
 /// An event on its way to followers, and how it came to this node.
 #[derive(Debug, Clone)]
@@ -57,6 +60,9 @@ impl Budget {
 #[derive(Debug)]
 pub(crate) struct Recent {
     events: VecDeque<Delivery>,
+    /// Those that several followers have needed together, by the number of their first event divided by
+    /// their length. Only of events that are here.
+    blocks: BTreeMap<u64, Arc<Block>>,
     bytes: usize,
     /// The last urgent event that was pushed; zero for none.
     urgent: Seq,
@@ -74,7 +80,14 @@ const BYTES_MIN: usize = 32 * 1024;
 impl Recent {
     pub(crate) fn new(events_max: usize, budget: Arc<Budget>) -> Self {
         let events_max = events_max.max(EVENTS_MIN);
-        Self { events: VecDeque::new(), bytes: 0, urgent: Seq(0), events_max, budget }
+        Self {
+            events: VecDeque::new(),
+            blocks: BTreeMap::new(),
+            bytes: 0,
+            urgent: Seq(0),
+            events_max,
+            budget,
+        }
     }
 
     /// Appends the event after the last one.
@@ -104,21 +117,35 @@ impl Recent {
 
     /// The events after `cursor`, up to about `bytes_max` of them but at least one; `None` when the
     /// next one is not here.
-    pub(crate) fn after(&self, cursor: Seq, bytes_max: usize) -> Option<Vec<Delivery>> {
+    pub(crate) fn after(&mut self, cursor: Seq, bytes_max: usize) -> Option<Vec<Due>> {
         let first = self.events.front()?.event.seq;
-        let skip = usize::try_from(cursor.next().0.checked_sub(first.0)?).ok()?;
-        let mut bytes = 0;
-        let due: Vec<Delivery> = self
-            .events
-            .range(skip.min(self.events.len())..)
-            .take_while(|delivery| {
-                let fits = bytes < bytes_max;
-                bytes += delivery.event.payload.get().len();
-                fits
-            })
-            .cloned()
-            .collect();
+        let mut next = usize::try_from(cursor.next().0.checked_sub(first.0)?).ok()?;
+        let (mut due, mut bytes) = (Vec::new(), 0);
+        while next < self.events.len() && bytes < bytes_max {
+            let some = match self.block(next) {
+                Some(block) => Due::Block(block),
+                None => Due::One(self.events[next].clone()),
+            };
+            next += some.deliveries().len();
+            bytes += some.deliveries().iter().map(|one| one.event.payload.get().len()).sum::<usize>();
+            due.push(some);
+        }
         (!due.is_empty()).then_some(due)
+    }
+
+    /// The block that begins with the event at `index`, if one does and all of it is here. Whoever keeps
+    /// pace never needs one.
+    fn block(&mut self, index: usize) -> Option<Arc<Block>> {
+        let seq = self.events[index].event.seq.0;
+        let end = index + BLOCK_EVENTS;
+        if !seq.is_multiple_of(BLOCK_EVENTS as u64) || end > self.events.len() {
+            return None;
+        }
+        let new = || {
+            let deliveries = self.events.range(index..end).cloned().collect();
+            Arc::new(Block::new(deliveries, self.budget.clone()))
+        };
+        Some(self.blocks.entry(seq / BLOCK_EVENTS as u64).or_insert_with(new).clone())
     }
 
     /// Whether the event after `cursor` is here.
@@ -165,6 +192,9 @@ impl Recent {
             let bytes = oldest.event.weight();
             self.bytes -= bytes;
             self.budget.give_back(bytes);
+            if !self.blocks.is_empty() {
+                self.blocks.remove(&(oldest.event.seq.0 / BLOCK_EVENTS as u64));
+            }
         }
     }
 }
@@ -190,20 +220,41 @@ mod tests {
         }
     }
 
-    fn after(recent: &Recent, cursor: u64) -> Option<Vec<u64>> {
+    fn after(recent: &mut Recent, cursor: u64) -> Option<Vec<u64>> {
         let due = recent.after(Seq(cursor), usize::MAX)?;
-        Some(due.iter().map(|delivery| delivery.event.seq.0).collect())
+        Some(due.iter().flat_map(Due::deliveries).map(|delivery| delivery.event.seq.0).collect())
+    }
+
+    #[test]
+    fn whoever_is_behind_shares_blocks_that_go_with_their_events() {
+        let block_events = BLOCK_EVENTS as u64;
+        let mut recent = recent(5 * BLOCK_EVENTS, usize::MAX);
+        push(&mut recent, 1..=4 * block_events);
+        let blocks = |due: Vec<Due>| -> Vec<Arc<Block>> {
+            let block = |due| if let Due::Block(block) = due { Some(block) } else { None };
+            due.into_iter().filter_map(block).collect()
+        };
+        let one = blocks(recent.after(Seq(3), usize::MAX).unwrap());
+        let other = blocks(recent.after(Seq(block_events), usize::MAX).unwrap());
+        assert_eq!((one.len(), other.len()), (3, 2), "the last one is not whole yet");
+        assert!(Arc::ptr_eq(&one[1], &other[0]));
+        assert_eq!(after(&mut recent, 3), Some((4..=4 * block_events).collect()));
+        assert!(blocks(recent.after(Seq(4 * block_events - 3), usize::MAX).unwrap()).is_empty());
+        push(&mut recent, 4 * block_events + 1..=7 * block_events);
+        assert_eq!(recent.blocks.len(), 1, "{:?}", recent.blocks.keys());
+        recent.clear();
+        assert!(recent.blocks.is_empty());
     }
 
     #[test]
     fn followers_read_on_from_their_own_cursor() {
         let mut recent = recent(100, usize::MAX);
         push(&mut recent, 5..=8);
-        assert_eq!(after(&recent, 4), Some(vec![5, 6, 7, 8]));
-        assert_eq!(after(&recent, 7), Some(vec![8]));
-        assert_eq!(after(&recent, 8), None);
-        assert_eq!(after(&recent, 99), None);
-        assert_eq!(after(&recent, 3), None, "the log has it");
+        assert_eq!(after(&mut recent, 4), Some(vec![5, 6, 7, 8]));
+        assert_eq!(after(&mut recent, 7), Some(vec![8]));
+        assert_eq!(after(&mut recent, 8), None);
+        assert_eq!(after(&mut recent, 99), None);
+        assert_eq!(after(&mut recent, 3), None, "the log has it");
         assert_eq!(recent.after(Seq(4), 1).map(|due| due.len()), Some(1), "at least one");
     }
 
@@ -211,16 +262,16 @@ mod tests {
     fn it_keeps_the_newest_within_its_bounds_and_gives_back_what_it_took() {
         let mut kept = recent(20, usize::MAX);
         push(&mut kept, 1..=100);
-        assert_eq!(after(&kept, 80).map(|due| due.len()), Some(20));
-        assert_eq!(after(&kept, 79), None);
+        assert_eq!(after(&mut kept, 80).map(|due| due.len()), Some(20));
+        assert_eq!(after(&mut kept, 79), None);
         let budget = kept.budget.clone();
         assert!(budget.used() > 0);
         drop(kept);
         assert_eq!(budget.used(), 0);
         let mut poor = recent(1000, 1);
         push(&mut poor, 1..=100);
-        assert_eq!(after(&poor, 100 - EVENTS_MIN as u64).map(|due| due.len()), Some(EVENTS_MIN));
-        assert_eq!(after(&poor, 99 - EVENTS_MIN as u64), None);
+        assert_eq!(after(&mut poor, 100 - EVENTS_MIN as u64).map(|due| due.len()), Some(EVENTS_MIN));
+        assert_eq!(after(&mut poor, 99 - EVENTS_MIN as u64), None);
     }
 
     #[test]
@@ -238,13 +289,13 @@ mod tests {
         let mut joined = recent(100, usize::MAX);
         push(&mut joined, 6..=7);
         joined.extend_back(&page, Seq(7));
-        assert_eq!(after(&joined, 2), Some(vec![3, 4, 5, 6, 7]));
+        assert_eq!(after(&mut joined, 2), Some(vec![3, 4, 5, 6, 7]));
         let mut apart = recent(100, usize::MAX);
         push(&mut apart, 9..=9);
         apart.extend_back(&page, Seq(9));
-        assert_eq!(after(&apart, 2), None);
+        assert_eq!(after(&mut apart, 2), None);
         let mut empty = recent(100, usize::MAX);
         empty.extend_back(&page, Seq(6));
-        assert_eq!(after(&empty, 2), Some(vec![3, 4, 5, 6]));
+        assert_eq!(after(&mut empty, 2), Some(vec![3, 4, 5, 6]));
     }
 }

@@ -28,6 +28,8 @@ pub struct Connections {
 #[derive(Default)]
 struct Counts {
     total: usize,
+    /// The most that there were since [`Connections::forget_peak`].
+    peak: usize,
     users: HashMap<UserId, usize>,
 }
 
@@ -64,6 +66,7 @@ impl Connections {
             counts.users.insert(user.clone(), of_user + 1);
         }
         counts.total += 1;
+        counts.peak = counts.peak.max(counts.total);
         counts.show();
         Ok(Entered { connections: self.clone(), user: user.cloned() })
     }
@@ -71,6 +74,20 @@ impl Connections {
     /// Connections at this moment.
     pub fn total(&self) -> usize {
         self.lock().total
+    }
+
+    /// The most connections at a time since [`Connections::forget_peak`].
+    pub(crate) fn peak(&self) -> usize {
+        self.lock().peak
+    }
+
+    /// Counts the peak anew, from what there are now.
+    pub(crate) fn forget_peak(&self) {
+        let mut counts = self.lock();
+        counts.peak = counts.total;
+        // Whoever comes next may have room made for so many again.
+        let users = counts.users.len();
+        counts.users.shrink_to(2 * users);
     }
 
     /// Users with at least one connection.

@@ -3,8 +3,10 @@
 //! From the signal on the node is not ready and takes no new connections; each client is told a
 //! moment of its own within the window at which to move, and is closed with 1012 when it has not.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
+use common::Stream;
+use fanout::Hub;
 use tokio::{sync::watch, time::Instant};
 
 use crate::connections::Connections;
@@ -42,8 +44,11 @@ impl Drain {
 
     /// Tells everybody, and waits until all connections are gone, or the window and a grace are over.
     /// Returns how many are left.
-    pub async fn run(&self, connections: &Arc<Connections>, window: Duration) -> usize {
+    pub(crate) async fn run(&self, hub: &Hub, connections: &Connections, window: Duration) -> usize {
         self.stopping.send_replace(true);
+        // Every session follows the stream of all, and looks whether the node stops when it is woken: to
+        // wait for that beside everything else would cost each of them something at each delivery.
+        hub.rouse(&Stream::All);
         let deadline = Instant::now() + window + GRACE;
         while connections.total() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -21,6 +21,7 @@ use crate::{
     connections::Connections,
     drafts::Drafts,
     drain::Drain,
+    memory,
     metrics::Meters,
     reads::Reads,
     retention::Retention,
@@ -122,6 +123,8 @@ impl Node {
         let committer = Committer::start(&settings.writes, &store, &hub);
         let reads = Reads::new(store.clone(), reads_max(&settings));
         let limits = &settings.websocket;
+        let connections = Connections::new(limits.connections_max, limits.connections_per_user);
+        tokio::spawn(memory::look_after(Arc::downgrade(&connections)));
         Ok(Arc::new(Self {
             topics: Topics::new(
                 committer.clone(),
@@ -132,7 +135,7 @@ impl Node {
             ),
             drafts: Drafts::new(committer, reads),
             verifier: Verifier::new(&settings.auth)?,
-            connections: Connections::new(limits.connections_max, limits.connections_per_user),
+            connections,
             drain: Drain::default(),
             joining: Semaphore::new(JOINING_MAX),
             demo_secret: if settings.listen.demo { auth::signing_secret(&settings.auth.keys)? } else { None },
@@ -155,7 +158,7 @@ impl Node {
     /// Tells all clients to move, and waits until they have. Returns how many connections were left
     /// over. Requests over HTTP are served on.
     pub async fn drain(&self) -> usize {
-        self.drain.run(&self.connections, self.settings.websocket.drain_window).await
+        self.drain.run(&self.hub, &self.connections, self.settings.websocket.drain_window).await
     }
 
     /// Ends what runs, once nobody is served any more.

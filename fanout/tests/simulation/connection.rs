@@ -6,10 +6,10 @@ use std::{
 };
 
 use common::{Cursor, Stream, protocol};
-use fanout::{Attendance, Follower, Hub, Mailbox, Pending, Step};
+use fanout::{Attendance, Due, Follower, Hub, Mailbox, Pending, Step};
 use tokio::{sync::watch, time::sleep};
 
-use crate::{log::ModelLog, seen::Seen};
+use crate::{log::ModelLog, marked, seen::Seen};
 
 pub(crate) struct Connection {
     hub: Arc<Hub>,
@@ -76,8 +76,7 @@ impl Connection {
                     slot => self.advance(slot).await,
                 }
             }
-            self.mailbox.marked().await;
-            ready = self.mailbox.take();
+            ready = marked(&self.mailbox).await;
         }
     }
 
@@ -108,7 +107,9 @@ impl Connection {
                 Step::Wait => return,
                 Step::Send(due) => {
                     let mut seen = self.seen();
-                    due.iter().for_each(|delivery| seen.event(slot, &delivery.event));
+                    due.iter()
+                        .flat_map(Due::deliveries)
+                        .for_each(|delivery| seen.event(slot, &delivery.event));
                 }
                 Step::Signals(due) => {
                     let mut seen = self.seen();
@@ -135,6 +136,7 @@ impl Connection {
     fn compare(&self, slot: usize, pending: Pending, step: &Step) {
         let agrees = match step {
             Step::Send(due) if pending.live => {
+                let due: Vec<_> = due.iter().flat_map(Due::deliveries).collect();
                 let urgent = due.iter().any(|delivery| delivery.event.priority.is_urgent());
                 due.len() <= pending.events
                     && (pending.urgent || !urgent)

@@ -17,10 +17,18 @@ mod streams;
 mod told;
 mod world;
 
+use std::future::poll_fn;
+
+use fanout::Mailbox;
 use world::World;
 
 /// Seeds tried by default: a few seconds.
 const SEEDS: u64 = 150;
+
+/// Waits until something is marked.
+async fn marked(mailbox: &Mailbox) -> Vec<u32> {
+    poll_fn(|context| mailbox.poll_take(context)).await.collect()
+}
 
 fn run(seed: u64) {
     let runtime =

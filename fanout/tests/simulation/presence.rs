@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     log::ModelLog,
+    marked,
     network::{FaultyBus, Handle, Network},
 };
 
@@ -59,8 +60,7 @@ impl Member {
             if !due.is_empty() {
                 return due.iter().map(|message| short(message.json())).collect();
             }
-            self.mailbox.marked().await;
-            assert_eq!(self.mailbox.take(), [7]);
+            assert_eq!(marked(&self.mailbox).await, [7]);
         }
     }
 

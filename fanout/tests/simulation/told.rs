@@ -7,7 +7,7 @@ use fanout::{Follower, Hub, Mailbox, Settings, Step, bus::MemoryBus};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use crate::log::ModelLog;
+use crate::{log::ModelLog, marked};
 
 /// So long that only a mistake waits for it.
 const NEVER: Duration = Duration::from_secs(24 * 3600);
@@ -30,10 +30,9 @@ async fn next(follower: &mut Follower, mailbox: &Mailbox) -> Arc<Event> {
     let due = async {
         loop {
             if let Step::Send(due) = follower.step(usize::MAX) {
-                return due[0].event.clone();
+                return due[0].deliveries()[0].event.clone();
             }
-            mailbox.marked().await;
-            mailbox.take();
+            marked(mailbox).await;
         }
     };
     timeout(Duration::from_secs(60), due).await.expect("it is told long before the sweep")
@@ -62,7 +61,7 @@ async fn signals_reach_live_followers_on_every_node() {
     let signal = Signal::new(stream(), "TYPING".parse().unwrap(), "phone".parse().unwrap(), payload);
     hubs[0].signal(Arc::new(signal));
     for (follower, mailbox) in &mut followers {
-        assert_eq!(mailbox.take(), [0]);
+        assert_eq!(marked(mailbox).await, [0]);
         let step = follower.step(usize::MAX);
         let Step::Signals(due) = step else { panic!("{step:?}") };
         assert_eq!(due.iter().map(|signal| signal.kind.as_str()).collect::<Vec<_>>(), ["TYPING"]);

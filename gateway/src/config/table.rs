@@ -571,7 +571,7 @@ pub const SETTINGS: &[Setting] = &[
         "RECENT_EVENTS_MAX",
         "recent-events-max",
         Kind::Count(1, 100_000),
-        Value("256"),
+        Value("1024"),
         "The most recent events kept in memory per followed stream.",
     ),
     setting(

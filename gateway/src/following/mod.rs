@@ -5,10 +5,16 @@
 //! reads them at its own cursors whenever it has room. So one that does not read costs its cursors.
 
 mod first;
+mod held;
 mod outbox;
 mod slot;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use common::{
     Cursor, Stream, TopicName, UserId,
@@ -16,22 +22,24 @@ use common::{
     protocol::{Device, ServerMessage, SnapshotBody},
     time::unix_ms,
 };
-use fanout::{Delivery, Follower, Mailbox, Source, Step, log::LogError};
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use fanout::{Due, Follower, Mailbox, Source, Step, log::LogError};
 use metrics::counter;
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep},
 };
 use tracing::debug;
 
-use self::slot::{Arrived, Slot};
 pub(crate) use self::{
     first::First,
     outbox::{At, Outbox},
     slot::Window,
 };
-use crate::{node::Node, store::DraftList};
+use self::{
+    held::Held,
+    slot::{Arrived, Slot},
+};
+use crate::{node::Node, store::DraftList, underway::Underway};
 
 /// The streams of one connection.
 pub(crate) struct Following {
@@ -42,10 +50,9 @@ pub(crate) struct Following {
     next_slot: u32,
     /// Slots to look at, each at most once.
     ready: VecDeque<u32>,
-    /// Slots whose events are held back, and until when.
-    held: Vec<(Instant, u32)>,
+    held: Held,
     /// What slots have asked the store for: at most one read each.
-    reads: FuturesUnordered<BoxFuture<'static, (u32, Option<Arrived>)>>,
+    reads: Underway<(u32, Option<Arrived>)>,
 }
 
 /// A follower on its way into a [`Following`].
@@ -79,6 +86,9 @@ impl Joined {
 #[derive(Debug)]
 pub(crate) struct Lost;
 
+/// Streams that nearly every connection follows: its user's, and the one of all.
+const SLOTS: usize = 2;
+
 /// What is handed out of one stream at a time, in bytes; then the others have their turn.
 const STEP_BYTES_MAX: usize = 64 * 1024;
 
@@ -95,11 +105,11 @@ impl Following {
             node,
             user,
             mailbox: Arc::default(),
-            slots: Vec::new(),
+            slots: Vec::with_capacity(SLOTS),
             next_slot: 0,
             ready: VecDeque::new(),
-            held: Vec::new(),
-            reads: FuturesUnordered::new(),
+            held: Held::default(),
+            reads: Underway::default(),
         }
     }
 
@@ -156,31 +166,29 @@ impl Following {
         self.ready.is_empty()
     }
 
-    /// Waits until something may be due. Cancel-safe.
-    pub(crate) async fn changed(&mut self) {
-        let window = self.held.iter().map(|(until, _)| *until).min();
-        tokio::select! {
-            () = self.mailbox.marked() => {
-                for slot in self.mailbox.take() {
-                    self.make_ready(slot);
-                }
-            }
-            Some((id, arrived)) = self.reads.next(), if !self.reads.is_empty() => {
-                if let (Some(arrived), Some(slot)) =
-                    (arrived, self.slots.iter_mut().find(|slot| slot.id == id))
-                {
-                    slot.arrived = Some(Box::new(arrived));
-                    self.make_ready(id);
-                }
-            }
-            () = sleep_until(window.unwrap_or_else(Instant::now)), if window.is_some() => {
-                let now = Instant::now();
-                let over: Vec<u32> = self.held.extract_if(.., |(until, _)| *until <= now).map(|(_, id)| id).collect();
-                for id in over {
-                    self.make_ready(id);
-                }
+    /// Whether something may be due; otherwise the task is woken once it may.
+    pub(crate) fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut changed = false;
+        if let Poll::Ready(marked) = self.mailbox.poll_take(context) {
+            changed = true;
+            for slot in marked {
+                self.make_ready(slot);
             }
         }
+        while let Poll::Ready((id, arrived)) = self.reads.poll_next(context) {
+            changed = true;
+            if let (Some(arrived), Some(slot)) = (arrived, self.slots.iter_mut().find(|slot| slot.id == id)) {
+                slot.arrived = Some(Box::new(arrived));
+                self.make_ready(id);
+            }
+        }
+        while let Poll::Ready(over) = self.held.poll_over(context) {
+            changed = true;
+            for id in over {
+                self.make_ready(id);
+            }
+        }
+        if changed { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Hands out what is due, until nothing is or the outbox is full.
@@ -204,7 +212,8 @@ impl Following {
             return;
         }
         // What concerns everybody does not wait for a long replay of something else.
-        let first = self.slots.iter().any(|slot| slot.id == id && *slot.follower.stream() == Stream::All);
+        let first = !self.ready.is_empty()
+            && self.slots.iter().any(|slot| slot.id == id && *slot.follower.stream() == Stream::All);
         if first { self.ready.push_front(id) } else { self.ready.push_back(id) }
     }
 
@@ -233,16 +242,13 @@ impl Following {
         }
         if let Some(until) = slot.hold(Instant::now()) {
             let id = slot.id;
-            if !self.held.iter().any(|(_, held)| *held == id) {
-                self.held.push((until, id));
-            }
+            self.held.add(id, until);
             return Ok(false);
         }
         match slot.follower.step(STEP_BYTES_MAX) {
             Step::Wait => return Ok(false),
             Step::Send(due) => {
-                slot.live |= due.iter().any(|delivery| delivery.source != Source::Replay);
-                self.deliver(index, due, outbox);
+                self.deliver(index, &due, outbox);
             }
             Step::Signals(signals) => {
                 for signal in signals {
@@ -268,17 +274,23 @@ impl Following {
     }
 
     /// Hands out events that all followers on the node share.
-    fn deliver(&mut self, index: usize, due: Vec<Delivery>, outbox: &mut impl Outbox) {
-        let slot = &self.slots[index];
+    fn deliver(&mut self, index: usize, due: &[Due], outbox: &mut impl Outbox) {
+        let slot = &mut self.slots[index];
         // Of what goes together the oldest is the latest: it stands for all.
-        let live = due.iter().find(|delivery| delivery.source != Source::Replay);
-        if let Some(committed_at) = live.map(|delivery| delivery.event.timestamp) {
-            let late = unix_ms().saturating_sub(committed_at);
+        let mut deliveries = due.iter().flat_map(Due::deliveries);
+        if let Some(live) = deliveries.find(|delivery| delivery.source != Source::Replay) {
+            let late = unix_ms().saturating_sub(live.event.timestamp);
             self.node.metrics.commit_to_delivery.record(Duration::from_millis(late));
+            slot.live = true;
         }
-        for Delivery { event, source } in due {
-            slot.push(outbox, event.message(), event.seq);
-            self.node.metrics.delivered(source, 1);
+        for due in due {
+            match due {
+                Due::One(delivery) => slot.push(outbox, delivery.event.message(), delivery.event.seq),
+                Due::Block(block) => outbox.push_block(block, slot.follower.stream(), slot.follower.epoch()),
+            }
+            for together in due.deliveries().chunk_by(|delivery, next| delivery.source == next.source) {
+                self.node.metrics.delivered(together[0].source, together.len() as u64);
+            }
         }
     }
 
@@ -323,12 +335,12 @@ impl Following {
         let (wanted, unwanted) = oneshot::channel();
         slot.reading = Some(wanted);
         let id = slot.id;
-        self.reads.push(Box::pin(async move {
+        self.reads.push(async move {
             tokio::select! {
                 arrived = read => (id, Some(arrived)),
                 _ = unwanted => (id, None),
             }
-        }));
+        });
     }
 
     /// Hands out the state that is sent instead of events.

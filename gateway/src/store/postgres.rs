@@ -1,13 +1,29 @@
 //! The store in Postgres: what a cluster shares.
 //!
 //! A commit takes five round trips, whatever the size of the batch: begin, lock the streams, read,
-//! write, commit; four when there is nothing to read. The streams are locked first although only their
+//! write, commit; and one where there is nothing to read. The streams are locked first although only their
 //! last line needs it, because a merge reads what it changes: nobody but other writers of the same
 //! streams waits for it.
 //!
 //! The epoch is read by the same statement as the positions that it qualifies. A failover behind a
 //! connection pooler is seen with the first answer of the new primary.
 
+/// Names the history: the cluster, its timeline, the database in it.
+///
+/// The timeline is taken from the current WAL file, because `pg_control_checkpoint()` keeps naming the
+/// old one after a fast promotion, until the next checkpoint. A standby refuses to answer this, and
+/// that is right: its positions lag. (Statements without an epoch ask for the position in the WAL to
+/// be refused as well.)
+macro_rules! epoch_sql {
+    () => {
+        "(SELECT to_hex(system_identifier)
+            || '-' || ltrim(left(pg_walfile_name(pg_current_wal_lsn()), 8), '0')
+            || '-' || (SELECT oid FROM pg_database WHERE datname = current_database())
+          FROM pg_control_system())"
+    };
+}
+
+mod append;
 mod pool;
 mod upkeep;
 
@@ -55,21 +71,6 @@ pub struct PostgresStore {
     upkeep_options: PgConnectOptions,
     timeout: Duration,
     limits: Limits,
-}
-
-/// Names the history: the cluster, its timeline, the database in it.
-///
-/// The timeline is taken from the current WAL file, because `pg_control_checkpoint()` keeps naming the
-/// old one after a fast promotion, until the next checkpoint. A standby refuses to answer this, and
-/// that is right: its positions lag. (Statements without an epoch ask for the position in the WAL to
-/// be refused as well.)
-macro_rules! epoch_sql {
-    () => {
-        "(SELECT to_hex(system_identifier)
-            || '-' || ltrim(left(pg_walfile_name(pg_current_wal_lsn()), 8), '0')
-            || '-' || (SELECT oid FROM pg_database WHERE datname = current_database())
-          FROM pg_control_system())"
-    };
 }
 
 const LOCK: &str = concat!(
@@ -192,11 +193,13 @@ impl PostgresStore {
         // the middle: no lock outlives its call by much.
         let limit = format!("{}ms", options.timeout.as_millis().max(1));
         let limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
+        // Stated, because a database may have another default. Stricter levels fail where this one waits.
+        let isolation = [("default_transaction_isolation", "read committed")];
         // Every statement looks up a handful of keys. That must not depend on statistics: on a table
         // that was small when the plan was made, the planner prefers to read all of it.
         let plans = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"];
         let planned = base.clone().options(plans.map(|name| (name, "off")));
-        let calls = planned.clone().options(limits.map(|name| (name, limit.as_str())));
+        let calls = planned.clone().options(limits.map(|name| (name, limit.as_str()))).options(isolation);
         Ok(Self {
             pool: Pool::new(calls, options.connections_max.max(1)),
             migrator_options: base,
@@ -404,14 +407,18 @@ async fn commit(
     batch: &Batch<'_>,
     limits: &Limits,
 ) -> Result<Attempt, StoreError> {
-    // Stated, because a database may have another default. Stricter levels fail where this one waits.
-    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    let lookups = batch.lookups();
+    if lookups.is_empty()
+        && let Some(attempt) = append::append(connection, batch, limits).await?
+    {
+        return Ok(attempt);
+    }
+    let mut transaction = connection.begin().await?;
     let Some((epoch, heads)) = lock(&mut transaction, batch).await? else {
         transaction.rollback().await?;
         return Ok(Attempt::NewStreams);
     };
     let mut state = State { heads, ..State::default() };
-    let lookups = batch.lookups();
     if !lookups.is_empty() {
         // A statement of its own: its snapshot is younger than the locks, so it sees what the last
         // holder of each committed.

@@ -7,8 +7,10 @@
 
 use std::{
     cell::RefCell,
+    future::poll_fn,
     io::{self, ErrorKind, IoSlice},
     mem,
+    task::Poll,
     time::Duration,
 };
 
@@ -16,7 +18,7 @@ use bytes::{Buf, Bytes};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncWriteExt, Interest},
+    io::AsyncWriteExt,
     net::TcpStream,
     task::coop::consume_budget,
     time::{Instant, timeout, timeout_at},
@@ -148,15 +150,12 @@ impl Socket {
                 }
             }
             let received = if self.unread.is_empty() {
-                let mut interest = Interest::READABLE;
-                if self.owed.is_some() {
-                    interest |= Interest::WRITABLE;
+                if self.ready().await.is_err() {
+                    return Err(self.gone());
                 }
-                let Ok(ready) = self.stream.ready(interest).await else { return Err(self.gone()) };
-                if ready.is_writable() {
-                    self.write_owed()?;
-                }
-                if ready.is_readable() { self.read()? } else { None }
+                // Whichever is not possible asks the kernel for nothing.
+                self.write_owed()?;
+                self.read()?
             } else {
                 self.read_on()?
             };
@@ -178,6 +177,26 @@ impl Socket {
             return Err(Ended::Gone);
         }
         self.write_all(frames, stall_max).await
+    }
+
+    /// Sends what the kernel takes at once. Answers whether that was all; `frames` keeps those that have not
+    /// been begun, for [`Socket::send`].
+    ///
+    /// # Errors
+    /// As [`Socket::send`].
+    pub fn try_send(&mut self, frames: &mut Vec<Bytes>) -> Result<bool, Ended> {
+        if self.phase != Phase::Open {
+            return Err(Ended::Gone);
+        }
+        // What a session hands out at a time is bounded, so that this ends soon.
+        while self.owed.is_some() || !frames.is_empty() {
+            match self.write(frames) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(_) => return Err(self.gone()),
+            }
+        }
+        Ok(true)
     }
 
     /// Sends a ping with a payload of up to 125 bytes, which comes back as [`Received::Pong`].
@@ -234,6 +253,21 @@ impl Socket {
                 Ok(0) | Err(_) => return,
             }
         }
+    }
+
+    /// Waits until something can be read, or written where something is owed. Asked at every turn of a
+    /// session, and nearly always in vain: so it takes the socket's one place for readers, where
+    /// [`TcpStream::ready`] would enter a list and leave it.
+    async fn ready(&self) -> io::Result<()> {
+        poll_fn(|context| {
+            if self.owed.is_some()
+                && let Poll::Ready(ready) = self.stream.poll_write_ready(context)
+            {
+                return Poll::Ready(ready);
+            }
+            self.stream.poll_read_ready(context)
+        })
+        .await
     }
 
     /// Reads once, and answers the first message that is whole with it.
@@ -342,21 +376,7 @@ impl Socket {
     /// Writes once: what is owed, then frames, as much as the kernel takes. What it took is taken off;
     /// the rest of a frame that it took a part of is owed.
     fn write(&mut self, frames: &mut Vec<Bytes>) -> io::Result<()> {
-        let mut slices = [IoSlice::new(&[]); FRAMES_AT_ONCE];
-        let owed = self.owed.iter().flat_map(|owed| [&owed.begun, &owed.answer]);
-        let pending = owed.chain(frames.iter()).filter(|bytes| !bytes.is_empty());
-        let mut count = 0;
-        for (slice, bytes) in slices.iter_mut().zip(pending) {
-            *slice = IoSlice::new(bytes);
-            count += 1;
-        }
-        let mut written = match count {
-            0 => 0,
-            _ => match self.stream.try_write_vectored(&slices[..count])? {
-                0 => return Err(ErrorKind::WriteZero.into()),
-                written => written,
-            },
-        };
+        let mut written = self.attempt(frames)?;
         if let Some(owed) = &mut self.owed {
             written = owed.paid(written);
             if owed.begun.is_empty() && owed.answer.is_empty() {
@@ -377,6 +397,28 @@ impl Socket {
         }
         frames.drain(..done);
         Ok(())
+    }
+
+    /// Gives the kernel what is owed and what comes first of `frames`. Answers how many bytes it took.
+    fn attempt(&self, frames: &[Bytes]) -> io::Result<usize> {
+        let written = if let (None, [frame]) = (&self.owed, frames) {
+            // One event at a time is what a follower that keeps pace gets, and a plain write is cheaper.
+            self.stream.try_write(frame)?
+        } else {
+            let mut slices = [IoSlice::new(&[]); FRAMES_AT_ONCE];
+            let owed = self.owed.iter().flat_map(|owed| [&owed.begun, &owed.answer]);
+            let pending = owed.chain(frames).filter(|bytes| !bytes.is_empty());
+            let mut count = 0;
+            for (slice, bytes) in slices.iter_mut().zip(pending) {
+                *slice = IoSlice::new(bytes);
+                count += 1;
+            }
+            if count == 0 {
+                return Ok(0);
+            }
+            self.stream.try_write_vectored(&slices[..count])?
+        };
+        if written == 0 { Err(ErrorKind::WriteZero.into()) } else { Ok(written) }
     }
 
     fn gone(&mut self) -> Ended {

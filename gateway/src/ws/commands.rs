@@ -9,7 +9,6 @@ use common::{
     protocol::{Command, Malformed, Pong, Request, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, ServerMessage},
     time::unix_ms,
 };
-use futures_util::future::BoxFuture;
 use metrics::counter;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -152,10 +151,10 @@ impl Session {
             }
             Command::Auth { token } => {
                 self.authenticating = true;
-                self.under_way(Box::pin(async move {
+                self.under_way(async move {
                     let verified = node.verifier.verify(&token, unix_ms()).await;
                     Due::Auth(id, verified)
-                }));
+                });
             }
             // Done before, also for those who have no token.
             Command::Ping | Command::Subscribe(_) | Command::Unsubscribe(_) => {}
@@ -169,15 +168,15 @@ impl Session {
         answer: impl Future<Output = Result<T, Failure>> + Send + 'static,
         told: impl FnOnce(&CommandId, T) -> Bytes + Send + 'static,
     ) {
-        self.under_way(Box::pin(async move {
+        self.under_way(async move {
             Due::Reply(match answer.await {
                 Ok(done) => told(&id, done),
                 Err(failure) => reply::error(Some(&id), &failure),
             })
-        }));
+        });
     }
 
-    pub(super) fn under_way(&mut self, command: BoxFuture<'static, Due>) {
+    pub(super) fn under_way(&mut self, command: impl Future<Output = Due> + Send + 'static) {
         self.pending.push(command);
     }
 

@@ -8,6 +8,7 @@ mod reply;
 mod session;
 mod subscriptions;
 mod upgrade;
+mod woken;
 
 use common::close::{Close, HANDSHAKE_WAIT};
 use metrics::counter;

@@ -2,9 +2,11 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use common::{
+    Epoch, Stream,
     message::{Encoding, Form, Message},
     msgpack,
 };
+use fanout::{Block, Delivery};
 
 use crate::{
     following::{At, Outbox},
@@ -39,7 +41,7 @@ struct Batch {
 const OUTBOUND_BYTES_MAX: usize = 64 * 1024;
 
 /// Places for frames that an idle connection keeps.
-const FRAMES_KEPT: usize = 64;
+const FRAMES_KEPT: usize = 4;
 
 impl Frames {
     pub(super) fn new(encoding: Encoding, deflate: Deflate, deflate_bytes_min: usize, batch: bool) -> Self {
@@ -86,6 +88,20 @@ impl Frames {
         }
     }
 
+    /// The frames of events one behind the other. `None` where one of them may be deflated: then it depends
+    /// on more than the form.
+    fn frames_of(&self, events: &[Delivery]) -> Option<Bytes> {
+        let mut frames = BytesMut::new();
+        for Delivery { event, .. } in events {
+            let message = event.message();
+            if self.deflate.may_send(0) && message.encoded(self.encoding).len() >= self.deflate_bytes_min {
+                return None;
+            }
+            frames.put_slice(&self.frame(message));
+        }
+        Some(frames.freeze())
+    }
+
     fn frame(&self, message: &Message) -> Bytes {
         let bytes = message.encoded(self.encoding).len();
         let deflate = bytes >= self.deflate_bytes_min && self.deflate.may_send(bytes);
@@ -114,6 +130,18 @@ impl Outbox for Frames {
                 batch.messages.push(encoded);
             }
         }
+    }
+
+    fn push_block(&mut self, block: &Block, stream: &Stream, epoch: &Epoch) {
+        let form = Form { encoding: self.encoding, deflate: self.deflate.may_send(0) };
+        let together =
+            if self.batch.is_none() { block.bytes(form, |events| self.frames_of(events)) } else { None };
+        if let Some(bytes) = together {
+            self.bytes += bytes.len();
+            self.frames.push(bytes.clone());
+            return;
+        }
+        self.push_each(block, stream, epoch);
     }
 
     fn is_full(&self) -> bool {

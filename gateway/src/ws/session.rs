@@ -8,7 +8,7 @@ use std::{
     future::poll_fn,
     pin::{Pin, pin},
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -19,9 +19,11 @@ use common::{
     message::Encoding,
     protocol::{Reconnect, ServerMessage, TokenExpiring},
 };
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use metrics::{counter, histogram};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::{
+    task::coop::consume_budget,
+    time::{Instant, Sleep, sleep_until, timeout},
+};
 use tracing::debug;
 
 use super::{
@@ -30,13 +32,16 @@ use super::{
     outbox::Frames,
     rate::Rate,
     subscriptions::Joining,
+    woken::Woken,
 };
 use crate::{
     auth::{self, AuthError, Identity},
     config,
+    connections::Entered,
     following::{First, Following, Lost, Outbox},
     node::Node,
-    websocket::{Deflate, Ended, Socket, Violation},
+    underway::Underway,
+    websocket::{Deflate, Ended, Received, Socket, Violation},
 };
 
 /// Who has connected, with what.
@@ -71,6 +76,18 @@ impl End {
     }
 }
 
+/// What a session has waited for.
+enum Turn {
+    /// Something to hand out.
+    Events,
+    /// A message of the client, or the end of the connection.
+    Received(Result<Received, Ended>),
+    /// The end of a command.
+    Due(Due),
+    /// The time to act by itself.
+    Alarm,
+}
+
 /// What has become of a command.
 pub(super) enum Due {
     /// The answer.
@@ -92,7 +109,7 @@ pub(super) struct Session {
     /// read until these are known.
     pub(super) authenticating: bool,
     /// Commands under way: at most `pending_commands_max`.
-    pub(super) pending: FuturesUnordered<BoxFuture<'static, Due>>,
+    pub(super) pending: Underway<Due>,
     /// Messages for the next write.
     pub(super) outbox: Frames,
     pub(super) heartbeat: Heartbeat,
@@ -103,10 +120,12 @@ pub(super) struct Session {
     pub(super) misuse: u32,
     /// `None` without a token.
     pub(super) expiry: Option<Expiry>,
-    /// When something was last said, by either side, heartbeats not counted.
+    /// When something was last said, by either side, heartbeats not counted. Only kept without a token.
     pub(super) spoke_at: Instant,
     /// When the node has asked the client to move, and by when it closes.
     pub(super) leave_at: Option<Instant>,
+    /// Counts the connection until it is closed.
+    _entered: Entered,
 }
 
 /// When the token ends, and whether the client was told.
@@ -127,9 +146,27 @@ const SETTLE_MAX: Duration = Duration::from_secs(2);
 const LAST_SEND_MAX: Duration = Duration::from_millis(500);
 
 /// Serves the connection until it ends.
-pub(crate) async fn run(node: Arc<Node>, client: Client, socket: Socket) {
+///
+/// Each stage but the long one has its room on the heap for as long as it takes: in the task itself every
+/// connection would hold the room of the largest.
+pub(super) async fn run(mut session: Box<Session>) {
+    let end = match session.serve().await {
+        Ok(never) => match never {},
+        Err(end) => end,
+    };
+    Box::pin(session.end(end)).await;
+}
+
+/// Joins the streams of a connection; `None` when it had to be closed.
+pub(super) async fn begin(
+    node: Arc<Node>,
+    client: Client,
+    socket: Socket,
+    entered: Entered,
+) -> Option<Box<Session>> {
     let Some(permit) = node.admit().await else {
-        return close(socket, Close::Overloaded, "too many connections at once; come back later").await;
+        close(socket, Close::Overloaded, "too many connections at once; come back later").await;
+        return None;
     };
     let mut following =
         Following::new(node.clone(), client.identity.as_ref().map(|identity| identity.user.clone()));
@@ -139,19 +176,20 @@ pub(crate) async fn run(node: Arc<Node>, client: Client, socket: Socket) {
         Ok(first) => first,
         Err(error) => {
             debug!(%error, "cannot follow");
-            return close(socket, Close::Overloaded, "the store does not answer; come back later").await;
+            close(socket, Close::Overloaded, "the store does not answer; come back later").await;
+            return None;
         }
     };
     let now = Instant::now();
     let limits = &node.settings.websocket;
-    let mut session = Session {
+    let mut session = Box::new(Session {
         heartbeat: Heartbeat::new(&limits.heartbeat, now),
         rate: Rate::new(limits.commands_per_second, limits.commands_burst(), now),
         expiry: client.identity.as_ref().map(|identity| Expiry::of(identity, limits.token_warning)),
         following,
         joining: Vec::new(),
         authenticating: false,
-        pending: FuturesUnordered::new(),
+        pending: Underway::default(),
         outbox: Frames::new(client.encoding, client.deflate, limits.deflate_bytes_min, client.batch),
         over_rate: 0,
         misuse: 0,
@@ -160,15 +198,12 @@ pub(crate) async fn run(node: Arc<Node>, client: Client, socket: Socket) {
         node,
         client,
         socket,
-    };
+        _entered: entered,
+    });
     let (connection, device) = (session.client.connection.clone(), session.client.device.clone());
     session.outbox.push(&first.welcome(&session.following, connection, device), None);
     first.add_to(&mut session.following);
-    let end = match session.serve().await {
-        Ok(never) => match never {},
-        Err(end) => end,
-    };
-    session.end(end).await;
+    Some(session)
 }
 
 impl Expiry {
@@ -187,35 +222,63 @@ impl Session {
     }
 
     async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
-        let mut stopping = self.node.drain.subscribe();
+        let stopping = self.node.drain.subscribe();
         // One timer for the life of the session: setting it costs more than an event does. So it may
         // ring too early, when what it was set for has moved, but never too late.
         let mut alarm = pin!(sleep_until(self.deadline()));
+        let mut woken = Woken::new(Waker::noop().clone());
         loop {
+            // Nobody waits for it: a node that begins to stop wakes everybody.
+            if self.leave_at.is_none() && stopping.has_changed().unwrap_or(true) {
+                self.ask_to_leave();
+                alarm.as_mut().reset(self.deadline());
+                woken.again();
+            }
             self.following.advance(&mut self.outbox)?;
             self.flush().await?;
-            let idle = self.following.is_idle();
+            let turn = poll_fn(|context| self.poll_turn(context, alarm.as_mut(), &mut woken)).await;
+            match turn {
+                // That moves no deadline nearer, and all else is as it was.
+                Turn::Events => continue,
+                Turn::Received(received) => self.received(received?)?,
+                Turn::Due(due) => self.due(due),
+                Turn::Alarm => {
+                    self.tick().await?;
+                    alarm.as_mut().reset(self.deadline());
+                }
+            }
             let deadline = self.deadline();
             if deadline < alarm.deadline() {
                 alarm.as_mut().reset(deadline);
             }
+            woken.again();
+        }
+    }
+
+    /// Looks what to do next. Everything has its turn: events that are due are handed out whatever the turn
+    /// is, and do not keep the others from being asked.
+    fn poll_turn(
+        &mut self,
+        context: &mut Context<'_>,
+        alarm: Pin<&mut Sleep>,
+        woken: &mut Woken,
+    ) -> Poll<Turn> {
+        let changed = self.following.poll_changed(context).is_ready();
+        if woken.by_others(context) {
+            let context = &mut woken.context();
             let taking = self.pending.len() < self.limits().pending_commands_max && !self.authenticating;
-            tokio::select! {
-                received = self.socket.receive(), if taking => match received {
-                    Ok(received) => self.received(received)?,
-                    Err(ended) => return Err(ended.into()),
-                },
-                Some(due) = self.pending.next(), if !self.pending.is_empty() => self.due(due),
-                () = self.following.changed() => {}
-                Ok(()) = stopping.changed(), if self.leave_at.is_none() => self.ask_to_leave(),
-                () = &mut alarm => {
-                    self.tick().await?;
-                    alarm.as_mut().reset(self.deadline());
-                }
-                // More is due: only look, do not wait. A long replay does not keep commands waiting.
-                () = std::future::ready(()), if !idle => {}
+            if taking && let Poll::Ready(received) = pin!(self.socket.receive()).poll(context) {
+                return Poll::Ready(Turn::Received(received));
+            }
+            if let Poll::Ready(due) = self.pending.poll_next(context) {
+                return Poll::Ready(Turn::Due(due));
+            }
+            if alarm.poll(context).is_ready() {
+                return Poll::Ready(Turn::Alarm);
             }
         }
+        // More is due of a long replay: the others have been asked, and so commands do not wait for its end.
+        if changed || !self.following.is_idle() { Poll::Ready(Turn::Events) } else { Poll::Pending }
     }
 
     fn due(&mut self, due: Due) {
@@ -234,27 +297,45 @@ impl Session {
         if self.outbox.is_empty() {
             return Ok(());
         }
+        // Nearly always the kernel takes it at once.
+        if !self.socket.try_send(self.outbox.frames())? {
+            // On the heap, because every connection would hold the room for it.
+            Box::pin(self.send()).await?;
+        }
+        // A client that reads as fast as events come must not have the thread to itself.
+        consume_budget().await;
+        self.outbox.shrink();
+        if self.client.identity.is_none() {
+            self.spoke_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Writes the rest as the client reads. Meanwhile the session looks at nothing else, so what ends it in
+    /// any case is looked at here: its token, and the stop of the node.
+    async fn send(&mut self) -> Result<(), End> {
+        let began = Instant::now();
         let stall_max = self.limits().heartbeat.timeout;
-        let waited = {
-            let mut sending = pin!(self.socket.send(self.outbox.frames(), stall_max));
-            // Nearly always the kernel takes it at once.
-            match poll_fn(|context| Poll::Ready(sending.as_mut().poll(context))).await {
-                Poll::Ready(sent) => {
+        let expires_at = self.expiry.as_ref().map(|expiry| expiry.at);
+        let mut leave_at = self.leave_at;
+        let mut stopping = self.node.drain.subscribe();
+        let mut sending = pin!(self.socket.send(self.outbox.frames(), stall_max));
+        loop {
+            let until = expires_at.into_iter().chain(leave_at).min();
+            tokio::select! {
+                sent = sending.as_mut() => {
                     sent?;
-                    false
+                    break;
                 }
-                Poll::Pending => {
-                    let began = Instant::now();
-                    let expires_at = self.expiry.as_ref().map(|expiry| expiry.at);
-                    // On the heap, because every connection would hold the room for it.
-                    Box::pin(wait_for(sending, expires_at, self.leave_at, &self.node)).await?;
-                    began.elapsed() > WAITED_FOR_THE_CLIENT
+                () = sleep_until(until.unwrap_or(began)), if until.is_some() => {
+                    return Err(if until == leave_at { node_stops() } else { token_expired() });
+                }
+                Ok(()) = stopping.changed(), if leave_at.is_none() => {
+                    leave_at = Some(Instant::now() + self.node.settings.websocket.drain_window);
                 }
             }
-        };
-        self.outbox.shrink();
-        self.spoke_at = Instant::now();
-        if waited {
+        }
+        if began.elapsed() > WAITED_FOR_THE_CLIENT {
             self.heartbeat.alive();
         }
         Ok(())
@@ -292,7 +373,7 @@ impl Session {
             Beat::Dead => return Err(End::close(Close::Dead, "no answer to pings")),
             Beat::Ping => {
                 let payload = self.heartbeat.pinged(now);
-                self.socket.ping(&payload, self.limits().heartbeat.timeout).await?;
+                Box::pin(self.socket.ping(&payload, self.node.settings.websocket.heartbeat.timeout)).await?;
             }
         }
         Ok(())
@@ -324,7 +405,7 @@ impl Session {
         self.push(ServerMessage::Reconnect { payload: Reconnect { in_ms } }.json());
     }
 
-    async fn end(mut self, end: End) {
+    async fn end(mut self: Box<Self>, end: End) {
         let End::Close(close, reason) = end else {
             counter!("draftwire_closes_total", "code" => "gone").increment(1);
             return;
@@ -342,7 +423,8 @@ impl Session {
     /// Answers the commands that are under way, so that a stop fails none of them.
     async fn settle(&mut self) {
         let answered = async {
-            while let Some(due) = self.pending.next().await {
+            while !self.pending.is_empty() {
+                let due = self.pending.next().await;
                 self.due(due);
             }
         };
@@ -350,30 +432,6 @@ impl Session {
         let _ = timeout(SETTLE_MAX, answered).await;
         // A client that has gone in the meantime asks again elsewhere.
         let _ = timeout(LAST_SEND_MAX, self.socket.send(self.outbox.frames(), LAST_SEND_MAX)).await;
-    }
-}
-
-/// Waits until the client has read. Meanwhile the session looks at nothing else, so what ends it in any
-/// case is looked at here: its token, and the stop of the node.
-async fn wait_for(
-    mut sending: Pin<&mut impl Future<Output = Result<(), Ended>>>,
-    expires_at: Option<Instant>,
-    leave_at: Option<Instant>,
-    node: &Node,
-) -> Result<(), End> {
-    let mut stopping = node.drain.subscribe();
-    let mut leave_at = leave_at;
-    loop {
-        let until = expires_at.into_iter().chain(leave_at).min();
-        tokio::select! {
-            sent = sending.as_mut() => return Ok(sent?),
-            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
-                return Err(if until == leave_at { node_stops() } else { token_expired() });
-            }
-            Ok(()) = stopping.changed(), if leave_at.is_none() => {
-                leave_at = Some(Instant::now() + node.settings.websocket.drain_window);
-            }
-        }
     }
 }
 

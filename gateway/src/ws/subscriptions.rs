@@ -47,9 +47,9 @@ impl Session {
                 (subscription, outcome)
             });
         }
-        self.under_way(Box::pin(async move {
-            Due::Joined(Box::new(Joining { id, list, topics: join_all(joins).await }))
-        }));
+        self.under_way(
+            async move { Due::Joined(Box::new(Joining { id, list, topics: join_all(joins).await })) },
+        );
     }
 
     /// Begins to follow a topic, unless that is refused or done already.

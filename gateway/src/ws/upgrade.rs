@@ -15,11 +15,11 @@ use common::{
     protocol::{SUBPROTOCOL_BEARER, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK},
 };
 use hyper::upgrade::OnUpgrade;
-use tracing::{Instrument, debug, info_span};
+use tracing::{Instrument, Span, debug, debug_span};
 
 use super::{
     close,
-    session::{self, Client},
+    session::{self, Client, Session},
 };
 use crate::{
     auth::Identity,
@@ -64,43 +64,59 @@ pub(crate) async fn upgrade(
     let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return Problem::upgrade_required().into_response();
     };
+    let beginning = Box::pin(begin(node, on_upgrade, client, deflate));
     tokio::spawn(async move {
-        let upgraded = match on_upgrade.await {
-            Ok(upgraded) => upgraded,
-            Err(error) => return debug!(%error, "the connection broke during the handshake"),
-        };
-        let has_token = client.as_ref().is_ok_and(|client| client.identity.is_some());
-        let message_bytes_max = node.settings.websocket.connection_message_bytes_max(has_token);
-        match Socket::upgraded(upgraded, deflate, message_bytes_max) {
-            Some(socket) => serve(node, client, socket).await,
-            None => debug!("the connection is not one of the listener's"),
+        if let Some((session, span)) = beginning.await {
+            session::run(session).instrument(span).await;
         }
     });
     switching(&handshake, offered.chosen)
 }
 
-async fn serve(node: Arc<Node>, client: Result<Client, (Close, String)>, socket: Socket) {
-    let (code, reason) = match client {
-        Err(refused) => refused,
-        Ok(client) => match node.connections.enter(client.identity.as_ref().map(|identity| &identity.user)) {
-            Ok(entered) => {
-                let span = info_span!(
-                    "connection",
-                    id = %client.connection,
-                    user = client.identity.as_ref().map(|identity| identity.user.as_str()),
-                    device = %client.device,
-                );
-                session::run(node, client, socket).instrument(span).await;
-                drop(entered);
-                return;
-            }
-            Err(Crowded::Node) => {
-                (Close::Overloaded, "this node has all the connections it takes".to_owned())
-            }
-            Err(Crowded::User) => (Close::TooMany, "too many connections of this user".to_owned()),
-        },
+/// Makes a session of the connection once the handshake is over; `None` when it had to be closed.
+async fn begin(
+    node: Arc<Node>,
+    on_upgrade: OnUpgrade,
+    client: Result<Client, (Close, String)>,
+    deflate: Deflate,
+) -> Option<(Box<Session>, Span)> {
+    let upgraded = on_upgrade
+        .await
+        .inspect_err(|error| debug!(%error, "the connection broke during the handshake"))
+        .ok()?;
+    let has_token = client.as_ref().is_ok_and(|client| client.identity.is_some());
+    let message_bytes_max = node.settings.websocket.connection_message_bytes_max(has_token);
+    let Some(socket) = Socket::upgraded(upgraded, deflate, message_bytes_max) else {
+        debug!("the connection is not one of the listener's");
+        return None;
     };
-    close(socket, code, &reason).await;
+    let entered = client.and_then(|client| {
+        let entered = node.connections.enter(client.identity.as_ref().map(|identity| &identity.user));
+        Ok((client, entered.map_err(crowded)?))
+    });
+    let (client, entered) = match entered {
+        Ok(entered) => entered,
+        Err((code, reason)) => {
+            close(socket, code, &reason).await;
+            return None;
+        }
+    };
+    // Entered at each delivery, so it exists only where somebody looks that closely.
+    let span = debug_span!(
+        "connection",
+        id = %client.connection,
+        user = client.identity.as_ref().map(|identity| identity.user.as_str()),
+        device = %client.device,
+    );
+    let session = session::begin(node, client, socket, entered).instrument(span.clone()).await?;
+    Some((session, span))
+}
+
+fn crowded(crowded: Crowded) -> (Close, String) {
+    match crowded {
+        Crowded::Node => (Close::Overloaded, "this node has all the connections it takes".to_owned()),
+        Crowded::User => (Close::TooMany, "too many connections of this user".to_owned()),
+    }
 }
 
 /// Reads the parameters of the connection.

@@ -76,8 +76,7 @@ async fn commands_under_way_are_answered_before_a_stopping_node_closes() {
         })
         .await;
     }
-    let window = server.node.settings.websocket.drain_window;
-    assert_eq!(server.node.drain.run(&server.node.connections, window).await, 0);
+    assert_eq!(server.node.drain().await, 0);
     for (user, client) in users.into_iter().zip(clients) {
         let acked = timeout(DEADLINE, client).await.unwrap().unwrap();
         assert_eq!(acked, committed(user).await, "what was committed for {user} was acknowledged");
@@ -107,6 +106,6 @@ async fn one_command_without_an_answer_does_not_keep_back_those_of_others() {
         assert_eq!(answer["type"], "ACK", "{answer}");
         assert_eq!(socket.close_code(DEADLINE).await.unwrap(), Some(Close::Restart.code()));
     };
-    let (left, ()) = tokio::join!(server.node.drain.run(&server.node.connections, window), client);
+    let (left, ()) = tokio::join!(server.node.drain(), client);
     assert_eq!(left, 0);
 }

@@ -122,9 +122,15 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
             page::cpu,
         ),
         target(
-            "Durable publishes of 100 writers to one topic",
+            "Durable publishes of 100 writers to one topic, one event a request",
             Limit::Least(10.0),
             of(results, "writers-topic", "/floor_inserts_times"),
+            floor,
+        ),
+        target(
+            "The same, 200 events a request",
+            Limit::Least(10.0),
+            of(results, "writers-arrays", "/floor_inserts_times"),
             floor,
         ),
         target(

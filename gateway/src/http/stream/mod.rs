@@ -3,7 +3,7 @@
 mod lines;
 mod position;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::poll_fn, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -172,7 +172,7 @@ impl EventStream {
             }
             let ends_at = self.ends_at;
             tokio::select! {
-                () = self.following.changed() => {}
+                () = poll_fn(|context| self.following.poll_changed(context)) => {}
                 () = sleep_until(self.quiet_until) => self.lines.comment(),
                 () = sleep_until(ends_at.unwrap_or(self.quiet_until)), if ends_at.is_some() => return None,
                 Ok(()) = self.stopping.changed() => {

@@ -158,6 +158,25 @@ impl Plan {
     pub fn changes_nothing(&self) -> bool {
         self.drafts.is_empty() && self.commands.is_empty() && self.events.is_empty()
     }
+
+    /// Moves what was decided for empty streams to where they stood, as the store found out while it wrote:
+    /// only for a batch that looks nothing up, where nothing else depends on that.
+    pub(super) fn continue_from(&mut self, batch: &Batch<'_>, before: &HashMap<Stream, Seq>) {
+        let before = |stream: &Stream| before.get(stream).copied().unwrap_or_default().0;
+        for event in &mut self.events {
+            let moved = event.seq.0 + before(&event.stream);
+            Arc::get_mut(event).expect("nobody else has it before it is committed").seq = Seq(moved);
+        }
+        for (stream, head) in &mut self.heads {
+            head.0 += before(stream);
+        }
+        for (write, answer) in batch.writes.iter().zip(&mut self.answers) {
+            if let Ok(Done::Appended { first, seq }) = answer {
+                let by = before(&write.stream());
+                (first.0, seq.0) = (first.0 + by, seq.0 + by);
+            }
+        }
+    }
 }
 
 /// Decides the writes in their order, each on what those before it left. `now` is in Unix

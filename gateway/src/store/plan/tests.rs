@@ -23,6 +23,11 @@ impl Tables {
     fn commit(&mut self, writes: &[Write]) -> Plan {
         let batch = Batch::new(writes);
         let plan = decide(&batch, self.load(&batch), &LIMITS, 1_000);
+        if batch.lookups().is_empty() {
+            let mut moved = decide(&batch, State::default(), &LIMITS, 1_000);
+            moved.continue_from(&batch, &self.heads);
+            assert_eq!(format!("{moved:?}"), format!("{plan:?}"), "decided without the heads");
+        }
         self.apply(&plan);
         plan
     }

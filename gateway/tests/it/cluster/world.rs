@@ -183,8 +183,7 @@ impl World {
     async fn drain_a_node(&mut self) {
         let index = self.rng.random_range(0..NODES);
         let server = &self.nodes[index].server;
-        let window = server.node.settings.websocket.drain_window;
-        assert_eq!(server.node.drain.run(&server.node.connections, window).await, 0);
+        assert_eq!(server.node.drain().await, 0);
         let addr = server.addr;
         self.nodes.remove(index).server.end().await;
         let node = self.start_node(addr).await;

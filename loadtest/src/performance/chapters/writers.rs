@@ -9,16 +9,23 @@ use crate::performance::{
 pub(super) const CHAPTER: Chapter = Chapter { name: "writers", title: "Durable writes", runs, render };
 
 fn runs(quick: bool) -> Vec<Spec> {
-    let (topic, drafts) = if quick {
+    let (topic, together, drafts) = if quick {
         (
             "--durable-writers 10 --duration 1s --warmup 200ms",
+            "--together 5",
             "--users 20 --writers 10 --duration 1s --warmup 200ms",
         )
     } else {
-        ("--durable-writers 100 --duration 10s", "--users 1000 --writers 100 --duration 10s")
+        (
+            "--durable-writers 100 --duration 10s",
+            "--together 200",
+            "--users 1000 --writers 100 --duration 10s",
+        )
     };
     vec![
         Spec::new("writers-topic", format!("feed --followers 0 {topic} --start nodes=1")).compared(),
+        Spec::new("writers-arrays", format!("feed --followers 0 {topic} {together} --start nodes=1"))
+            .compared(),
         Spec::new("writers-drafts", format!("writers {drafts} --start nodes=1")).compared(),
     ]
 }
@@ -40,7 +47,8 @@ fn render(results: &Results, page: &mut Page) {
     ];
     let mut rows = Vec::new();
     for (key, name, part, cpu_at) in [
-        ("writers-topic", "events to one topic", "/published", ""),
+        ("writers-topic", "events to one topic, one a request", "/published", ""),
+        ("writers-arrays", "events to one topic, many a request", "/published", ""),
         ("writers-drafts", "changes of many users' drafts", "/written", "/written/cpu_each/all_us"),
     ] {
         let json = match results.found(key) {

@@ -1,0 +1,69 @@
+//! Appends that depend on nothing but where their streams stand: one statement instead of a transaction.
+//!
+//! What a backend publishes without a key needs no look at what is there. So its events are numbered by the
+//! database while it moves the heads: one round trip, and the streams are locked for as long as that takes.
+
+use std::collections::HashMap;
+
+use common::{Seq, Stream, time::unix_ms};
+use sqlx::{PgConnection, Row};
+
+use super::{Attempt, Batch, Committed, Limits, State, StoreError, column, decide, rows, signed};
+
+/// Locks in the order of the names, as every commit does; nothing moves unless all streams are there.
+///
+/// A stream whose lock is waited for is updated from the version that is current then (READ COMMITTED), so
+/// the numbers follow each other whoever else writes.
+const APPEND: &str = concat!(
+    "WITH locked AS MATERIALIZED (
+        SELECT name FROM streams WHERE name = ANY($1) ORDER BY name FOR UPDATE
+    ), moved AS (
+        UPDATE streams SET head = streams.head + w.events
+        FROM locked, unnest($1::text[], $2::bigint[]) AS w (name, events)
+        WHERE streams.name = locked.name AND w.name = locked.name
+            AND (SELECT count(*) FROM locked) = cardinality($1)
+        RETURNING streams.name, streams.head - w.events AS before
+    ), written AS (
+        INSERT INTO events (stream, seq, kind, origin, ts, priority, payload)
+        SELECT w.stream, moved.before + w.nth, w.kind, w.origin, $3, w.priority, w.payload::json
+        FROM unnest($4::text[], $5::bigint[], $6::text[], $7::text[], $8::smallint[], $9::text[])
+                AS w (stream, nth, kind, origin, priority, payload)
+            JOIN moved ON moved.name = w.stream
+    )
+    SELECT name, before, ",
+    epoch_sql!(),
+    " AS epoch FROM moved"
+);
+
+/// Decides and commits a batch that looks nothing up; `None` when it comes to nothing.
+pub(super) async fn append(
+    connection: &mut PgConnection,
+    batch: &Batch<'_>,
+    limits: &Limits,
+) -> Result<Option<Attempt>, StoreError> {
+    let now = unix_ms();
+    // As if the streams were empty: what is decided does not depend on where they stand, only the numbers do.
+    let mut plan = decide(batch, State::default(), limits, now);
+    if plan.changes_nothing() {
+        return Ok(None);
+    }
+    let events = &plan.events;
+    let found = sqlx::query(APPEND)
+        .bind(column(&plan.heads, |(stream, _)| stream.key()))
+        .bind(column(&plan.heads, |(_, events)| signed(events.0)))
+        .bind(signed(now))
+        .bind(column(events, |event| event.stream.key()))
+        .bind(column(events, |event| signed(event.seq.0)))
+        .bind(column(events, |event| event.kind.as_str()))
+        .bind(column(events, |event| event.origin.as_str()))
+        .bind(column(events, |event| i16::from(event.priority.number())))
+        .bind(column(events, |event| event.payload.get()))
+        .fetch_all(connection)
+        .await?;
+    let Some(first) = found.first() else { return Ok(Some(Attempt::NewStreams)) };
+    let epoch = rows::epoch(first.try_get("epoch")?)?;
+    let before = found.iter().map(|row| rows::position(row.try_get("name")?, row.try_get("before")?));
+    let before: HashMap<Stream, Seq> = before.collect::<Result<_, StoreError>>()?;
+    plan.continue_from(batch, &before);
+    Ok(Some(Attempt::Committed(Committed { epoch, events: plan.events, answers: plan.answers })))
+}
