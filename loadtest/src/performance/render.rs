@@ -101,7 +101,13 @@ impl Told<'_> {
             "What Draftwire sets out to reach, as ratios to what the machine itself needs where that is possible. \
              *Missed* is told with its figure; what it comes from is in the chapters below.",
         );
-        let rows: Vec<Vec<String>> = targets::all(self.results)
+        let targets = targets::all(self.results);
+        let missed: Vec<String> = targets
+            .iter()
+            .filter(|target| target.reached == Some(false))
+            .filter_map(|target| Some(format!("{}: missed. {}", target.name, target.why_missed?)))
+            .collect();
+        let rows: Vec<Vec<String>> = targets
             .into_iter()
             .map(|target| {
                 let verdict = match target.reached {
@@ -114,6 +120,10 @@ impl Told<'_> {
             })
             .collect();
         page.table(&["target", "measured", "limit", "verdict"], &rows);
+        if !missed.is_empty() {
+            page.say("What stands in the way, as far as it is known:");
+            page.list(missed);
+        }
     }
 
     /// The runs of a chapter, with what they fail for.

@@ -15,6 +15,14 @@ pub(super) struct Target {
     /// As said to people; why it is not known otherwise.
     pub(super) measured: Result<String, String>,
     pub(super) reached: Option<bool>,
+    /// What stands in the way where it is missed, if that is known.
+    pub(super) why_missed: Option<&'static str>,
+}
+
+impl Target {
+    fn because(self, why: &'static str) -> Self {
+        Self { why_missed: Some(why), ..self }
+    }
 }
 
 /// On which side of its limit a figure has to be.
@@ -43,6 +51,7 @@ fn target(
         limit: format!("{word} {}", show(Some(bound))),
         measured: found.map(|found| show(Some(found))),
         reached,
+        why_missed: None,
     }
 }
 
@@ -86,6 +95,9 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
             Limit::Most(1.3),
             of(results, "feed-10", "/floor_delivery_times_with_bus"),
             floor,
+        )
+        .because(
+            "At ten events a second the caches are cold whenever one comes, and a session is more memory to fetch than the floor's bare socket. To reach it, whoever commits would have to write to the sockets itself, on one processor, while nobody else has a turn.",
         ),
         target(
             "The same at 50 events/s",
@@ -126,6 +138,9 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
             Limit::Least(10.0),
             of(results, "writers-topic", "/floor_inserts_times"),
             floor,
+        )
+        .because(
+            "The floor shares commits as well: Postgres lets writers that wait at the same time wait for one write to the disk, and here that is quick. Ten times as many requests are more than the processors can parse and answer, by the load generator and the node. Publishers that send what they have in one request, as in the next line, pay that once.",
         ),
         target(
             "The same, 200 events a request",
@@ -138,12 +153,18 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
             Limit::Least(5.0),
             of(results, "writers-drafts", "/floor_inserts_times"),
             floor,
+        )
+        .because(
+            "The floor inserts a row, and its commits are shared by Postgres. A change of a draft is a request of its own, locks its stream, reads the draft and the command, merges, and writes four rows with five indexes: the chapter has what that takes of the processors.",
         ),
         target(
             "Commit to client, p99, at half of the highest rate",
             Limit::Most(3.0),
             of(results, "saturate", "/commit_to_client_times"),
             |times| format!("{} times the floor's commit", page::times(times)),
+        )
+        .because(
+            "At that rate a node goes through a thousand sockets again and again, and the last of them has its turn when the others have been written to. A commit waits for one write to the disk, which is quick here.",
         ),
         target(
             "CPU of nodes, Redis and Postgres for a delivery of a draft, 2 and 3 devices, the larger",
