@@ -69,6 +69,7 @@ impl Due {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::{Source, testing::event};

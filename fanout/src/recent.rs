@@ -206,6 +206,7 @@ impl Drop for Recent {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::testing::{event, large_event};

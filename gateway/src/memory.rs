@@ -8,23 +8,35 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
 
 use crate::connections::Connections;
 
 /// How often it is looked whether a crowd has left.
-const INTERVAL: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(3);
+
+/// How long it may take, besides the linger of streams, until all is freed that a crowd has used: streams
+/// are let go by the sweep.
+const SWEPT: Duration = Duration::from_secs(10);
 
 /// Connections that are a crowd: below, there is little to give back.
 const CROWD_MIN: usize = 256;
 
-/// Looks after the memory of connections until these are gone.
-pub(crate) async fn look_after(connections: Weak<Connections>) {
+/// Looks after the memory of connections until these are gone. Streams that nobody follows any more stay for
+/// `linger`.
+pub(crate) async fn look_after(connections: Weak<Connections>, linger: Duration) {
+    let mut until = Instant::now();
     loop {
         sleep(INTERVAL).await;
         let Some(connections) = connections.upgrade() else { return };
         if crowd_has_left(&connections) {
             connections.forget_peak();
+            until = Instant::now() + linger + SWEPT;
+        }
+        if Instant::now() < until {
             // It takes a moment: every free piece of memory is looked at.
             let _ = spawn_blocking(trim).await;
         }

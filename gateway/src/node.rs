@@ -124,7 +124,7 @@ impl Node {
         let reads = Reads::new(store.clone(), reads_max(&settings));
         let limits = &settings.websocket;
         let connections = Connections::new(limits.connections_max, limits.connections_per_user);
-        tokio::spawn(memory::look_after(Arc::downgrade(&connections)));
+        tokio::spawn(memory::look_after(Arc::downgrade(&connections), settings.fanout.linger));
         Ok(Arc::new(Self {
             topics: Topics::new(
                 committer.clone(),

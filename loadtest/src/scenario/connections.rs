@@ -29,7 +29,7 @@ use crate::{
 const WAIT: Duration = Duration::from_secs(180);
 
 /// How long nodes may take to give memory back.
-const GIVE_BACK_MAX: Duration = Duration::from_secs(8);
+const GIVE_BACK_MAX: Duration = Duration::from_secs(20);
 
 /// Clients that connect before anything is measured: the first ones pay for what all share.
 const WARM_UP: usize = 20;

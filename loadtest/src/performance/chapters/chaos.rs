@@ -14,7 +14,7 @@ pub(super) const CHAPTER: Chapter =
 
 fn runs(quick: bool) -> Vec<Spec> {
     let how =
-        if quick { "--users 3 --devices 2 --rate 10 --duration 6s --pause 1s" } else { "--duration 60s" };
+        if quick { "--users 3 --devices 2 --rate 10 --duration 6s --pause 1s" } else { "--duration 45s" };
     vec![Spec::new("chaos", format!("chaos {how} --start nodes=3,nginx"))]
 }
 

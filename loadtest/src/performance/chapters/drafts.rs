@@ -11,7 +11,7 @@ pub(super) const CHAPTER: Chapter =
 
 fn runs(quick: bool) -> Vec<Spec> {
     let how =
-        if quick { "--users 5 --rate 20 --duration 1s" } else { "--users 500 --rate 1000 --duration 15s" };
+        if quick { "--users 5 --rate 20 --duration 1s" } else { "--users 500 --rate 1000 --duration 10s" };
     [2, 3]
         .map(|devices| {
             let line = format!("drafts {how} --devices {devices} --start nodes=3");

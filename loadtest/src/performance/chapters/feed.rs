@@ -20,7 +20,7 @@ fn runs(quick: bool) -> Vec<Spec> {
             let how = if quick {
                 "--followers 30 --duration 1s --warmup 200ms"
             } else {
-                "--followers 1000 --duration 15s"
+                "--followers 1000 --duration 10s"
             };
             let spec = Spec::new(*key, format!("feed {how} --rate {rate} --start nodes={nodes}"));
             if *key == "feed-50" { spec.compared() } else { spec }

@@ -15,7 +15,7 @@ fn runs(quick: bool) -> Vec<Spec> {
     let how = if quick {
         "--followers 20 --publishers 2 --rate 40 --rate-max 80 --step 500ms --duration 1s --warmup 100ms --together 2"
     } else {
-        "--followers 1000 --publishers 10 --rate 500 --rate-max 16000 --step 4s --duration 10s --together 30 --wire msgpack"
+        "--followers 1000 --publishers 10 --rate 500 --rate-max 16000 --step 3s --duration 5s --together 30 --wire msgpack"
     };
     vec![Spec::new("saturate", format!("feed --saturate {how} --start nodes=1")).compared()]
 }

@@ -22,7 +22,7 @@ fn runs(quick: bool) -> Vec<Spec> {
             "--users 6 --users-min 3 --ramp 1s --duration 1s",
         )
     } else {
-        ("", "--duration 2m", "")
+        ("", "--duration 1m", "")
     };
     vec![
         Spec::new("spike", format!("stress --scenario spike {spike} --start nodes=2")),

@@ -20,7 +20,7 @@ const TIERS: [(&str, u32, &str, &str, &str); 4] = [
 const STEADY: [&str; 3] = ["baseline", "high", "burst"];
 
 fn runs(quick: bool) -> Vec<Spec> {
-    let times = if quick { "--ramp 1s --hold 1s --down 1s" } else { "--ramp 5s --hold 12s --down 3s" };
+    let times = if quick { "--ramp 1s --hold 1s --down 1s" } else { "--ramp 4s --hold 8s --down 2s" };
     let tiers = TIERS.iter().map(|(tier, ..)| {
         Spec::new(format!("tier-{tier}"), format!("load --tier {tier} {times} --start nodes=2,nginx"))
     });
