@@ -53,10 +53,11 @@ impl Memo {
 fn place(bytes: &[u8]) -> usize {
     let words = bytes.chunks_exact(8).filter_map(|eight| eight.try_into().ok()).map(u64::from_le_bytes);
     let hash = words.fold(bytes.len() as u64, |hash, word| {
-        (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        let mixed = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // A product tells nothing of its upper bits to its lower ones.
+        mixed ^ (mixed >> 32)
     });
-    // The upper bits are the mixed ones.
-    (hash >> 32) as usize % PLACES
+    hash as usize % PLACES
 }
 
 #[cfg(test)]
