@@ -130,6 +130,11 @@ impl Socket {
         Some(Self::new(parts.io.into_inner(), &parts.read_buf, deflate, message_bytes_max))
     }
 
+    /// Whether the client has closed, and only the end of the connection is waited for.
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.phase, Phase::Leaving(_))
+    }
+
     /// Waits for the next message. Pings and the client's close frame are answered by the way.
     /// Cancel-safe.
     ///

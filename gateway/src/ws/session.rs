@@ -82,6 +82,8 @@ enum Turn {
     Events,
     /// A message of the client, or the end of the connection.
     Received(Result<Received, Ended>),
+    /// The client has closed: nothing is left but to wait for its end.
+    Leaving,
     /// The end of a command.
     Due(Due),
     /// The time to act by itself.
@@ -241,6 +243,10 @@ impl Session {
                 // That moves no deadline nearer, and all else is as it was.
                 Turn::Events => continue,
                 Turn::Received(received) => self.received(received?)?,
+                Turn::Leaving => {
+                    let received = Box::pin(self.socket.receive()).await;
+                    self.received(received?)?;
+                }
                 Turn::Due(due) => self.due(due),
                 Turn::Alarm => {
                     self.tick().await?;
@@ -269,6 +275,10 @@ impl Session {
             let taking = self.pending.len() < self.limits().pending_commands_max && !self.authenticating;
             if taking && let Poll::Ready(received) = pin!(self.socket.receive()).poll(context) {
                 return Poll::Ready(Turn::Received(received));
+            }
+            if self.socket.is_leaving() {
+                // It has clocks of its own, which must not be dropped between two looks.
+                return Poll::Ready(Turn::Leaving);
             }
             if let Poll::Ready(due) = self.pending.poll_next(context) {
                 return Poll::Ready(Turn::Due(due));
