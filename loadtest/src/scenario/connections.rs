@@ -28,6 +28,9 @@ use crate::{
 /// How long the clients of a level may take to connect, or to leave.
 const WAIT: Duration = Duration::from_secs(180);
 
+/// From how many clients on nodes give memory back: of fewer it is not worth the effort, nor the wait.
+const CROWD_MIN: usize = 256;
+
 /// How long nodes may take to give memory back.
 const GIVE_BACK_MAX: Duration = Duration::from_secs(20);
 
@@ -182,7 +185,7 @@ impl Options {
         let held = place.nodes.read().await?.and_then(|nodes| nodes.resident_bytes);
         let ended = swarm.status().ended - ended;
         leave(swarm, stage, place, others).await?;
-        let after = given_back(place, idle).await?;
+        let after = given_back(place, idle.filter(|_| clients >= CROWD_MIN)).await?;
         let each = |held: f64, idle: f64| (held - idle) / clients as f64;
         Ok(Level {
             clients,
