@@ -9,16 +9,21 @@ use std::{
 use metrics::counter;
 use sha2::{Digest, Sha256};
 
-use super::Identity;
+use super::{Identity, Scopes};
 
 /// How long a verified token is taken without looking at its signature again, in milliseconds.
 const REMEMBERED_MS: u64 = 5 * 60 * 1000;
 
-/// Tokens in one generation. There are two, so at most twice as many are remembered.
+/// Tokens that one generation takes; one that comes again counts again. There are two, so at most twice as
+/// many are remembered.
 const GENERATION_MAX: usize = 16 * 1024;
 
-/// The SHA-256 of a token, and which generation of keys verified it. Tokens themselves are not kept.
-type Key = ([u8; 32], u64);
+/// Users and scopes in one generation, in bytes.
+const GENERATION_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Half of the SHA-256 of a token and of which keys verified it. Tokens themselves are not kept, and whoever wants
+/// another's would have to find one that agrees in 128 bits.
+type Key = [u8; 16];
 
 /// Identities by token. Two generations: when the younger is full, the older one is forgotten. What is
 /// used passes from the older to the younger.
@@ -29,53 +34,55 @@ pub(super) struct Cache {
 
 #[derive(Debug, Default)]
 struct Generations {
-    young: HashMap<Key, Known>,
-    old: HashMap<Key, Known>,
+    young: Generation,
+    old: Generation,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Default)]
+struct Generation {
+    taken: usize,
+    known: HashMap<Key, Known>,
+    /// Users and scopes, one behind the other. As small pieces of their own they would keep the pages on which
+    /// they lie from being given back, long after the connections that lay around them have gone.
+    texts: String,
+}
+
+/// An identity, and when it was verified.
+#[derive(Debug, Clone, Copy)]
 struct Known {
-    identity: Identity,
-    /// Unix milliseconds.
+    /// Where its user begins in the texts; the scopes follow.
+    at: usize,
+    user_bytes: usize,
+    scopes_bytes: usize,
+    /// Unix milliseconds, as [`Known::verified_at`].
+    expires_at: u64,
     verified_at: u64,
 }
 
 impl Known {
     fn holds(&self, now: u64) -> bool {
         let fresh = now < self.verified_at.saturating_add(REMEMBERED_MS) && now >= self.verified_at;
-        fresh && now < self.identity.expires_at
+        fresh && now < self.expires_at
     }
 }
 
 /// What the cache knows a token by, while the keys are of this generation.
 pub(super) fn key(token: &str, keys: u64) -> Key {
-    (Sha256::digest(token).into(), keys)
+    let digest = Sha256::new().chain_update(keys.to_be_bytes()).chain_update(token).finalize();
+    std::array::from_fn(|at| digest[at])
 }
 
 impl Cache {
     /// Who the token speaks for, if it was verified not long ago and has not expired since.
     pub(super) fn get(&self, key: &Key, now: u64) -> Option<Identity> {
-        let mut generations = self.lock();
-        let known = match generations.young.get(key) {
-            Some(known) => known.clone(),
-            None => {
-                let known = generations.old.remove(key)?;
-                if known.holds(now) {
-                    generations.insert(*key, known.clone());
-                }
-                known
-            }
-        };
-        if !known.holds(now) {
-            return None;
-        }
+        let identity = self.lock().get(key, now)?;
         counter!("draftwire_tokens_remembered_total").increment(1);
-        Some(known.identity)
+        Some(identity)
     }
 
     /// Takes a token that was verified at `now`.
-    pub(super) fn insert(&self, key: Key, identity: Identity, now: u64) {
-        self.lock().insert(key, Known { identity, verified_at: now });
+    pub(super) fn insert(&self, key: Key, identity: &Identity, now: u64) {
+        self.lock().insert(key, identity, now);
     }
 
     fn lock(&self) -> MutexGuard<'_, Generations> {
@@ -84,11 +91,43 @@ impl Cache {
 }
 
 impl Generations {
-    fn insert(&mut self, key: Key, known: Known) {
-        if self.young.len() >= GENERATION_MAX {
+    fn get(&mut self, key: &Key, now: u64) -> Option<Identity> {
+        if let Some(known) = self.young.known.get(key) {
+            return self.young.identity(known, now);
+        }
+        let known = self.old.known.remove(key)?;
+        let identity = self.old.identity(&known, now)?;
+        self.insert(*key, &identity, known.verified_at);
+        Some(identity)
+    }
+
+    fn insert(&mut self, key: Key, identity: &Identity, verified_at: u64) {
+        if self.young.taken >= GENERATION_MAX || self.young.texts.len() >= GENERATION_BYTES_MAX {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(key, known);
+        self.young.insert(key, identity, verified_at);
+    }
+}
+
+impl Generation {
+    fn insert(&mut self, key: Key, identity: &Identity, verified_at: u64) {
+        let (user, scopes) = (identity.user.as_str(), identity.scopes.as_str());
+        let (at, expires_at) = (self.texts.len(), identity.expires_at);
+        let (user_bytes, scopes_bytes) = (user.len(), scopes.len());
+        self.taken += 1;
+        self.texts.push_str(user);
+        self.texts.push_str(scopes);
+        self.known.insert(key, Known { at, user_bytes, scopes_bytes, expires_at, verified_at });
+    }
+
+    fn identity(&self, known: &Known, now: u64) -> Option<Identity> {
+        if !known.holds(now) {
+            return None;
+        }
+        let texts = self.texts.get(known.at..)?;
+        let (user, rest) = texts.split_at_checked(known.user_bytes)?;
+        let scopes = Scopes::new(rest.get(..known.scopes_bytes)?);
+        Some(Identity { user: user.parse().ok()?, expires_at: known.expires_at, scopes })
     }
 }
 
@@ -106,8 +145,8 @@ mod tests {
     fn a_token_is_remembered_for_a_while_and_never_past_its_end() {
         let cache = Cache::default();
         let (long, short) = (key("long", 0), key("short", 0));
-        cache.insert(long, identity(u64::MAX), 1000);
-        cache.insert(short, identity(2000), 1000);
+        cache.insert(long, &identity(u64::MAX), 1000);
+        cache.insert(short, &identity(2000), 1000);
         assert!(cache.get(&long, 1000).is_some());
         assert!(cache.get(&long, 999 + REMEMBERED_MS).is_some());
         assert!(cache.get(&long, 1000 + REMEMBERED_MS).is_none());
@@ -123,16 +162,46 @@ mod tests {
         let cache = Cache::default();
         let (used, unused) = (key("used", 0), key("unused", 0));
         for key in [used, unused] {
-            cache.insert(key, identity(u64::MAX), 0);
+            cache.insert(key, &identity(u64::MAX), 0);
         }
         for n in 0..3 * GENERATION_MAX {
-            cache.insert(key(&n.to_string(), 0), identity(u64::MAX), 0);
+            cache.insert(key(&n.to_string(), 0), &identity(u64::MAX), 0);
             if n % 1000 == 0 {
                 assert!(cache.get(&used, 1).is_some());
             }
         }
         assert!(cache.get(&unused, 1).is_none());
         let generations = cache.lock();
-        assert!(generations.young.len() + generations.old.len() <= 2 * GENERATION_MAX);
+        assert!(generations.young.known.len() + generations.old.known.len() <= 2 * GENERATION_MAX);
+    }
+
+    #[test]
+    fn a_token_that_is_verified_again_and_again_takes_no_more_room() {
+        let cache = Cache::default();
+        for now in 0..5 * GENERATION_MAX as u64 {
+            cache.insert(key("one", 0), &identity(u64::MAX), now);
+        }
+        let generations = cache.lock();
+        assert!(
+            generations.young.texts.len() + generations.old.texts.len() <= 2 * GENERATION_MAX * "alice".len()
+        );
+    }
+
+    #[test]
+    fn each_token_is_that_of_its_own_user_and_rights() {
+        let cache = Cache::default();
+        let of = |n: usize| Identity {
+            user: format!("user-{n}ü").parse().unwrap(),
+            expires_at: 10_000 + n as u64,
+            scopes: Scopes::new(["", "subscribe:a", "publish:* subscribe:b"][n % 3]),
+        };
+        let name = |n: usize| key(&n.to_string(), 0);
+        for n in 0..GENERATION_MAX + 9 {
+            cache.insert(name(n), &of(n), 0);
+        }
+        // Those of the older generation, which pass into the younger, and those of the younger.
+        for n in [0, 1, 2, GENERATION_MAX - 1, GENERATION_MAX, GENERATION_MAX + 8] {
+            assert_eq!([cache.get(&name(n), 1), cache.get(&name(n), 2)], [Some(of(n)), Some(of(n))]);
+        }
     }
 }

@@ -17,6 +17,11 @@ impl Scopes {
         Self(list.into())
     }
 
+    /// The list itself.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether the topic may be followed and its history read: `subscribe:<pattern>`.
     pub fn may_subscribe(&self, topic: &TopicName) -> bool {
         self.allows("subscribe", topic)

@@ -89,7 +89,7 @@ impl Verifier {
             }
         };
         let identity = self.rules.judge(&claims, now)?;
-        self.cache.insert(remembered, identity.clone(), now);
+        self.cache.insert(remembered, &identity, now);
         Ok(identity)
     }
 
