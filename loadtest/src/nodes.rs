@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use testkit::{Cluster, Node, http, node::metric_sum, process, wait};
+use testkit::{Cluster, Node, Service, http, node::metric_sum, process, wait};
 
 /// The nodes whose metrics can be read; none when nobody has said where they are.
 #[derive(Debug, Clone)]

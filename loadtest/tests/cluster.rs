@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use testkit::{Cluster, token, wait};
+use testkit::{Cluster, Service, token, wait};
 use tokio::process::{Child, Command};
 
 const DEADLINE: Duration = Duration::from_secs(60);

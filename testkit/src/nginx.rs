@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::{ports, process::Process};
+use crate::{ports, process::Process, service::Service};
 
 const START_WAIT: Duration = Duration::from_secs(20);
 
@@ -62,42 +62,29 @@ impl Nginx {
         }
     }
 
-    /// Freezes it and its workers: connections stay and nothing is passed on.
-    pub fn pause(&self) {
-        if let Some(process) = &self.process {
-            process.pause();
-        }
-    }
-
-    /// Lets it go on after [`Nginx::pause`].
-    pub fn resume(&self) {
-        if let Some(process) = &self.process {
-            process.resume();
-        }
-    }
-
-    /// Stops it at once in an orderly way, its connections included. Returns when it is down.
+    /// All that it has logged: errors, and a line per request.
     ///
     /// # Errors
-    /// When it does not stop.
-    pub async fn stop(&mut self) -> Result<()> {
-        if let Some(mut process) = self.process.take() {
-            process.terminate();
-            process.wait_exit(START_WAIT).await?;
-        }
-        Ok(())
+    /// When the log cannot be read.
+    pub fn log(&self) -> Result<String> {
+        fs::read_to_string(self.dir.path().join("log")).context("read the log of nginx")
+    }
+}
+
+impl Service for Nginx {
+    /// At once, its connections included.
+    const STOP_SIGNAL: Signal = Signal::TERM;
+    const STOP_WAIT: Duration = START_WAIT;
+
+    fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
     }
 
-    /// Kills it (SIGKILL).
-    pub fn kill9(&mut self) {
-        self.process = None;
+    fn process_mut(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
     }
 
-    /// Starts it on the same port, after [`Nginx::stop`] or [`Nginx::kill9`].
-    ///
-    /// # Errors
-    /// As [`Nginx::start`].
-    pub async fn start_again(&mut self) -> Result<()> {
+    async fn start_again(&mut self) -> Result<()> {
         let dir = self.dir.path();
         let mut command = Command::new("nginx");
         command.arg("-p").arg(dir).arg("-c").arg(dir.join("nginx.conf"));
@@ -114,14 +101,6 @@ impl Nginx {
             .await?;
         self.process = Some(process);
         Ok(())
-    }
-
-    /// All that it has logged: errors, and a line per request.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    pub fn log(&self) -> Result<String> {
-        fs::read_to_string(self.dir.path().join("log")).context("read the log of nginx")
     }
 }
 

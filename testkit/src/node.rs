@@ -7,12 +7,16 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::{http, ports, process::Process, token};
+use crate::{http, ports, process::Process, service::Service, token};
 
 /// How long it may take until it is ready; migrations included.
 const START_WAIT: Duration = Duration::from_secs(60);
+
+/// How long it may take to drain and leave when it is asked to stop.
+const DRAIN_WAIT: Duration = Duration::from_secs(60);
 
 /// How to start a node.
 #[derive(Debug, Clone)]
@@ -87,11 +91,6 @@ impl Node {
         &self.options.name
     }
 
-    /// The process id.
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-
     /// The port of 127.0.0.1 that clients connect to.
     pub fn port(&self) -> u16 {
         self.port
@@ -152,21 +151,6 @@ impl Node {
         self.process.rss_bytes()
     }
 
-    /// Freezes it (SIGSTOP): its sockets stay open and answer nothing.
-    pub fn pause(&self) {
-        self.process.pause();
-    }
-
-    /// Lets it go on after [`Node::pause`].
-    pub fn resume(&self) {
-        self.process.resume();
-    }
-
-    /// Kills it (SIGKILL).
-    pub fn kill9(&mut self) {
-        self.process.kill9();
-    }
-
     /// Asks it to drain and stop (SIGTERM).
     pub fn terminate(&self) {
         self.process.terminate();
@@ -178,17 +162,6 @@ impl Node {
     /// When it still runs after `deadline`; with the end of its log.
     pub async fn wait_exit(&mut self, deadline: Duration) -> Result<ExitStatus> {
         self.process.wait_exit(deadline).await
-    }
-
-    /// Starts it on the same ports, after it was stopped or killed, and waits until it is ready. One
-    /// that still runs is killed first.
-    ///
-    /// # Errors
-    /// As [`Node::start`].
-    pub async fn start_again(&mut self) -> Result<()> {
-        self.process.kill9();
-        self.process = Self::run(&self.options, self.port, self.metrics_port, self.dir.path())?;
-        self.wait_ready().await
     }
 
     /// All that it has logged, over restarts.
@@ -220,6 +193,27 @@ impl Node {
         }
         command.envs(options.env.iter().map(|(name, value)| (name, value)));
         Process::start(&options.name, command, &dir.join("log")).context("start a node")
+    }
+}
+
+impl Service for Node {
+    /// It drains.
+    const STOP_SIGNAL: Signal = Signal::TERM;
+    const STOP_WAIT: Duration = DRAIN_WAIT;
+
+    fn process(&self) -> Option<&Process> {
+        Some(&self.process)
+    }
+
+    fn process_mut(&mut self) -> Option<&mut Process> {
+        Some(&mut self.process)
+    }
+
+    /// One that still runs is killed first.
+    async fn start_again(&mut self) -> Result<()> {
+        self.process.kill9();
+        self.process = Self::run(&self.options, self.port, self.metrics_port, self.dir.path())?;
+        self.wait_ready().await
     }
 }
 

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::{ports, process::Process};
+use crate::{ports, process::Process, service::Service};
 
 /// How long it may take until it answers; recovery after a kill included.
 const START_WAIT: Duration = Duration::from_secs(60);
@@ -79,11 +79,6 @@ impl Postgres {
         Ok(server)
     }
 
-    /// The process id, while it runs.
-    pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Process::pid)
-    }
-
     /// The port of 127.0.0.1 that it listens on.
     pub fn port(&self) -> u16 {
         self.port
@@ -119,52 +114,12 @@ impl Postgres {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
-    /// Freezes it: connections stay, new ones are accepted by the kernel, nothing is answered.
-    pub fn pause(&self) {
-        if let Some(process) = &self.process {
-            process.pause();
-        }
-    }
-
-    /// Lets it go on after [`Postgres::pause`].
-    pub fn resume(&self) {
-        if let Some(process) = &self.process {
-            process.resume();
-        }
-    }
-
-    /// Stops it in an orderly way that does not wait for clients ("fast"). Returns when it is down.
+    /// Has it come back as a standby that follows nobody, until it is promoted. For one that is stopped.
     ///
     /// # Errors
-    /// When it does not stop.
-    pub async fn stop(&mut self) -> Result<()> {
-        if let Some(mut process) = self.process.take() {
-            process.signal(Signal::INT);
-            process.wait_exit(START_WAIT).await?;
-        }
-        Ok(())
-    }
-
-    /// Kills it with all its backends (SIGKILL), as a power cut would.
-    pub fn kill9(&mut self) {
-        self.process = None;
-    }
-
-    /// Starts it on the same port and data, after [`Postgres::stop`] or [`Postgres::kill9`].
-    ///
-    /// # Errors
-    /// When it does not answer in time; with the end of its log.
-    pub async fn start_again(&mut self) -> Result<()> {
-        let data = self.data();
-        let mut command = self.command("postgres");
-        command.arg("-D").arg(&data).args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k", ""]);
-        for (key, value) in &self.settings {
-            command.arg("-c").arg(format!("{key}={value}"));
-        }
-        let mut process = Process::start("postgres", command, &self.dir.path().join("log"))?;
-        process.wait_ready(START_WAIT, || self.query("postgres", "SELECT 1")).await?;
-        self.process = Some(process);
-        Ok(())
+    /// When its folder cannot be written to.
+    pub fn demote(&self) -> Result<()> {
+        fs::write(self.data().join("standby.signal"), "").context("make it a standby")
     }
 
     async fn init(&self) -> Result<()> {
@@ -207,6 +162,33 @@ impl Postgres {
         };
         command.current_dir(self.dir.path()).env("LC_ALL", "C");
         command
+    }
+}
+
+impl Service for Postgres {
+    /// "Fast": it does not wait for clients.
+    const STOP_SIGNAL: Signal = Signal::INT;
+    const STOP_WAIT: Duration = START_WAIT;
+
+    fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
+    fn process_mut(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
+    }
+
+    async fn start_again(&mut self) -> Result<()> {
+        let data = self.data();
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(&data).args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k", ""]);
+        for (key, value) in &self.settings {
+            command.arg("-c").arg(format!("{key}={value}"));
+        }
+        let mut process = Process::start("postgres", command, &self.dir.path().join("log"))?;
+        process.wait_ready(START_WAIT, || self.query("postgres", "SELECT 1")).await?;
+        self.process = Some(process);
+        Ok(())
     }
 }
 

@@ -51,6 +51,11 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, log: log.to_owned(), exit: None })
     }
 
+    /// Whether its end has not been seen yet.
+    pub fn runs(&self) -> bool {
+        self.exit.is_none()
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

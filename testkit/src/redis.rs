@@ -3,13 +3,14 @@
 use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use crate::{ports, process::Process};
+use crate::{ports, process::Process, service::Service};
 
 const START_WAIT: Duration = Duration::from_secs(20);
 
@@ -50,11 +51,6 @@ impl Redis {
         Ok(server)
     }
 
-    /// The process id, while it runs.
-    pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Process::pid)
-    }
-
     /// The port of 127.0.0.1 that it listens on.
     pub fn port(&self) -> u16 {
         self.port
@@ -64,49 +60,29 @@ impl Redis {
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
+}
 
-    /// Freezes it: connections stay and nothing is answered.
-    pub fn pause(&self) {
-        if let Some(process) = &self.process {
-            process.pause();
-        }
+impl Service for Redis {
+    const STOP_SIGNAL: Signal = Signal::TERM;
+    const STOP_WAIT: Duration = START_WAIT;
+
+    fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
     }
 
-    /// Lets it go on after [`Redis::pause`].
-    pub fn resume(&self) {
-        if let Some(process) = &self.process {
-            process.resume();
-        }
+    fn process_mut(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
     }
 
-    /// Stops it in an orderly way. Returns when it is down.
-    ///
-    /// # Errors
-    /// When it does not stop.
-    pub async fn stop(&mut self) -> Result<()> {
-        if let Some(mut process) = self.process.take() {
-            process.terminate();
-            process.wait_exit(START_WAIT).await?;
-        }
-        Ok(())
-    }
-
-    /// Kills it (SIGKILL).
-    pub fn kill9(&mut self) {
-        self.process = None;
-    }
-
-    /// Starts it on the same port, empty, after [`Redis::stop`] or [`Redis::kill9`].
-    ///
-    /// # Errors
-    /// When it does not answer in time; with the end of its log.
-    pub async fn start_again(&mut self) -> Result<()> {
+    /// It is empty then.
+    async fn start_again(&mut self) -> Result<()> {
         let mut command = Command::new("redis-server");
         command
+            // First, because one may be a file of settings.
+            .args(&self.arguments)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", "no", "--dir"])
-            .arg(self.dir.path())
-            .args(&self.arguments);
+            .arg(self.dir.path());
         let mut process = Process::start("redis-server", command, &self.dir.path().join("log"))
             .context("install the package `redis-server`")?;
         let port = self.port;

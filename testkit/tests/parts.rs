@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use testkit::{Nginx, Postgres, Proxy, Redis, http, process::Process, token, wait};
+use testkit::{Nginx, Postgres, Proxy, Redis, Service, http, process::Process, token, wait};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -7,10 +7,11 @@ use fanout::{
     bus::{Bus, Channel, Inbox, MemoryBus, Unsure},
     canary::Canary,
 };
+use testkit::{Redis, Service};
 
 use crate::{
     redis_bus,
-    support::{Node, Proxy, Recorder, Redis, topic, until, until_live},
+    support::{Node, Proxy, Recorder, cli, topic, until, until_live},
 };
 
 /// Hands canaries to their canary, as a node does.
@@ -58,7 +59,7 @@ async fn a_bus_in_memory_is_heard() {
 /// that publishes was cut and leads there, the one that listens was not and waits where nobody publishes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_left_behind_by_a_failover_is_found_out() {
-    let (old, new) = (Redis::start(), Redis::start());
+    let (old, new) = (Redis::start().await.unwrap(), Redis::start().await.unwrap());
     let proxy = Proxy::to(&old).await;
     let (node, canary, _router) = with_canary(redis_bus(&format!("redis://127.0.0.1:{}", proxy.port)));
     let channel = topic("t");
@@ -66,21 +67,21 @@ async fn a_subscription_left_behind_by_a_failover_is_found_out() {
     until("it is heard", || canary.is_heard()).await;
 
     proxy.lead_to(&new);
-    old.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+    cli(&old, &["CLIENT", "KILL", "TYPE", "normal"]);
     until("deafness is noticed", || node.was_unsure(Unsure::Deaf)).await;
     until_live(&node, &node, &channel).await;
     until("it is heard again", || canary.is_heard()).await;
-    assert_eq!(old.cli(&["PUBSUB", "SHARDCHANNELS"]), "", "nothing listens at the old one");
+    assert_eq!(cli(&old, &["PUBSUB", "SHARDCHANNELS"]), "", "nothing listens at the old one");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bus_that_is_away_is_not_heard_and_comes_back() {
-    let mut redis = Redis::start();
+    let mut redis = Redis::start().await.unwrap();
     let (node, canary, _router) = with_canary(redis_bus(&redis.url()));
     until("it is heard", || canary.is_heard()).await;
-    redis.kill();
+    redis.kill9();
     until("it is not heard", || !canary.is_heard()).await;
-    redis.restart();
+    redis.start_again().await.unwrap();
     until("it is heard again", || canary.is_heard()).await;
     assert!(!node.was_unsure(Unsure::Deaf), "away is not deaf");
 }

@@ -145,7 +145,7 @@ macro_rules! contract {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
-                    let redis = crate::support::Redis::start();
+                    let redis = testkit::Redis::start().await.unwrap();
                     super::contract::$name(&|| crate::redis_bus(&redis.url())).await;
                 }
             )*

@@ -1,10 +1,11 @@
 //! What Redis may do to a bus. Each time it comes back by itself, and says that it was away.
 
 use fanout::bus::{Channel, RedisBus, RedisOptions, Unsure};
+use testkit::{Redis, Service};
 
 use crate::{
     redis_bus,
-    support::{Node, Redis, topic, until, until_live},
+    support::{Node, cli, flood, topic, until, until_live},
 };
 
 async fn pair(redis: &Redis, channel: &Channel) -> (Node, Node) {
@@ -26,16 +27,16 @@ async fn until_back(from: &Node, to: &Node, channel: &Channel) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart() {
-    let mut redis = Redis::start();
+    let mut redis = Redis::start().await.unwrap();
     let channel = topic("t");
     let (a, b) = pair(&redis, &channel).await;
     b.forget();
-    redis.kill();
+    redis.kill9();
     until("the loss is noticed", || b.was_unsure(Unsure::Disconnected) && !b.bus.is_connected()).await;
     // Taken as ever; and what is subscribed meanwhile is subscribed later.
     a.publish(&channel, "into the void");
     b.bus.subscribe(&[topic("meanwhile")]);
-    redis.restart();
+    redis.start_again().await.unwrap();
     until_back(&a, &b, &channel).await;
     until_live(&a, &b, &topic("meanwhile")).await;
     assert!(!b.has_heard(&channel, "into the void"));
@@ -43,7 +44,7 @@ async fn a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_stops_answering() {
-    let redis = Redis::start();
+    let redis = Redis::start().await.unwrap();
     let channel = topic("t");
     let (a, b) = pair(&redis, &channel).await;
     b.forget();
@@ -65,28 +66,28 @@ async fn a_redis_that_stops_answering() {
 /// and hands them to nobody elsewhere, and a canary over it comes back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_becomes_a_replica() {
-    let redis = Redis::start();
+    let redis = Redis::start().await.unwrap();
     let channel = topic("t");
     let (a, b) = pair(&redis, &channel).await;
     b.forget();
-    redis.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    cli(&redis, &["REPLICAOF", "127.0.0.1", "1"]);
     until("both sides notice", || {
         b.was_unsure(Unsure::Disconnected) && !a.bus.is_connected() && !b.bus.is_connected()
     })
     .await;
-    redis.cli(&["REPLICAOF", "NO", "ONE"]);
+    cli(&redis, &["REPLICAOF", "NO", "ONE"]);
     until_live(&a, &b, &channel).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscribers_that_are_thrown_out() {
-    let redis = Redis::start();
+    let redis = Redis::start().await.unwrap();
     let channel = topic("t");
     let (a, b) = pair(&redis, &channel).await;
     let many: Vec<Channel> = (0..5000).map(|n| topic(&n.to_string())).collect();
     b.subscribe(&many).await;
     b.forget();
-    redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    cli(&redis, &["CLIENT", "KILL", "TYPE", "pubsub"]);
     until_back(&a, &b, &channel).await;
     for channel in &many {
         a.publish(channel, "still there?");
@@ -99,26 +100,29 @@ async fn subscribers_that_are_thrown_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_comes_later_than_the_node() {
-    let mut redis = Redis::not_started(&[]);
+    let mut redis = Redis::start().await.unwrap();
+    redis.kill9();
     let (a, b) = (Node::new(redis_bus(&redis.url())), Node::new(redis_bus(&redis.url())));
     let channel = topic("t");
     b.bus.subscribe(std::slice::from_ref(&channel));
     until("it is said", || b.was_unsure(Unsure::Disconnected)).await;
-    redis.restart();
+    redis.start_again().await.unwrap();
     until_back(&a, &b, &channel).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn an_inbox_that_is_too_slow() {
-    let redis = Redis::start();
+    let redis = Redis::start().await.unwrap();
     let channel = topic("t");
     let (a, slow) = pair(&redis, &channel).await;
     // That Redis has sent it all does not prove that the connection has read it all: hence several rounds.
     for round in 1.. {
         slow.inbox.shut();
-        redis.flood("draftwire:topic:t", 30_000);
+        flood(&redis, "draftwire:topic:t", 30_000);
         until("all is sent", || {
-            redis.cli(&["CLIENT", "LIST", "TYPE", "pubsub"]).lines().all(|client| client.contains(" omem=0 "))
+            cli(&redis, &["CLIENT", "LIST", "TYPE", "pubsub"])
+                .lines()
+                .all(|client| client.contains(" omem=0 "))
         })
         .await;
         slow.inbox.open();
@@ -133,7 +137,7 @@ async fn an_inbox_that_is_too_slow() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_inbox_that_panics() {
-    let redis = Redis::start();
+    let redis = Redis::start().await.unwrap();
     let channel = topic("t");
     let (a, b) = pair(&redis, &channel).await;
     b.forget();
@@ -143,10 +147,10 @@ async fn an_inbox_that_panics() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_wants_a_password() {
-    let redis = Redis::start();
-    redis.cli(&["ACL", "SETUSER", "app", "on", ">secret", "allchannels", "+@all"]);
-    redis.cli(&["ACL", "SETUSER", "default", "-@pubsub"]);
-    let url = format!("redis://app:secret@127.0.0.1:{}", redis.port);
+    let redis = Redis::start().await.unwrap();
+    cli(&redis, &["ACL", "SETUSER", "app", "on", ">secret", "allchannels", "+@all"]);
+    cli(&redis, &["ACL", "SETUSER", "default", "-@pubsub"]);
+    let url = format!("redis://app:secret@127.0.0.1:{}", redis.port());
     let node = Node::connected(redis_bus(&url)).await;
     let channel = topic("t");
     node.subscribe(std::slice::from_ref(&channel)).await;
@@ -155,21 +159,21 @@ async fn a_redis_that_wants_a_password() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscriptions_that_are_refused_for_a_while() {
-    let redis = Redis::start();
+    let redis = Redis::start().await.unwrap();
     let (a, b) =
         (Node::connected(redis_bus(&redis.url())).await, Node::connected(redis_bus(&redis.url())).await);
-    redis.cli(&["ACL", "SETUSER", "default", "resetchannels", "&draftwire:topic:allowed"]);
+    cli(&redis, &["ACL", "SETUSER", "default", "resetchannels", "&draftwire:topic:allowed"]);
     b.bus.subscribe(&[topic("allowed"), topic("forbidden")]);
     until_live(&a, &b, &topic("allowed")).await;
     assert_eq!(b.inbox.heard().subscribed, [topic("allowed")]);
-    redis.cli(&["ACL", "SETUSER", "default", "allchannels"]);
+    cli(&redis, &["ACL", "SETUSER", "default", "allchannels"]);
     until_live(&a, &b, &topic("forbidden")).await;
     assert!(b.inbox.heard().subscribed.contains(&topic("forbidden")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deployments_that_share_a_redis() {
-    let redis = Redis::start();
+    let redis = Redis::start().await.unwrap();
     let named = |prefix: &str| RedisOptions { prefix: prefix.to_owned(), ..RedisOptions::new(redis.url()) };
     let mine = Node::connected(RedisBus::new(named("mine")).unwrap()).await;
     let theirs = Node::connected(RedisBus::new(named("mine:too")).unwrap()).await;

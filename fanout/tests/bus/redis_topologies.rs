@@ -1,50 +1,51 @@
 //! Redis as Sentinel and as Cluster.
 
-use std::fmt::Write;
+use std::{fmt::Write, path::Path};
 
 use fanout::bus::{Channel, Unsure};
+use testkit::{Redis, Service, ports};
 
 use crate::{
     contract, redis_bus,
-    support::{Node, Redis, topic, until, until_live},
+    support::{Node, cli, topic, until, until_live},
 };
 
 /// The primary crashes for good; Sentinel makes its replica the new one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sentinel_failover() {
-    let mut primary = Redis::start();
-    let replica = Redis::start_with(&["--replicaof", &format!("127.0.0.1 {}", primary.port)]);
-    until("the replica follows", || replica.cli(&["INFO", "replication"]).contains("link_status:up")).await;
-    let sentinel = start_sentinel(&primary);
+    let mut primary = Redis::start().await.unwrap();
+    let follow = format!("127.0.0.1 {}", primary.port());
+    let replica = Redis::start_with(&["--replicaof", &follow]).await.unwrap();
+    until("the replica follows", || cli(&replica, &["INFO", "replication"]).contains("link_status:up")).await;
+    let folder = tempfile::tempdir().unwrap();
+    let sentinel = start_sentinel(&primary, folder.path()).await;
     until("the sentinel knows the replica", || {
-        sentinel.cli(&["SENTINEL", "REPLICAS", "main"]).contains(&replica.port.to_string())
+        cli(&sentinel, &["SENTINEL", "REPLICAS", "main"]).contains(&replica.port().to_string())
     })
     .await;
-    let url = format!("redis-sentinel://127.0.0.1:{}?sentinelServiceName=main", sentinel.port);
+    let url = format!("redis-sentinel://127.0.0.1:{}?sentinelServiceName=main", sentinel.port());
     let (a, b) = (Node::connected(redis_bus(&url)).await, Node::connected(redis_bus(&url)).await);
     let channel = topic("t");
     b.subscribe(std::slice::from_ref(&channel)).await;
     until_live(&a, &b, &channel).await;
 
-    primary.kill();
+    primary.kill9();
     until("the subscriptions are back", || b.was_unsure(Unsure::Reconnected)).await;
     until_live(&a, &b, &channel).await;
-    assert!(replica.cli(&["ROLE"]).starts_with("master"));
+    assert!(cli(&replica, &["ROLE"]).starts_with("master"));
 }
 
-fn start_sentinel(primary: &Redis) -> Redis {
-    let mut sentinel = Redis::not_started(&[]);
-    let config = sentinel.folder().join("sentinel.conf");
+/// It keeps what it learns in a folder of ours.
+async fn start_sentinel(primary: &Redis, folder: &Path) -> Redis {
+    let config = folder.join("sentinel.conf");
     let text = format!(
         "sentinel monitor main 127.0.0.1 {} 1\n\
          sentinel down-after-milliseconds main 1000\n\
          sentinel failover-timeout main 5000\n",
-        primary.port
+        primary.port()
     );
     std::fs::write(&config, text).unwrap();
-    sentinel.set_arguments(&[config.to_str().unwrap(), "--sentinel"]);
-    sentinel.restart();
-    sentinel
+    Redis::start_with(&[config.to_str().unwrap(), "--sentinel"]).await.unwrap()
 }
 
 struct Cluster {
@@ -55,16 +56,24 @@ impl Cluster {
     const SLOTS: usize = 16_384;
 
     async fn start(size: usize) -> Self {
-        let nodes: Vec<Redis> = (0..size).map(|_| Redis::start_with(&["--cluster-enabled", "yes"])).collect();
+        let mut nodes = Vec::new();
+        let mut bus_ports = Vec::new();
+        for _ in 0..size {
+            // Otherwise 10,000 above its own, where another may be.
+            let bus_port = ports::free().unwrap().to_string();
+            let clustered = ["--cluster-enabled", "yes", "--cluster-port", &bus_port];
+            nodes.push(Redis::start_with(&clustered).await.unwrap());
+            bus_ports.push(bus_port);
+        }
         for (n, node) in nodes.iter().enumerate() {
             let (first, end) = (Self::SLOTS * n / size, Self::SLOTS * (n + 1) / size);
-            node.cli(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &(end - 1).to_string()]);
-            node.cli(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port.to_string()]);
+            cli(node, &["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &(end - 1).to_string()]);
+            cli(node, &["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port().to_string(), &bus_ports[0]]);
         }
         let cluster = Self { nodes };
         until("the cluster is complete", || {
             cluster.nodes.iter().all(|node| {
-                let info = node.cli(&["CLUSTER", "INFO"]);
+                let info = cli(node, &["CLUSTER", "INFO"]);
                 info.contains("cluster_state:ok") && info.contains(&format!("cluster_known_nodes:{size}"))
             })
         })
@@ -73,9 +82,9 @@ impl Cluster {
     }
 
     fn url(&self) -> String {
-        let mut url = format!("redis-cluster://127.0.0.1:{}?", self.nodes[0].port);
+        let mut url = format!("redis-cluster://127.0.0.1:{}?", self.nodes[0].port());
         for node in &self.nodes[1..] {
-            write!(url, "node=127.0.0.1:{}&", node.port).unwrap();
+            write!(url, "node=127.0.0.1:{}&", node.port()).unwrap();
         }
         url.trim_end_matches('&').to_owned()
     }
@@ -92,7 +101,7 @@ async fn a_cluster_keeps_the_contract() {
     contract::copies_of_one_publisher_keep_their_order(&join).await;
     contract::thousands_of_channels_are_heard(&join).await;
     for node in &cluster.nodes {
-        assert!(node.cli(&["INFO", "commandstats"]).contains("ssubscribe"), "a shard was left out");
+        assert!(cli(node, &["INFO", "commandstats"]).contains("ssubscribe"), "a shard was left out");
     }
 }
 
@@ -106,13 +115,13 @@ async fn a_slot_that_moves_is_followed() {
     b.subscribe(&channels).await;
     b.forget();
 
-    let slot = cluster.nodes[0].cli(&["CLUSTER", "KEYSLOT", "draftwire:topic:7"]);
+    let slot = cli(&cluster.nodes[0], &["CLUSTER", "KEYSLOT", "draftwire:topic:7"]);
     let half = Cluster::SLOTS / 2;
     let (from, to) = if slot.parse::<usize>().unwrap() < half { (0, 1) } else { (1, 0) };
-    let new_owner = cluster.nodes[to].cli(&["CLUSTER", "MYID"]);
+    let new_owner = cli(&cluster.nodes[to], &["CLUSTER", "MYID"]);
     // The new owner first: the old one learns of it from there.
     for node in [&cluster.nodes[to], &cluster.nodes[from]] {
-        node.cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &new_owner]);
+        cli(node, &["CLUSTER", "SETSLOT", &slot, "NODE", &new_owner]);
     }
     until_live(&a, &b, &topic("7")).await;
     assert!(b.was_unsure(Unsure::Reconnected), "what was lost on the way is looked for");
@@ -126,9 +135,9 @@ async fn a_node_of_a_cluster_that_restarts() {
     let channels: Vec<Channel> = (0..20).map(|n| topic(&n.to_string())).collect();
     b.subscribe(&channels).await;
     b.forget();
-    cluster.nodes[1].kill();
+    cluster.nodes[1].kill9();
     until("the loss is noticed", || b.was_unsure(Unsure::Disconnected)).await;
-    cluster.nodes[1].restart();
+    cluster.nodes[1].start_again().await.unwrap();
     until("the subscriptions are back", || b.was_unsure(Unsure::Reconnected)).await;
     for channel in &channels {
         until_live(&a, &b, channel).await;

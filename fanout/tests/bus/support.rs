@@ -1,10 +1,10 @@
-//! What the tests of buses share: nodes that record what they hear, and private Redis servers.
+//! What the tests of buses share: nodes that record what they hear, and what they say to Redis.
 
 use std::{
     collections::HashSet,
-    net::{Ipv4Addr, TcpListener},
-    path::Path,
-    process::{Child, Command, Stdio},
+    io::Write,
+    net::Ipv4Addr,
+    process::{Command, Stdio},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU16, AtomicU64, Ordering},
@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use fanout::bus::{Bus, Channel, Inbox, Unsure};
-use tempfile::TempDir;
+use testkit::Redis;
 use tokio::{io::copy_bidirectional, net::TcpStream, task::JoinHandle};
 
 /// How long anything may take before a test gives up. Nothing waits for it unless it fails.
@@ -159,131 +159,32 @@ pub(crate) async fn until_live(from: &Node, to: &Node, channel: &Channel) {
     .await;
 }
 
-/// A private Redis on a port of its own, ended with the value.
-pub(crate) struct Redis {
-    pub(crate) port: u16,
-    server: Option<Child>,
-    arguments: Vec<String>,
-    folder: TempDir,
+/// Sends a command, and returns what Redis says to it.
+pub(crate) fn cli(redis: &Redis, command: &[&str]) -> String {
+    let output = redis_cli(redis).args(command).output().unwrap();
+    let answer = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert!(!answer.contains("ERR"), "{command:?}: {answer}");
+    answer
 }
 
-impl Redis {
-    pub(crate) fn start() -> Self {
-        Self::start_with(&[])
-    }
-
-    /// With further command line options.
-    pub(crate) fn start_with(arguments: &[&str]) -> Self {
-        let mut redis = Self::not_started(arguments);
-        redis.restart();
-        redis
-    }
-
-    /// A port and a folder, and nobody there yet.
-    pub(crate) fn not_started(arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut redis = Self { port: free_port(), server: None, arguments: Vec::new(), folder };
-        redis.set_arguments(&[&["--save", "", "--appendonly", "no"], arguments].concat());
-        redis
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
-    pub(crate) fn set_arguments(&mut self, arguments: &[&str]) {
-        self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-    }
-
-    /// Starts it, on the same port as before.
-    pub(crate) fn restart(&mut self) {
-        self.kill();
-        let server = Command::new("redis-server")
-            .args(&self.arguments)
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .arg("--dir")
-            .arg(self.folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        self.server = Some(server);
-        let deadline = Instant::now() + PATIENCE;
-        while !self.cli_raw(&["PING"]).contains("PONG") {
-            assert!(Instant::now() < deadline, "redis-server does not answer");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Ends it at once, as a crash does.
-    pub(crate) fn kill(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            let _ = server.kill();
-            let _ = server.wait();
-        }
-    }
-
-    /// Its connections stay open and nothing is answered.
-    pub(crate) fn pause(&self) {
-        self.signal("-STOP");
-    }
-
-    pub(crate) fn resume(&self) {
-        self.signal("-CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.server.as_ref().expect("it runs").id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-    }
-
-    /// Sends a command, and returns what Redis says to it.
-    pub(crate) fn cli(&self, command: &[&str]) -> String {
-        let answer = self.cli_raw(command);
-        assert!(!answer.contains("ERR"), "{command:?}: {answer}");
-        answer
-    }
-
-    fn cli_raw(&self, command: &[&str]) -> String {
-        let output =
-            Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(command).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    /// Publishes so many copies on a channel, in one go.
-    pub(crate) fn flood(&self, channel: &str, copies: usize) {
-        use std::io::Write;
-        let mut cli = Command::new("redis-cli")
-            .args(["-p", &self.port.to_string(), "--pipe"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let commands = format!("SPUBLISH {channel} flood\r\n").repeat(copies);
-        cli.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
-        assert!(cli.wait().unwrap().success());
-    }
+/// Publishes so many copies on a channel, in one go.
+pub(crate) fn flood(redis: &Redis, channel: &str, copies: usize) {
+    let mut pipe = redis_cli(redis)
+        .arg("--pipe")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let commands = format!("SPUBLISH {channel} flood\r\n").repeat(copies);
+    pipe.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
+    assert!(pipe.wait().unwrap().success());
 }
 
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// A port that nobody uses, with room for the one of the Cluster's own bus above it.
-pub(crate) fn free_port() -> u16 {
-    loop {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        if port < 55_000 && TcpListener::bind((Ipv4Addr::LOCALHOST, port + 10_000)).is_ok() {
-            return port;
-        }
-    }
+fn redis_cli(redis: &Redis) -> Command {
+    let mut command = Command::new("redis-cli");
+    command.args(["-p", &redis.port().to_string()]);
+    command
 }
 
 /// A TCP proxy whose new connections can be led elsewhere, as a failover behind one address does.
@@ -297,7 +198,7 @@ impl Proxy {
     pub(crate) async fn to(upstream: &Redis) -> Self {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let upstream = Arc::new(AtomicU16::new(upstream.port));
+        let upstream = Arc::new(AtomicU16::new(upstream.port()));
         let to = upstream.clone();
         let task = tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
@@ -314,7 +215,7 @@ impl Proxy {
 
     /// Where new connections go from now on.
     pub(crate) fn lead_to(&self, upstream: &Redis) {
-        self.upstream.store(upstream.port, Ordering::Relaxed);
+        self.upstream.store(upstream.port(), Ordering::Relaxed);
     }
 }
 

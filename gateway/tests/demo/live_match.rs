@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use testkit::{Node, http, token};
+use testkit::{Node, Service, http, token};
 
 use crate::{
     page::{Page, Server},

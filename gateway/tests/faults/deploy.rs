@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use testkit::{DeviceOptions, http, token};
+use testkit::{DeviceOptions, Service, http, token};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{

@@ -6,6 +6,7 @@
 
 use std::{str::FromStr, time::Duration};
 
+use testkit::Service;
 use tokio::time::sleep;
 
 use crate::{

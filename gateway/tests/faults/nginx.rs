@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use testkit::{Cluster, DeviceOptions, http, token};
+use testkit::{Cluster, DeviceOptions, Service, http, token};
 
 use crate::{
     DEADLINE, cluster,

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use testkit::Service;
+
 use crate::{
     DEADLINE, cluster,
     load::{Fleet, Load},

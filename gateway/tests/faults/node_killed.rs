@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::DeviceOptions;
+use testkit::{DeviceOptions, Service};
 
 use crate::{
     DEADLINE, cluster,

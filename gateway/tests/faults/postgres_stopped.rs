@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::{Cluster, RawRequest, RawSocket, http, token, wait};
+use testkit::{Cluster, RawRequest, RawSocket, Service, http, token, wait};
 use tokio::time::sleep;
 
 use crate::{

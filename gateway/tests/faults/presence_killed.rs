@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::join_all;
 use testkit::{
-    Cluster, Device, DeviceOptions, Topic,
+    Cluster, Device, DeviceOptions, Service, Topic,
     device::{Change, Member, Replica},
 };
 use tokio::time::{Instant, sleep};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use testkit::{Cluster, Publisher, Target, publisher::Form, wait};
+use testkit::{Cluster, Publisher, Service, Target, publisher::Form, wait};
 use tokio::time::Instant;
 
 use crate::{DEADLINE, cluster, turn};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::{Cluster, wait};
+use testkit::{Cluster, Service, wait};
 
 use crate::{
     DEADLINE, cluster,

@@ -7,5 +7,4 @@ mod fixture;
 mod postgres;
 mod postgres_faults;
 mod sqlite;
-mod support;
 mod upkeep;

@@ -1,7 +1,7 @@
 //! The contract over Postgres, and what only Postgres does.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -14,11 +14,12 @@ use gateway::store::{
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 use sqlx::{Connection, PgConnection, Row};
+use testkit::Postgres;
+use tokio::sync::Mutex;
 
 use crate::{
     contract::contract,
     fixture::{Database, LIMITS, PATIENT, append, create, log, log_of, one, upkeep, with_id},
-    support::{self, Postgres},
 };
 
 struct Server {
@@ -27,9 +28,21 @@ struct Server {
 }
 
 async fn server() -> Server {
-    let server = support::shared().await;
-    let url = server.create_database().await;
+    let server = shared().await;
+    let url = server.create_database().await.unwrap();
     Server { url, _server: server }
+}
+
+/// The server that tests share while at least one of them runs; each has a database of its own.
+async fn shared() -> Arc<Postgres> {
+    static SHARED: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
+    let mut shared = SHARED.lock().await;
+    if let Some(running) = shared.upgrade() {
+        return running;
+    }
+    let started = Arc::new(Postgres::start_quick().await.unwrap());
+    *shared = Arc::downgrade(&started);
+    started
 }
 
 impl Server {

@@ -14,11 +14,9 @@ use gateway::store::{
 };
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
+use testkit::{Postgres, Service};
 
-use crate::{
-    fixture::{LIMITS, create, log, one, stream, with_id},
-    support::Postgres,
-};
+use crate::fixture::{LIMITS, create, log, one, stream, with_id};
 
 /// What a node is configured with.
 const TIMEOUT: Duration = Duration::from_millis(900);
@@ -50,8 +48,8 @@ async fn until_answered(store: &Arc<dyn Store>, name: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hung_server_is_unavailable_until_it_goes_on() {
-    let server = Postgres::start().await;
-    let store = store(server.create_database().await).await;
+    let server = Postgres::start_quick().await.unwrap();
+    let store = store(server.create_database().await.unwrap()).await;
     one(&store, create("ann", "before", json!({}))).await.unwrap();
     server.pause();
     // More calls than connections, some on used ones and some on new.
@@ -86,17 +84,17 @@ async fn a_hung_server_is_unavailable_until_it_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_server_is_unavailable_until_it_is_back() {
-    let mut server = Postgres::start().await;
-    let store = store(server.create_database().await).await;
+    let mut server = Postgres::start_quick().await.unwrap();
+    let store = store(server.create_database().await.unwrap()).await;
     until_answered(&store, "before").await;
     let epoch = store.heads(&[]).await.unwrap().epoch;
-    server.stop().await;
+    server.stop().await.unwrap();
     for _ in 0..10 {
         let failed = store.commit(&[create("ann", "during", json!({}))]).await;
         assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{failed:?}");
         assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
     }
-    server.restart().await;
+    server.start_again().await.unwrap();
     until_answered(&store, "after").await;
     assert_eq!(log(&store, "ann").await.len(), 2);
     assert_eq!(store.heads(&[]).await.unwrap().epoch, epoch, "a restart loses nothing");
@@ -105,8 +103,8 @@ async fn a_stopped_server_is_unavailable_until_it_is_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_repeated_over_restarts_are_carried_out_once() {
     const WRITES: usize = 60;
-    let mut server = Postgres::start().await;
-    let store = store(server.create_database().await).await;
+    let mut server = Postgres::start_quick().await.unwrap();
+    let store = store(server.create_database().await.unwrap()).await;
     let writer = tokio::spawn({
         let store = store.clone();
         async move {
@@ -116,8 +114,8 @@ async fn writes_repeated_over_restarts_are_carried_out_once() {
         }
     });
     for _ in 0..3 {
-        server.stop().await;
-        server.restart().await;
+        server.stop().await.unwrap();
+        server.start_again().await.unwrap();
     }
     writer.await.unwrap();
     assert_eq!(log(&store, "ann").await.len(), WRITES);
@@ -125,14 +123,14 @@ async fn writes_repeated_over_restarts_are_carried_out_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_begins_a_new_epoch_and_a_standby_answers_nothing() {
-    let mut server = Postgres::start().await;
-    let url = server.create_database().await;
+    let mut server = Postgres::start_quick().await.unwrap();
+    let url = server.create_database().await.unwrap();
     let store = store(url.clone()).await;
     until_answered(&store, "before").await;
     let epoch = store.heads(&[]).await.unwrap().epoch;
-    server.stop().await;
-    server.demote();
-    server.restart().await;
+    server.stop().await.unwrap();
+    server.demote().unwrap();
+    server.start_again().await.unwrap();
     let (ann, draft) = ("ann".parse().unwrap(), "before".parse().unwrap());
     let read = Read { stream: stream("ann"), after: Seq(0), limit: 1 };
     assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));

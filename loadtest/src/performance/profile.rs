@@ -13,7 +13,7 @@ use inferno::{
     collapse::{Collapse, perf},
     flamegraph,
 };
-use testkit::{Cluster, Node, node::metric_sum, token, wait};
+use testkit::{Cluster, Node, Service, node::metric_sum, token, wait};
 use tokio::{process::Command, time::timeout};
 
 use crate::stage::Stage;
@@ -92,7 +92,7 @@ async fn look_into(target: &Target, server: &Path) -> Result<Profile> {
         .context("start a feed")?;
     wait::poll(BEGIN_WAIT, async || begun(node).await).await.context("the feed does not begin")?;
     let data = dir.path().join("perf.data");
-    record(node.pid(), &data, target.seconds).await?;
+    record(node.pid().context("the node has ended")?, &data, target.seconds).await?;
     // It has no cluster of its own to end.
     feed.kill().await.context("end the feed")?;
     drop(cluster);

@@ -6,8 +6,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use futures_util::future::join_all;
-use testkit::{Cluster, Nginx, Node, Postgres, Redis};
+use futures_util::future::{BoxFuture, join_all};
+use testkit::{Cluster, Service};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
@@ -18,9 +18,6 @@ use super::{
     plan::{How, Part, Planned},
     recorder::Clock,
 };
-
-/// How long a node may take to drain and leave when it is asked to stop.
-const EXIT_WAIT: Duration = Duration::from_secs(60);
 
 /// How often a part is started again that does not start: another may be away that it needs.
 const STARTS_MAX: u32 = 10;
@@ -63,32 +60,71 @@ pub(super) async fn carry_out(
     clock: Clock,
     done: &Done,
 ) -> Result<()> {
-    let begun = Instant::now();
+    let course = Course { begun: Instant::now(), plan, stop, clock, done };
     let Cluster { nodes, redis, postgres, nginx, .. } = cluster;
-    let nodes = nodes.iter_mut().enumerate().map(|(at, node)| (Part::Node(at), Patient::Node(node)));
-    let rest = [(Part::Redis, Patient::Redis(redis)), (Part::Postgres, Patient::Postgres(postgres))];
-    let nginx = nginx.as_mut().map(|nginx| (Part::Nginx, Patient::Nginx(nginx)));
-    // Each part has its own course of events: several may be away at one time.
-    let courses = nodes.chain(rest).chain(nginx).map(|(part, mut patient)| {
-        let mut stop = stop.clone();
-        async move {
-            for planned in plan.iter().filter(|planned| planned.part == part) {
-                if stopped(&mut stop, begun + planned.at).await {
-                    break;
-                }
-                let began = clock.now();
-                patient
-                    .hurt(planned.how)
-                    .await
-                    .with_context(|| format!("{part} is to be {:?}", planned.how))?;
-                stopped(&mut stop, begun + planned.at + planned.lasts).await;
-                patient.mend(planned.how).await.with_context(|| format!("{part} does not come back"))?;
-                done.add(Outage { part, how: planned.how, began, mended: clock.now() });
-            }
-            anyhow::Ok(())
-        }
-    });
+    // Several may be away at one time.
+    let mut courses: Vec<BoxFuture<'_, Result<()>>> = Vec::new();
+    for (at, node) in nodes.iter_mut().enumerate() {
+        courses.push(Box::pin(course.of(Part::Node(at), node)));
+    }
+    courses.push(Box::pin(course.of(Part::Redis, redis)));
+    courses.push(Box::pin(course.of(Part::Postgres, postgres)));
+    if let Some(nginx) = nginx {
+        courses.push(Box::pin(course.of(Part::Nginx, nginx)));
+    }
     join_all(courses).await.into_iter().collect()
+}
+
+/// What each part goes through, on its own.
+struct Course<'a> {
+    begun: Instant,
+    plan: &'a [Planned],
+    stop: &'a watch::Receiver<bool>,
+    clock: Clock,
+    done: &'a Done,
+}
+
+impl Course<'_> {
+    async fn of(&self, part: Part, service: &mut (impl Service + Send)) -> Result<()> {
+        let mut stop = self.stop.clone();
+        for planned in self.plan.iter().filter(|planned| planned.part == part) {
+            if stopped(&mut stop, self.begun + planned.at).await {
+                break;
+            }
+            let began = self.clock.now();
+            let hurt = hurt(service, planned.how).await;
+            hurt.with_context(|| format!("{part} is to be {:?}", planned.how))?;
+            stopped(&mut stop, self.begun + planned.at + planned.lasts).await;
+            mend(service, planned.how).await.with_context(|| format!("{part} does not come back"))?;
+            self.done.add(Outage { part, how: planned.how, began, mended: self.clock.now() });
+        }
+        Ok(())
+    }
+}
+
+async fn hurt(service: &mut (impl Service + Send), how: How) -> Result<()> {
+    match how {
+        How::Kill => service.kill9(),
+        How::Freeze => service.pause(),
+        How::Restart => service.stop().await?,
+    }
+    Ok(())
+}
+
+async fn mend(service: &mut (impl Service + Send), how: How) -> Result<()> {
+    if how == How::Freeze {
+        service.resume();
+        return Ok(());
+    }
+    let mut attempts = 1;
+    loop {
+        let started = service.start_again().await;
+        if started.is_ok() || attempts == STARTS_MAX {
+            return started;
+        }
+        attempts += 1;
+        sleep(START_PAUSE).await;
+    }
 }
 
 /// Waits for a moment; answers whether it was cut short.
@@ -97,62 +133,5 @@ async fn stopped(stop: &mut watch::Receiver<bool>, at: Instant) -> bool {
         // Whoever no longer holds the sender wants nothing more.
         _ = stop.wait_for(|stop| *stop) => true,
         () = sleep_until(at) => false,
-    }
-}
-
-/// A part, at hand.
-enum Patient<'a> {
-    Node(&'a mut Node),
-    Redis(&'a mut Redis),
-    Postgres(&'a mut Postgres),
-    Nginx(&'a mut Nginx),
-}
-
-impl Patient<'_> {
-    async fn hurt(&mut self, how: How) -> Result<()> {
-        match (how, self) {
-            (How::Kill, Self::Node(node)) => node.kill9(),
-            (How::Kill, Self::Redis(redis)) => redis.kill9(),
-            (How::Kill, Self::Postgres(postgres)) => postgres.kill9(),
-            (How::Kill, Self::Nginx(nginx)) => nginx.kill9(),
-            (How::Freeze, Self::Node(node)) => node.pause(),
-            (How::Freeze, Self::Redis(redis)) => redis.pause(),
-            (How::Freeze, Self::Postgres(postgres)) => postgres.pause(),
-            (How::Freeze, Self::Nginx(nginx)) => nginx.pause(),
-            (How::Restart, Self::Node(node)) => {
-                node.terminate();
-                node.wait_exit(EXIT_WAIT).await?;
-            }
-            (How::Restart, Self::Redis(redis)) => redis.stop().await?,
-            (How::Restart, Self::Postgres(postgres)) => postgres.stop().await?,
-            (How::Restart, Self::Nginx(nginx)) => nginx.stop().await?,
-        }
-        Ok(())
-    }
-
-    async fn mend(&mut self, how: How) -> Result<()> {
-        if how == How::Freeze {
-            match self {
-                Self::Node(node) => node.resume(),
-                Self::Redis(redis) => redis.resume(),
-                Self::Postgres(postgres) => postgres.resume(),
-                Self::Nginx(nginx) => nginx.resume(),
-            }
-            return Ok(());
-        }
-        let mut attempts = 1;
-        loop {
-            let started = match self {
-                Self::Node(node) => node.start_again().await,
-                Self::Redis(redis) => redis.start_again().await,
-                Self::Postgres(postgres) => postgres.start_again().await,
-                Self::Nginx(nginx) => nginx.start_again().await,
-            };
-            if started.is_ok() || attempts == STARTS_MAX {
-                return started;
-            }
-            attempts += 1;
-            sleep(START_PAUSE).await;
-        }
     }
 }
