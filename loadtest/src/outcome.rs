@@ -179,6 +179,10 @@ impl Summary {
         self.checks.push(check);
     }
 
+    pub(crate) fn check_all(&mut self, checks: impl IntoIterator<Item = Check>) {
+        self.checks.extend(checks);
+    }
+
     /// What programs read.
     pub(crate) fn put(&mut self, key: &str, value: impl Serialize) {
         // What cannot be JSON (a map without string keys) is not among what is put.

@@ -6,14 +6,11 @@
 mod liar;
 mod server;
 
-use std::{process::Stdio, time::Duration};
-
 use liar::Lie;
 use serde_json::Value;
-use testkit::{Node, NodeOptions, token, wait};
-use tokio::process::Command;
+use testkit::{Node, NodeOptions, token};
 
-use crate::server::{Ran, run};
+use crate::server::{Ran, interrupted, run};
 
 /// Thresholds that no machine breaks.
 const PATIENT: [&str; 4] = ["--connect-p95-max", "60s", "--p95-max", "60s"];
@@ -190,26 +187,16 @@ async fn all_users_make_their_changes_at_once() {
 #[tokio::test]
 async fn ctrl_c_ends_the_load_and_what_was_done_is_judged() {
     let node = node().await;
-    let child = Command::new(server::LOADTEST)
-        .args(["load", "--ramp", "0s", "--hold", "1h", "--warmup", "0s", "--url", &node.ws_url()])
-        .args(["--secret", token::SECRET])
-        .args(PATIENT)
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    wait::until("changes are delivered", Duration::from_secs(60), async || {
+    let load = ["load", "--ramp", "0s", "--hold", "1h", "--warmup", "0s", "--url", &node.ws_url()];
+    let load = [&load[..], &["--secret", token::SECRET], &PATIENT].concat();
+    let ran = interrupted(load, async || {
         let changes = node.metric("draftwire_commands_total", &[("type", "DRAFT_UPDATE")]).await?;
         anyhow::ensure!(changes >= 5.0, "{changes}");
         Ok(())
     })
     .await;
-    let pid = child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
-    let output = child.wait_with_output().await.unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.contains("held    devices that connected"), "{text}");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.text.contains("held    devices that connected"), "{ran:?}");
 }
 
 #[tokio::test]

@@ -18,22 +18,20 @@ pub(crate) struct EnduranceArgs {
     rise_max: Duration,
 }
 
-/// Whether memory and latency stay, between two moments at which all users are here. Both are the median of
-/// the slopes between all pairs of points, times the length: a few odd points do not move it.
-pub(crate) fn checks(args: &EnduranceArgs, points: &[Point], from: Duration, to: Duration) -> [Check; 2] {
-    let memory = growth(points, from, to, |point| point.nodes_resident_bytes);
-    let rise = growth(points, from, to, |point| point.arrival_p95_us.map(|us| us as f64));
-    let megabytes = |bytes: f64| format!("{:.1} MB", bytes / 1e6);
-    let time = |us: f64| if us < 0.0 { "none".to_owned() } else { latency::time(us as u64) };
-    [
-        Check::at_most("growth of the nodes' memory", memory, f64::from(args.growth_max) * 1e6, megabytes),
-        Check::at_most(
-            "rise of the p95 of changes on other devices",
-            rise,
-            args.rise_max.as_secs_f64() * 1e6,
-            time,
-        ),
-    ]
+impl EnduranceArgs {
+    /// Whether memory and latency stay, between two moments at which all users are here. Both are the
+    /// median of the slopes between all pairs of points, times the length: a few odd points do not move it.
+    pub(crate) fn checks(&self, points: &[Point], from: Duration, to: Duration) -> [Check; 2] {
+        let memory = growth(points, from, to, |point| point.nodes_resident_bytes);
+        let rise = growth(points, from, to, |point| point.arrival_p95_us.map(|us| us as f64));
+        let megabytes = |bytes: f64| format!("{:.1} MB", bytes / 1e6);
+        let time = |us: f64| if us < 0.0 { "none".to_owned() } else { latency::time(us as u64) };
+        let (growth_max, rise_max) = (f64::from(self.growth_max) * 1e6, self.rise_max.as_secs_f64() * 1e6);
+        [
+            Check::at_most("growth of the nodes' memory", memory, growth_max, megabytes),
+            Check::at_most("rise of the p95 of changes on other devices", rise, rise_max, time),
+        ]
+    }
 }
 
 #[cfg(test)]
@@ -61,7 +59,7 @@ mod tests {
             series.change(at, 1);
             series.arrival(at, Duration::from_micros(2_000 + micros * u64::from(second)));
         }
-        checks(&ARGS, &series.points(), Duration::ZERO, lasts).map(|check| check.verdict)
+        ARGS.checks(&series.points(), Duration::ZERO, lasts).map(|check| check.verdict)
     }
 
     #[test]
@@ -76,7 +74,7 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_not_known() {
-        let none = checks(&ARGS, &[], Duration::ZERO, Duration::MAX).map(|check| check.verdict);
+        let none = ARGS.checks(&[], Duration::ZERO, Duration::MAX).map(|check| check.verdict);
         assert_eq!(none, [Verdict::Unknown; 2]);
     }
 }

@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Journal, Measured, series::Series};
 use crate::{
     effort::Effort,
     latency::Latency,
-    outcome::{Check, Summary, bytes},
+    outcome::{Check, Outcome, Summary, bytes},
     tally::Tally,
 };
 
@@ -51,8 +51,15 @@ impl Findings {
         Ok(Self { tally, connect, measured, failures, series, effort, lasted })
     }
 
-    /// The part of the summary that all scenarios of users have: the promises, too.
-    pub(crate) fn tell(self, summary: &mut Summary) {
+    /// Ends a summary with what all scenarios of users have: the promises, what was measured, and the
+    /// settings it was measured with.
+    pub(crate) fn conclude(self, mut summary: Summary, settings: Value) -> Outcome {
+        self.tell(&mut summary);
+        summary.put("settings", settings);
+        summary.outcome()
+    }
+
+    fn tell(self, summary: &mut Summary) {
         let Self { tally, connect, measured, failures, series, effort, lasted } = self;
         let seconds = lasted.as_secs_f64().max(1e-3);
         let report = tally.report("", 0, lasted);

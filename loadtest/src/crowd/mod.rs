@@ -36,7 +36,7 @@ use crate::{
     fleet::{self, Roster, User},
     latency::{self, Latency},
     open_loop::UNDER_WAY_MAX,
-    place::Place,
+    place::{ClusterArgs, Place},
     report::Broken,
     settle::READS_MAX,
     stage::Stage,
@@ -86,6 +86,38 @@ pub(crate) struct CrowdArgs {
 }
 
 impl CrowdArgs {
+    /// Lets a few users edit, so that what happens once is not measured, and then those of the plan, each
+    /// with so many devices.
+    ///
+    /// # Errors
+    /// When there is no cluster, nobody can connect, nothing was acknowledged, or a user's drafts cannot be
+    /// read in the end: then there is nothing to judge.
+    pub(crate) async fn run(
+        &self,
+        cluster: &ClusterArgs,
+        devices: u32,
+        plan: &Plan,
+        stage: &mut Stage,
+    ) -> Result<Findings> {
+        self.run_while(cluster, devices, plan, stage, |_, _| true).await
+    }
+
+    /// As [`CrowdArgs::run`]; ends when `go_on` says no, which is asked every second.
+    ///
+    /// # Errors
+    /// As [`CrowdArgs::run`].
+    pub(crate) async fn run_while(
+        &self,
+        cluster: &ClusterArgs,
+        devices: u32,
+        plan: &Plan,
+        stage: &mut Stage,
+        go_on: impl FnMut(&Series, Duration) -> bool,
+    ) -> Result<Findings> {
+        let place = Place::of(cluster, &mut stage.progress).await?;
+        Crowd { place: &place, args: self, devices }.warm_and_run(plan, stage, go_on).await
+    }
+
     /// The thresholds of a scenario, unless others are given.
     pub(crate) fn limits(&self, limits: Limits) -> Limits {
         let micros = |given: Option<Duration>, otherwise| {
@@ -101,11 +133,11 @@ impl CrowdArgs {
 
 /// The users of a run.
 #[derive(Debug)]
-pub(crate) struct Crowd<'a> {
-    pub(crate) place: &'a Place,
-    pub(crate) args: CrowdArgs,
+struct Crowd<'a> {
+    place: &'a Place,
+    args: &'a CrowdArgs,
     /// Devices of each user.
-    pub(crate) devices: u32,
+    devices: u32,
 }
 
 /// What is written down while users are here.
@@ -190,19 +222,7 @@ impl Shared {
 }
 
 impl Crowd<'_> {
-    /// Lets a few users edit, so that what happens once is not measured, and then those of the plan.
-    ///
-    /// # Errors
-    /// As [`Crowd::run`].
-    pub(crate) async fn warm_and_run(&self, plan: &Plan, stage: &mut Stage) -> Result<Findings> {
-        self.warm_and_watch(plan, stage, |_, _| true).await
-    }
-
-    /// As [`Crowd::warm_and_run`]; ends when `go_on` says no, which is asked every second.
-    ///
-    /// # Errors
-    /// As [`Crowd::run`].
-    pub(crate) async fn warm_and_watch(
+    async fn warm_and_run(
         &self,
         plan: &Plan,
         stage: &mut Stage,
@@ -222,10 +242,6 @@ impl Crowd<'_> {
     }
 
     /// Lets users come, edit and leave.
-    ///
-    /// # Errors
-    /// When nobody can connect, nothing was acknowledged, or a user's drafts cannot be read in the end:
-    /// then there is nothing to judge.
     async fn run(
         &self,
         plan: &Plan,

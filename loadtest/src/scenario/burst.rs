@@ -11,12 +11,12 @@ use super::Scenario;
 use crate::{
     cli,
     crowd::{
-        Crowd, CrowdArgs, Limits,
+        CrowdArgs, Limits,
         plan::{Plan, Rhythm},
     },
     latency,
     outcome::{Outcome, Output, Summary},
-    place::{ClusterArgs, Place},
+    place::ClusterArgs,
     stage::Stage,
 };
 
@@ -72,9 +72,7 @@ impl Scenario for Options {
     }
 
     async fn run(self, stage: &mut Stage) -> Result<Outcome> {
-        let place = Place::of(&self.cluster, &mut stage.progress).await?;
-        let crowd = Crowd { place: &place, args: self.crowd.clone(), devices: self.devices };
-        let findings = crowd.warm_and_run(&self.plan(), stage).await?;
+        let findings = self.crowd.run(&self.cluster, self.devices, &self.plan(), stage).await?;
         let (users, connections) = (self.users(), self.users() * self.devices);
         let heading = format!(
             "{connections} connections, {} times {users} changes at once, every {:?}",
@@ -93,16 +91,10 @@ impl Scenario for Options {
                 ),
             );
         }
-        for check in self.crowd.limits(LIMITS).checks(&findings.measured) {
-            summary.check(check);
-        }
-        findings.tell(&mut summary);
-        summary.put(
-            "settings",
-            json!({"connections": connections, "users": users, "devices": self.devices,
-                "bursts": self.bursts, "every_seconds": self.every.as_secs_f64()}),
-        );
-        Ok(summary.outcome())
+        let settings = json!({"connections": connections, "users": users, "devices": self.devices,
+            "bursts": self.bursts, "every_seconds": self.every.as_secs_f64()});
+        summary.check_all(self.crowd.limits(LIMITS).checks(&findings.measured));
+        Ok(findings.conclude(summary, settings))
     }
 }
 

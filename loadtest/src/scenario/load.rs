@@ -11,11 +11,11 @@ use super::Scenario;
 use crate::{
     cli,
     crowd::{
-        Crowd, CrowdArgs, Limits,
+        CrowdArgs, Limits,
         plan::{Plan, Rhythm},
     },
     outcome::{Outcome, Output, Summary},
-    place::{ClusterArgs, Place},
+    place::ClusterArgs,
     stage::Stage,
 };
 
@@ -104,10 +104,8 @@ impl Scenario for Options {
     }
 
     async fn run(self, stage: &mut Stage) -> Result<Outcome> {
-        let place = Place::of(&self.cluster, &mut stage.progress).await?;
         let plan = self.plan();
-        let crowd = Crowd { place: &place, args: self.crowd.clone(), devices: self.devices };
-        let findings = crowd.warm_and_run(&plan, stage).await?;
+        let findings = self.crowd.run(&self.cluster, self.devices, &plan, stage).await?;
         let (tier, users) = (self.tier, self.tier.users());
         let heading = format!(
             "{tier:?}, {users} users with {} devices each, {} changes a second by each, {:?}",
@@ -115,17 +113,12 @@ impl Scenario for Options {
             self.user_rate,
             plan.lasts()
         );
+        let settings = json!({"tier": tier, "users": users, "devices": self.devices,
+            "user_rate": self.user_rate, "full": self.full,
+            "duration_seconds": plan.lasts().as_secs_f64()});
         let mut summary = Summary::new("load", heading);
-        for check in self.crowd.limits(tier.limits()).checks(&findings.measured) {
-            summary.check(check);
-        }
-        findings.tell(&mut summary);
-        summary.put(
-            "settings",
-            json!({"tier": tier, "users": users, "devices": self.devices, "user_rate": self.user_rate,
-                "full": self.full, "duration_seconds": plan.lasts().as_secs_f64()}),
-        );
-        Ok(summary.outcome())
+        summary.check_all(self.crowd.limits(tier.limits()).checks(&findings.measured));
+        Ok(findings.conclude(summary, settings))
     }
 }
 

@@ -10,12 +10,12 @@ use super::Scenario;
 use crate::{
     cli,
     crowd::{
-        Crowd, CrowdArgs,
-        endurance::{self, EnduranceArgs},
+        CrowdArgs,
+        endurance::EnduranceArgs,
         plan::{Plan, Rhythm},
     },
     outcome::{Outcome, Output, Summary},
-    place::{ClusterArgs, Place},
+    place::ClusterArgs,
     scenario::load::Tier,
     stage::Stage,
 };
@@ -81,10 +81,8 @@ impl Scenario for Options {
     }
 
     async fn run(self, stage: &mut Stage) -> Result<Outcome> {
-        let place = Place::of(&self.cluster, &mut stage.progress).await?;
         let (plan, all_here) = self.plan();
-        let crowd = Crowd { place: &place, args: self.crowd.clone(), devices: self.devices };
-        let findings = crowd.warm_and_run(&plan, stage).await?;
+        let findings = self.crowd.run(&self.cluster, self.devices, &plan, stage).await?;
         let connections = self.users() * self.devices;
         let heading = format!(
             "{connections} connections, {} messages a second, {:?}; users stay for {:?}",
@@ -93,21 +91,13 @@ impl Scenario for Options {
             self.stay
         );
         let mut summary = Summary::new("stability", heading);
-        for check in self.crowd.limits(Tier::Medium.limits()).checks(&findings.measured) {
-            summary.check(check);
-        }
-        for check in endurance::checks(&self.endurance, &findings.series.points(), all_here, findings.lasted)
-        {
-            summary.check(check);
-        }
-        findings.tell(&mut summary);
-        summary.put(
-            "settings",
-            json!({"connections": connections, "users": self.users(), "devices": self.devices,
-                "rate": self.rate, "stay_seconds": self.stay.as_secs_f64(),
-                "duration_seconds": self.lasts().as_secs_f64()}),
-        );
-        Ok(summary.outcome())
+        summary.check_all(self.crowd.limits(Tier::Medium.limits()).checks(&findings.measured));
+        let points = findings.series.points();
+        summary.check_all(self.endurance.checks(&points, all_here, findings.lasted));
+        let settings = json!({"connections": connections, "users": self.users(), "devices": self.devices,
+            "rate": self.rate, "stay_seconds": self.stay.as_secs_f64(),
+            "duration_seconds": self.lasts().as_secs_f64()});
+        Ok(findings.conclude(summary, settings))
     }
 }
 

@@ -14,11 +14,11 @@ use super::Scenario;
 use crate::{
     cli,
     crowd::{
-        Crowd, CrowdArgs, Limits,
+        CrowdArgs, Limits,
         plan::{Plan, Rhythm},
     },
     outcome::{Outcome, Output, Summary},
-    place::{ClusterArgs, Place},
+    place::ClusterArgs,
     scenario::load::Tier,
     stage::Stage,
 };
@@ -105,26 +105,18 @@ impl Scenario for Steady {
     }
 
     async fn run(self, stage: &mut Stage) -> Result<Outcome> {
-        let place = Place::of(&self.cluster, &mut stage.progress).await?;
-        let crowd = Crowd { place: &place, args: self.crowd.clone(), devices: self.devices };
-        let findings = crowd.warm_and_run(&self.plan(), stage).await?;
+        let findings = self.crowd.run(&self.cluster, self.devices, &self.plan(), stage).await?;
         let connections = self.users * self.devices;
         let heading = format!(
             "{connections} connections, {} messages a second, {:?} after {:?} of ramp",
             self.rate, self.duration, self.ramp
         );
+        let settings = json!({"connections": connections, "users": self.users, "devices": self.devices,
+            "rate": self.rate, "ramp_seconds": self.ramp.as_secs_f64(),
+            "duration_seconds": self.duration.as_secs_f64()});
         let mut summary = Summary::new(self.name, heading);
-        for check in self.crowd.limits(self.limits).checks(&findings.measured) {
-            summary.check(check);
-        }
-        findings.tell(&mut summary);
-        summary.put(
-            "settings",
-            json!({"connections": connections, "users": self.users, "devices": self.devices,
-                "rate": self.rate, "ramp_seconds": self.ramp.as_secs_f64(),
-                "duration_seconds": self.duration.as_secs_f64()}),
-        );
-        Ok(summary.outcome())
+        summary.check_all(self.crowd.limits(self.limits).checks(&findings.measured));
+        Ok(findings.conclude(summary, settings))
     }
 }
 

@@ -6,8 +6,11 @@
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output, Stdio},
+    time::Duration,
 };
+
+use testkit::wait;
 
 /// The program under test.
 pub(crate) const LOADTEST: &str = env!("CARGO_BIN_EXE_draftwire-loadtest");
@@ -55,16 +58,31 @@ pub(crate) async fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) 
     ran
 }
 
+/// Runs the program, presses Ctrl-C once `begun` finds nothing wrong, and waits for its end.
+pub(crate) async fn interrupted(
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    begun: impl AsyncFn() -> anyhow::Result<()>,
+) -> Ran {
+    let child = command(LOADTEST, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait::until("the run has begun", Duration::from_secs(60), async || begun().await).await;
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    Ran::ended(child.wait_with_output().await.unwrap())
+}
+
+fn command(program: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).env_remove("JWT_SECRET").kill_on_drop(true);
+    command
+}
+
 impl Ran {
     /// Runs any program to its end.
     pub(crate) async fn of(program: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        let output = tokio::process::Command::new(program)
-            .args(arguments)
-            .env_remove("JWT_SECRET")
-            .kill_on_drop(true)
-            .output()
-            .await
-            .unwrap();
+        Self::ended(command(program, arguments).output().await.unwrap())
+    }
+
+    fn ended(output: Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
             text: String::from_utf8_lossy(&output.stdout).into_owned(),

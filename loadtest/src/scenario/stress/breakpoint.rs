@@ -17,7 +17,6 @@ use crate::{
     },
     latency,
     outcome::{Check, Outcome, Summary},
-    place::Place,
     scenario::load::Tier,
     stage::Stage,
 };
@@ -109,7 +108,7 @@ fn judge(
     Some((at, broken(&window, &series.window(level.begins, level.to), p95_max_us)?))
 }
 
-pub(super) async fn run(options: &Options, place: &Place, stage: &mut Stage) -> Result<Outcome> {
+pub(super) async fn run(options: &Options, stage: &mut Stage) -> Result<Outcome> {
     let most = options.users.unwrap_or(1_000);
     let rate = options.user_rate.unwrap_or(5.0);
     // Whole seconds, as the points of the series are.
@@ -122,9 +121,9 @@ pub(super) async fn run(options: &Options, place: &Place, stage: &mut Stage) -> 
     let plan = plan(rate, &levels).then(2 * GRACE, most);
     let p95_max_us = options.crowd.limits(Tier::Beyond.limits()).arrival_p95_us;
     let (mut next, mut broke) = (0, None);
-    let crowd = options.crowd(place);
-    let findings = crowd
-        .warm_and_watch(&plan, stage, |series, elapsed| {
+    let findings = options
+        .crowd
+        .run_while(&options.cluster, options.devices, &plan, stage, |series, elapsed| {
             broke = judge(&levels, &mut next, series, elapsed, p95_max_us);
             broke.is_none()
         })
@@ -174,7 +173,6 @@ pub(super) async fn run(options: &Options, place: &Place, stage: &mut Stage) -> 
     };
     summary.row("used up first", used_up_told.clone());
     summary.check(Check::at_least("users before it breaks", borne.unwrap_or(0), options.users_min));
-    findings.tell(&mut summary);
     summary.put("levels", &went);
     summary.put(
         "breakpoint",
@@ -183,12 +181,9 @@ pub(super) async fn run(options: &Options, place: &Place, stage: &mut Stage) -> 
             "used_up_at_users": used_up.as_ref().map(|(at, _)| levels[*at].users),
             "used_up": used_up.as_ref().map(|(_, what)| what), "used_up_told": used_up_told}),
     );
-    summary.put(
-        "settings",
-        json!({"scenario": "breakpoint", "users_min": options.users_min, "users_max": most,
-            "devices": options.devices, "user_rate": rate, "p95_max_us": p95_max_us}),
-    );
-    Ok(summary.outcome())
+    let settings = json!({"scenario": "breakpoint", "users_min": options.users_min, "users_max": most,
+        "devices": options.devices, "user_rate": rate, "p95_max_us": p95_max_us});
+    Ok(findings.conclude(summary, settings))
 }
 
 #[cfg(test)]

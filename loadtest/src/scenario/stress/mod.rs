@@ -13,9 +13,9 @@ use clap::{Args, ValueEnum};
 use super::Scenario;
 use crate::{
     cli,
-    crowd::{Crowd, CrowdArgs, endurance::EnduranceArgs},
+    crowd::{CrowdArgs, endurance::EnduranceArgs},
     outcome::{Outcome, Output},
-    place::{ClusterArgs, Place},
+    place::ClusterArgs,
     stage::Stage,
 };
 
@@ -71,23 +71,16 @@ enum Kind {
     Breakpoint,
 }
 
-impl Options {
-    fn crowd<'a>(&self, place: &'a Place) -> Crowd<'a> {
-        Crowd { place, args: self.crowd.clone(), devices: self.devices }
-    }
-}
-
 impl Scenario for Options {
     fn output(&self) -> &Output {
         &self.output
     }
 
     async fn run(self, stage: &mut Stage) -> Result<Outcome> {
-        let place = Place::of(&self.cluster, &mut stage.progress).await?;
         match self.scenario {
-            Kind::Spike => spike::run(&self, &place, stage).await,
-            Kind::Soak => soak::run(&self, &place, stage).await,
-            Kind::Breakpoint => breakpoint::run(&self, &place, stage).await,
+            Kind::Spike => spike::run(&self, stage).await,
+            Kind::Soak => soak::run(&self, stage).await,
+            Kind::Breakpoint => breakpoint::run(&self, stage).await,
         }
     }
 }

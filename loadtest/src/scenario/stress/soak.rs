@@ -7,36 +7,24 @@ use serde_json::json;
 
 use super::Options;
 use crate::{
-    crowd::{
-        endurance,
-        plan::{Plan, Rhythm},
-    },
+    crowd::plan::{Plan, Rhythm},
     outcome::{Outcome, Summary},
-    place::Place,
     scenario::load::Tier,
     stage::Stage,
 };
 
-pub(super) async fn run(options: &Options, place: &Place, stage: &mut Stage) -> Result<Outcome> {
+pub(super) async fn run(options: &Options, stage: &mut Stage) -> Result<Outcome> {
     let users = options.users.unwrap_or(20);
     let rate = options.user_rate.unwrap_or(1.0);
     let duration = options.duration.unwrap_or(Duration::from_secs(30 * 60));
     let ramp = options.ramp.unwrap_or(Duration::from_secs(10)).min(duration / 5);
     let plan = Plan::new(Rhythm::Each(rate)).then(ramp, users).then(duration - ramp, users);
-    let findings = options.crowd(place).warm_and_run(&plan, stage).await?;
+    let findings = options.crowd.run(&options.cluster, options.devices, &plan, stage).await?;
     let heading = format!("soak, {users} users with {} devices each for {duration:?}", options.devices);
     let mut summary = Summary::new("stress", heading);
-    for check in options.crowd.limits(Tier::Medium.limits()).checks(&findings.measured) {
-        summary.check(check);
-    }
-    for check in endurance::checks(&options.endurance, &findings.series.points(), ramp, findings.lasted) {
-        summary.check(check);
-    }
-    findings.tell(&mut summary);
-    summary.put(
-        "settings",
-        json!({"scenario": "soak", "users": users, "devices": options.devices, "user_rate": rate,
-            "duration_seconds": duration.as_secs_f64()}),
-    );
-    Ok(summary.outcome())
+    summary.check_all(options.crowd.limits(Tier::Medium.limits()).checks(&findings.measured));
+    summary.check_all(options.endurance.checks(&findings.series.points(), ramp, findings.lasted));
+    let settings = json!({"scenario": "soak", "users": users, "devices": options.devices,
+        "user_rate": rate, "duration_seconds": duration.as_secs_f64()});
+    Ok(findings.conclude(summary, settings))
 }

@@ -12,7 +12,6 @@ use crate::{
         series::Point,
     },
     outcome::{Check, Outcome, Summary},
-    place::Place,
     scenario::load::Tier,
     stage::Stage,
 };
@@ -48,13 +47,13 @@ fn recovery(points: &[Point], dropped: Duration, calm_us: u64) -> Option<Duratio
     Some(Duration::from_secs_f64(took))
 }
 
-pub(super) async fn run(options: &Options, place: &Place, stage: &mut Stage) -> Result<Outcome> {
+pub(super) async fn run(options: &Options, stage: &mut Stage) -> Result<Outcome> {
     let users = options.users.unwrap_or(50);
     let rate = options.user_rate.unwrap_or(1.0);
     let ramp = options.ramp.unwrap_or(Duration::from_secs(30));
     let hold = options.duration.unwrap_or(Duration::from_secs(10));
     let (plan, dropped) = plan(rate, users, ramp, hold, options.after);
-    let findings = options.crowd(place).warm_and_run(&plan, stage).await?;
+    let findings = options.crowd.run(&options.cluster, options.devices, &plan, stage).await?;
     let heading = format!(
         "spike, 0 to {users} users with {} devices each in {ramp:?}, {hold:?} at the top, then {} left",
         options.devices,
@@ -66,20 +65,14 @@ pub(super) async fn run(options: &Options, place: &Place, stage: &mut Stage) -> 
     let recovered = recovery(&findings.series.points(), dropped, calm_us);
     let told = recovered.map_or_else(|| "not seen".to_owned(), |took| format!("{:.0} s", took.as_secs_f64()));
     summary.row("as before after the users have left", told);
-    for check in options.crowd.limits(Tier::Beyond.limits()).checks(&findings.measured) {
-        summary.check(check);
-    }
+    summary.check_all(options.crowd.limits(Tier::Beyond.limits()).checks(&findings.measured));
     let micros = |took: Duration| u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     summary.check(Check::within("recovery within", recovered.map(micros), micros(options.recovery_max)));
-    findings.tell(&mut summary);
     summary.put("recovery_seconds", recovered.map(|took| took.as_secs_f64()));
-    summary.put(
-        "settings",
-        json!({"scenario": "spike", "users": users, "devices": options.devices, "user_rate": rate,
-            "ramp_seconds": ramp.as_secs_f64(), "hold_seconds": hold.as_secs_f64(),
-            "dropped_at_seconds": dropped.as_secs_f64()}),
-    );
-    Ok(summary.outcome())
+    let settings = json!({"scenario": "spike", "users": users, "devices": options.devices,
+        "user_rate": rate, "ramp_seconds": ramp.as_secs_f64(), "hold_seconds": hold.as_secs_f64(),
+        "dropped_at_seconds": dropped.as_secs_f64()});
+    Ok(findings.conclude(summary, settings))
 }
 
 #[cfg(test)]
