@@ -50,7 +50,7 @@ impl Deflate {
             .unwrap_or(Self::OFF)
     }
 
-    /// Whether the client may send deflated messages.
+    /// Whether it was agreed on: the client may send deflated messages, and be sent short ones.
     pub fn is_on(self) -> bool {
         self.0 != Agreed::Off
     }

@@ -94,7 +94,7 @@ impl Frames {
         let mut frames = BytesMut::new();
         for Delivery { event, .. } in events {
             let message = event.message();
-            if self.deflate.may_send(0) && message.encoded(self.encoding).len() >= self.deflate_bytes_min {
+            if self.deflate.is_on() && message.encoded(self.encoding).len() >= self.deflate_bytes_min {
                 return None;
             }
             frames.put_slice(&self.frame(message));
@@ -133,7 +133,7 @@ impl Outbox for Frames {
     }
 
     fn push_block(&mut self, block: &Block, stream: &Stream, epoch: &Epoch) {
-        let form = Form { encoding: self.encoding, deflate: self.deflate.may_send(0) };
+        let form = Form { encoding: self.encoding, deflate: self.deflate.is_on() };
         let together =
             if self.batch.is_none() { block.bytes(form, |events| self.frames_of(events)) } else { None };
         if let Some(bytes) = together {
