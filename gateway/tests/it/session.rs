@@ -112,11 +112,25 @@ async fn a_client_that_never_answers_pings_is_closed() {
     assert_eq!(opcodes[0], 1, "WELCOME");
     assert!(opcodes.iter().filter(|opcode| **opcode == 9).count() > 1, "pings: {opcodes:?}");
     assert_eq!(code, Some(Close::Dead.code()));
+    until_forgotten(&server).await;
+}
+
+async fn until_forgotten(server: &Server) {
     testkit::wait::until("the connection to be forgotten", DEADLINE, || async {
         let total = server.node.connections.total();
         if total == 0 { Ok(()) } else { Err(format!("{total} connections")) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_client_that_has_closed_is_let_go_before_the_next_ping() {
+    let server = Server::with(&[("WS_PING_INTERVAL", "60s"), ("WS_PONG_TIMEOUT", "180s")]).await;
+    let (mut socket, _) = server.connect("alice", "").await;
+    socket.send_close(Some(1000)).await.unwrap();
+    // The connection itself stays, as those do whose client has gone to sleep.
+    until_forgotten(&server).await;
+    drop(socket);
 }
 
 /// Each way in which a server closes is provoked by a test; those of which it cannot be yet are named
