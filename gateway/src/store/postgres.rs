@@ -1,9 +1,11 @@
 //! The store in Postgres: what a cluster shares.
 //!
-//! A commit takes five round trips, whatever the size of the batch: begin, lock the streams, read,
-//! write, commit; and one where there is nothing to read. The streams are locked first although only their
-//! last line needs it, because a merge reads what it changes: nobody but other writers of the same
-//! streams waits for it.
+//! A commit is one of three, by what a batch depends on, whatever its size. Appends that depend on nothing are
+//! one statement ([`append`]). Changes of drafts are read and, if nobody else has changed their streams since,
+//! written: two statements ([`optimistic`]). All else, and whoever was overtaken, takes five round trips:
+//! begin, lock the streams, read, write, commit. There the streams are locked first although only their last
+//! line needs it, because a merge reads what it changes: nobody but other writers of the same streams waits for
+//! it.
 //!
 //! The epoch is read by the same statement as the positions that it qualifies. A failover behind a
 //! connection pooler is seen with the first answer of the new primary.
@@ -24,6 +26,7 @@ macro_rules! epoch_sql {
 }
 
 mod append;
+mod optimistic;
 mod pool;
 mod upkeep;
 
@@ -84,41 +87,58 @@ const CREATE_STREAMS: &str = "
     SELECT name FROM unnest($1::text[]) AS new (name) ORDER BY name COLLATE \"C\"
     ON CONFLICT DO NOTHING";
 
-const LOOK_UP: &str = "
-    SELECT w.ord, c.fingerprint, c.answer::text, d.version, d.kind, d.content::text,
+/// What writes depend on, with where the streams of their users stand at the same moment.
+const FIND: &str = concat!(
+    "WITH epoch AS MATERIALIZED (SELECT ",
+    epoch_sql!(),
+    " AS epoch)
+    SELECT epoch.epoch, s.head, w.ord, c.fingerprint, c.answer::text, d.version, d.kind, d.content::text,
         d.fields::text, d.created_at, d.updated_at,
         CASE WHEN w.counts THEN (
             SELECT count(*) FROM drafts WHERE user_id = w.user_id AND content IS NOT NULL
         ) END AS live
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::bigint[])
+    FROM epoch
+    CROSS JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::bigint[])
         AS w (user_id, device, id, draft_id, counts, ord)
+    LEFT JOIN streams s ON s.name = 'user:' || w.user_id
     LEFT JOIN commands c ON c.user_id = w.user_id AND c.device = w.device AND c.id = w.id
-    LEFT JOIN drafts d ON d.user_id = w.user_id AND d.draft_id = w.draft_id";
+    LEFT JOIN drafts d ON d.user_id = w.user_id AND d.draft_id = w.draft_id"
+);
 
+/// Writes if the streams still stand where the decision was made, in the same history. Of the epoch only the
+/// timeline can change between two statements; the rest is the server's.
 const WRITE: &str = "
-    WITH written_drafts AS (
+    WITH locked AS MATERIALIZED (
+        SELECT name, head FROM streams WHERE name = ANY($22) ORDER BY name FOR UPDATE
+    ), unchanged AS MATERIALIZED (
+        SELECT true
+        WHERE (SELECT coalesce(array_agg(head ORDER BY name), '{}') FROM locked) = $23::bigint[]
+            AND ltrim(left(pg_walfile_name(pg_current_wal_lsn()), 8), '0') = split_part($25, '-', 2)
+    ), written_drafts AS (
         INSERT INTO drafts (user_id, draft_id, version, kind, content, fields, created_at, updated_at)
         SELECT user_id, draft_id, version, kind, content::json, fields::json, created_at, updated_at
         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[],
                 $7::bigint[], $8::bigint[])
-            AS w (user_id, draft_id, version, kind, content, fields, created_at, updated_at)
+            AS w (user_id, draft_id, version, kind, content, fields, created_at, updated_at), unchanged
         ON CONFLICT (user_id, draft_id) DO UPDATE SET version = excluded.version,
             content = excluded.content, fields = excluded.fields, updated_at = excluded.updated_at
     ), written_commands AS (
         INSERT INTO commands (user_id, device, id, fingerprint, answer, ts)
         SELECT user_id, device, id, fingerprint, answer::json, $9
         FROM unnest($10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[])
-            AS w (user_id, device, id, fingerprint, answer)
+            AS w (user_id, device, id, fingerprint, answer), unchanged
     ), written_events AS (
         INSERT INTO events (stream, seq, kind, origin, ts, priority, payload)
         SELECT stream, seq, kind, origin, ts, priority, payload::json
         FROM unnest($15::text[], $16::bigint[], $17::text[], $18::text[], $19::bigint[],
                 $20::smallint[], $21::text[])
-            AS w (stream, seq, kind, origin, ts, priority, payload)
+            AS w (stream, seq, kind, origin, ts, priority, payload), unchanged
+    ), moved AS (
+        UPDATE streams SET head = w.head
+        FROM unnest($22::text[], $24::bigint[]) AS w (name, head), unchanged
+        WHERE streams.name = w.name
     )
-    UPDATE streams SET head = w.head
-    FROM unnest($22::text[], $23::bigint[]) AS w (name, head)
-    WHERE streams.name = w.name";
+    SELECT count(*) FROM unchanged";
 
 const HEADS: &str = concat!(
     "WITH epoch AS MATERIALIZED (SELECT ",
@@ -199,6 +219,8 @@ impl PostgresStore {
         // that was small when the plan was made, the planner prefers to read all of it.
         let plans = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"];
         let planned = base.clone().options(plans.map(|name| (name, "off")));
+        // One plan fits all values, and planning these statements takes several times what running them does.
+        let planned = planned.options([("plan_cache_mode", "force_generic_plan")]);
         let calls = planned.clone().options(limits.map(|name| (name, limit.as_str()))).options(isolation);
         Ok(Self {
             pool: Pool::new(calls, options.connections_max.max(1)),
@@ -281,8 +303,14 @@ impl Store for PostgresStore {
         }
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
+            let mut alone = batch.changes_drafts_only();
             for _ in 0..ATTEMPTS_MAX {
-                match commit(&mut connection, &batch, &self.limits).await? {
+                let attempt = if alone {
+                    optimistic::commit(&mut connection, &batch, &self.limits).await?
+                } else {
+                    commit(&mut connection, &batch, &self.limits).await?
+                };
+                match attempt {
                     Attempt::Committed(committed) => {
                         connection.put_back();
                         return Ok(committed);
@@ -290,6 +318,7 @@ impl Store for PostgresStore {
                     Attempt::NewStreams => create_streams(&mut connection, &batch).await?,
                     // Whoever used the key has committed: the next attempt sees it.
                     Attempt::KeyTaken => {}
+                    Attempt::Overtaken => alone = false,
                 }
             }
             connection.put_back();
@@ -387,10 +416,10 @@ async fn positions(store: &PostgresStore, streams: &[Stream]) -> Result<Heads, S
     .await
 }
 
-/// Attempts at one commit. Each that fails makes one obstacle known: streams without a row, or a key
-/// that another batch was using at the same moment. Where more are in the way, the writes go one by
-/// one, and each meets at most one of either.
-const ATTEMPTS_MAX: usize = 4;
+/// Attempts at one commit. Each that fails makes one obstacle known: streams without a row, another node that
+/// writes to them, or a key that another batch was using at the same moment. Where more are in the way, the
+/// writes go one by one, and each meets at most one of each.
+const ATTEMPTS_MAX: usize = 5;
 
 /// What came of an attempt to commit; only the first has done anything.
 enum Attempt {
@@ -399,6 +428,8 @@ enum Attempt {
     NewStreams,
     /// A batch for other streams has remembered a command under the key of one of ours.
     KeyTaken,
+    /// The streams have moved since they were looked at.
+    Overtaken,
 }
 
 /// Decides and commits in one transaction.
@@ -422,17 +453,19 @@ async fn commit(
     if !lookups.is_empty() {
         // A statement of its own: its snapshot is younger than the locks, so it sees what the last
         // holder of each committed.
-        rows::file(look_up(&mut transaction, &lookups).await?, batch, &mut state)?;
+        let found = find(&mut transaction, &lookups).await?;
+        rows::file(found.into_iter().map(|found| found.lookup), batch, &mut state)?;
     }
+    let before = state.heads.clone();
     let now = unix_ms();
     let plan = decide(batch, state, limits, now);
     if plan.changes_nothing() {
         transaction.rollback().await?;
-    } else if write(&mut transaction, &plan, now).await? {
-        transaction.commit().await?;
-    } else {
+    } else if let Some(obstacle) = write(&mut transaction, &plan, &before, &epoch, now).await? {
         transaction.rollback().await?;
-        return Ok(Attempt::KeyTaken);
+        return Ok(obstacle);
+    } else {
+        transaction.commit().await?;
     }
     Ok(Attempt::Committed(Committed { epoch, events: plan.events, answers: plan.answers }))
 }
@@ -460,28 +493,46 @@ async fn create_streams(connection: &mut PgConnection, batch: &Batch<'_>) -> Res
     Ok(())
 }
 
-async fn look_up(
-    transaction: &mut PgTransaction<'_>,
-    lookups: &[Lookup<'_>],
-) -> Result<Vec<LookupRow>, StoreError> {
-    let rows = sqlx::query_as(LOOK_UP)
+/// A lookup's row, and where the stream of its user stood then; no head where that has no row yet.
+#[derive(sqlx::FromRow)]
+struct Found {
+    #[sqlx(flatten)]
+    lookup: LookupRow,
+    epoch: String,
+    head: Option<i64>,
+}
+
+async fn find(connection: &mut PgConnection, lookups: &[Lookup<'_>]) -> Result<Vec<Found>, StoreError> {
+    let rows = sqlx::query_as(FIND)
         .bind(column(lookups, |lookup| lookup.user.as_str()))
         .bind(column(lookups, |lookup| lookup.device.as_str()))
         .bind(column(lookups, |lookup| lookup.id.map(|id| id.as_str())))
         .bind(column(lookups, |lookup| lookup.draft_id.map(|id| id.as_str())))
         .bind(column(lookups, |lookup| lookup.count))
         .bind(column(lookups, |lookup| signed(lookup.index as u64)))
-        .fetch_all(&mut **transaction)
+        .fetch_all(connection)
         .await?;
     Ok(rows)
 }
 
-/// Answers whether it is written; otherwise a key of a command is taken, and the transaction is lost.
-async fn write(transaction: &mut PgTransaction<'_>, plan: &Plan, now: u64) -> Result<bool, StoreError> {
+/// Writes what was decided when the streams stood at `before`; or answers what is in the way, and has done
+/// nothing. A key that is taken also ends the transaction, if there is one.
+async fn write(
+    connection: &mut PgConnection,
+    plan: &Plan,
+    before: &HashMap<Stream, Seq>,
+    epoch: &Epoch,
+    now: u64,
+) -> Result<Option<Attempt>, StoreError> {
     let Plan { drafts, commands, events, heads, .. } = plan;
+    // In the order in which the database compares their names.
+    let mut heads: Vec<_> = heads.iter().map(|(stream, head)| (stream.key(), stream, head)).collect();
+    heads.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    let heads = heads.as_slice();
+    let stood = |stream| signed(before.get(stream).copied().unwrap_or_default().0);
     let json = |value| serde_json::to_string(value).expect("an answer consists of strings and numbers");
     let fields = |value| serde_json::to_string(value).expect("a map with keys that are strings");
-    let written = sqlx::query(WRITE)
+    let written = sqlx::query_scalar::<_, i64>(WRITE)
         .bind(column(drafts, |(user, ..)| user.as_str()))
         .bind(column(drafts, |(_, id, _)| id.as_str()))
         .bind(column(drafts, |(.., row)| signed(row.version.0)))
@@ -503,19 +554,18 @@ async fn write(transaction: &mut PgTransaction<'_>, plan: &Plan, now: u64) -> Re
         .bind(column(events, |event| signed(event.timestamp)))
         .bind(column(events, |event| i16::from(event.priority.number())))
         .bind(column(events, |event| event.payload.get()))
-        .bind(column(heads, |(stream, _)| stream.key()))
-        .bind(column(heads, |(_, head)| signed(head.0)))
-        .execute(&mut **transaction)
+        .bind(column(heads, |(key, ..)| key.as_str()))
+        .bind(column(heads, |(_, stream, _)| stood(*stream)))
+        .bind(column(heads, |(.., head)| signed(head.0)))
+        .bind(epoch.to_string())
+        .fetch_one(connection)
         .await;
-    let written = match written {
-        Err(sqlx::Error::Database(error)) if error.constraint() == Some("commands_pkey") => return Ok(false),
-        other => other?,
-    };
-    let moved = usize::try_from(written.rows_affected()).unwrap_or(usize::MAX);
-    if moved != heads.len() {
-        return Err(StoreError::Rejected(format!("{moved} of {} streams could be moved on", heads.len())));
+    match written {
+        Err(sqlx::Error::Database(error)) if error.constraint() == Some("commands_pkey") => {
+            Ok(Some(Attempt::KeyTaken))
+        }
+        other => Ok((other? == 0).then_some(Attempt::Overtaken)),
     }
-    Ok(true)
 }
 
 /// One column of a set of rows, as `unnest` takes it.

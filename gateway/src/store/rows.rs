@@ -30,7 +30,11 @@ pub(super) struct LookupRow {
 }
 
 /// Adds what was looked up to the state that a batch is decided on.
-pub(super) fn file(rows: Vec<LookupRow>, batch: &Batch<'_>, state: &mut State) -> Result<(), StoreError> {
+pub(super) fn file(
+    rows: impl IntoIterator<Item = LookupRow>,
+    batch: &Batch<'_>,
+    state: &mut State,
+) -> Result<(), StoreError> {
     for row in rows {
         let index = usize::try_from(row.ord).unwrap_or(usize::MAX);
         let write = batch.write(index).ok_or_else(|| corrupt("a lookup", row.ord, "nobody asked for it"))?;

@@ -88,6 +88,11 @@ impl<'a> Batch<'a> {
         self.writes.iter().enumerate().filter_map(lookup).collect()
     }
 
+    /// Whether it depends on drafts, and nothing else: then there is a lookup for each of its streams.
+    pub fn changes_drafts_only(&self) -> bool {
+        !self.writes.is_empty() && self.writes.iter().all(|write| matches!(write.op, Op::Draft(_)))
+    }
+
     /// The write that a lookup's `index` is for.
     pub(super) fn write(&self, index: usize) -> Option<&'a Write> {
         self.writes.get(index)

@@ -1,0 +1,44 @@
+//! Changes of drafts without a transaction around them: read, decide, and write if nobody else has.
+//!
+//! A user's stream is written by one node nearly always, because Nginx sends a user's devices to the same one.
+//! So nothing is locked while the node decides: two round trips instead of five, and whoever was overtaken
+//! after all decides again, under locks.
+
+use super::{
+    Attempt, Batch, Committed, Found, Limits, PgConnection, State, StoreError, Stream, decide, find, rows,
+    unix_ms, write,
+};
+
+/// Decides and commits a batch of changes to drafts.
+pub(super) async fn commit(
+    connection: &mut PgConnection,
+    batch: &Batch<'_>,
+    limits: &Limits,
+) -> Result<Attempt, StoreError> {
+    let mut state = State::default();
+    let mut epoch = None;
+    let mut found = Vec::new();
+    for Found { lookup, epoch: at, head } in find(connection, &batch.lookups()).await? {
+        let Some(head) = head else { return Ok(Attempt::NewStreams) };
+        if let Some(write) = batch.write(usize::try_from(lookup.ord).unwrap_or(usize::MAX)) {
+            let (stream, head) = rows::position(&Stream::User(write.user.clone()).key(), head)?;
+            state.heads.insert(stream, head);
+        }
+        epoch = Some(at);
+        found.push(lookup);
+    }
+    let Some(epoch) = epoch else {
+        return Err(StoreError::Rejected("nothing was found, not even where the streams stand".to_owned()));
+    };
+    let epoch = rows::epoch(&epoch)?;
+    rows::file(found, batch, &mut state)?;
+    let before = state.heads.clone();
+    let now = unix_ms();
+    let plan = decide(batch, state, limits, now);
+    if !plan.changes_nothing()
+        && let Some(obstacle) = write(connection, &plan, &before, &epoch, now).await?
+    {
+        return Ok(obstacle);
+    }
+    Ok(Attempt::Committed(Committed { epoch, events: plan.events, answers: plan.answers }))
+}
