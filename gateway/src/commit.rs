@@ -1,10 +1,11 @@
 //! Group commit: writes of all connections of a node, collected and committed together.
 //!
-//! A commit costs about the same for one write as for a hundred. So each shard takes whatever is
-//! waiting when the commit before it ends, and commits that as one transaction. A lone write is
-//! committed at once; one in company waits up to the window for more. A shard is chosen by the stream,
-//! so a thousand writers to one topic are one transaction at a time, not a thousand that wait for each
-//! other's row lock.
+//! A commit costs more by itself than a write adds to it. So each shard takes whatever is waiting when the
+//! commit before it ends, and commits that as one transaction. A lone write is committed at once. Where writes
+//! come so often that one was waiting already, the next commit begins a window after the one before it, or as
+//! soon as it is large enough, because at a thousand changes a second that takes a third of what each costs.
+//! A shard is chosen by the stream, so a thousand writers to one topic are one transaction at a time, not a
+//! thousand that wait for each other's row lock.
 
 use std::{
     future::Future,
@@ -230,6 +231,10 @@ impl Committer {
     }
 }
 
+/// A batch of so many writes is not kept waiting for more: the share of each in what a transaction costs by
+/// itself is small already.
+const WORTH_A_WAIT: usize = 16;
+
 /// The task of one shard.
 struct Writer {
     index: String,
@@ -253,6 +258,11 @@ struct Batch {
 }
 
 impl Batch {
+    /// Whether it gets much cheaper for each with more in it. Who waits for a write to be settled is not kept.
+    fn is_small(&self) -> bool {
+        self.events < WORTH_A_WAIT && self.barriers.is_empty()
+    }
+
     fn add(&mut self, job: Job) {
         match job {
             Job::Write(write, waiting) => {
@@ -274,10 +284,16 @@ impl Batch {
 
 impl Writer {
     async fn run(self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(first) = jobs.recv().await {
+        let mut began = None;
+        loop {
+            let waits = !jobs.is_empty();
+            let Some(first) = jobs.recv().await else { return };
             let mut batch = Batch::default();
             self.take(first, &mut batch);
-            self.collect(&mut jobs, &mut batch).await;
+            // Where writes come while one is committed, they come often enough to be worth a wait.
+            let until = began.filter(|_| waits).map(|began: Instant| began + self.window);
+            self.collect(&mut jobs, &mut batch, until).await;
+            began = Some(Instant::now());
             #[allow(clippy::cast_precision_loss)]
             {
                 gauge!("draftwire_write_queue_depth", "shard" => self.index.clone()).set(jobs.len() as f64);
@@ -309,22 +325,25 @@ impl Writer {
         waiting.since.elapsed() > self.wait_max
     }
 
-    async fn collect(&self, jobs: &mut mpsc::Receiver<Job>, batch: &mut Batch) {
-        let deadline = Instant::now() + self.window;
+    /// Adds what waits, and what comes until then.
+    async fn collect(&self, jobs: &mut mpsc::Receiver<Job>, batch: &mut Batch, until: Option<Instant>) {
         while batch.events < self.batch_max && batch.bytes < BATCH_BYTES_MAX {
-            match jobs.try_recv() {
-                Ok(job) => self.take(job, batch),
-                Err(_) if batch.writes.len() <= 1 => return,
-                Err(_) => match timeout_at(deadline, jobs.recv()).await {
-                    Ok(Some(job)) => self.take(job, batch),
-                    Ok(None) | Err(_) => return,
-                },
+            let job = match (jobs.try_recv(), until) {
+                (Ok(job), _) => Some(job),
+                (Err(_), Some(until)) if batch.is_small() => {
+                    timeout_at(until, jobs.recv()).await.ok().flatten()
+                }
+                (Err(_), _) => None,
+            };
+            match job {
+                Some(job) => self.take(job, batch),
+                None => return,
             }
         }
     }
 
     /// Commits and answers. Returns whether the store failed.
-    async fn commit(&self, writes: Vec<Write>, waiting: Vec<Waiting>) -> bool {
+    async fn commit(&self, mut writes: Vec<Write>, mut waiting: Vec<Waiting>) -> bool {
         #[allow(clippy::cast_precision_loss)]
         histogram!("draftwire_write_batch_size").record(writes.len() as f64);
         let began = Instant::now();
@@ -342,12 +361,21 @@ impl Writer {
             }
             Err(StoreError::Rejected(reason)) if writes.len() > 1 => {
                 // One of them is at fault; the others must not suffer for it.
-                warn!(reason, batch = writes.len(), "the store refuses a batch; its writes go one by one");
+                warn!(reason, batch = writes.len(), "the store refuses a batch; it goes in two halves");
                 counter!("draftwire_commit_failures_total", "why" => "rejected").increment(1);
-                for (write, one) in writes.into_iter().zip(waiting) {
-                    if self.is_late(&one) {
-                        one.refuse(Unavailable::Late);
-                    } else if Box::pin(self.commit(vec![write], vec![one])).await {
+                let half = writes.len() / 2;
+                let later = (writes.split_off(half), waiting.split_off(half));
+                for (writes, waiting) in [(writes, waiting), later] {
+                    let (mut in_time, mut answers) = (Vec::new(), Vec::new());
+                    for (write, one) in writes.into_iter().zip(waiting) {
+                        if self.is_late(&one) {
+                            one.refuse(Unavailable::Late);
+                        } else {
+                            in_time.push(write);
+                            answers.push(one);
+                        }
+                    }
+                    if !in_time.is_empty() && Box::pin(self.commit(in_time, answers)).await {
                         return true;
                     }
                 }

@@ -33,7 +33,7 @@ fn nothing_set_is_an_embedded_node() {
     assert!(config.listen.demo);
     assert_eq!(config.websocket.commands_burst(), 100);
     assert_eq!(config.websocket.message_bytes_max, 1 << 20);
-    assert_eq!(config.writes.window, std::time::Duration::from_millis(1));
+    assert_eq!(config.writes.window, std::time::Duration::from_millis(5));
     assert_eq!(config.warnings(), Vec::<String>::new());
     assert_eq!(config.store.to_string(), "SQLite in draftwire-data");
 }

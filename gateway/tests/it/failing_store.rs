@@ -1,7 +1,7 @@
 //! A store that is down, or slow, when a test wants it so.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -20,6 +20,7 @@ pub(crate) struct FailingStore {
     lists_hang: AtomicBool,
     rejects: AtomicBool,
     held: watch::Sender<bool>,
+    batches: Mutex<Vec<usize>>,
 }
 
 impl FailingStore {
@@ -30,6 +31,7 @@ impl FailingStore {
             lists_hang: AtomicBool::new(false),
             rejects: AtomicBool::new(false),
             held: watch::Sender::new(false),
+            batches: Mutex::default(),
         })
     }
 
@@ -61,6 +63,11 @@ impl FailingStore {
         self.held.send_replace(false);
     }
 
+    /// How many writes each commit had so far.
+    pub(crate) fn batches(&self) -> Vec<usize> {
+        self.batches.lock().unwrap().clone()
+    }
+
     fn answers(&self) -> Result<(), StoreError> {
         if self.down.load(Ordering::Acquire) {
             return Err(StoreError::Unavailable("a test has stopped it".to_owned()));
@@ -85,6 +92,7 @@ impl Log for FailingStore {
 #[async_trait]
 impl Store for FailingStore {
     async fn commit(&self, writes: &[Write]) -> Result<Committed, StoreError> {
+        self.batches.lock().unwrap().push(writes.len());
         let _ = self.held.subscribe().wait_for(|held| !held).await.is_ok();
         self.answers()?;
         let poison = |write: &Write| match &write.op {

@@ -109,3 +109,29 @@ async fn past_the_bounds_of_the_queue_writes_are_refused_at_once() {
     // What was answered has given its bytes back, refusals included.
     assert!(writers.publish("t", 100 * MIB).await.unwrap().unwrap().is_ok());
 }
+
+/// The sizes of the commits after one during which `during` writes came, and of which one more came behind.
+async fn shared(during: usize) -> Vec<usize> {
+    let writers = Writers::new(&[("WRITE_WINDOW", "1s")]).await;
+    let first = writers.stuck().await;
+    let mut waiting: Vec<_> = (0..during).map(|_| writers.publish("t", 100)).collect();
+    writers.store.let_commits_go();
+    first.await.unwrap().unwrap().unwrap();
+    // The shard has looked at what waits before anybody is told of the first.
+    waiting.push(writers.publish("t", 100));
+    for write in waiting {
+        assert!(write.await.unwrap().unwrap().is_ok());
+    }
+    writers.store.batches().split_off(1)
+}
+
+#[tokio::test]
+async fn writes_that_keep_coming_share_a_commit_unless_it_is_large_already() {
+    // A machine may be away for longer than the window.
+    let mut attempts = 0;
+    while shared(1).await != [2] {
+        attempts += 1;
+        assert!(attempts < 10, "they never share one");
+    }
+    assert_eq!(shared(16).await, [16, 1]);
+}
