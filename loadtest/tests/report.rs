@@ -71,3 +71,11 @@ async fn a_server_that_does_not_start_is_told_and_a_chapter_that_is_not_known_is
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.errors.contains("there is no chapter \"nope\": floor, "), "{ran:?}");
 }
+
+#[tokio::test]
+async fn a_folder_is_refused_before_anything_is_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = Ran::of(LOADTEST, ["report", "--quick", "--out", dir.path().to_str().unwrap()]).await;
+    assert!(ran.code != 0 && ran.errors.contains("is a folder"), "{ran:?}");
+    assert!(!ran.text.contains("run 1"), "{ran:?}");
+}

@@ -68,7 +68,7 @@ const FIGURES: [Figure; 11] = [
 
 /// What was made faster, in the order in which it was found: what a profile or a count showed, what was done
 /// about it, and which figure shows it.
-const TRAIL: [&str; 9] = [
+const TRAIL: [&str; 13] = [
     "A session asked its socket, its commands and its clock at each event, and touched all of its state for that: a \
      profile of a node has shown it beside the kernel's write. Now these wake it through a waker of their own, and at \
      an event only the event is handed over (`feed-50`).",
@@ -88,6 +88,17 @@ const TRAIL: [&str; 9] = [
      (`saturate`).",
     "The load generator needed as much for a delivery as the server. It reads an event once for all clients that are \
      sent the same bytes (`saturate`, with both servers).",
+    "Memory of a crowd whose clients had a token each did not go back all the same. A walk over the heap showed why: \
+     what is remembered of a verified token was two small pieces, and each kept its page. It is one text for all of \
+     them now (`connections`).",
+    "A profile of Postgres at 1,000 changes of drafts a second showed no end of planning: it took the lengths of the \
+     arrays that it was given for something to plan by, and never kept a plan. It is told to (`drafts-3`, \
+     `writers-drafts`).",
+    "A change of a draft took five round trips, three of them under the lock of its stream. It is read and, if its \
+     stream still stands there, written: two (`drafts-3`, `writers-drafts`).",
+    "A node committed in four shards, each by itself, and writes in company waited a millisecond for more. It is one \
+     shard that begins a commit every 5 ms at most, or with 16 writes: larger batches, and no wait where they are \
+     large (`writers-topic`, `drafts-3`).",
 ];
 
 /// Both, and the ratio.

@@ -72,6 +72,7 @@ impl Options {
         let server = exists(&server)?;
         let before = self.before.as_deref().map(exists).transpose()?;
         let machine = Machine::here(&server);
+        ensure!(!self.out.is_dir(), "{} is a folder: name the file in it", self.out.display());
         let dir = self.out.parent().unwrap_or(Path::new("")).join(FOLDER);
         std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
 

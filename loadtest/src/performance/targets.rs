@@ -85,7 +85,7 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
         Ok(connected - ended)
     });
     let devices = |key: &str| of(results, key, "/spent/each_delivery/all_us");
-    let least = |a: Result<f64, String>, b: Result<f64, String>| match (a, b) {
+    let larger = |a: Result<f64, String>, b: Result<f64, String>| match (a, b) {
         (Ok(a), Ok(b)) => Ok(a.max(b)),
         (Err(why), _) | (_, Err(why)) => Err(why),
     };
@@ -97,7 +97,9 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
             floor,
         )
         .because(
-            "At ten events a second the caches are cold whenever one comes, and a session is more memory to fetch than the floor's bare socket. To reach it, whoever commits would have to write to the sockets itself, on one processor, while nobody else has a turn.",
+            "At ten events a second the caches are cold whenever one comes, and a session is more memory \
+             to fetch than the floor's bare socket. To reach it, whoever commits would have to write to \
+             the sockets itself, on one processor, while nobody else has a turn.",
         ),
         target(
             "The same at 50 events/s",
@@ -126,6 +128,10 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
                 largest_of(results, "connections", "/resident_idle"),
             ),
             |times| format!("{} times", page::times(times)),
+        )
+        .because(
+            "Tokens that were verified are remembered for five minutes, and each thread of the allocator keeps a few \
+             pieces of each size for itself, with their pages.",
         ),
         target(
             "Server CPU for a connection with a token seen before",
@@ -140,7 +146,10 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
             floor,
         )
         .because(
-            "The floor shares commits as well: Postgres lets writers that wait at the same time wait for one write to the disk, and here that is quick. Ten times as many requests are more than the processors can parse and answer, by the load generator and the node. Publishers that send what they have in one request, as in the next line, pay that once.",
+            "The floor shares commits as well: Postgres lets writers that wait at the same time wait for \
+             one write to the disk, and here that is quick. Ten times as many requests are more than the \
+             processors can parse and answer, by the load generator and the node. Publishers that send \
+             what they have in one request, as in the next line, pay that once.",
         ),
         target(
             "The same, 200 events a request",
@@ -155,7 +164,9 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
             floor,
         )
         .because(
-            "The floor inserts a row, and its commits are shared by Postgres. A change of a draft is a request of its own, locks its stream, reads the draft and the command, merges, and writes four rows with five indexes: the chapter has what that takes of the processors.",
+            "The floor inserts a row, and its commits are shared by Postgres. A change of a draft is a \
+             request of its own, locks its stream, reads the draft and the command, merges, and writes \
+             four rows with five indexes: the chapter has what that takes of the processors.",
         ),
         target(
             "Commit to client, p99, at half of the highest rate",
@@ -164,13 +175,20 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
             |times| format!("{} times the floor's commit", page::times(times)),
         )
         .because(
-            "At that rate a node goes through a thousand sockets again and again, and the last of them has its turn when the others have been written to. A commit waits for one write to the disk, which is quick here.",
+            "At that rate a node goes through a thousand sockets again and again, and the last of them \
+             has its turn when the others have been written to. A commit waits for one write to the disk, \
+             which is quick here.",
         ),
         target(
             "CPU of nodes, Redis and Postgres for a delivery of a draft, 2 and 3 devices, the larger",
             Limit::Most(100.0),
-            least(devices("drafts-2"), devices("drafts-3")),
+            larger(devices("drafts-2"), devices("drafts-3")),
             page::cpu,
+        )
+        .because(
+            "Each change is a request, an answer, an event for each device, and four rows. The transaction comes on \
+             top, and at this rate few changes share one: a longer `WRITE_WINDOW` makes it more of them, and each \
+             waits longer.",
         ),
         target(
             "Queries of the log for each resumed connection in a storm",
