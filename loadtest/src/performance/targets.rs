@@ -156,6 +156,10 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
             Limit::Least(10.0),
             of(results, "writers-arrays", "/floor_inserts_times"),
             floor,
+        )
+        .because(
+            "Each event costs the node and Postgres what the chapter says: it is parsed, numbered, and inserted with its \
+             index entry. The processors are used up by that; larger commits (`WRITE_BATCH_MAX`) make it a little less.",
         ),
         target(
             "Durable changes of 100 writers to drafts of 1,000 users",
