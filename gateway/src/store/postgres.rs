@@ -1,8 +1,8 @@
 //! The store in Postgres: what a cluster shares.
 //!
 //! A commit is one of three, by what a batch depends on, whatever its size. Appends that depend on nothing are
-//! one statement ([`append`]). Changes of drafts are read and, if nobody else has changed their streams since,
-//! written: two statements ([`optimistic`]). All else, and whoever was overtaken, takes five round trips:
+//! one statement (`append`). Changes of drafts are read and, if nobody else has changed their streams since,
+//! written: two statements (`optimistic`). All else, and whoever was overtaken, takes five round trips:
 //! begin, lock the streams, read, write, commit. There the streams are locked first although only their last
 //! line needs it, because a merge reads what it changes: nobody but other writers of the same streams waits for
 //! it.
