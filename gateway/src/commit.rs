@@ -233,7 +233,7 @@ impl Committer {
 
 /// A batch of so many writes is not kept waiting for more: the share of each in what a transaction costs by
 /// itself is small already.
-const WORTH_A_WAIT: usize = 16;
+const LARGE_ENOUGH: usize = 16;
 
 /// The task of one shard.
 struct Writer {
@@ -260,7 +260,7 @@ struct Batch {
 impl Batch {
     /// Whether it gets much cheaper for each with more in it. Who waits for a write to be settled is not kept.
     fn is_small(&self) -> bool {
-        self.events < WORTH_A_WAIT && self.barriers.is_empty()
+        self.events < LARGE_ENOUGH && self.barriers.is_empty()
     }
 
     fn add(&mut self, job: Job) {

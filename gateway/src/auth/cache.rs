@@ -54,8 +54,9 @@ struct Known {
     at: usize,
     user_bytes: usize,
     scopes_bytes: usize,
-    /// Unix milliseconds, as [`Known::verified_at`].
+    /// Unix milliseconds.
     expires_at: u64,
+    /// Unix milliseconds.
     verified_at: u64,
 }
 

@@ -5,8 +5,8 @@
 //! after all decides again, under locks.
 
 use super::{
-    Attempt, Batch, Committed, Found, Limits, PgConnection, State, StoreError, Stream, decide, find, rows,
-    unix_ms, write,
+    Attempt, Batch, Committed, Found, Limits, PgConnection, Seq, State, StoreError, Stream, decide, find,
+    rows, unix_ms, write,
 };
 
 /// Decides and commits a batch of changes to drafts.
@@ -21,8 +21,8 @@ pub(super) async fn commit(
     for Found { lookup, epoch: at, head } in find(connection, &batch.lookups()).await? {
         let Some(head) = head else { return Ok(Attempt::NewStreams) };
         if let Some(write) = batch.write(usize::try_from(lookup.ord).unwrap_or(usize::MAX)) {
-            let (stream, head) = rows::position(&Stream::User(write.user.clone()).key(), head)?;
-            state.heads.insert(stream, head);
+            let head = Seq(rows::unsigned("the head", &write.user, head)?);
+            state.heads.insert(Stream::User(write.user.clone()), head);
         }
         epoch = Some(at);
         found.push(lookup);
