@@ -70,7 +70,7 @@ async fn echo(mut socket: Socket, deflate: Deflate) {
         }
     };
     match ended {
-        Ended::Gone => {}
+        Ended::Gone => socket.part().await,
         Ended::Stalled => socket.close(1008, &ended.to_string(), CLOSE_WAIT).await,
         Ended::Violation(violation) => {
             socket.close(violation.code(), &ended.to_string(), CLOSE_WAIT).await;

@@ -2,8 +2,8 @@
 //!
 //! Nothing is buffered per connection. What is read goes through a buffer of the thread, and what is
 //! sent is written from where it is, many frames at once. All that changes the state happens between
-//! two awaits, so every call but [`Socket::close`] can be cancelled at any time and goes on where it
-//! was.
+//! two awaits, so every call that does not end the connection can be cancelled at any time and goes
+//! on where it was.
 
 use std::{
     cell::RefCell,
@@ -40,7 +40,7 @@ const FRAMES_AT_ONCE: usize = 64;
 const QUIET: Duration = Duration::from_millis(250);
 
 /// How long a client that closes may take to read the answer and go.
-const LEAVE_MAX: Duration = Duration::from_secs(2);
+const PART_MAX: Duration = Duration::from_secs(2);
 
 thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
@@ -78,10 +78,10 @@ enum Phase {
     Garbled,
     /// We have sent a close frame.
     Closing,
-    /// The client has sent a close frame, and has so long to go.
-    Leaving(Instant),
-    /// Both have closed, or the connection broke.
-    Over,
+    /// Both have closed, but for what is owed; the connection is still there.
+    Closed,
+    /// The connection broke.
+    Broken,
 }
 
 /// What a client sent.
@@ -130,29 +130,18 @@ impl Socket {
         Some(Self::new(parts.io.into_inner(), &parts.read_buf, deflate, message_bytes_max))
     }
 
-    /// Whether the client has closed, and only the end of the connection is waited for.
-    pub fn is_leaving(&self) -> bool {
-        matches!(self.phase, Phase::Leaving(_))
-    }
-
     /// Waits for the next message. Pings and the client's close frame are answered by the way.
     /// Cancel-safe.
     ///
     /// # Errors
-    /// - [`Ended::Gone`]: nobody is there, and nobody has to be told.
+    /// - [`Ended::Gone`]: nobody has to be told; [`Socket::part`] should follow.
     /// - [`Ended::Violation`]: once; [`Socket::close`] should follow.
     pub async fn receive(&mut self) -> Result<Received, Ended> {
         loop {
             // A client that sends without a pause must not have the thread to itself.
             consume_budget().await;
-            match self.phase {
-                Phase::Open | Phase::Closing => {}
-                Phase::Garbled | Phase::Over => return Err(Ended::Gone),
-                Phase::Leaving(until) => {
-                    // On the heap, because every connection would hold the room for it.
-                    let _ = timeout_at(until, Box::pin(self.leave())).await;
-                    return Err(self.gone());
-                }
+            if !matches!(self.phase, Phase::Open | Phase::Closing) {
+                return Err(Ended::Gone);
             }
             let received = if self.unread.is_empty() {
                 if self.ready().await.is_err() {
@@ -217,10 +206,17 @@ impl Socket {
     /// `wait` it is dropped in any case, so that a client that neither reads nor closes ends too.
     pub async fn close(mut self, code: u16, reason: &str, wait: Duration) {
         // On the heap, because every connection would hold the room for it.
-        let _ = timeout(wait, Box::pin(self.part(frame::close(Some((code, reason))), wait))).await;
+        let _ = timeout(wait, Box::pin(self.shake_hands(frame::close(Some((code, reason))), wait))).await;
     }
 
-    async fn part(&mut self, close: Bytes, wait: Duration) {
+    /// Ends the connection of a client that has closed, once it has read the answer; or drops one that broke.
+    /// It takes two seconds at most, however the client behaves.
+    pub async fn part(mut self) {
+        // On the heap, because every connection would hold the room for it.
+        let _ = timeout(PART_MAX, Box::pin(self.end())).await;
+    }
+
+    async fn shake_hands(&mut self, close: Bytes, wait: Duration) {
         if matches!(self.phase, Phase::Open | Phase::Garbled) {
             if let Some(owed) = &mut self.owed {
                 owed.answer = Bytes::new();
@@ -234,15 +230,21 @@ impl Socket {
         }
         // Until the client has closed as well, or sends what is no frame.
         while self.receive().await.is_ok() {}
-        if self.phase == Phase::Garbled {
-            self.discard().await;
-        }
+        self.end().await;
     }
 
-    /// Ends a connection on which both sides have sent what they had to, but for what is owed.
-    async fn leave(&mut self) {
+    /// Ends the connection once nothing is read from it any more as frames.
+    async fn end(&mut self) {
         // It is the server that closes first (RFC 6455 section 7.1.1).
-        if self.write_all(&mut Vec::new(), LEAVE_MAX).await.is_ok() && self.stream.shutdown().await.is_ok() {
+        let done = match self.phase {
+            Phase::Closed => {
+                self.write_all(&mut Vec::new(), PART_MAX).await.is_ok()
+                    && self.stream.shutdown().await.is_ok()
+            }
+            Phase::Garbled => true,
+            Phase::Open | Phase::Closing | Phase::Broken => false,
+        };
+        if done {
             self.discard().await;
         }
     }
@@ -325,7 +327,7 @@ impl Socket {
             Ok(Some(Incoming::Close(code))) => {
                 self.unread = Bytes::new();
                 let answers = self.phase == Phase::Open;
-                self.phase = Phase::Leaving(Instant::now() + LEAVE_MAX);
+                self.phase = Phase::Closed;
                 if answers {
                     self.answer(frame::close(code.map(|code| (code, ""))))?;
                 }
@@ -427,7 +429,7 @@ impl Socket {
     }
 
     fn gone(&mut self) -> Ended {
-        self.phase = Phase::Over;
+        self.phase = Phase::Broken;
         Ended::Gone
     }
 }

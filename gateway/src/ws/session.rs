@@ -82,8 +82,6 @@ enum Turn {
     Events,
     /// A message of the client, or the end of the connection.
     Received(Result<Received, Ended>),
-    /// The client has closed: nothing is left but to wait for its end.
-    Leaving,
     /// The end of a command.
     Due(Due),
     /// The time to act by itself.
@@ -243,10 +241,6 @@ impl Session {
                 // That moves no deadline nearer, and all else is as it was.
                 Turn::Events => continue,
                 Turn::Received(received) => self.received(received?)?,
-                Turn::Leaving => {
-                    let received = Box::pin(self.socket.receive()).await;
-                    self.received(received?)?;
-                }
                 Turn::Due(due) => self.due(due),
                 Turn::Alarm => {
                     self.tick().await?;
@@ -275,10 +269,6 @@ impl Session {
             let taking = self.pending.len() < self.limits().pending_commands_max && !self.authenticating;
             if taking && let Poll::Ready(received) = pin!(self.socket.receive()).poll(context) {
                 return Poll::Ready(Turn::Received(received));
-            }
-            if self.socket.is_leaving() {
-                // It has clocks of its own, which must not be dropped between two looks.
-                return Poll::Ready(Turn::Leaving);
             }
             if let Poll::Ready(due) = self.pending.poll_next(context) {
                 return Poll::Ready(Turn::Due(due));
@@ -416,18 +406,20 @@ impl Session {
     }
 
     async fn end(mut self: Box<Self>, end: End) {
-        let End::Close(close, reason) = end else {
-            counter!("draftwire_closes_total", "code" => "gone").increment(1);
-            return;
-        };
-        if close == Close::Restart {
+        if matches!(end, End::Close(Close::Restart, _)) {
             self.settle().await;
         }
-        // Others need not see the device here, nor the streams be held, while the close is under way.
+        // Others need not see the device here, nor the streams be held, while the connection ends.
         drop(self.following);
-        // Also where nobody seems to read: a client that only leaves pings unanswered learns why, and
-        // for one that is gone the wait is bounded.
-        super::close(self.socket, close, &reason).await;
+        match end {
+            End::Gone => {
+                counter!("draftwire_closes_total", "code" => "gone").increment(1);
+                self.socket.part().await;
+            }
+            // Also where nobody seems to read: a client that only leaves pings unanswered learns why, and
+            // for one that is gone the wait is bounded.
+            End::Close(close, reason) => super::close(self.socket, close, &reason).await,
+        }
     }
 
     /// Answers the commands that are under way, so that a stop fails none of them.
