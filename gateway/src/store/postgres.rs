@@ -1,12 +1,5 @@
 //! The store in Postgres: what a cluster shares.
 //!
-//! A commit is one of three, by what a batch depends on, whatever its size. Appends that depend on nothing are
-//! one statement (`append`). Changes of drafts are read and, if nobody else has changed their streams since,
-//! written: two statements (`optimistic`). All else, and whoever was overtaken, takes five round trips:
-//! begin, lock the streams, read, write, commit. There the streams are locked first although only their last
-//! line needs it, because a merge reads what it changes: nobody but other writers of the same streams waits for
-//! it.
-//!
 //! The epoch is read by the same statement as the positions that it qualifies. A failover behind a
 //! connection pooler is seen with the first answer of the new primary.
 
@@ -25,33 +18,24 @@ macro_rules! epoch_sql {
     };
 }
 
-mod append;
-mod optimistic;
+mod commit;
+mod migrate;
 mod pool;
 mod upkeep;
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use common::{DraftId, Epoch, Seq, Stream, UserId, protocol::Draft, time::unix_ms};
+use common::{DraftId, Stream, UserId, protocol::Draft};
 use fanout::log::{Heads, Log, LogError, Page, READ_BYTES_MAX, Read};
-use sqlx::{
-    ConnectOptions, Connection, PgConnection, PgPool, PgTransaction, Row,
-    migrate::{Migrate, MigrateError},
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
-use tokio::time::sleep;
-use tracing::warn;
+use sqlx::{ConnectOptions, postgres::PgConnectOptions};
 
 use self::{pool::Pool, upkeep::PostgresUpkeep};
 use super::{
     Committed, DraftList, History, Limits, Store, StoreError, Upkeep, Write,
     failure::within,
-    plan::{Batch, Lookup, Plan, State, decide},
-    rows::{self, DraftColumns, EventRow, HeadRow, ListRow, LookupRow, signed},
+    plan::Batch,
+    rows::{self, DraftColumns, EventRow, HeadRow, ListRow, signed},
 };
 
 /// How to reach Postgres, and what it may hold.
@@ -75,70 +59,6 @@ pub struct PostgresStore {
     timeout: Duration,
     limits: Limits,
 }
-
-const LOCK: &str = concat!(
-    "SELECT name, head, ",
-    epoch_sql!(),
-    " AS epoch FROM streams WHERE name = ANY($1) ORDER BY name FOR UPDATE"
-);
-
-const CREATE_STREAMS: &str = "
-    INSERT INTO streams (name)
-    SELECT name FROM unnest($1::text[]) AS new (name) ORDER BY name COLLATE \"C\"
-    ON CONFLICT DO NOTHING";
-
-/// What writes depend on, with where the streams of their users stand at the same moment.
-const FIND: &str = concat!(
-    "WITH epoch AS MATERIALIZED (SELECT ",
-    epoch_sql!(),
-    " AS epoch)
-    SELECT epoch.epoch, s.head, w.ord, c.fingerprint, c.answer::text, d.version, d.kind, d.content::text,
-        d.fields::text, d.created_at, d.updated_at,
-        CASE WHEN w.counts THEN (
-            SELECT count(*) FROM drafts WHERE user_id = w.user_id AND content IS NOT NULL
-        ) END AS live
-    FROM epoch
-    CROSS JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::bigint[])
-        AS w (user_id, device, id, draft_id, counts, ord)
-    LEFT JOIN streams s ON s.name = 'user:' || w.user_id
-    LEFT JOIN commands c ON c.user_id = w.user_id AND c.device = w.device AND c.id = w.id
-    LEFT JOIN drafts d ON d.user_id = w.user_id AND d.draft_id = w.draft_id"
-);
-
-/// Writes if the streams still stand where the decision was made, in the same history. Of the epoch only the
-/// timeline can change between two statements; the rest is the server's.
-const WRITE: &str = "
-    WITH locked AS MATERIALIZED (
-        SELECT name, head FROM streams WHERE name = ANY($22) ORDER BY name FOR UPDATE
-    ), unchanged AS MATERIALIZED (
-        SELECT true
-        WHERE (SELECT coalesce(array_agg(head ORDER BY name), '{}') FROM locked) = $23::bigint[]
-            AND ltrim(left(pg_walfile_name(pg_current_wal_lsn()), 8), '0') = split_part($25, '-', 2)
-    ), written_drafts AS (
-        INSERT INTO drafts (user_id, draft_id, version, kind, content, fields, created_at, updated_at)
-        SELECT user_id, draft_id, version, kind, content::json, fields::json, created_at, updated_at
-        FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[],
-                $7::bigint[], $8::bigint[])
-            AS w (user_id, draft_id, version, kind, content, fields, created_at, updated_at), unchanged
-        ON CONFLICT (user_id, draft_id) DO UPDATE SET version = excluded.version,
-            content = excluded.content, fields = excluded.fields, updated_at = excluded.updated_at
-    ), written_commands AS (
-        INSERT INTO commands (user_id, device, id, fingerprint, answer, ts)
-        SELECT user_id, device, id, fingerprint, answer::json, $9
-        FROM unnest($10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[])
-            AS w (user_id, device, id, fingerprint, answer), unchanged
-    ), written_events AS (
-        INSERT INTO events (stream, seq, kind, origin, ts, priority, payload)
-        SELECT stream, seq, kind, origin, ts, priority, payload::json
-        FROM unnest($15::text[], $16::bigint[], $17::text[], $18::text[], $19::bigint[],
-                $20::smallint[], $21::text[])
-            AS w (stream, seq, kind, origin, ts, priority, payload), unchanged
-    ), moved AS (
-        UPDATE streams SET head = w.head
-        FROM unnest($22::text[], $24::bigint[]) AS w (name, head), unchanged
-        WHERE streams.name = w.name
-    )
-    SELECT count(*) FROM unchanged";
 
 const HEADS: &str = concat!(
     "WITH epoch AS MATERIALIZED (SELECT ",
@@ -231,67 +151,6 @@ impl PostgresStore {
             limits: options.limits,
         })
     }
-
-    /// Brings the schema up to date. Nodes that start together take turns; a schema that a newer node
-    /// has brought further is left as it is. It takes as long as the migrations do, and waits for tables
-    /// that are in use for up to a minute.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] when the database cannot be reached or its tables stay in use,
-    /// [`StoreError::Rejected`] when a migration fails, or was changed after it was applied.
-    pub async fn migrate(&self) -> Result<(), StoreError> {
-        let wait_max = format!("{}ms", TABLE_WAIT_MAX.min(self.timeout / 2).as_millis().max(1));
-        let options = self.migrator_options.clone().options([("lock_timeout", wait_max)]);
-        // A connection of its own: no statement of it has a time limit, and closing it is what gives the
-        // lock of a failed migration back.
-        let own = PgPoolOptions::new().max_connections(1).acquire_timeout(self.timeout);
-        let own = own.connect_lazy_with(options);
-        let migrated = migrate(&own).await;
-        own.close().await;
-        migrated
-    }
-}
-
-/// How long a migration waits for a table that is in use, at a time. Whoever comes to the table later
-/// queues behind it, the nodes that serve meanwhile included: they must be through within their own
-/// time limits.
-const TABLE_WAIT_MAX: Duration = Duration::from_millis(500);
-
-/// After how long it tries again, so that those nodes are disturbed for a small part of the time.
-const TABLE_RETRY: Duration = Duration::from_secs(2);
-
-/// After how long a table that is always in use makes a migration fail, to be started again.
-const TABLE_PATIENCE: Duration = Duration::from_secs(60);
-
-/// Runs the migrations. The lock under which nodes take turns is kept until the connection ends, also
-/// while a table is waited for: those who wait for their turn try nothing themselves.
-async fn migrate(own: &PgPool) -> Result<(), StoreError> {
-    let mut connection = own.acquire().await?;
-    // Waiting for one's turn disturbs nobody, and takes as long as the migrations of the others.
-    sqlx::query("SET lock_timeout = 0").execute(&mut *connection).await?;
-    connection.lock().await?;
-    sqlx::query("RESET lock_timeout").execute(&mut *connection).await?;
-    drop(connection);
-    let mut migrator = sqlx::migrate!("migrations/postgres");
-    migrator.set_ignore_missing(true);
-    let deadline = Instant::now() + TABLE_PATIENCE;
-    loop {
-        match migrator.run(own).await {
-            Err(error) if is_in_use(&error) && Instant::now() < deadline => {
-                warn!(%error, "a migration waits for a table that is in use");
-                sleep(TABLE_RETRY).await;
-            }
-            done => return Ok(done?),
-        }
-    }
-}
-
-/// lock_not_available: somebody has the table for longer than a migration may wait.
-fn is_in_use(error: &MigrateError) -> bool {
-    let (MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) = error else {
-        return false;
-    };
-    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))
 }
 
 #[async_trait]
@@ -304,26 +163,9 @@ impl Store for PostgresStore {
         }
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let mut alone = batch.changes_drafts_only();
-            for _ in 0..ATTEMPTS_MAX {
-                let attempt = if alone {
-                    optimistic::commit(&mut connection, &batch, &self.limits).await?
-                } else {
-                    commit(&mut connection, &batch, &self.limits).await?
-                };
-                match attempt {
-                    Attempt::Committed(committed) => {
-                        connection.put_back();
-                        return Ok(committed);
-                    }
-                    Attempt::NewStreams => create_streams(&mut connection, &batch).await?,
-                    // Whoever used the key has committed: the next attempt sees it.
-                    Attempt::KeyTaken => {}
-                    Attempt::Overtaken => alone = false,
-                }
-            }
+            let committed = commit::commit(&mut connection, &batch, &self.limits).await?;
             connection.put_back();
-            Err(StoreError::Rejected("keys of commands keep being taken by others".to_owned()))
+            Ok(committed)
         })
         .await
     }
@@ -415,158 +257,6 @@ async fn positions(store: &PostgresStore, streams: &[Stream]) -> Result<Heads, S
         rows::heads(rows)
     })
     .await
-}
-
-/// Attempts at one commit. Each that fails makes one obstacle known: streams without a row, another node that
-/// writes to them, or a key that another batch was using at the same moment. Where more are in the way, the
-/// writes go one by one, and each meets at most one of each.
-const ATTEMPTS_MAX: usize = 5;
-
-/// What came of an attempt to commit; only the first has done anything.
-enum Attempt {
-    Committed(Committed),
-    /// A stream has no row yet.
-    NewStreams,
-    /// A batch for other streams has remembered a command under the key of one of ours.
-    KeyTaken,
-    /// The streams have moved since they were looked at.
-    Overtaken,
-}
-
-/// Decides and commits in one transaction.
-async fn commit(
-    connection: &mut PgConnection,
-    batch: &Batch<'_>,
-    limits: &Limits,
-) -> Result<Attempt, StoreError> {
-    let lookups = batch.lookups();
-    if lookups.is_empty()
-        && let Some(attempt) = append::append(connection, batch, limits).await?
-    {
-        return Ok(attempt);
-    }
-    let mut transaction = connection.begin().await?;
-    let Some((epoch, heads)) = lock(&mut transaction, batch).await? else {
-        transaction.rollback().await?;
-        return Ok(Attempt::NewStreams);
-    };
-    let mut state = State { heads, ..State::default() };
-    if !lookups.is_empty() {
-        // A statement of its own: its snapshot is younger than the locks, so it sees what the last
-        // holder of each committed.
-        let found = find(&mut transaction, &lookups).await?;
-        rows::file(found.into_iter().map(|found| found.lookup), batch, &mut state)?;
-    }
-    let before = state.heads.clone();
-    let now = unix_ms();
-    let plan = decide(batch, state, limits, now);
-    if plan.changes_nothing() {
-        transaction.rollback().await?;
-    } else if let Some(obstacle) = write(&mut transaction, &plan, &before, &epoch, now).await? {
-        transaction.rollback().await?;
-        return Ok(obstacle);
-    } else {
-        transaction.commit().await?;
-    }
-    Ok(Attempt::Committed(Committed { epoch, events: plan.events, answers: plan.answers }))
-}
-
-async fn lock(
-    transaction: &mut PgTransaction<'_>,
-    batch: &Batch<'_>,
-) -> Result<Option<(Epoch, HashMap<Stream, Seq>)>, StoreError> {
-    let names: Vec<String> = batch.streams().iter().map(Stream::key).collect();
-    let rows = sqlx::query(LOCK).bind(names).fetch_all(&mut **transaction).await?;
-    if rows.len() < batch.streams().len() {
-        return Ok(None);
-    }
-    let Some(first) = rows.first() else { return Ok(None) };
-    let epoch = rows::epoch(first.try_get("epoch")?)?;
-    let heads = rows.iter().map(|row| rows::position(row.try_get("name")?, row.try_get("head")?));
-    Ok(Some((epoch, heads.collect::<Result<_, _>>()?)))
-}
-
-/// Makes the rows of streams that had no event yet, in a transaction of its own: made inside the
-/// commit, a row would be locked out of order, after streams that sort behind it.
-async fn create_streams(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), StoreError> {
-    let names: Vec<String> = batch.streams().iter().map(Stream::key).collect();
-    sqlx::query(CREATE_STREAMS).bind(names).execute(connection).await?;
-    Ok(())
-}
-
-/// A lookup's row, and where the stream of its user stood then; no head where that has no row yet.
-#[derive(sqlx::FromRow)]
-struct Found {
-    #[sqlx(flatten)]
-    lookup: LookupRow,
-    epoch: String,
-    head: Option<i64>,
-}
-
-async fn find(connection: &mut PgConnection, lookups: &[Lookup<'_>]) -> Result<Vec<Found>, StoreError> {
-    let rows = sqlx::query_as(FIND)
-        .bind(column(lookups, |lookup| lookup.user.as_str()))
-        .bind(column(lookups, |lookup| lookup.device.as_str()))
-        .bind(column(lookups, |lookup| lookup.id.map(|id| id.as_str())))
-        .bind(column(lookups, |lookup| lookup.draft_id.map(|id| id.as_str())))
-        .bind(column(lookups, |lookup| lookup.count))
-        .bind(column(lookups, |lookup| signed(lookup.index as u64)))
-        .fetch_all(connection)
-        .await?;
-    Ok(rows)
-}
-
-/// Writes what was decided when the streams stood at `before`; or answers what is in the way, and has done
-/// nothing. A key that is taken also ends the transaction, if there is one.
-async fn write(
-    connection: &mut PgConnection,
-    plan: &Plan,
-    before: &HashMap<Stream, Seq>,
-    epoch: &Epoch,
-    now: u64,
-) -> Result<Option<Attempt>, StoreError> {
-    let Plan { drafts, commands, events, heads, .. } = plan;
-    // In the order in which the database compares their names.
-    let mut heads: Vec<_> = heads.iter().map(|(stream, head)| (stream.key(), stream, head)).collect();
-    heads.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-    let heads = heads.as_slice();
-    let stood = |stream| signed(before.get(stream).copied().unwrap_or_default().0);
-    let json = |value| serde_json::to_string(value).expect("an answer consists of strings and numbers");
-    let fields = |value| serde_json::to_string(value).expect("a map with keys that are strings");
-    let written = sqlx::query_scalar::<_, i64>(WRITE)
-        .bind(column(drafts, |(user, ..)| user.as_str()))
-        .bind(column(drafts, |(_, id, _)| id.as_str()))
-        .bind(column(drafts, |(.., row)| signed(row.version.0)))
-        .bind(column(drafts, |(.., row)| row.kind.as_str()))
-        .bind(column(drafts, |(.., row)| row.content.as_ref().map(|content| content.json())))
-        .bind(column(drafts, |(.., row)| fields(&row.fields)))
-        .bind(column(drafts, |(.., row)| signed(row.created_at)))
-        .bind(column(drafts, |(.., row)| signed(row.updated_at)))
-        .bind(signed(now))
-        .bind(column(commands, |(user, ..)| user.as_str()))
-        .bind(column(commands, |(_, device, ..)| device.as_str()))
-        .bind(column(commands, |(_, _, id, _)| id.as_str()))
-        .bind(column(commands, |(.., remembered)| remembered.fingerprint))
-        .bind(column(commands, |(.., remembered)| json(&remembered.answer)))
-        .bind(column(events, |event| event.stream.key()))
-        .bind(column(events, |event| signed(event.seq.0)))
-        .bind(column(events, |event| event.kind.as_str()))
-        .bind(column(events, |event| event.origin.as_str()))
-        .bind(column(events, |event| signed(event.timestamp)))
-        .bind(column(events, |event| i16::from(event.priority.number())))
-        .bind(column(events, |event| event.payload.get()))
-        .bind(column(heads, |(key, ..)| key.as_str()))
-        .bind(column(heads, |(_, stream, _)| stood(*stream)))
-        .bind(column(heads, |(.., head)| signed(head.0)))
-        .bind(epoch.to_string())
-        .fetch_one(connection)
-        .await;
-    match written {
-        Err(sqlx::Error::Database(error)) if error.constraint() == Some("commands_pkey") => {
-            Ok(Some(Attempt::KeyTaken))
-        }
-        other => Ok((other? == 0).then_some(Attempt::Overtaken)),
-    }
 }
 
 /// One column of a set of rows, as `unnest` takes it.

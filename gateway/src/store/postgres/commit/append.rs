@@ -35,17 +35,18 @@ const APPEND: &str = concat!(
     " AS epoch FROM moved"
 );
 
-/// Decides and commits a batch that looks nothing up; `None` when it comes to nothing.
-pub(super) async fn append(
+/// Decides and commits a batch that looks nothing up.
+pub(super) async fn commit(
     connection: &mut PgConnection,
     batch: &Batch<'_>,
     limits: &Limits,
-) -> Result<Option<Attempt>, StoreError> {
+) -> Result<Attempt, StoreError> {
     let now = unix_ms();
     // As if the streams were empty: what is decided does not depend on where they stand, only the numbers do.
     let mut plan = decide(batch, State::default(), limits, now);
     if plan.changes_nothing() {
-        return Ok(None);
+        // There is nothing to ask for the epoch with.
+        return Ok(Attempt::NeedsLocks);
     }
     let events = &plan.events;
     let found = sqlx::query(APPEND)
@@ -60,10 +61,10 @@ pub(super) async fn append(
         .bind(column(events, |event| event.payload.get()))
         .fetch_all(connection)
         .await?;
-    let Some(first) = found.first() else { return Ok(Some(Attempt::NewStreams)) };
+    let Some(first) = found.first() else { return Ok(Attempt::NewStreams) };
     let epoch = rows::epoch(first.try_get("epoch")?)?;
     let before = found.iter().map(|row| rows::position(row.try_get("name")?, row.try_get("before")?));
     let before: HashMap<Stream, Seq> = before.collect::<Result<_, StoreError>>()?;
     plan.continue_from(batch, &before);
-    Ok(Some(Attempt::Committed(Committed { epoch, events: plan.events, answers: plan.answers })))
+    Ok(Attempt::Committed(Committed { epoch, events: plan.events, answers: plan.answers }))
 }

@@ -4,9 +4,11 @@
 //! So nothing is locked while the node decides: two round trips instead of five, and whoever was overtaken
 //! after all decides again, under locks.
 
+use common::time::unix_ms;
+
 use super::{
     Attempt, Batch, Committed, Found, Limits, PgConnection, Seq, State, StoreError, Stream, decide, find,
-    rows, unix_ms, write,
+    rows, write,
 };
 
 /// Decides and commits a batch of changes to drafts.

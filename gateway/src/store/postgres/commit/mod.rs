@@ -1,0 +1,211 @@
+//! Commits.
+//!
+//! A commit is one of three, by what a batch depends on, whatever its size. Appends that depend on nothing are
+//! one statement (`append`). Changes of drafts are read and, if nobody else has changed their streams since,
+//! written: two statements (`optimistic`). All else, and whoever was overtaken, takes a transaction of five
+//! round trips (`locked`).
+
+mod append;
+mod locked;
+mod optimistic;
+
+use std::collections::HashMap;
+
+use common::{Epoch, Seq, Stream};
+use sqlx::PgConnection;
+
+use super::column;
+use crate::store::{
+    Committed, Limits, StoreError,
+    plan::{Batch, Lookup, Plan, State, decide},
+    rows::{self, LookupRow, signed},
+};
+
+/// Attempts at one commit. Each that fails makes one obstacle known: streams without a row, another node that
+/// writes to them, or a key that another batch was using at the same moment. Where more are in the way, the
+/// writes go one by one, and each meets at most one of each.
+const ATTEMPTS_MAX: usize = 5;
+
+/// What came of an attempt to commit; only the first has done anything.
+enum Attempt {
+    Committed(Committed),
+    /// A stream has no row yet.
+    NewStreams,
+    /// A batch for other streams has remembered a command under the key of one of ours.
+    KeyTaken,
+    /// The streams have moved since they were looked at, or there is nothing to write.
+    NeedsLocks,
+}
+
+/// Decides and commits a batch that is not empty.
+///
+/// # Errors
+/// [`StoreError::Rejected`] also when others are in the way time and again.
+pub(super) async fn commit(
+    connection: &mut PgConnection,
+    batch: &Batch<'_>,
+    limits: &Limits,
+) -> Result<Committed, StoreError> {
+    let mut needs_locks = false;
+    for _ in 0..ATTEMPTS_MAX {
+        let attempt = if !needs_locks && batch.lookups().is_empty() {
+            append::commit(connection, batch, limits).await?
+        } else if !needs_locks && batch.changes_drafts_only() {
+            optimistic::commit(connection, batch, limits).await?
+        } else {
+            locked::commit(connection, batch, limits).await?
+        };
+        match attempt {
+            Attempt::Committed(committed) => return Ok(committed),
+            Attempt::NewStreams => create_streams(connection, batch).await?,
+            // Whoever used the key has committed: the next attempt sees it.
+            Attempt::KeyTaken => {}
+            Attempt::NeedsLocks => needs_locks = true,
+        }
+    }
+    Err(StoreError::Rejected("keys of commands keep being taken by others".to_owned()))
+}
+
+const CREATE_STREAMS: &str = "
+    INSERT INTO streams (name)
+    SELECT name FROM unnest($1::text[]) AS new (name) ORDER BY name COLLATE \"C\"
+    ON CONFLICT DO NOTHING";
+
+/// What writes depend on, with where the streams of their users stand at the same moment.
+const FIND: &str = concat!(
+    "WITH epoch AS MATERIALIZED (SELECT ",
+    epoch_sql!(),
+    " AS epoch)
+    SELECT epoch.epoch, s.head, w.ord, c.fingerprint, c.answer::text, d.version, d.kind, d.content::text,
+        d.fields::text, d.created_at, d.updated_at,
+        CASE WHEN w.counts THEN (
+            SELECT count(*) FROM drafts WHERE user_id = w.user_id AND content IS NOT NULL
+        ) END AS live
+    FROM epoch
+    CROSS JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::bigint[])
+        AS w (user_id, device, id, draft_id, counts, ord)
+    LEFT JOIN streams s ON s.name = 'user:' || w.user_id
+    LEFT JOIN commands c ON c.user_id = w.user_id AND c.device = w.device AND c.id = w.id
+    LEFT JOIN drafts d ON d.user_id = w.user_id AND d.draft_id = w.draft_id"
+);
+
+/// Writes if the streams still stand where the decision was made, in the same history. Of the epoch only the
+/// timeline can change between two statements; the rest is the server's.
+const WRITE: &str = "
+    WITH locked AS MATERIALIZED (
+        SELECT name, head FROM streams WHERE name = ANY($22) ORDER BY name FOR UPDATE
+    ), unchanged AS MATERIALIZED (
+        SELECT true
+        WHERE (SELECT coalesce(array_agg(head ORDER BY name), '{}') FROM locked) = $23::bigint[]
+            AND ltrim(left(pg_walfile_name(pg_current_wal_lsn()), 8), '0') = split_part($25, '-', 2)
+    ), written_drafts AS (
+        INSERT INTO drafts (user_id, draft_id, version, kind, content, fields, created_at, updated_at)
+        SELECT user_id, draft_id, version, kind, content::json, fields::json, created_at, updated_at
+        FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[],
+                $7::bigint[], $8::bigint[])
+            AS w (user_id, draft_id, version, kind, content, fields, created_at, updated_at), unchanged
+        ON CONFLICT (user_id, draft_id) DO UPDATE SET version = excluded.version,
+            content = excluded.content, fields = excluded.fields, updated_at = excluded.updated_at
+    ), written_commands AS (
+        INSERT INTO commands (user_id, device, id, fingerprint, answer, ts)
+        SELECT user_id, device, id, fingerprint, answer::json, $9
+        FROM unnest($10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[])
+            AS w (user_id, device, id, fingerprint, answer), unchanged
+    ), written_events AS (
+        INSERT INTO events (stream, seq, kind, origin, ts, priority, payload)
+        SELECT stream, seq, kind, origin, ts, priority, payload::json
+        FROM unnest($15::text[], $16::bigint[], $17::text[], $18::text[], $19::bigint[],
+                $20::smallint[], $21::text[])
+            AS w (stream, seq, kind, origin, ts, priority, payload), unchanged
+    ), moved AS (
+        UPDATE streams SET head = w.head
+        FROM unnest($22::text[], $24::bigint[]) AS w (name, head), unchanged
+        WHERE streams.name = w.name
+    )
+    SELECT count(*) FROM unchanged";
+
+/// Makes the rows of streams that had no event yet, in a transaction of its own: made inside the
+/// commit, a row would be locked out of order, after streams that sort behind it.
+async fn create_streams(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), StoreError> {
+    let names: Vec<String> = batch.streams().iter().map(Stream::key).collect();
+    sqlx::query(CREATE_STREAMS).bind(names).execute(connection).await?;
+    Ok(())
+}
+
+/// A lookup's row, and where the stream of its user stood then; no head where that has no row yet.
+#[derive(sqlx::FromRow)]
+struct Found {
+    #[sqlx(flatten)]
+    lookup: LookupRow,
+    epoch: String,
+    head: Option<i64>,
+}
+
+async fn find(connection: &mut PgConnection, lookups: &[Lookup<'_>]) -> Result<Vec<Found>, StoreError> {
+    let rows = sqlx::query_as(FIND)
+        .bind(column(lookups, |lookup| lookup.user.as_str()))
+        .bind(column(lookups, |lookup| lookup.device.as_str()))
+        .bind(column(lookups, |lookup| lookup.id.map(|id| id.as_str())))
+        .bind(column(lookups, |lookup| lookup.draft_id.map(|id| id.as_str())))
+        .bind(column(lookups, |lookup| lookup.count))
+        .bind(column(lookups, |lookup| signed(lookup.index as u64)))
+        .fetch_all(connection)
+        .await?;
+    Ok(rows)
+}
+
+/// Writes what was decided when the streams stood at `before`; or answers what is in the way, and has done
+/// nothing. A key that is taken also ends the transaction, if there is one.
+async fn write(
+    connection: &mut PgConnection,
+    plan: &Plan,
+    before: &HashMap<Stream, Seq>,
+    epoch: &Epoch,
+    now: u64,
+) -> Result<Option<Attempt>, StoreError> {
+    let Plan { drafts, commands, events, heads, .. } = plan;
+    // In the order in which the database compares their names.
+    let mut heads: Vec<_> = heads.iter().map(|(stream, head)| (stream.key(), stream, head)).collect();
+    heads.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    let heads = heads.as_slice();
+    let stood = |stream| signed(before.get(stream).copied().unwrap_or_default().0);
+    let json = |value| serde_json::to_string(value).expect("an answer consists of strings and numbers");
+    let fields = |value| serde_json::to_string(value).expect("a map with keys that are strings");
+    let written = sqlx::query_scalar::<_, i64>(WRITE)
+        .bind(column(drafts, |(user, ..)| user.as_str()))
+        .bind(column(drafts, |(_, id, _)| id.as_str()))
+        .bind(column(drafts, |(.., row)| signed(row.version.0)))
+        .bind(column(drafts, |(.., row)| row.kind.as_str()))
+        .bind(column(drafts, |(.., row)| row.content.as_ref().map(|content| content.json())))
+        .bind(column(drafts, |(.., row)| fields(&row.fields)))
+        .bind(column(drafts, |(.., row)| signed(row.created_at)))
+        .bind(column(drafts, |(.., row)| signed(row.updated_at)))
+        .bind(signed(now))
+        .bind(column(commands, |(user, ..)| user.as_str()))
+        .bind(column(commands, |(_, device, ..)| device.as_str()))
+        .bind(column(commands, |(_, _, id, _)| id.as_str()))
+        .bind(column(commands, |(.., remembered)| remembered.fingerprint))
+        .bind(column(commands, |(.., remembered)| json(&remembered.answer)))
+        .bind(column(events, |event| event.stream.key()))
+        .bind(column(events, |event| signed(event.seq.0)))
+        .bind(column(events, |event| event.kind.as_str()))
+        .bind(column(events, |event| event.origin.as_str()))
+        .bind(column(events, |event| signed(event.timestamp)))
+        .bind(column(events, |event| i16::from(event.priority.number())))
+        .bind(column(events, |event| event.payload.get()))
+        .bind(column(heads, |(key, ..)| key.as_str()))
+        .bind(column(heads, |(_, stream, _)| stood(*stream)))
+        .bind(column(heads, |(.., head)| signed(head.0)))
+        .bind(epoch.to_string())
+        .fetch_one(connection)
+        .await;
+    match written {
+        Err(sqlx::Error::Database(error)) if error.constraint() == Some("commands_pkey") => {
+            Ok(Some(Attempt::KeyTaken))
+        }
+        other => Ok((other? == 0).then_some(Attempt::NeedsLocks)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use common::{DraftId, UserId, merge::Object, time::unix_ms};
+use testkit::Postgres;
+
+use super::*;
+use crate::store::{
+    DraftOp, Op, Store, Write,
+    postgres::{PostgresOptions, PostgresStore},
+};
+
+const LIMITS: Limits = Limits { drafts_per_user_max: 10, draft_bytes_max: 1000, event_bytes_max: 1000 };
+
+fn create(draft: &str) -> Write {
+    let draft_id: DraftId = draft.parse().unwrap();
+    Write {
+        user: user(),
+        device: "phone".parse().unwrap(),
+        id: None,
+        op: Op::Draft(DraftOp::Create { draft_id, kind: "order".parse().unwrap(), content: Object::new() }),
+    }
+}
+
+fn user() -> UserId {
+    "ann".parse().unwrap()
+}
+
+/// A failover between the two statements of an optimistic commit shows only where something in between, such
+/// as a pooler, goes on with the same connection.
+#[tokio::test]
+async fn what_was_decided_is_written_only_where_and_when_it_was() {
+    let server = Postgres::start_quick().await.unwrap();
+    let url = server.create_database().await.unwrap();
+    let timeout = Duration::from_secs(60);
+    let store =
+        PostgresStore::new(&PostgresOptions { url, connections_max: 1, timeout, limits: LIMITS }).unwrap();
+    store.migrate().await.unwrap();
+    let epoch = store.commit(&[create("first")]).await.unwrap().epoch;
+
+    let mut connection = store.pool.get().await.unwrap();
+    let writes = [create("second")];
+    let batch = Batch::new(&writes);
+    let stream = Stream::User(user());
+    let heads = |seq| HashMap::from([(stream.clone(), Seq(seq))]);
+    let plan = decide(&batch, State { heads: heads(1), ..State::default() }, &LIMITS, unix_ms());
+    let mut parts: Vec<String> = epoch.to_string().split('-').map(str::to_owned).collect();
+    parts[1] = "2".to_owned();
+    let promoted: Epoch = parts.join("-").parse().unwrap();
+    for (before, epoch) in [(heads(1), &promoted), (heads(0), &epoch)] {
+        let obstacle = write(&mut connection, &plan, &before, epoch, unix_ms()).await.unwrap();
+        assert!(matches!(obstacle, Some(Attempt::NeedsLocks)));
+        assert_eq!(drafts(&server).await, "first", "written although something had changed");
+    }
+    let obstacle = write(&mut connection, &plan, &heads(1), &epoch, unix_ms()).await.unwrap();
+    assert!(obstacle.is_none());
+    assert_eq!(drafts(&server).await, "first\nsecond");
+}
+
+async fn drafts(server: &Postgres) -> String {
+    server.query("db0", "SELECT draft_id FROM drafts ORDER BY 1").await.unwrap()
+}

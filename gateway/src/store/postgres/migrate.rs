@@ -1,0 +1,76 @@
+//! Brings the schema up to date while other nodes serve.
+
+use std::time::{Duration, Instant};
+
+use sqlx::{
+    PgPool,
+    migrate::{Migrate, MigrateError},
+    postgres::PgPoolOptions,
+};
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::{PostgresStore, StoreError};
+
+impl PostgresStore {
+    /// Brings the schema up to date. Nodes that start together take turns; a schema that a newer node
+    /// has brought further is left as it is. It takes as long as the migrations do, and waits for tables
+    /// that are in use for up to a minute.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the database cannot be reached or its tables stay in use,
+    /// [`StoreError::Rejected`] when a migration fails, or was changed after it was applied.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let wait_max = format!("{}ms", TABLE_WAIT_MAX.min(self.timeout / 2).as_millis().max(1));
+        let options = self.migrator_options.clone().options([("lock_timeout", wait_max)]);
+        // A connection of its own: no statement of it has a time limit, and closing it is what gives the
+        // lock of a failed migration back.
+        let own = PgPoolOptions::new().max_connections(1).acquire_timeout(self.timeout);
+        let own = own.connect_lazy_with(options);
+        let migrated = migrate(&own).await;
+        own.close().await;
+        migrated
+    }
+}
+
+/// How long a migration waits for a table that is in use, at a time. Whoever comes to the table later
+/// queues behind it, the nodes that serve meanwhile included: they must be through within their own
+/// time limits.
+const TABLE_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// After how long it tries again, so that those nodes are disturbed for a small part of the time.
+const TABLE_RETRY: Duration = Duration::from_secs(2);
+
+/// After how long a table that is always in use makes a migration fail, to be started again.
+const TABLE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the migrations. The lock under which nodes take turns is kept until the connection ends, also
+/// while a table is waited for: those who wait for their turn try nothing themselves.
+async fn migrate(own: &PgPool) -> Result<(), StoreError> {
+    let mut connection = own.acquire().await?;
+    // Waiting for one's turn disturbs nobody, and takes as long as the migrations of the others.
+    sqlx::query("SET lock_timeout = 0").execute(&mut *connection).await?;
+    connection.lock().await?;
+    sqlx::query("RESET lock_timeout").execute(&mut *connection).await?;
+    drop(connection);
+    let mut migrator = sqlx::migrate!("migrations/postgres");
+    migrator.set_ignore_missing(true);
+    let deadline = Instant::now() + TABLE_PATIENCE;
+    loop {
+        match migrator.run(own).await {
+            Err(error) if is_in_use(&error) && Instant::now() < deadline => {
+                warn!(%error, "a migration waits for a table that is in use");
+                sleep(TABLE_RETRY).await;
+            }
+            done => return Ok(done?),
+        }
+    }
+}
+
+/// lock_not_available: somebody has the table for longer than a migration may wait.
+fn is_in_use(error: &MigrateError) -> bool {
+    let (MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) = error else {
+        return false;
+    };
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))
+}
