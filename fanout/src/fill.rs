@@ -29,7 +29,7 @@ impl Hub {
             if source == Source::Sweep && followed.missing().is_some() {
                 // Copies of this stream did not come although the bus seems well: perhaps this one
                 // subscription is deaf, which no canary shows.
-                hub.subscribe_again(&followed);
+                hub.streams.subscribe_again(&followed);
             }
             let complete = hub.fill(&followed, source).await;
             followed.end_fill();

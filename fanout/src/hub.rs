@@ -1,9 +1,8 @@
-//! The hub: which streams somebody on this node follows, and everything that keeps them complete.
+//! The hub: what keeps the streams that somebody on this node follows complete.
 
 use std::{
-    collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -11,45 +10,37 @@ use std::{
 
 use bytes::Bytes;
 use common::{Cursor, Epoch, Event, Seq, Signal, Stream, ids::NodeId};
-use metrics::{counter, gauge};
+use metrics::counter;
 use tokio::{sync::Notify, task::AbortHandle, time::timeout};
 use tracing::{debug, warn};
 
 use crate::{
     Settings, Source,
-    batch::{BatchLimits, Batcher},
     bus::{Bus, Channel},
     canary::Canary,
     envelope,
     followed::{Followed, Learned},
     follower::Follower,
-    log::{HEADS_PER_CALL_MAX, Head, Heads, Log, LogError, Page, READS_PER_CALL_MAX, Read},
+    log::{Head, Log, LogError, Page, Read},
     mailbox::Mailbox,
     presence::{Rooms, Trust},
-    recent::Budget,
+    shared_log::SharedLog,
+    streams::Streams,
 };
 
 /// Connects the followers on this node with the log and the bus.
 ///
-/// Invariants: a stream in the map is subscribed on the bus, or has been asked to be; an event
-/// reaches followers only through its stream's sequencer; nothing here is needed by another node.
+/// Invariants: an event reaches followers only through its stream's sequencer; nothing here is needed by
+/// another node.
 pub struct Hub {
     /// Who sends our copies: the node's name and a random part, because two nodes may be given the
     /// same name, and a process is followed by another of that name.
     pub(crate) sender: NodeId,
     settings: Settings,
-    log: Arc<dyn Log>,
+    pub(crate) log: SharedLog,
     bus: Arc<dyn Bus>,
     pub(crate) canary: Arc<Canary>,
-    /// Streams with followers, or with some within the linger; at most `streams_max`. A std mutex, held
-    /// for single look-ups.
-    streams: Mutex<HashMap<Stream, Arc<Followed>>>,
-    /// Held while a stream enters or leaves the map and the bus is told, so that the bus is told in
-    /// the same order. Not the map's own lock: a bus may confirm before `subscribe` returns.
-    membership: Mutex<()>,
-    heads: Batcher<Stream, (Epoch, Head)>,
-    reads: Batcher<Read, Page>,
-    budget: Arc<Budget>,
+    pub(crate) streams: Streams,
     /// The history that the log was last seen in.
     epoch: Mutex<Option<Epoch>>,
     /// Numbers the signals that this process sends, over all streams.
@@ -66,9 +57,6 @@ pub struct Hub {
     pub(crate) myself: OnceLock<Weak<Self>>,
 }
 
-/// Askers for heads or pages that wait at once; more wait to enter the queue.
-const ASKERS_MAX: usize = 4096;
-
 /// How long opening a stream waits for the bus to confirm its subscription. Beyond it the stream is
 /// opened all the same, and confirmed by the sweep later: a bus that is gone delays nobody.
 const SUBSCRIBE_WAIT: Duration = Duration::from_millis(250);
@@ -79,48 +67,13 @@ const READ_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::
 impl Hub {
     /// Builds the hub and starts its tasks, which end when it is dropped or [`Hub::stop`]ped.
     pub fn start(node: NodeId, settings: Settings, log: Arc<dyn Log>, bus: Arc<dyn Bus>) -> Arc<Self> {
-        let heads = Batcher::start(
-            BatchLimits { queue_max: ASKERS_MAX, keys_max: HEADS_PER_CALL_MAX, in_flight_max: 1 },
-            {
-                let log = log.clone();
-                move |streams: Vec<Stream>| {
-                    let log = log.clone();
-                    async move {
-                        counter!("draftwire_log_head_queries_total").increment(1);
-                        let Heads { epoch, heads } = log.heads(&streams).await?;
-                        Ok(heads.into_iter().map(|head| (epoch.clone(), head)).collect())
-                    }
-                }
-            },
-        );
-        let reads = Batcher::start(
-            BatchLimits {
-                queue_max: ASKERS_MAX,
-                keys_max: READS_PER_CALL_MAX,
-                in_flight_max: settings.fills_max,
-            },
-            {
-                let log = log.clone();
-                move |reads: Vec<Read>| {
-                    let log = log.clone();
-                    async move {
-                        counter!("draftwire_log_read_queries_total").increment(1);
-                        log.read(&reads).await
-                    }
-                }
-            },
-        );
         let hub = Arc::new(Self {
             canary: Canary::new(&node, bus.clone()),
-            budget: Budget::new(settings.recent_bytes_max),
             sender: sender_of(&node),
+            log: SharedLog::start(log, settings.fills_max),
+            streams: Streams::new(bus.clone(), &settings),
             settings,
-            log,
             bus,
-            streams: Mutex::default(),
-            membership: Mutex::default(),
-            heads,
-            reads,
             epoch: Mutex::default(),
             signals_sent: AtomicU64::new(0),
             rooms: Rooms::default(),
@@ -155,10 +108,6 @@ impl Hub {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
-    }
-
-    pub(crate) fn log(&self) -> &Arc<dyn Log> {
-        &self.log
     }
 
     /// Whether copies arrive, as far as anything shows.
@@ -200,7 +149,7 @@ impl Hub {
         mailbox: Arc<Mailbox>,
         slot: u32,
     ) -> Result<Follower, LogError> {
-        let (followed, seat) = self.sit(stream, mailbox, slot)?;
+        let (followed, seat) = self.streams.sit(stream, mailbox, slot)?;
         let seated = Seated { followed, seat: Some(seat) };
         let followed = &seated.followed;
         let fresh = self.open(followed).await?;
@@ -252,7 +201,7 @@ impl Hub {
 
     /// Reads a page, together with whoever else asks just now, and takes note of its history.
     pub(crate) async fn page(&self, read: &Read) -> Result<Page, LogError> {
-        let page = self.reads.get(read.clone()).await?;
+        let page = self.log.page(read).await?;
         self.observe_epoch(&page.epoch);
         Ok(page)
     }
@@ -263,7 +212,7 @@ impl Hub {
         self.observe_epoch(epoch);
         for events in events.chunk_by(|event, next| event.stream == next.stream) {
             let Some(first) = events.first() else { continue };
-            if let Some(followed) = self.followed(&first.stream) {
+            if let Some(followed) = self.streams.get(&first.stream) {
                 self.offer(&followed, epoch, events, Source::Local);
             }
             for copy in envelope::events(&self.sender, epoch, events) {
@@ -278,7 +227,7 @@ impl Hub {
         let number = self.signals_sent.fetch_add(1, Ordering::Relaxed) + 1;
         let copy = envelope::signal(&self.sender, number, &signal);
         let channel = Channel::Stream(signal.stream.clone());
-        if let Some(followed) = self.followed(&signal.stream) {
+        if let Some(followed) = self.streams.get(&signal.stream) {
             followed.signal(signal);
         }
         self.bus.publish(channel, copy);
@@ -286,7 +235,7 @@ impl Hub {
 
     /// Says that an event exists, in case no copy of it ever came.
     pub fn announce(&self, epoch: &Epoch, stream: &Stream, seq: Seq) {
-        let Some(followed) = self.followed(stream) else { return };
+        let Some(followed) = self.streams.get(stream) else { return };
         if followed.announce(epoch, seq) {
             self.fill_if_missing(&followed, Source::GapFill);
         }
@@ -296,7 +245,7 @@ impl Hub {
     /// the log as soon as it answers.
     pub fn suspect(&self, streams: impl IntoIterator<Item = Stream>) {
         for stream in streams {
-            if let Some(followed) = self.followed(&stream) {
+            if let Some(followed) = self.streams.get(&stream) {
                 followed.state().confirmed = None;
             }
         }
@@ -305,7 +254,7 @@ impl Hub {
 
     /// Wakes whoever follows a stream here, though nothing of it is due.
     pub fn rouse(&self, stream: &Stream) {
-        if let Some(followed) = self.followed(stream) {
+        if let Some(followed) = self.streams.get(stream) {
             followed.wake();
         }
     }
@@ -322,63 +271,12 @@ impl Hub {
         if let Some(before) = before {
             warn!(%before, now = %epoch, "the store's history has changed; every stream begins anew");
             counter!("draftwire_epoch_changes_total").increment(1);
-            for followed in self.all() {
+            for followed in self.streams.all() {
                 if followed.position().is_some_and(|position| position.epoch != *epoch) {
                     followed.close();
                 }
             }
             self.sweep_now.notify_one();
-        }
-    }
-
-    fn streams(&self) -> MutexGuard<'_, HashMap<Stream, Arc<Followed>>> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn followed(&self, stream: &Stream) -> Option<Arc<Followed>> {
-        self.streams().get(stream).cloned()
-    }
-
-    /// All streams followed here, in a fixed order, so that simulations replay.
-    pub(crate) fn all(&self) -> Vec<Arc<Followed>> {
-        let mut all: Vec<_> = self.streams().values().cloned().collect();
-        all.sort_unstable_by(|a, b| a.stream.cmp(&b.stream));
-        all
-    }
-
-    /// Registers a follower, subscribing to the stream if it is new here. Fails when there are too many.
-    fn sit(
-        &self,
-        stream: Stream,
-        mailbox: Arc<Mailbox>,
-        slot: u32,
-    ) -> Result<(Arc<Followed>, u32), LogError> {
-        let _membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the map's lock, so that the stream cannot be let go between look-up and sitting down.
-        let mut streams = self.streams();
-        if let Some(followed) = streams.get(&stream) {
-            return Ok((followed.clone(), followed.sit(mailbox, slot)));
-        }
-        let streams_max = self.settings.streams_max;
-        if streams.len() >= streams_max {
-            drop(streams);
-            counter!("draftwire_streams_refused_total").increment(1);
-            return Err(LogError(format!("this node follows {streams_max} streams, and may follow no more")));
-        }
-        let followed =
-            Arc::new(Followed::new(stream.clone(), self.settings.recent_events_max, self.budget.clone()));
-        let seat = followed.sit(mailbox, slot);
-        streams.insert(stream.clone(), followed.clone());
-        drop(streams);
-        self.bus.subscribe(&[Channel::Stream(stream)]);
-        Ok((followed, seat))
-    }
-
-    /// Asks the bus anew for a stream, if it is still followed here.
-    pub(crate) fn subscribe_again(&self, followed: &Followed) {
-        let _membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.followed(&followed.stream).is_some() {
-            self.bus.subscribe(&[Channel::Stream(followed.stream.clone())]);
         }
     }
 
@@ -449,7 +347,7 @@ impl Hub {
     /// Reads the head of one stream, together with whoever else asks just now.
     async fn refresh(&self, followed: &Arc<Followed>) -> Result<(), LogError> {
         let asked = Asked::now(self, followed);
-        let (epoch, head) = self.heads.get(followed.stream.clone()).await?;
+        let (epoch, head) = self.log.head(&followed.stream).await?;
         self.observe_epoch(&epoch);
         self.learn(followed, &epoch, head, asked, Source::GapFill);
         Ok(())
@@ -488,37 +386,6 @@ impl Hub {
                 followed.state().confirmed = None;
                 self.sweep_now.notify_one();
             }
-        }
-    }
-
-    /// Lets go of streams that nobody has followed for the linger, and at once of those that no event is
-    /// known of: who comes back to one finds nothing in memory, and names cost nothing to make up.
-    pub(crate) fn release_idle(&self) {
-        let mut idle = Vec::new();
-        let membership = self.membership.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut streams = self.streams();
-        streams.retain(|stream, followed| {
-            let keep = followed.idle_since().is_none_or(|since| {
-                since.elapsed() < self.settings.linger
-                    && followed.position().is_some_and(|position| position.seq > Seq(0))
-            });
-            if !keep {
-                idle.push(Channel::Stream(stream.clone()));
-            }
-            keep
-        });
-        let left = streams.len();
-        drop(streams);
-        if !idle.is_empty() {
-            self.bus.unsubscribe(&idle);
-        }
-        drop(membership);
-        #[allow(clippy::cast_precision_loss)]
-        {
-            gauge!("draftwire_streams_followed").set(left as f64);
-            gauge!("draftwire_recent_bytes").set(self.budget.used() as f64);
-            gauge!("draftwire_log_askers", "of" => "heads").set(self.heads.depth() as f64);
-            gauge!("draftwire_log_askers", "of" => "pages").set(self.reads.depth() as f64);
         }
     }
 }

@@ -23,7 +23,7 @@ impl Inbox for Hub {
             // Our own followers had it when it was committed.
             return;
         }
-        let Some(followed) = self.followed(stream) else { return };
+        let Some(followed) = self.streams.get(stream) else { return };
         match envelope::decode(&copy, stream) {
             Ok(Envelope { sender, body }) => match body {
                 Body::Events { epoch, events } => self.offer(&followed, &epoch, &events, Source::Bus),
@@ -39,7 +39,7 @@ impl Inbox for Hub {
 
     fn subscribed(&self, channel: &Channel) {
         let Channel::Stream(stream) = channel else { return };
-        let Some(followed) = self.followed(stream) else { return };
+        let Some(followed) = self.streams.get(stream) else { return };
         followed.subscribed.store(true, Ordering::Release);
         followed.subscribed_notify.notify_waiters();
         self.subscribed_room(stream);
@@ -53,7 +53,7 @@ impl Inbox for Hub {
         counter!("draftwire_bus_unsure_total", "why" => why.label()).increment(1);
         self.doubt();
         if why == Unsure::Disconnected {
-            for followed in self.all() {
+            for followed in self.streams.all() {
                 followed.subscribed.store(false, Ordering::Release);
             }
         }

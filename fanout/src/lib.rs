@@ -1,8 +1,8 @@
 //! What makes an event that was committed on one node reach the followers of every node: all, once,
 //! in order.
 //!
-//! The [`log`] is the truth, the [`bus`] carries copies that may get lost. The [`hub`] knows which
-//! streams somebody on this node follows; each has a [`sequencer`] that turns copies into the gapless
+//! The [`log`] is the truth, the [`bus`] carries copies that may get lost. The [`hub`] keeps the streams
+//! complete that somebody on this node follows; each has a [`sequencer`] that turns copies into the gapless
 //! sequence and asks the log for what is missing. A [`Follower`] is a cursor; it reads the newest
 //! events from memory and older ones from the log. The sweep finds what no copy announced, and the
 //! [`canary`] a subscription that is deaf.
@@ -22,7 +22,9 @@ mod mailbox;
 pub mod presence;
 mod recent;
 pub mod sequencer;
+mod shared_log;
 mod signals;
+mod streams;
 mod sweep;
 #[cfg(test)]
 mod testing;

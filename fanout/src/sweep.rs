@@ -50,9 +50,10 @@ pub(crate) async fn run(hub: Weak<Hub>) {
         let full = regained || !called || tokio::time::Instant::now() >= next_full;
         if full {
             // First of all: what is let go must not be asked for, and subscribed to, again.
-            hub.release_idle();
+            hub.streams.release_idle();
+            hub.log.measure();
         }
-        let mut streams = hub.all();
+        let mut streams = hub.streams.all();
         if full {
             last_full = tokio::time::Instant::now();
             for followed in &streams {
@@ -81,8 +82,7 @@ async fn sweep(hub: &Arc<Hub>, streams: &[Arc<Followed>]) -> bool {
     for chunk in streams.chunks(HEADS_PER_CALL_MAX) {
         let asked: Vec<Asked> = chunk.iter().map(|followed| Asked::now(hub, followed)).collect();
         let names: Vec<_> = chunk.iter().map(|followed| followed.stream.clone()).collect();
-        counter!("draftwire_log_head_queries_total").increment(1);
-        match hub.log().heads(&names).await {
+        match hub.log.heads(&names).await {
             Ok(heads) => {
                 hub.observe_epoch(&heads.epoch);
                 for ((followed, head), asked) in chunk.iter().zip(heads.heads).zip(asked) {

@@ -185,7 +185,7 @@ impl Hub {
         let stream = &attended.followed.stream;
         if tick.subscribe_again {
             debug!(%stream, "no other node is heard; subscribing anew");
-            self.subscribe_again(&attended.followed);
+            self.streams.subscribe_again(&attended.followed);
         }
         if let Some((here, asks)) = tick.announce {
             let version = self.rooms.version.fetch_add(1, Ordering::Relaxed) + 1;
