@@ -112,7 +112,7 @@ const DRAFTS: &str = concat!(
         d.draft_id, d.version, d.kind, d.content::text, d.updated_at
     FROM epoch
     LEFT JOIN streams s ON s.name = $1
-    LEFT JOIN drafts d ON d.user_id = $2 AND d.content IS NOT NULL
+    LEFT JOIN drafts d ON d.user_id = $2 AND d.live AND d.content IS NOT NULL
     ORDER BY d.draft_id"
 );
 

@@ -170,7 +170,7 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
         .because(
             "The floor inserts a row, and its commits are shared by Postgres. A change of a draft is a \
              request of its own, locks its stream, reads the draft and the command, merges, and writes \
-             four rows with five indexes: the chapter has what that takes of the processors.",
+             four rows and three entries of indexes: the chapter has what that takes of the processors.",
         ),
         target(
             "Commit to client, p99, at half of the highest rate",

@@ -79,7 +79,7 @@ const FIND: &str = concat!(
     SELECT epoch.epoch, s.head, w.ord, c.fingerprint, c.answer::text, d.version, d.kind, d.content::text,
         d.fields::text, d.created_at, d.updated_at,
         CASE WHEN w.counts THEN (
-            SELECT count(*) FROM drafts WHERE user_id = w.user_id AND content IS NOT NULL
+            SELECT count(*) FROM drafts WHERE user_id = w.user_id AND live AND content IS NOT NULL
         ) END AS live
     FROM epoch
     CROSS JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::bigint[])
@@ -99,13 +99,16 @@ const WRITE: &str = "
         WHERE (SELECT coalesce(array_agg(head ORDER BY name), '{}') FROM locked) = $23::bigint[]
             AND ltrim(left(pg_walfile_name(pg_current_wal_lsn()), 8), '0') = split_part($25, '-', 2)
     ), written_drafts AS (
-        INSERT INTO drafts (user_id, draft_id, version, kind, content, fields, created_at, updated_at)
-        SELECT user_id, draft_id, version, kind, content::json, fields::json, created_at, updated_at
+        INSERT INTO drafts
+            (user_id, draft_id, version, kind, content, live, fields, created_at, updated_at)
+        SELECT user_id, draft_id, version, kind, content::json, content IS NOT NULL, fields::json,
+            created_at, updated_at
         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[],
                 $7::bigint[], $8::bigint[])
             AS w (user_id, draft_id, version, kind, content, fields, created_at, updated_at), unchanged
         ON CONFLICT (user_id, draft_id) DO UPDATE SET version = excluded.version,
-            content = excluded.content, fields = excluded.fields, updated_at = excluded.updated_at
+            content = excluded.content, live = excluded.live, fields = excluded.fields,
+            updated_at = excluded.updated_at
     ), written_commands AS (
         INSERT INTO commands (user_id, device, id, fingerprint, answer, ts)
         SELECT user_id, device, id, fingerprint, answer::json, $9
