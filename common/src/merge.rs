@@ -46,13 +46,14 @@ pub enum Merge {
     },
     /// Fields that the patch touches have changed since its base.
     Conflict {
-        /// Their JSON pointers, sorted.
+        /// Their JSON pointers, sorted; empty where the patch touches more than are told apart.
         fields: Vec<String>,
     },
 }
 
 /// Fields whose change is remembered, per draft. Past it the oldest half is forgotten together, which
-/// makes patches on very old bases conflict; nothing is ever merged wrongly for it.
+/// makes patches on very old bases conflict; nothing is ever merged wrongly for it. A patch that touches
+/// more counts as one that touches the whole draft.
 pub const FIELDS_MAX: usize = 512;
 
 /// Bytes that their pointers may take; past it the oldest are forgotten likewise. Keys are as long as
@@ -61,35 +62,66 @@ pub const FIELDS_BYTES_MAX: usize = 32 * 1024;
 
 /// Applies a patch made on version `base` to `content`, which stands at version `current`.
 ///
-/// Pure: nothing is changed in place. `base` must not be beyond `current`.
+/// Pure. `base` must not be beyond `current`. It takes time and memory in proportion to the sizes of the
+/// content and the patch.
 pub fn merge(
-    content: &Object,
+    mut content: Object,
     fields: &FieldVersions,
     base: Version,
     current: Version,
     patch: &Object,
 ) -> Merge {
-    let mut merged = content.clone();
-    let mut touched = Vec::new();
-    apply(&mut merged, patch, &mut String::new(), &mut touched);
-    if touched.is_empty() {
+    let mut touched = Touched::default();
+    apply(&mut content, patch, &mut String::new(), &mut touched);
+    if touched.count == 0 {
         return Merge::Unchanged;
     }
     if base < current {
-        let mut conflicts: Vec<String> =
-            touched.iter().filter(|field| fields.changed_since(field, base)).cloned().collect();
-        if !conflicts.is_empty() {
+        let changed = touched.fields.iter().filter(|field| fields.changed_since(field, base));
+        let mut conflicts: Vec<String> = changed.cloned().collect();
+        if touched.too_many || !conflicts.is_empty() {
             conflicts.sort();
             return Merge::Conflict { fields: conflicts };
         }
     }
     let mut fields = fields.clone();
     fields.record(touched, current.next());
-    Merge::Merged { content: merged, fields }
+    Merge::Merged { content, fields }
+}
+
+/// The fields whose value a patch changes, told apart within [`FIELDS_MAX`] and [`FIELDS_BYTES_MAX`]: a
+/// pointer is as long as all keys on its way, which a patch names only once for many fields.
+#[derive(Default)]
+struct Touched {
+    /// Their JSON pointers; none once there are too many.
+    fields: Vec<String>,
+    bytes: usize,
+    count: usize,
+    too_many: bool,
+}
+
+impl Touched {
+    /// Where nobody asks which they are.
+    fn untold() -> Self {
+        Self { too_many: true, ..Self::default() }
+    }
+
+    fn add(&mut self, field: &str) {
+        self.count += 1;
+        if self.too_many {
+            return;
+        }
+        self.bytes += field.len();
+        if self.fields.len() == FIELDS_MAX || self.bytes > FIELDS_BYTES_MAX {
+            (self.fields, self.too_many) = (Vec::new(), true);
+        } else {
+            self.fields.push(field.to_owned());
+        }
+    }
 }
 
 /// Applies a merge patch and lists the fields whose value it changes.
-fn apply(target: &mut Object, patch: &Object, path: &mut String, touched: &mut Vec<String>) {
+fn apply(target: &mut Object, patch: &Object, path: &mut String, touched: &mut Touched) {
     for (key, wanted) in patch {
         let parent_len = path.len();
         push_token(path, key);
@@ -97,30 +129,30 @@ fn apply(target: &mut Object, patch: &Object, path: &mut String, touched: &mut V
             (Value::Null, None) => {}
             (Value::Null, Some(_)) => {
                 target.remove(key);
-                touched.push(path.clone());
+                touched.add(path);
             }
             (Value::Object(inner), Some(Value::Object(existing))) => apply(existing, inner, path, touched),
             (Value::Object(inner), None) => {
                 // Two devices may fill a field that neither had, each a part of it: the parts are
                 // what is touched, not the field as a whole.
                 let mut fresh = Object::new();
-                let before = touched.len();
+                let before = touched.count;
                 apply(&mut fresh, inner, path, touched);
-                if touched.len() == before {
-                    touched.push(path.clone());
+                if touched.count == before {
+                    touched.add(path);
                 }
                 target.insert(key.clone(), Value::Object(fresh));
             }
             (Value::Object(inner), Some(_)) => {
                 let mut fresh = Object::new();
-                apply(&mut fresh, inner, path, &mut Vec::new());
+                apply(&mut fresh, inner, path, &mut Touched::untold());
                 target.insert(key.clone(), Value::Object(fresh));
-                touched.push(path.clone());
+                touched.add(path);
             }
             (wanted, Some(existing)) if existing == wanted => {}
             (wanted, _) => {
                 target.insert(key.clone(), wanted.clone());
-                touched.push(path.clone());
+                touched.add(path);
             }
         }
         path.truncate(parent_len);
@@ -161,8 +193,12 @@ impl FieldVersions {
         self.changed.keys().map(String::len).sum()
     }
 
-    fn record(&mut self, touched: Vec<String>, version: Version) {
-        for field in touched {
+    fn record(&mut self, touched: Touched, version: Version) {
+        if touched.too_many {
+            self.forgotten = version;
+            self.changed.clear();
+        }
+        for field in touched.fields {
             // What stood below was replaced or removed with it.
             let gone: Vec<String> = self.below(&field).map(|(pointer, _)| pointer.clone()).collect();
             for pointer in gone {

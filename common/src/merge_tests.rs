@@ -23,7 +23,7 @@ impl Draft {
     }
 
     fn patch(&mut self, base: u64, patch: Value) -> Merge {
-        let merge = merge(&self.content, &self.fields, Version(base), self.version, &object(patch));
+        let merge = merge(self.content.clone(), &self.fields, Version(base), self.version, &object(patch));
         if let Merge::Merged { content, fields } = &merge {
             self.content = content.clone();
             self.fields = fields.clone();
@@ -124,6 +124,29 @@ fn long_names_are_bounded_too() {
     assert!(matches!(draft.patch(1, json!({"a": 1})), Merge::Conflict { .. }));
 }
 
+#[test]
+fn a_patch_of_too_many_fields_is_one_of_the_whole_draft() {
+    let many =
+        |value: usize| -> Value { (0..=FIELDS_MAX).map(|i| (format!("k{i}"), json!(value))).collect() };
+    let mut draft = Draft::new(json!({"a": 1}));
+    draft.patch(1, json!({"a": 2}));
+    assert_eq!(draft.patch(1, many(1)), conflict(&[]));
+    assert!(matches!(draft.patch(2, many(1)), Merge::Merged { .. }));
+    assert_eq!(draft.patch(2, json!({"b": 1})), conflict(&["/b"]), "any field may have been among them");
+    assert!(matches!(draft.patch(3, json!({"b": 1})), Merge::Merged { .. }));
+    assert_eq!(draft.patch(4, many(1)), Merge::Unchanged);
+}
+
+/// A patch names a key once, and a pointer for each field below it: these would be a gigabyte.
+#[test]
+fn a_long_name_above_many_fields_costs_no_more_than_the_patch() {
+    let below: Value = (0..10_000).map(|i| (format!("{i}"), json!(0))).collect();
+    let patch = object(json!({ "k".repeat(100_000): below }));
+    let mut touched = Touched::default();
+    apply(&mut Object::new(), &patch, &mut String::new(), &mut touched);
+    assert_eq!((touched.count, touched.fields.len(), touched.too_many), (10_000, 0, true));
+}
+
 /// The algorithm of RFC 7396 section 2, as written there.
 fn rfc7396(target: Option<&Value>, patch: &Value) -> Value {
     let Value::Object(patch) = patch else { return patch.clone() };
@@ -172,7 +195,7 @@ proptest! {
     fn on_the_current_version_it_is_rfc_7396(content in small_object(), patch in small_object()) {
         let content = object(without_nulls(Value::Object(content)));
         let expected = rfc7396(Some(&Value::Object(content.clone())), &Value::Object(patch.clone()));
-        match merge(&content, &FieldVersions::default(), Version(1), Version(1), &patch) {
+        match merge(content.clone(), &FieldVersions::default(), Version(1), Version(1), &patch) {
             Merge::Unchanged => prop_assert_eq!(Value::Object(content), expected),
             Merge::Merged { content, .. } => prop_assert_eq!(Value::Object(content), expected),
             Merge::Conflict { .. } => prop_assert!(false, "nothing changed since"),

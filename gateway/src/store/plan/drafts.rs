@@ -4,11 +4,13 @@ use common::{
     DraftId, Version,
     event::Priority,
     ids::DraftKind,
+    json::own_object,
     merge::{FieldVersions, Merge, Object, merge},
     protocol::{Draft, DraftAck},
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
+use tracing::error;
 
 use super::{Decision, Done, Op, Refusal, Write};
 use crate::store::{Base, DraftOp};
@@ -30,30 +32,36 @@ pub struct DraftRow {
     pub updated_at: u64,
 }
 
-/// The content of a draft, with its text.
+/// The content of a draft, as text: a batch has hundreds of them, and as a tree one takes up to a hundred
+/// times the room.
 #[derive(Debug, Clone)]
 pub struct Content {
-    object: Object,
     json: Box<RawValue>,
 }
 
 impl Content {
-    /// Reads it from its text, which is kept as it is.
+    /// Takes its text, which is kept as it is.
     ///
     /// # Errors
-    /// When the text is not a JSON object.
+    /// When the text is not JSON.
     pub fn parse(json: String) -> serde_json::Result<Self> {
-        let object = common::json::own_object(&json)?;
-        Ok(Self { object, json: RawValue::from_string(json)? })
+        Ok(Self { json: RawValue::from_string(json)? })
     }
 
-    fn of(object: Object) -> Self {
-        Self { json: raw(&object), object }
+    fn of(object: &Object) -> Self {
+        Self { json: raw(object) }
     }
 
     /// The text.
     pub fn json(&self) -> &str {
         self.json.get()
+    }
+
+    fn object(&self) -> Result<Object, Refusal> {
+        own_object(self.json()).map_err(|error| {
+            error!(%error, "the store has a draft that is no JSON object");
+            Refusal::BadRequest(format!("the draft that is stored cannot be changed: {error}"))
+        })
     }
 }
 
@@ -94,7 +102,7 @@ impl Decision<'_> {
         if live >= drafts_max {
             return Err(Refusal::TooLarge(format!("a user may have {drafts_max} drafts")));
         }
-        let content = self.sized(content.clone())?;
+        let content = self.sized(content)?;
         let version = Version(1);
         let payload = raw(&Created { draft_id, version, kind, content: &content.json });
         let row = DraftRow {
@@ -118,7 +126,8 @@ impl Decision<'_> {
     ) -> Result<Done, Refusal> {
         let (row, content) = self.live(write, draft_id)?;
         let base = base.on(row.version)?;
-        match merge(&content.object, &row.fields, base, row.version, patch) {
+        let object = content.object()?;
+        match merge(object, &row.fields, base, row.version, patch) {
             Merge::Unchanged => Ok(Done::Draft {
                 ack: DraftAck { draft_id: draft_id.clone(), version: row.version },
                 seq: None,
@@ -130,7 +139,7 @@ impl Decision<'_> {
                 let row = DraftRow {
                     version,
                     kind: row.kind.clone(),
-                    content: Some(self.sized(content)?),
+                    content: Some(self.sized(&content)?),
                     fields,
                     created_at: row.created_at,
                     updated_at: self.now,
@@ -176,7 +185,7 @@ impl Decision<'_> {
         Ok((row, content))
     }
 
-    fn sized(&self, content: Object) -> Result<Content, Refusal> {
+    fn sized(&self, content: &Object) -> Result<Content, Refusal> {
         let content = Content::of(content);
         let (bytes, bytes_max) = (content.json().len(), self.limits.draft_bytes_max);
         if bytes > bytes_max {
