@@ -48,6 +48,32 @@ pub fn own_object(text: &str) -> serde_json::Result<Map<String, Value>> {
     serde_json::from_str(text).and_then(|Plain(value)| an_object(value))
 }
 
+/// About how many bytes an object takes in memory, which is up to a hundred times its text: the smallest
+/// object holds a node of a tree.
+pub fn weight(object: &Map<String, Value>) -> usize {
+    object.iter().map(|(key, value)| STRING_BYTES + key.len() + below(value)).sum::<usize>()
+        + NODE_BYTES * object.len().div_ceil(NODE_ENTRIES)
+}
+
+/// A node of a B-tree with room for eleven keys and values.
+const NODE_BYTES: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
+
+/// How many of them it has on average.
+const NODE_ENTRIES: usize = 7;
+
+/// What the allocator adds to a short string.
+const STRING_BYTES: usize = 16;
+
+/// What a value takes beside its own place.
+fn below(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => STRING_BYTES + text.len(),
+        Value::Array(values) => values.iter().map(|value| size_of::<Value>() + below(value)).sum(),
+        Value::Object(object) => weight(object),
+    }
+}
+
 /// Checks that a client's JSON value can be read by everybody who is sent it: nested no deeper than
 /// [`DEPTH_MAX`], its strings and numbers sound. Keeps nothing of it in memory.
 ///
@@ -259,6 +285,16 @@ mod tests {
         };
         assert!(unbounded(OWN_DEPTH_MAX).is_ok());
         assert!(unbounded(100_000).is_err());
+    }
+
+    #[test]
+    fn small_objects_weigh_more_than_their_text() {
+        let weigh = |text: &str| weight(&own_object(text).unwrap());
+        assert_eq!(weigh("{}"), 0);
+        let many = format!(r#"{{"a":[{}0]}}"#, r#"{"":0},"#.repeat(1000));
+        assert!(weigh(&many) > 600 * 1000, "{}", weigh(&many));
+        let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(10_000));
+        assert!((10_000..12_000).contains(&weigh(&long)), "{}", weigh(&long));
     }
 
     proptest! {

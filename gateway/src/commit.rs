@@ -81,6 +81,10 @@ const QUEUE_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// the store's time limit.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Bytes that the drafts of a batch may have, which are read before they are changed, however small the
+/// changes are.
+const BATCH_DRAFT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// How often a store that failed is asked whether it is back.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -159,6 +163,7 @@ impl Committer {
                 let writer = Writer {
                     index: index.to_string(),
                     batch_max: settings.batch_max,
+                    batch_drafts_max: (BATCH_DRAFT_BYTES_MAX / settings.draft_bytes_max.max(1)).max(1),
                     window: settings.window,
                     wait_max: settings.wait_max,
                     store: store.clone(),
@@ -173,7 +178,8 @@ impl Committer {
         Self { shards, bytes }
     }
 
-    /// Queues a write; the answer comes once it is durable, or refused. `bytes` is about what it takes while it waits.
+    /// Queues a write; the answer comes once it is durable, or refused. `bytes` is about what it takes in
+    /// memory while it waits.
     ///
     /// The write takes its place in the queue before this returns, so calls in a row keep their
     /// order. Dropping the future does not take the write back.
@@ -239,6 +245,7 @@ const LARGE_ENOUGH: usize = 16;
 struct Writer {
     index: String,
     batch_max: usize,
+    batch_drafts_max: usize,
     window: Duration,
     wait_max: Duration,
     store: Arc<dyn Store>,
@@ -254,6 +261,7 @@ struct Batch {
     waiting: Vec<Waiting>,
     barriers: Vec<oneshot::Sender<()>>,
     events: usize,
+    drafts: usize,
     bytes: usize,
 }
 
@@ -267,6 +275,7 @@ impl Batch {
         match job {
             Job::Write(write, waiting) => {
                 self.events += write.events();
+                self.drafts += usize::from(write.op.draft_id().is_some());
                 self.bytes += waiting.size.bytes;
                 self.writes.push(*write);
                 self.waiting.push(waiting);
@@ -327,7 +336,10 @@ impl Writer {
 
     /// Adds what waits, and what comes until then.
     async fn collect(&self, jobs: &mut mpsc::Receiver<Job>, batch: &mut Batch, until: Option<Instant>) {
-        while batch.events < self.batch_max && batch.bytes < BATCH_BYTES_MAX {
+        while batch.events < self.batch_max
+            && batch.drafts < self.batch_drafts_max
+            && batch.bytes < BATCH_BYTES_MAX
+        {
             let job = match (jobs.try_recv(), until) {
                 (Ok(job), _) => Some(job),
                 (Err(_), Some(until)) if batch.is_small() => {

@@ -1,6 +1,6 @@
 //! What clients may do with drafts, the same over the socket and over HTTP.
 
-use common::{DraftId, Stream, UserId, ids::DraftKind, protocol::Draft};
+use common::{DraftId, Stream, UserId, ids::DraftKind, json::weight, protocol::Draft};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -32,11 +32,10 @@ impl Drafts {
         &self,
         caller: Caller,
         draft: common::protocol::DraftCreate,
-        bytes: usize,
     ) -> impl Future<Output = Result<Done, Failure>> + use<> {
         let draft_id = draft.draft_id.unwrap_or_else(|| made_up_id(&caller));
         let kind = draft.kind.unwrap_or_else(default_kind);
-        self.write(caller, DraftOp::Create { draft_id, kind, content: draft.content }, bytes)
+        self.write(caller, DraftOp::Create { draft_id, kind, content: draft.content })
     }
 
     /// Changes a draft.
@@ -46,9 +45,8 @@ impl Drafts {
         draft_id: DraftId,
         base: Base,
         patch: common::merge::Object,
-        bytes: usize,
     ) -> impl Future<Output = Result<Done, Failure>> + use<> {
-        self.write(caller, DraftOp::Update { draft_id, base, patch }, bytes)
+        self.write(caller, DraftOp::Update { draft_id, base, patch })
     }
 
     /// Deletes a draft.
@@ -58,7 +56,7 @@ impl Drafts {
         draft_id: DraftId,
         base: Option<Base>,
     ) -> impl Future<Output = Result<Done, Failure>> + use<> {
-        self.write(caller, DraftOp::Delete { draft_id, base }, 0)
+        self.write(caller, DraftOp::Delete { draft_id, base })
     }
 
     /// The user's drafts, the effects of everything that the user has asked for on this node before
@@ -89,13 +87,12 @@ impl Drafts {
         draft.ok_or_else(|| Failure::from((id, Refusal::NotFound)))
     }
 
-    fn write(
-        &self,
-        caller: Caller,
-        op: DraftOp,
-        bytes: usize,
-    ) -> impl Future<Output = Result<Done, Failure>> + use<> {
+    fn write(&self, caller: Caller, op: DraftOp) -> impl Future<Output = Result<Done, Failure>> + use<> {
         let draft_id = op.draft_id().clone();
+        let bytes = match &op {
+            DraftOp::Create { content: object, .. } | DraftOp::Update { patch: object, .. } => weight(object),
+            DraftOp::Delete { .. } => 0,
+        };
         let write = Write { user: caller.user, device: caller.device, id: caller.id, op: Op::Draft(op) };
         let answer = self.committer.submit(write, bytes);
         async move { settle(&draft_id, answer.await) }

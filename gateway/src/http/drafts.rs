@@ -80,8 +80,8 @@ pub(super) async fn create(
     asked: Asked,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (draft, bytes): (DraftCreate, usize) = read(request).await?;
-    let done = node.drafts.create(asked.caller, draft, bytes).await?;
+    let draft: DraftCreate = read(request).await?;
+    let done = node.drafts.create(asked.caller, draft).await?;
     let location = done.draft().map(|ack| [(header::LOCATION, format!("/v1/drafts/{}", ack.draft_id))]);
     Ok((StatusCode::CREATED, location, changed(&done)).into_response())
 }
@@ -96,8 +96,8 @@ pub(super) async fn update(
     let base = base(&headers, asked.base_version)?.ok_or_else(|| {
         Problem::precondition_required("say which version the patch was made on: ?baseVersion=N or If-Match")
     })?;
-    let (Patch(patch), bytes) = read(request).await?;
-    let done = node.drafts.update(asked.caller, id, base, patch, bytes).await?;
+    let Patch(patch) = read(request).await?;
+    let done = node.drafts.update(asked.caller, id, base, patch).await?;
     Ok(changed(&done).into_response())
 }
 
@@ -143,8 +143,7 @@ fn base(headers: &HeaderMap, merge: Option<Version>) -> Result<Option<Base>, Pro
     }
 }
 
-/// Reads a JSON body, and how many bytes it had.
-async fn read<T: DeserializeOwned>(request: Request) -> Result<(T, usize), Problem> {
-    let bytes = body::bytes(request).await?;
-    Ok((body::json(&bytes)?, bytes.len()))
+/// Reads a JSON body.
+async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
+    body::json(&body::bytes(request).await?)
 }

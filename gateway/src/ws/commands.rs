@@ -1,5 +1,7 @@
 //! Commands of the client: checked, carried out, answered.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use common::{
     Code, CommandId, Stream,
@@ -11,7 +13,7 @@ use common::{
 };
 use metrics::counter;
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     reply,
@@ -78,12 +80,12 @@ impl Session {
         }
         self.over_rate = 0;
         match read() {
-            Ok(request) => self.command(request, bytes),
+            Ok(request) => self.command(request),
             Err(Malformed { id, message }) => self.misused(id.as_ref(), Code::BadRequest, message),
         }
     }
 
-    fn command(&mut self, Request { id, command }: Request, bytes: usize) -> Result<(), End> {
+    fn command(&mut self, Request { id, command }: Request) -> Result<(), End> {
         counter!("draftwire_commands_total", "type" => command.name()).increment(1);
         let Some(id) = id else {
             // Only PING may have none.
@@ -99,7 +101,7 @@ impl Session {
             }
             Command::Unsubscribe(unsubscribe) => self.unsubscribe(&id, unsubscribe),
             command => match self.client.identity.clone() {
-                Some(identity) => self.change(id, &identity, command, bytes),
+                Some(identity) => self.change(id, &identity, command),
                 None => {
                     let message = "the connection has no token; open one with it";
                     return self.misused(Some(&id), Code::Unauthorized, message.to_owned());
@@ -116,18 +118,18 @@ impl Session {
     }
 
     /// Carries out a command that only a user may give.
-    fn change(&mut self, id: CommandId, identity: &Identity, command: Command, bytes: usize) {
+    fn change(&mut self, id: CommandId, identity: &Identity, command: Command) {
         let caller =
             Caller { user: identity.user.clone(), device: self.client.device.clone(), id: Some(id.clone()) };
         let node = self.node.clone();
         let drafts = &node.drafts;
         match command {
             Command::DraftCreate(create) => {
-                self.answer(id, drafts.create(caller, create, bytes), |id, done| reply::done(id, &done));
+                self.answer(id, drafts.create(caller, create), |id, done| reply::done(id, &done));
             }
             Command::DraftUpdate(update) => {
                 let base = Base::Merge(update.base_version);
-                let updated = drafts.update(caller, update.draft_id, base, update.patch, bytes);
+                let updated = drafts.update(caller, update.draft_id, base, update.patch);
                 self.answer(id, updated, |id, done| reply::done(id, &done));
             }
             Command::DraftDelete(delete) => {
@@ -137,6 +139,12 @@ impl Session {
             }
             Command::DraftList => {
                 let listed = drafts.list(caller.user);
+                let turn = self.listing.get_or_insert_with(|| Arc::new(Semaphore::new(1))).clone();
+                let listed = async move {
+                    // Never closed.
+                    let _turn = turn.acquire_owned().await;
+                    listed.await
+                };
                 self.answer(id, listed, |id, list| reply::ack(id, &DraftListBody::from(&list)));
             }
             Command::Publish(publish) => {

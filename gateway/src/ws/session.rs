@@ -21,6 +21,7 @@ use common::{
 };
 use metrics::{counter, histogram};
 use tokio::{
+    sync::Semaphore,
     task::coop::consume_budget,
     time::{Instant, Sleep, sleep_until, timeout},
 };
@@ -110,6 +111,9 @@ pub(super) struct Session {
     pub(super) authenticating: bool,
     /// Commands under way: at most `pending_commands_max`.
     pub(super) pending: Underway<Due>,
+    /// Lets one list of drafts be read at a time: of a client that does not read, the next one waits until it
+    /// does, and takes no memory. There once a list was asked for.
+    pub(super) listing: Option<Arc<Semaphore>>,
     /// Messages for the next write.
     pub(super) outbox: Frames,
     pub(super) heartbeat: Heartbeat,
@@ -190,6 +194,7 @@ pub(super) async fn begin(
         joining: Vec::new(),
         authenticating: false,
         pending: Underway::default(),
+        listing: None,
         outbox: Frames::new(client.encoding, client.deflate, limits.deflate_bytes_min, client.batch),
         over_rate: 0,
         misuse: 0,

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
@@ -21,6 +21,7 @@ pub(crate) struct FailingStore {
     rejects: AtomicBool,
     held: watch::Sender<bool>,
     batches: Mutex<Vec<usize>>,
+    lists: AtomicUsize,
 }
 
 impl FailingStore {
@@ -32,6 +33,7 @@ impl FailingStore {
             rejects: AtomicBool::new(false),
             held: watch::Sender::new(false),
             batches: Mutex::default(),
+            lists: AtomicUsize::new(0),
         })
     }
 
@@ -43,6 +45,11 @@ impl FailingStore {
     /// While these hang, lists of drafts are never answered.
     pub(crate) fn set_lists_hang(&self, hang: bool) {
         self.lists_hang.store(hang, Ordering::Release);
+    }
+
+    /// How many lists of drafts it was asked for.
+    pub(crate) fn lists(&self) -> usize {
+        self.lists.load(Ordering::Acquire)
     }
 
     /// While it rejects, commits that hold a draft with the content `{"poison": true}` fail for good.
@@ -106,6 +113,7 @@ impl Store for FailingStore {
     }
 
     async fn drafts(&self, user: &UserId) -> Result<DraftList, StoreError> {
+        self.lists.fetch_add(1, Ordering::AcqRel);
         if self.lists_hang.load(Ordering::Acquire) {
             return std::future::pending().await;
         }

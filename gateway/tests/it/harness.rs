@@ -63,7 +63,7 @@ impl Disk {
         Self::with_event_bytes(4096).await
     }
 
-    /// With another bound on the data of an event.
+    /// With another bound on the data of an event, and on drafts.
     pub(crate) async fn with_event_bytes(event_bytes_max: usize) -> Arc<Self> {
         let dir = tempfile::tempdir().unwrap();
         let store = Self::open(dir.path().join("draftwire.db"), event_bytes_max).await;
@@ -76,7 +76,8 @@ impl Disk {
     }
 
     async fn open(path: PathBuf, event_bytes_max: usize) -> Arc<dyn Store> {
-        let limits = Limits { drafts_per_user_max: 20, draft_bytes_max: 4096, event_bytes_max };
+        let limits =
+            Limits { drafts_per_user_max: 20, draft_bytes_max: event_bytes_max.max(4096), event_bytes_max };
         Arc::new(SqliteStore::open(&SqliteOptions { path, timeout: DEADLINE, limits }).await.unwrap())
     }
 

@@ -108,14 +108,37 @@ async fn a_change_that_the_store_cannot_keep_harms_no_other() {
     assert_eq!(answers, expected.map(|(id, code)| (id.to_owned(), code.to_owned())).into());
 }
 
+/// Objects take up to a hundred times their text: it is memory that is bounded while changes wait.
+#[tokio::test]
+async fn changes_that_are_small_as_text_and_large_in_memory_do_not_pile_up() {
+    let disk = Disk::new().await;
+    let store = FailingStore::over(&disk);
+    let server = Server::on(&Disk::over(store.clone()), &[]).await;
+    let (mut socket, _) = server.connect("alice", "").await;
+    store.hold_commits();
+    let heavy = format!(r#"{{"a":[{}0]}}"#, r#"{"":0},"#.repeat(100_000));
+    for id in ["first", "second"] {
+        let create = format!(
+            r#"{{"type":"DRAFT_CREATE","id":"{id}","payload":{{"draftId":"{id}","content":{heavy}}}}}"#
+        );
+        socket.send_text(&create).await.unwrap();
+    }
+    assert_eq!(socket.answer("second", DEADLINE).await.unwrap()["code"], "unavailable");
+    store.let_commits_go();
+    assert_eq!(socket.answer("first", DEADLINE).await.unwrap()["code"], "too_large");
+}
+
 #[tokio::test]
 async fn a_client_that_does_not_read_holds_nothing_of_the_store() {
-    let server = Server::start().await;
+    let disk = Disk::with_event_bytes(64 << 10).await;
+    let store = FailingStore::over(&disk);
+    let server = Server::on(&Disk::over(store.clone()), &[]).await;
     let (mut filling, _) = server.connect("alice", "device=filling").await;
-    for i in 0..15 {
-        create(&mut filling, &format!("d{i}"), json!({ "text": "x".repeat(4000) })).await;
+    const DRAFTS: usize = 15;
+    for i in 0..DRAFTS {
+        create(&mut filling, &format!("d{i}"), json!({ "text": "x".repeat(40_000) })).await;
     }
-    // Lists of 60 KB each, far more of them than fit into the buffers of a socket.
+    // Lists of 600 KB each, far more of them than fit into the buffers of a socket.
     const LISTS: usize = 60;
     let request =
         RawRequest::new(server.socket_url()).token(&token::good("alice")).receive_buffer_bytes(4096);
@@ -130,11 +153,14 @@ async fn a_client_that_does_not_read_holds_nothing_of_the_store() {
         let list = ask(&mut other, "DRAFT_LIST", "l", json!({})).await;
         assert_eq!(list["payload"]["drafts"].as_array().map(Vec::len), Some(1));
     }
+    // What it has not read is not there yet.
+    let lists = store.lists() - 20;
+    assert!(lists < LISTS / 2, "{lists} lists are read for it");
     let mut listed = BTreeSet::new();
     while listed.len() < LISTS {
         let message = deaf.next(DEADLINE).await.unwrap();
         if message["type"] == "ACK" {
-            assert_eq!(message["payload"]["drafts"].as_array().map(Vec::len), Some(15));
+            assert_eq!(message["payload"]["drafts"].as_array().map(Vec::len), Some(DRAFTS));
             listed.insert(message["id"].as_str().unwrap().to_owned());
         }
     }
