@@ -143,10 +143,10 @@ async fn drafts_that_an_older_node_deletes_are_deleted() {
     }
     store.close().await;
     for statement in [
-        "DROP INDEX drafts_live",
+        "DROP INDEX drafts_by_user",
         "ALTER TABLE drafts DROP COLUMN live",
         "CREATE INDEX drafts_live ON drafts (user_id, draft_id) WHERE content IS NOT NULL",
-        "DELETE FROM _sqlx_migrations WHERE version = 3",
+        "DELETE FROM _sqlx_migrations WHERE version >= 3",
         "UPDATE drafts SET content = NULL, version = 2 WHERE draft_id = 'before'",
     ] {
         database.execute(statement).await;
