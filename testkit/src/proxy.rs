@@ -34,6 +34,8 @@ struct State {
     flow: Flow,
     /// How often it was cut: each cut ends all connections, also when it is restored at once.
     cuts: u64,
+    /// How often it has forgotten its connections.
+    forgets: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +65,7 @@ impl Proxy {
     ) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
-        let (state, watched) = watch::channel(State { flow: Flow::Open, cuts: 0 });
+        let (state, watched) = watch::channel(State { flow: Flow::Open, cuts: 0, forgets: 0 });
         let accept = tokio::spawn(accept(listener, upstream, watched, Arc::new(filter)));
         Ok(Self { port, state, accept })
     }
@@ -85,6 +87,12 @@ impl Proxy {
     /// [`Proxy::resume`].
     pub fn pause(&self) {
         self.state.send_modify(|state| state.flow = Flow::Paused);
+    }
+
+    /// Lets no byte through any more on the connections that there are, and goes on with new ones: as when a
+    /// machine is gone without a word, and another has its name.
+    pub fn forget(&self) {
+        self.state.send_modify(|state| state.forgets += 1);
     }
 
     /// Lets bytes through again after [`Proxy::pause`]: those held back first.
@@ -115,8 +123,8 @@ async fn accept(
         tokio::select! {
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => {
                 if let Ok((client, _)) = accepted {
-                    let cuts = state.borrow().cuts;
-                    connections.spawn(carry(client, upstream, state.clone(), cuts, filter()));
+                    let born = *state.borrow();
+                    connections.spawn(carry(client, upstream, state.clone(), born, filter()));
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -129,7 +137,7 @@ async fn carry(
     client: TcpStream,
     upstream: u16,
     mut state: watch::Receiver<State>,
-    cuts: u64,
+    born: State,
     filter: Filter,
 ) {
     let mut cut = state.clone();
@@ -145,13 +153,13 @@ async fn carry(
         let (from_server, to_server) = server.into_split();
         let as_is: Filter = Box::new(<[u8]>::to_vec);
         tokio::select! {
-            () = pump(from_client, to_server, state.clone(), as_is) => {}
-            () = pump(from_server, to_client, state.clone(), filter) => {}
+            () = pump(from_client, to_server, state.clone(), born, as_is) => {}
+            () = pump(from_server, to_client, state.clone(), born, filter) => {}
         }
     };
     tokio::select! {
         () = both => {}
-        _ = cut.wait_for(|state| state.flow == Flow::Cut || state.cuts != cuts) => {}
+        _ = cut.wait_for(|state| state.flow == Flow::Cut || state.cuts != born.cuts) => {}
     }
 }
 
@@ -159,13 +167,15 @@ async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut state: watch::Receiver<State>,
+    born: State,
     mut filter: Filter,
 ) {
+    let flows = |state: &State| state.flow == Flow::Open && state.forgets == born.forgets;
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let n = from.read(&mut buffer).await.unwrap_or(0);
         // The end of a connection does not pass a paused network either.
-        if state.wait_for(|state| state.flow == Flow::Open).await.is_err() || n == 0 {
+        if state.wait_for(flows).await.is_err() || n == 0 {
             return;
         }
         if to.write_all(&filter(&buffer[..n])).await.is_err() {

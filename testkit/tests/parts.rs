@@ -76,6 +76,15 @@ async fn a_proxy_carries_pauses_cuts_and_filters() {
     assert_eq!(read(&mut stream, 5).await.unwrap(), b"+PONG");
     read(&mut stream, 2).await.unwrap();
 
+    let mut forgotten = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
+    assert_eq!(ask(&mut forgotten, b"PING\r\n", 5).await.unwrap(), b"+PONG");
+    read(&mut forgotten, 2).await.unwrap();
+    proxy.forget();
+    assert_eq!(say(proxy.port(), b"PING\r\n", 5).await.unwrap(), b"+PONG");
+    forgotten.write_all(b"PING\r\n").await.unwrap();
+    let never = tokio::time::timeout(Duration::from_millis(200), read(&mut forgotten, 5)).await;
+    assert!(never.is_err(), "a forgotten connection carried bytes");
+
     proxy.cut();
     assert!(read(&mut stream, 1).await.is_err(), "the connection is cut");
     assert!(say(proxy.port(), b"PING\r\n", 5).await.is_err(), "none is made");

@@ -15,13 +15,20 @@ use std::{
 
 use metrics::{Gauge, gauge, histogram};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 
 use crate::store::StoreError;
 
 /// A connection that was idle for longer is tried before it is used: a failover or a firewall may have
 /// ended it.
 const UNPROVEN_AFTER: Duration = Duration::from_secs(1);
+
+/// How long the server may take to show that a connection works: a part of a call's time limit, so that
+/// enough is left to open another.
+const PROOF_MAX: Duration = Duration::from_millis(200);
 
 /// A connection that nobody needed for so long is closed.
 const IDLE_MAX: Duration = Duration::from_secs(300);
@@ -97,8 +104,14 @@ impl Pool {
             if idle.opened.elapsed() > AGE_MAX {
                 continue;
             }
-            if idle.proven() || idle.connection.ping().await.is_ok() {
+            if idle.proven() {
                 return Ok(self.lease(idle, permit));
+            }
+            match timeout(PROOF_MAX, idle.connection.ping()).await {
+                Ok(Ok(())) => return Ok(self.lease(idle, permit)),
+                Ok(Err(_)) => {}
+                // A server that is gone without a word: the others, used before this one, lead to it as well.
+                Err(_) => self.lock().clear(),
             }
         }
         // Whatever keeps us from connecting, a wrong password included, may be mended while we run.
