@@ -175,8 +175,10 @@ class Device {
     // What went wrong is seen by what does not come.
     this.socket.onerror = () => {};
     this.socket.onclose = () => {
+      if (user.leaving) return;
       // The user is not all there, and makes no changes.
-      if (!user.leaving) user.leave();
+      if (this.connected) success.add(false);
+      user.leave();
     };
   }
 

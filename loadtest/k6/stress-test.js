@@ -39,7 +39,8 @@ export const options = {
       executor: 'ramping-vus',
       startVUs: 0,
       stages: STAGES[scenario](),
-      gracefulRampDown: '1m',
+      // After a spike most are gone at once.
+      gracefulRampDown: scenario === 'spike' ? '0s' : '1m',
       gracefulStop: '1m',
     },
   },

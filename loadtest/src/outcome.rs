@@ -30,14 +30,6 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Of a report that writes itself.
-    ///
-    /// # Errors
-    /// When it cannot be JSON.
-    pub(crate) fn of(held: bool, report: &(impl Display + Serialize)) -> Result<Self> {
-        Ok(Self { held, text: report.to_string(), json: serde_json::to_value(report)? })
-    }
-
     /// Shows it, and writes what was asked for.
     ///
     /// # Errors

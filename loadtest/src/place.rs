@@ -69,7 +69,7 @@ pub(crate) struct TokenArgs {
     /// $DRAFTWIRE_SCOPE, and reads the token from its output.
     #[arg(long, value_name = "COMMAND")]
     pub(crate) token_command: Option<String>,
-    /// Takes tokens from the demo page's /demo/token. They give no right to topics.
+    /// Takes tokens from the demo page's /demo/token.
     #[arg(long)]
     pub(crate) demo: bool,
 }

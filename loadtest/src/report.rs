@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::{self, Write as _},
+    fmt::Write as _,
 };
 
 use serde::Serialize;
@@ -12,6 +12,7 @@ use crate::{
     effort::{Costs, Effort},
     fleet::Connections,
     latency::Percentiles,
+    outcome::{Check, Summary},
 };
 
 /// Faults that are told one by one; of further ones only how many.
@@ -21,7 +22,7 @@ const FAULTS_TOLD_MAX: usize = 20;
 const DEVICES_KNOWN_MAX: usize = 10_000;
 
 /// A whole run.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) scenario: &'static str,
     /// How long the load went on.
@@ -143,122 +144,100 @@ impl Broken {
 }
 
 impl Report {
-    /// Whether every promise held.
-    pub(crate) fn held(&self) -> bool {
-        self.broken.total() == 0
-    }
-
-    fn verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (verified, broken) = (&self.verified, &self.broken);
-        let mut say = |faults: u64, held: String, otherwise: &str| {
-            if faults == 0 {
-                writeln!(f, "  held    {held}")
-            } else {
-                writeln!(f, "  BROKEN  {otherwise}: {faults}")
-            }
-        };
-        say(
-            broken.not_converged,
+    /// The table, and what decides: every promise, and that enough of the load was carried out to judge by.
+    /// `wanted` edits should have been answered, `success_percent` of them at least.
+    pub(crate) fn summary(&self, wanted: u64, success_percent: f64) -> Summary {
+        let Self { commands, deliveries, connections, verified, broken, .. } = self;
+        let mut summary = Summary::new(self.scenario, format!("{:.0} s", self.edited_seconds));
+        summary.row(
+            "commands",
             format!(
-                "All {} devices have the drafts that the database has, {} of {} users, and stand at its head.",
-                verified.devices, verified.drafts, verified.users
+                "{} planned, {} sent, {} acknowledged, {} conflicts, {} unanswered, errors: {}",
+                commands.planned,
+                commands.sent,
+                commands.acked,
+                commands.conflicts,
+                commands.unanswered,
+                counts(&commands.errors),
             ),
-            "Devices have other drafts than the database, or are not at its head",
-        )?;
-        say(
-            broken.gaps + broken.repeats + broken.reorders,
-            format!(
-                "Each device received every event of its stream once and in order, {} in all.",
-                verified.events
-            ),
-            "Events are missing, came again or out of order",
-        )?;
-        say(
-            broken.acknowledged,
-            format!(
-                "Each of {} acknowledged commands has one event, its devices all have it, and the database keeps \
-                 its value.",
-                verified.acked
-            ),
-            "Acknowledged changes are missing or were acknowledged wrongly",
-        )?;
-        say(
-            broken.others,
-            "Nothing came that no command explains, and no device found anything wrong.".to_owned(),
-            "Other faults",
-        )?;
-        if verified.epoch_changes > 0 {
-            writeln!(
-                f,
-                "  note    For {} users a new history began (another epoch): their acknowledged commands were \
-                 compared by value, not by number.",
-                verified.epoch_changes
-            )?;
-        }
-        for fault in &broken.told {
-            writeln!(f, "          {fault}")?;
-        }
-        let more = broken.total() - broken.told.len() as u64;
-        if more > 0 {
-            writeln!(f, "          and {more} more")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (commands, deliveries) = (&self.commands, &self.deliveries);
-        writeln!(f, "\n{}, {:.0} s\n", self.scenario, self.edited_seconds)?;
-        writeln!(
-            f,
-            "commands     {} planned, {} sent, {} acknowledged, {} conflicts, {} unanswered, errors: {}",
-            commands.planned,
-            commands.sent,
-            commands.acked,
-            commands.conflicts,
-            commands.unanswered,
-            counts(&commands.errors),
-        )?;
-        writeln!(f, "  to ack     {}", self.answered)?;
-        writeln!(
-            f,
-            "deliveries   {} of {} on other devices",
-            deliveries.from_intended.count, deliveries.expected
-        )?;
-        writeln!(f, "  from send  {}", deliveries.from_intended)?;
-        writeln!(f, "  from ack   {}", deliveries.from_ack)?;
+        );
+        summary.row("  to ack", self.answered.to_string());
+        let arrived = deliveries.from_intended.count;
+        summary.row("deliveries", format!("{arrived} of {} on other devices", deliveries.expected));
+        summary.row("  from send", deliveries.from_intended.to_string());
+        summary.row("  from ack", deliveries.from_ack.to_string());
         if let Some(spent) = &self.spent {
-            writeln!(f, "processor    each delivery: {}", spent.each_delivery.text())?;
-            writeln!(f, "             in use: {}", spent.effort.in_use())?;
-            if let Some(doubts) = spent.effort.doubts() {
-                writeln!(f, "             note: {doubts}")?;
-            }
+            summary.row("processor, each delivery", spent.each_delivery.text());
+            spent.effort.tell(&mut summary);
         }
-        let connections = &self.connections;
-        writeln!(
-            f,
-            "connections  now: {}, offline {}; made: {}",
-            counts(&connections.by_node),
-            connections.offline,
-            counts(&connections.made_by_node),
-        )?;
-        writeln!(
-            f,
-            "             {} reconnects, {} resumes, {} snapshots, {} commands resent, {} answers to try later",
-            connections.reconnects,
-            connections.resumes,
-            connections.snapshots,
-            connections.resent,
-            connections.unavailable,
-        )?;
-        let broken = &self.broken;
-        writeln!(
-            f,
-            "order        {} gaps, {} repeats, {} reorders\n",
-            broken.gaps, broken.repeats, broken.reorders
-        )?;
-        self.verdict(f)
+        summary.row(
+            "connections",
+            format!(
+                "now: {}, offline {}; made: {}",
+                counts(&connections.by_node),
+                connections.offline,
+                counts(&connections.made_by_node),
+            ),
+        );
+        summary.row(
+            "  came back",
+            format!(
+                "{} reconnects, {} resumes, {} snapshots, {} commands resent, {} answers to try later",
+                connections.reconnects,
+                connections.resumes,
+                connections.snapshots,
+                connections.resent,
+                connections.unavailable,
+            ),
+        );
+        summary.row(
+            "verified",
+            format!(
+                "{} devices, {} drafts of {} users, {} events received, {} commands acknowledged",
+                verified.devices, verified.drafts, verified.users, verified.events, verified.acked
+            ),
+        );
+        self.notes(&mut summary);
+
+        let answered = commands.acked + commands.conflicts;
+        summary.check(Check::part("edits acknowledged, or in conflict", answered, wanted, success_percent));
+        summary.check(Check::none("devices unlike the database, or not at its head", broken.not_converged));
+        summary.check(Check::none("events missing", broken.gaps));
+        summary.check(Check::none("events repeated", broken.repeats));
+        summary.check(Check::none("events out of order", broken.reorders));
+        summary
+            .check(Check::none("acknowledged changes missing, or acknowledged wrongly", broken.acknowledged));
+        summary.check(Check::none("other faults", broken.others));
+        self.put(&mut summary);
+        summary
+    }
+
+    fn notes(&self, summary: &mut Summary) {
+        let epoch_changes = self.verified.epoch_changes;
+        if epoch_changes > 0 {
+            summary.note(format!(
+                "for {epoch_changes} users a new history began (another epoch): their acknowledged commands were \
+                 compared by value, not by number"
+            ));
+        }
+        for fault in &self.broken.told {
+            summary.note(fault.clone());
+        }
+        let more = self.broken.total() - self.broken.told.len() as u64;
+        if more > 0 {
+            summary.note(format!("and {more} more"));
+        }
+    }
+
+    fn put(&self, summary: &mut Summary) {
+        summary.put("edited_seconds", self.edited_seconds);
+        summary.put("commands", &self.commands);
+        summary.put("answered", self.answered);
+        summary.put("deliveries", &self.deliveries);
+        summary.put("connections", &self.connections);
+        summary.put("spent", &self.spent);
+        summary.put("verified", &self.verified);
+        summary.put("broken", &self.broken);
     }
 }
 
@@ -284,7 +263,7 @@ mod tests {
         Report {
             scenario: "drafts",
             edited_seconds: 1.0,
-            commands: Commands::default(),
+            commands: Commands { planned: 10, sent: 10, acked: 9, conflicts: 1, ..Commands::default() },
             answered: Latency::new().percentiles(),
             deliveries: Deliveries {
                 expected: 0,
@@ -301,14 +280,21 @@ mod tests {
     #[test]
     fn one_fault_breaks_a_run_and_is_told() {
         let mut report = report();
-        assert!(report.held());
-        assert!(!report.to_string().contains("BROKEN"), "{report}");
+        assert!(report.summary(10, 99.0).held());
         report.broken.add("u", &Fault::Repeat { device: "d1".to_owned(), seq: 3 });
-        assert!(!report.held());
-        assert!(report.to_string().contains("u d1: event 3 came again"), "{report}");
+        let summary = report.summary(10, 99.0);
+        assert!(!summary.held());
+        assert!(summary.to_string().contains("u d1: event 3 came again"), "{summary}");
         report.broken.add("u", &Fault::Repeat { device: "d1".to_owned(), seq: 4 });
         report.broken.add("v", &Fault::Shared { seq: 4 });
         assert_eq!(report.broken.faulty_devices(), 1);
+    }
+
+    #[test]
+    fn a_run_that_did_too_little_is_broken() {
+        let report = report();
+        assert!(report.summary(10, 100.0).held());
+        assert!(!report.summary(11, 99.0).held());
     }
 
     #[test]
@@ -317,8 +303,9 @@ mod tests {
         for seq in 0..50 {
             report.broken.add("u", &Fault::Lost { device: "d".to_owned(), seq });
         }
-        let text = report.to_string();
-        assert!(text.contains("acknowledged wrongly: 50"), "{text}");
-        assert!(text.contains("and 30 more"), "{text}");
+        let outcome = report.summary(10, 99.0).outcome();
+        assert_eq!(outcome.json["checks"][5]["measured"], "50", "{}", outcome.text);
+        assert!(outcome.text.contains("and 30 more"), "{}", outcome.text);
+        assert_eq!(outcome.json["broken"]["acknowledged"], 50);
     }
 }

@@ -34,9 +34,10 @@ async fn a_node_keeps_its_promises() {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{text}{errors}");
-    assert!(text.contains("All 15 devices have the drafts that the database has, 10 of 5 users"), "{text}");
+    assert!(text.contains("15 devices, 10 drafts of 5 users"), "{text}");
 
     let report: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!(report["held"], true, "{report}");
     let commands = &report["commands"];
     assert_eq!(commands["planned"], 100, "{report}");
     assert_eq!(commands["sent"], commands["acked"], "{report}");

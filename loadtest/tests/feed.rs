@@ -146,18 +146,32 @@ async fn a_database_that_has_something_else_is_noticed() {
     assert_eq!(measured(&ran, "events that the history has otherwise"), "1", "{ran:?}");
 }
 
-#[tokio::test]
-async fn ctrl_c_ends_the_feed_and_what_was_done_is_verified() {
+/// Ends a feed with Ctrl-C once so many events were delivered.
+async fn ended_after(delivered: f64, more: &[&str]) -> Ran {
     let node = Node::start(NodeOptions::embedded(server::built())).await.unwrap();
     let url = format!("ws://127.0.0.1:{}", node.port());
     let feed = ["feed", "--followers", "10", "--duration", "1h", "--warmup", "0s", "--p99-max", "60s"];
-    let feed = [&feed[..], &["--secret", token::SECRET, "--url", &url]].concat();
-    let ran = interrupted(feed, async || {
-        let delivered = node.metric("draftwire_events_delivered_total", &[]).await?;
-        anyhow::ensure!(delivered > 50.0, "{delivered}");
+    let feed = [&feed[..], more, &["--secret", token::SECRET, "--url", &url]].concat();
+    interrupted(feed, async || {
+        let now = node.metric("draftwire_events_delivered_total", &[]).await?;
+        anyhow::ensure!(now > delivered, "{now}");
         Ok(())
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_the_feed_and_what_was_done_is_verified() {
+    let ran = ended_after(50.0, &[]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.text.contains("events lost") && !ran.text.contains("BROKEN"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_the_search_for_the_highest_rate() {
+    // A hundred deliveries are those of the only step; then half of its rate is looked at for an hour.
+    let ran = ended_after(150.0, &["--saturate", "--rate", "10", "--rate-max", "10", "--step", "1s"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.text.contains("10 events a second") && ran.text.contains("half of it"), "{ran:?}");
     assert!(ran.text.contains("events lost") && !ran.text.contains("BROKEN"), "{ran:?}");
 }

@@ -18,7 +18,7 @@ fn links_are_there(text: &str, dir: &Path) {
         assert!(!file.contains("NaN"), "{link}");
         if link.ends_with(".json") {
             let json: serde_json::Value = serde_json::from_str(&file).unwrap();
-            assert!(json["checks"].is_array() || json["broken"].is_object(), "{link}: {json}");
+            assert!(json["checks"].is_array(), "{link}: {json}");
         } else {
             assert!(file.contains("<svg") && file.trim_end().ends_with("</svg>"), "{link}: {file}");
         }
@@ -53,6 +53,9 @@ async fn a_report_is_whole_and_none_of_its_cells_is_blank() {
     assert!(!text.contains("could not be made"), "{text}\n{ran:?}");
     assert!(!text.contains("no such figure"), "{text}");
     assert!(text.contains("| CPU of the cluster for a delivery of a draft |"), "before and after: {text}");
+    // A kernel may not let anybody look, and then that is said.
+    let looked = text.contains(".svg)") && text.contains("| function |");
+    assert!(looked || text.contains("no profile"), "{text}");
     let unknown = "CPU of nodes and Redis for a delivery, 1,000 followers, 10 events/s | not measured: the run feed-10 \
                    was not asked for";
     assert!(text.contains(unknown), "{text}");
@@ -77,5 +80,5 @@ async fn a_folder_is_refused_before_anything_is_run() {
     let dir = tempfile::tempdir().unwrap();
     let ran = Ran::of(LOADTEST, ["report", "--quick", "--out", dir.path().to_str().unwrap()]).await;
     assert!(ran.code != 0 && ran.errors.contains("is a folder"), "{ran:?}");
-    assert!(!ran.text.contains("run 1"), "{ran:?}");
+    assert!(!ran.errors.contains("run 1"), "{ran:?}");
 }

@@ -123,7 +123,6 @@ async fn what_cannot_be_measured_is_no_verdict() {
     let server = server.to_str().unwrap();
     for (arguments, why) in [
         (vec!["feed", "--url", &url], "no tokens"),
-        (vec!["feed", "--url", &url, "--demo"], "no right to topics"),
         (vec!["churn", "--url", &url, "--secret", token::SECRET], "give --metrics"),
         (vec!["storm", "--start", "nodes=1", "--server", server], "needs a node to go to"),
         (vec!["feed", "--start", "nodes=1", "--server", "/nowhere"], "there is no /nowhere"),
@@ -151,12 +150,7 @@ async fn writers_commit_and_the_drafts_are_compared() {
 async fn a_draft_that_is_not_what_was_acknowledged_is_noticed() {
     let cluster = Cluster::start(server::built(), 1).await.unwrap();
     let url = format!("ws://127.0.0.1:{}", cluster.nodes[0].port());
-    // Acknowledged as any other change, but one draft keeps what it first had.
-    let forge = "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql \
-                 AS 'BEGIN NEW.content := OLD.content; RETURN NEW; END'; \
-                 CREATE TRIGGER keep BEFORE UPDATE ON drafts FOR EACH ROW \
-                 WHEN (NEW.user_id LIKE 'load-%-1') EXECUTE FUNCTION keep();";
-    cluster.postgres.query("db0", forge).await.unwrap();
+    server::keep_content(&cluster).await;
     let more = ["--users", "2", "--writers", "2", "--duration", "1s", "--secret", token::SECRET];
     let ran = run(["writers", "--url", &url].into_iter().chain(more)).await;
     assert_eq!(ran.code, 1, "{ran:?}");

@@ -215,9 +215,9 @@ fn send(pid: u32, signal: Signal) {
     }
 }
 
-/// All children of a process, their children included. Not by process group: Postgres gives each of
-/// its children a group of its own.
-fn descendants(root: u32) -> Vec<u32> {
+/// All children of a process just now, their children included. Not by process group: Postgres gives each
+/// of its children a group of its own.
+pub fn descendants(root: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let parents: Vec<(u32, u32)> = entries
         .flatten()

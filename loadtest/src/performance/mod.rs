@@ -24,7 +24,7 @@ use clap::Args;
 use self::{
     chapters::Chapter,
     machine::Machine,
-    profile::Target,
+    profile::{Program, Target},
     render::Told,
     runs::{Ran, Results, Spec},
 };
@@ -80,7 +80,7 @@ impl Options {
         let mut profiles = Vec::new();
         if self.wants(BOTTLENECKS) {
             for target in self.profiled() {
-                stage.progress.part(&format!("looking into a node: {}", target.line));
+                stage.progress.part(&format!("looking into {}: {}", target.program.name(), target.line));
                 let profile = profile::look(&target, &server, stage).await;
                 ensure!(!stage.interrupt.was_pressed(), "interrupted");
                 profiles.push((target, profile));
@@ -121,14 +121,28 @@ impl Options {
     }
 
     fn profiled(&self) -> Vec<Target> {
-        let (followers, seconds) = if self.quick { (50, 1) } else { (1000, 5) };
+        let (followers, users, seconds) = if self.quick { (50, 20, 1) } else { (1000, 1000, 5) };
         let feed = |key, rate: &str| Target {
             key,
-            line: format!("feed --followers {followers} --warmup 5s --duration 60s {rate}"),
+            program: Program::Node,
+            line: format!("feed --followers {followers} --warmup 5s --duration 60s {rate} --no-floor"),
+            begun_after: 1,
             seconds,
         };
-        let slow = feed("feed", "--rate 50");
-        if self.quick { vec![slow] } else { vec![slow, feed("feed-fast", "--rate 1000 --together 10")] }
+        let drafts = |key, program| Target {
+            key,
+            program,
+            line: format!("writers --users {users} --writers 100 --duration 60s"),
+            // The drafts are made first.
+            begun_after: 2 * users,
+            seconds,
+        };
+        let (slow, postgres) = (feed("feed", "--rate 50"), drafts("drafts-postgres", Program::Postgres));
+        if self.quick {
+            return vec![slow, postgres];
+        }
+        let fast = feed("feed-fast", "--rate 1000 --together 10");
+        vec![slow, fast, drafts("drafts-node", Program::Node), postgres]
     }
 
     /// All runs, one after the other: they would disturb each other.

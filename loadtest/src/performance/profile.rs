@@ -1,4 +1,4 @@
-//! Where a node spends its time while it feeds: `perf` samples it, and what it saw is drawn as a flame graph.
+//! Where a program spends its time under load: `perf` samples it, and what it saw is drawn as a flame graph.
 
 use std::{
     collections::HashMap,
@@ -13,7 +13,7 @@ use inferno::{
     collapse::{Collapse, perf},
     flamegraph,
 };
-use testkit::{Cluster, Node, Service, node::metric_sum, token, wait};
+use testkit::{Cluster, Node, Service, node::metric_sum, process, token, wait};
 use tokio::{process::Command, time::timeout};
 
 use crate::stage::Stage;
@@ -21,10 +21,10 @@ use crate::stage::Stage;
 /// Samples a second; not a divisor of what timers do.
 const FREQUENCY: &str = "499";
 
-/// How much of a stack is kept with each sample, in bytes: the node has no frame pointers.
+/// How much of a stack is kept with each sample, in bytes: neither program has frame pointers.
 const STACK: &str = "dwarf,16384";
 
-/// How long the feed may take to begin.
+/// How long the load may take to begin.
 const BEGIN_WAIT: Duration = Duration::from_secs(60);
 
 /// How long `perf` may take to write down what it has seen.
@@ -36,13 +36,33 @@ const FUNCTIONS_MAX: usize = 15;
 /// Frames narrower than this, in per cent, are left out of the drawing.
 const NARROWEST: f64 = 0.2;
 
-/// A feed to look into.
+/// What is looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Program {
+    Node,
+    Postgres,
+}
+
+/// A load, and what is looked into meanwhile.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) key: &'static str,
+    pub(super) program: Program,
     /// Scenario and options, without those that say which cluster.
     pub(super) line: String,
+    /// The load has begun once the node has published so many events.
+    pub(super) begun_after: u32,
     pub(super) seconds: u32,
+}
+
+impl Program {
+    /// As it is told.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Node => "a node",
+            Self::Postgres => "Postgres",
+        }
+    }
 }
 
 /// What was seen.
@@ -64,7 +84,7 @@ pub(super) struct Function {
     pub(super) within: f64,
 }
 
-/// Looks into a node. A failure is a result: `perf` is not everywhere, nor is it allowed to everybody.
+/// Looks into a program. A failure is a result: `perf` is not everywhere, nor is it allowed to everybody.
 pub(super) async fn look(target: &Target, server: &Path, stage: &mut Stage) -> Result<Profile, String> {
     let looked = tokio::select! {
         looked = look_into(target, server) => looked,
@@ -79,9 +99,9 @@ async fn look_into(target: &Target, server: &Path) -> Result<Profile> {
     let dir = tempfile::tempdir()?;
     let cluster = Cluster::start(server, 1).await?;
     let node = cluster.nodes.first().context("a cluster without nodes")?;
-    let mut feed = Command::new(std::env::current_exe()?)
+    let mut load = Command::new(std::env::current_exe()?)
         .args(target.line.split_whitespace())
-        .args(["--url", &node.ws_url(), "--metrics", &node.metrics_url(), "--no-floor"])
+        .args(["--url", &node.ws_url(), "--metrics", &node.metrics_url()])
         .env("JWT_SECRET", token::SECRET)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -89,28 +109,36 @@ async fn look_into(target: &Target, server: &Path) -> Result<Profile> {
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .context("start a feed")?;
-    wait::poll(BEGIN_WAIT, async || begun(node).await).await.context("the feed does not begin")?;
+        .context("start the load")?;
+    let begun = async || begun(node, target.begun_after).await;
+    wait::poll(BEGIN_WAIT, begun).await.context("the load does not begin")?;
     let data = dir.path().join("perf.data");
-    record(node.pid().context("the node has ended")?, &data, target.seconds).await?;
+    let process = match target.program {
+        Program::Node => node.pid(),
+        Program::Postgres => cluster.postgres.pid(),
+    };
+    record(process.context("it has ended")?, &data, target.seconds).await?;
     // It has no cluster of its own to end.
-    feed.kill().await.context("end the feed")?;
+    load.kill().await.context("end the load")?;
     drop(cluster);
     let script = script(&data, &dir.path().join("perf.script")).await?;
-    let title = format!("draftwire-loadtest {}", target.line);
+    let title = format!("{} during draftwire-loadtest {}", target.program.name(), target.line);
     tokio::task::spawn_blocking(move || drawn(&script, &title)).await?
 }
 
-async fn begun(node: &Node) -> Result<()> {
-    let delivered = metric_sum(&node.metrics().await?, "draftwire_events_delivered_total", &[]);
-    ensure!(delivered > 0.0, "nothing is delivered");
+async fn begun(node: &Node, events: u32) -> Result<()> {
+    let published = metric_sum(&node.metrics().await?, "draftwire_events_published_total", &[]);
+    ensure!(published >= events.into(), "{published} events are published");
     Ok(())
 }
 
+/// Samples a process and the children that it has now.
 async fn record(pid: u32, data: &Path, seconds: u32) -> Result<()> {
+    let all: Vec<String> =
+        [pid].into_iter().chain(process::descendants(pid)).map(|pid| pid.to_string()).collect();
     let mut command = Command::new("perf");
     command
-        .args(["record", "--quiet", "-F", FREQUENCY, "--call-graph", STACK, "-p", &pid.to_string(), "-o"])
+        .args(["record", "--quiet", "-F", FREQUENCY, "--call-graph", STACK, "-p", &all.join(","), "-o"])
         .arg(data)
         .args(["--", "sleep", &seconds.to_string()]);
     ran(command, "perf record").await
@@ -149,7 +177,7 @@ fn drawn(script: &Path, title: &str) -> Result<Profile> {
     perf::Folder::from(options).collapse(reader, &mut folded).context("read what perf wrote")?;
     let folded = String::from_utf8_lossy(&folded).into_owned();
     let (samples, kernel, functions) = functions(&folded);
-    ensure!(samples > 0, "perf has seen nothing of the node");
+    ensure!(samples > 0, "perf has seen nothing");
     let mut options = flamegraph::Options::default();
     options.title = title.to_owned();
     options.count_name = "samples".to_owned();

@@ -48,8 +48,9 @@ impl Told<'_> {
         let mut page = Page::new(self.folder);
         page.heading(1, "Performance report");
         page.say(
-            "Written by `draftwire-loadtest report`: every figure is from its own runs, and none was written by hand. \
-             How things are measured, and what the words mean, is in [README.md](README.md).",
+            "Written by `draftwire-loadtest report`: every figure that was measured is from its own runs, and none was \
+             filled in by hand. Reasons, and what was changed, are told by the tool in words that do not depend on the \
+             runs. How things are measured, and what the words mean, is in [README.md](README.md).",
         );
         self.machine(&mut page);
         self.verdicts(&mut page);
@@ -71,7 +72,7 @@ impl Told<'_> {
 
     /// Whether every run was made, and every threshold held.
     pub(super) fn held(&self) -> bool {
-        self.ran().next().is_some() && self.ran().all(|(_, ran)| ran.held())
+        (self.chapters.is_empty() || self.ran().next().is_some()) && self.ran().all(|(_, ran)| ran.held())
     }
 
     fn ran(&self) -> impl Iterator<Item = (&String, &Ran)> {
@@ -151,7 +152,7 @@ impl Told<'_> {
     fn bottlenecks(&self, page: &mut Page) {
         page.heading(2, "Bottlenecks, with evidence");
         page.say(
-            "`perf` takes samples of what a node is doing while it feeds. A flame graph has a box for each function, as \
+            "`perf` takes samples of what a node, or Postgres, is doing under load. A flame graph has a box for each function, as \
              wide as the part of the samples that it was in, above the one that called it. *Itself* is the part of the \
              samples in which it was the one that ran; names that end in `_[k]` are the kernel's.",
         );
@@ -159,7 +160,10 @@ impl Told<'_> {
             page.missing(why);
         }
         for (target, profile) in self.profiles {
-            page.heading(3, &format!("`draftwire-loadtest {}`", target.line));
+            page.heading(
+                3,
+                &format!("{} during `draftwire-loadtest {}`", target.program.name(), target.line),
+            );
             let profile = match profile {
                 Ok(profile) => profile,
                 Err(why) => {
@@ -183,7 +187,7 @@ impl Told<'_> {
                 })
                 .collect();
             page.table(&["function", "itself", "with what it calls"], &rows);
-            let shows = format!("Flame graph of a node during {}", target.line);
+            let shows = format!("Flame graph of {} during {}", target.program.name(), target.line);
             page.drawing(&format!("flame-{}", target.key), &shows, profile.svg.clone());
         }
     }
@@ -210,7 +214,9 @@ impl Told<'_> {
     fn readiness(&self, page: &mut Page) {
         page.heading(2, "Production readiness");
         let (held, all) = (self.ran().filter(|(_, ran)| ran.held()).count(), self.ran().count());
-        page.say(if self.held() {
+        page.say(if all == 0 {
+            "No scenario was asked for, so nothing is said here.".to_owned()
+        } else if self.held() {
             format!("All {all} runs held their thresholds.")
         } else {
             format!("{held} of {all} runs held their thresholds: **not ready** until the others do.")
@@ -242,11 +248,10 @@ fn verdict(ran: &Ran) -> String {
         .collect();
     let unknown = ran.checks().iter().filter(|check| check["verdict"] == "unknown").count();
     let also = if unknown > 0 { format!("; {unknown} could not be measured") } else { String::new() };
-    match (ran.held(), broken.is_empty()) {
-        (true, _) if ran.checks().is_empty() => format!("held{also}"),
-        (true, _) => format!("all {} held{also}", ran.checks().len() - unknown),
-        (false, true) => "**broken**: a promise".to_owned(),
-        (false, false) => format!("**broken**: {}{also}", broken.join("; ")),
+    if ran.held() {
+        format!("all {} held{also}", ran.checks().len() - unknown)
+    } else {
+        format!("**broken**: {}{also}", broken.join("; "))
     }
 }
 
@@ -254,7 +259,10 @@ fn verdict(ran: &Ran) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{super::chapters, *};
+    use super::{
+        super::{chapters, profile::Program},
+        *,
+    };
 
     fn told(results: &Results, profiles: &[(Profiled, Result<Profile, String>)]) -> (String, bool) {
         let machine = Machine { facts: vec![("kernel", "Linux".to_owned())] };
@@ -294,7 +302,8 @@ mod tests {
     #[test]
     fn what_could_not_be_run_is_told_with_its_reason_and_is_not_ready() {
         let why = Err("no Postgres".to_owned());
-        let profile = Profiled { key: "feed", line: "feed".to_owned(), seconds: 1 };
+        let line = "feed".to_owned();
+        let profile = Profiled { key: "feed", program: Program::Node, line, begun_after: 1, seconds: 1 };
         let (text, held) = told(&all_runs(&why), &[(profile, Err("there is no `perf` here".to_owned()))]);
         is_whole(&text);
         assert!(!held);

@@ -91,3 +91,12 @@ impl Ran {
         }
     }
 }
+
+/// Makes the database keep what the drafts of one user first had, whatever it acknowledges.
+pub(crate) async fn keep_content(cluster: &testkit::Cluster) {
+    let forge = "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql \
+                 AS 'BEGIN NEW.content := OLD.content; RETURN NEW; END'; \
+                 CREATE TRIGGER keep BEFORE UPDATE ON drafts FOR EACH ROW \
+                 WHEN (NEW.user_id LIKE 'load-%-1') EXECUTE FUNCTION keep();";
+    cluster.postgres.query("db0", forge).await.unwrap();
+}

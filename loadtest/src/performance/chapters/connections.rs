@@ -31,7 +31,7 @@ fn render(results: &Results, page: &mut Page) {
         "Clients connect to one node, 64 at a time, and then only wait. *Connecting* is the time until a client has \
          its `WELCOME`, its token verified on the way. *Memory of each* is what the node's resident memory has grown \
          by since before the first of them, divided by their number; of fewer than a hundred it says nothing. The \
-         kernel's own memory for a socket, about 5 KiB at each end, comes on top and is nobody's to save.",
+         kernel's own memory for a socket comes on top, at each end, and is nobody's to save.",
     );
     if let Some(json) = found(results, "connections", page) {
         levels(json, page);

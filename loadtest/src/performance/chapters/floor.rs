@@ -21,9 +21,9 @@ fn runs(quick: bool) -> Vec<Spec> {
 fn render(results: &Results, page: &mut Page) {
     page.say(
         "A bare loop that writes a prepared frame to each socket, a bare loop that accepts connections, and as many \
-         connections to Postgres that insert and commit one row after the other. No server can be cheaper, so the \
-         ratio to these figures is what says how good one is, on whatever machine. The scenarios below measure their \
-         floor again, each in its own run.",
+         connections to Postgres that insert and commit one row after the other. Who does the same one by one cannot \
+         be cheaper, so the ratio to these figures is what says how good a server is, on whatever machine; who shares \
+         writes and commits can. The scenarios below measure their floor again, each in its own run.",
     );
     let Some(json) = found(results, "floor", page) else { return };
     let rows = [

@@ -56,6 +56,11 @@ fn render(results: &Results, page: &mut Page) {
             cpu(number(json, &at("highest/costs/all_us"))),
         ));
         page.say(format!(
+            "A bare loop with ten events in each write needs {} for a delivery; the nodes need {}.",
+            cpu(number(json, "/floor_delivery_batched/cpu_us_per_delivery")),
+            cpu(number(json, &at("highest/costs/nodes_us"))),
+        ));
+        page.say(format!(
             "At half of it, the p99 from intended sending to the client is {}, and from the event's commit to the \
              client {}. A bare insert and commit in the same Postgres, with as many writers as there are publishers, \
              has a p99 of {}: commit to client takes {} times as long.",

@@ -44,6 +44,15 @@ pub(super) fn failures(sent: &[Sent]) -> BTreeMap<String, u64> {
     failures
 }
 
+/// The last event of each topic, as far as it was acknowledged.
+pub(super) fn heads(sent: &[Sent], topics: usize) -> Vec<u64> {
+    let mut heads = vec![0; topics];
+    for Sent { topic, seq, .. } in sent {
+        heads[*topic] = heads[*topic].max(seq.unwrap_or_default());
+    }
+    heads
+}
+
 /// All publishers, and what they have done.
 #[derive(Debug)]
 pub(super) struct Load {

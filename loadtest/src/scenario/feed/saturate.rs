@@ -12,13 +12,13 @@ use serde_json::json;
 
 use super::{
     Options, history,
-    publishing::{self, Load, Round, Sent},
+    publishing::{self, Load, Round},
 };
 use crate::{
     effort::{Costs, Effort, Mark},
     floor::{self, inserts},
     latency::{Percentiles, time},
-    outcome::{Check, Summary, times},
+    outcome::{Check, Summary, micros, times},
     place::Place,
     stage::Stage,
     swarm::{Swarm, orders::Judged},
@@ -97,6 +97,8 @@ impl Options {
     pub(super) async fn saturate(&self, place: &Place, stage: &mut Stage) -> Result<Summary> {
         let ready = self.prepare(place, stage).await?;
         let Some(swarm) = ready.followers else { anyhow::bail!("nobody follows: --followers 1 or more") };
+        // From here on Ctrl-C ends what is being done, and nothing else.
+        stage.verifying = true;
         let mut feed = Feed {
             options: self,
             place,
@@ -117,7 +119,6 @@ impl Options {
             stage.progress.part("publishing at half of the highest rate");
             half = Some(feed.step(highest.rate / 2.0, self.duration, stage).await?.0);
         }
-        stage.verifying = true;
         stage.progress.part("reading the history");
         let acked =
             feed.load.sent.iter().filter_map(|sent| Some((sent.topic, sent.seq?, sent.number))).collect();
@@ -137,6 +138,7 @@ impl Options {
         summary.check(Check::none("events out of order", judged.tally.out_of_order));
         if let Some(half) = half
             && !self.no_floor
+            && !stage.interrupt.was_pressed()
         {
             self.commit_floor(&mut summary, half.from_commit, place, stage).await?;
             let (sockets, bytes) = (self.followers as usize, self.bytes as usize);
@@ -145,6 +147,16 @@ impl Options {
             let batched =
                 floor::delivery(stage, self.wire, sockets, bytes, floor::RATE_MAX, duration, floor::BATCH)
                     .await?;
+            let bare = Some(batched.cpu_us_per_delivery);
+            summary.row(
+                "floor, for each delivery",
+                format!(
+                    "{} with {} in each write; the nodes need {} at the highest rate",
+                    micros(bare),
+                    floor::BATCH,
+                    times(highest.as_ref().and_then(|step| step.costs.nodes_us), bare)
+                ),
+            );
             summary.put("floor_delivery_batched", batched);
         }
         Ok(summary)
@@ -248,6 +260,10 @@ impl Feed<'_> {
                 }
                 stage.progress.part(&format!("publishing {rate:.0} events a second"));
                 let (step, all) = self.step(rate, self.options.step, stage).await?;
+                if stage.interrupt.was_pressed() {
+                    // Cut short, it shows nothing.
+                    return Ok(highest);
+                }
                 drained = all;
                 let held = step.broken.is_none();
                 self.steps.push(step.clone());
@@ -313,11 +329,7 @@ impl Feed<'_> {
 
     /// The last event of each topic, as far as it was acknowledged.
     fn heads(&self) -> Vec<u64> {
-        let mut heads = vec![0; self.options.topics as usize];
-        for Sent { topic, seq, .. } in &self.load.sent {
-            heads[*topic] = heads[*topic].max(seq.unwrap_or_default());
-        }
-        heads
+        publishing::heads(&self.load.sent, self.options.topics as usize)
     }
 }
 
