@@ -54,6 +54,9 @@ pub(crate) struct Options {
     /// An older server: what is compared is run with it and with the current one, in turn.
     #[arg(long, value_name = "FILE")]
     before: Option<PathBuf>,
+    /// Which one that is, to be told in the report: its version, or its commit.
+    #[arg(long, value_name = "TEXT", requires = "before")]
+    before_is: Option<String>,
 }
 
 impl Options {
@@ -71,7 +74,11 @@ impl Options {
         };
         let server = exists(&server)?;
         let before = self.before.as_deref().map(exists).transpose()?;
-        let machine = Machine::here(&server);
+        let mut machine = Machine::here(&server);
+        if before.is_some() {
+            let is = self.before_is.clone().unwrap_or_else(|| "not told (--before-is)".to_owned());
+            machine.facts.push(("older server", is));
+        }
         ensure!(!self.out.is_dir(), "{} is a folder: name the file in it", self.out.display());
         let dir = self.out.parent().unwrap_or(Path::new("")).join(FOLDER);
         std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;

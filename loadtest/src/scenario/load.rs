@@ -66,6 +66,17 @@ pub(crate) enum Tier {
 }
 
 impl Tier {
+    pub(crate) const ALL: [Self; 4] = [Self::Light, Self::Medium, Self::Heavy, Self::Beyond];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Light => "light",
+            Self::Medium => "medium",
+            Self::Heavy => "heavy",
+            Self::Beyond => "beyond",
+        }
+    }
+
     pub(crate) fn users(self) -> u32 {
         match self {
             Self::Light => 10,
@@ -132,6 +143,23 @@ mod tests {
     struct Line {
         #[command(flatten)]
         options: Options,
+    }
+
+    #[test]
+    fn the_scripts_for_k6_have_the_same_tiers() {
+        let script = include_str!("../../k6/draftwire.js");
+        for tier in Tier::ALL {
+            let Limits { connect_p95_us, arrival_p95_us, success_percent } = tier.limits();
+            let line = format!(
+                "  {}: {{ users: {}, connect: {}, arrive: {}, success: {} }},\n",
+                tier.name(),
+                tier.users(),
+                connect_p95_us / 1000,
+                arrival_p95_us / 1000,
+                success_percent / 100.0
+            );
+            assert!(script.contains(&line), "{line}");
+        }
     }
 
     fn plan(arguments: &[&str]) -> Plan {

@@ -1,27 +1,22 @@
 //! So many users as a tier has, and the steady loads.
 
 use super::{Chapter, missing_row};
-use crate::performance::{
-    page::{Page, count, number, time},
-    plot::Bars,
-    runs::{Results, Spec},
+use crate::{
+    performance::{
+        page::{Page, count, number, time},
+        plot::Bars,
+        runs::{Results, Spec},
+    },
+    scenario::load::Tier,
 };
 
 pub(super) const CHAPTER: Chapter = Chapter { name: "tiers", title: "Baseline for each tier", runs, render };
-
-/// Name, users, and the thresholds in words.
-const TIERS: [(&str, u32, &str, &str, &str); 4] = [
-    ("light", 10, "1 s", "50 ms", "100 %"),
-    ("medium", 20, "1.5 s", "75 ms", "99 %"),
-    ("heavy", 30, "2 s", "100 ms", "99 %"),
-    ("beyond", 50, "3 s", "150 ms", "95 %"),
-];
 
 const STEADY: [&str; 3] = ["baseline", "high", "burst"];
 
 fn runs(quick: bool) -> Vec<Spec> {
     let times = if quick { "--ramp 1s --hold 1s --down 1s" } else { "--ramp 4s --hold 8s --down 2s" };
-    let tiers = TIERS.iter().map(|(tier, ..)| {
+    let tiers = Tier::ALL.map(Tier::name).into_iter().map(|tier| {
         Spec::new(format!("tier-{tier}"), format!("load --tier {tier} {times} --start nodes=2,nginx"))
     });
     let steady = STEADY.iter().map(|name| {
@@ -39,15 +34,16 @@ fn runs(quick: bool) -> Vec<Spec> {
 fn render(results: &Results, page: &mut Page) {
     page.say(
         "Users come one after the other, each with three devices, edit drafts once a second, and leave. Two nodes \
-         behind Nginx serve them. *Connecting* is the time until a device has its first answer from the server; \
-         *change to device* is the time from when an edit was meant to be sent until another device of its user has \
-         it. 95 % of them took at most as long as the table says.",
+         behind Nginx serve them. *Connecting* is the time until a device knows its drafts; *change to device* is the \
+         time from when an edit was meant to be sent until another device of its user has it. 95 % of them took at \
+         most as long as the table says.",
     );
     let headings =
         ["tier", "users", "connecting p95", "limit", "change to device p95", "limit", "arrived", "limit"];
     let mut rows = Vec::new();
     let mut bars = Vec::new();
-    for (tier, users, connect, change, success) in TIERS {
+    for (tier, limits) in Tier::ALL.map(|tier| (tier, tier.limits())) {
+        let (tier, users) = (tier.name(), tier.users());
         let json = match results.found(&format!("tier-{tier}")) {
             Ok(json) => json,
             Err(why) => {
@@ -61,15 +57,15 @@ fn render(results: &Results, page: &mut Page) {
             tier.to_owned(),
             users.to_string(),
             time(number(json, "/measured/connect_p95_us")),
-            connect.to_owned(),
+            time(Some(limits.connect_p95_us as f64)),
             time(p95),
-            change.to_owned(),
+            time(Some(limits.arrival_p95_us as f64)),
             format!(
                 "{} of {}",
                 count(number(json, "/measured/arrived")),
                 count(number(json, "/measured/arrivals_due"))
             ),
-            success.to_owned(),
+            format!("{} %", limits.success_percent),
         ]);
     }
     page.table(&headings, &rows);
