@@ -71,6 +71,12 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "Writes answered unavailable without an attempt: `full`, `late` (WRITE_WAIT_MAX), `down`",
     ),
     (
+        "draftwire_bodies_refused_total",
+        Kind::Counter,
+        "",
+        "Requests answered unavailable because too much was being sent; bound: 128 times MAX_MESSAGE_BYTES",
+    ),
+    (
         "draftwire_reads_waiting",
         Kind::Gauge,
         "",

@@ -50,6 +50,8 @@ pub struct Node {
     /// Connections on their way from the handshake to `WELCOME`; bounded, so that a storm of them
     /// waits here and not in the store.
     joining: Semaphore,
+    /// Room for bodies of requests that are being read.
+    pub(crate) body_room: Semaphore,
     /// What demo tokens are signed with; `None` where there are none.
     pub demo_secret: Option<Secret>,
     /// The removal of what has grown old.
@@ -138,6 +140,7 @@ impl Node {
             connections,
             drain: Drain::default(),
             joining: Semaphore::new(JOINING_MAX),
+            body_room: crate::http::body_room(limits.message_bytes_max),
             demo_secret: if settings.listen.demo { auth::signing_secret(&settings.auth.keys)? } else { None },
             retention: Retention::start(&settings.retention, settings.writes.command_memory, store.clone()),
             metrics: Meters::default(),

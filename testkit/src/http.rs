@@ -108,7 +108,7 @@ fn client() -> Result<&'static Client> {
 }
 
 /// The beginnings of a client.
-pub(crate) fn builder() -> ClientBuilder {
+pub fn builder() -> ClientBuilder {
     // Fails only where a provider is installed already, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().no_proxy()

@@ -411,7 +411,7 @@ pub const SETTINGS: &[Setting] = &[
         "WRITE_BATCH_MAX",
         "write-batch-max",
         Kind::Count(1, 10_000),
-        Value("512"),
+        Value("800"),
         "The most writes in one transaction; an append of several events counts as so many.",
     ),
     setting(

@@ -80,7 +80,7 @@ pub(super) async fn create(
     asked: Asked,
     request: Request,
 ) -> Result<Response, Problem> {
-    let draft: DraftCreate = read(request).await?;
+    let draft: DraftCreate = read(&node, request).await?;
     let done = node.drafts.create(asked.caller, draft).await?;
     let location = done.draft().map(|ack| [(header::LOCATION, format!("/v1/drafts/{}", ack.draft_id))]);
     Ok((StatusCode::CREATED, location, changed(&done)).into_response())
@@ -96,7 +96,7 @@ pub(super) async fn update(
     let base = base(&headers, asked.base_version)?.ok_or_else(|| {
         Problem::precondition_required("say which version the patch was made on: ?baseVersion=N or If-Match")
     })?;
-    let Patch(patch) = read(request).await?;
+    let Patch(patch) = read(&node, request).await?;
     let done = node.drafts.update(asked.caller, id, base, patch).await?;
     Ok(changed(&done).into_response())
 }
@@ -144,6 +144,6 @@ fn base(headers: &HeaderMap, merge: Option<Version>) -> Result<Option<Base>, Pro
 }
 
 /// Reads a JSON body.
-async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
-    body::json(&body::bytes(request).await?)
+async fn read<T: DeserializeOwned>(node: &Node, request: Request) -> Result<T, Problem> {
+    body::json(&body::bytes(node, request).await?)
 }

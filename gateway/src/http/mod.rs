@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{Request, State},
     http::{HeaderName, HeaderValue, Method, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -25,6 +25,7 @@ use axum::{
 };
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+pub(crate) use self::body::room as body_room;
 use crate::{config::Origins, node::Node, ws};
 
 /// Which node answered: for operators, and for checks of stickiness.
@@ -39,7 +40,6 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/users/{user}/events", post(publish::to_user))
         .route("/v1/broadcast", post(publish::to_all))
         .route("/v1/stream", get(stream::follow))
-        .layer(DefaultBodyLimit::max(node.settings.websocket.message_bytes_max))
         .layer(cors(&node.settings.listen.origins));
     Router::new()
         .merge(api)

@@ -89,7 +89,7 @@ async fn publish(node: &Node, caller: Caller, stream: Stream, request: Request) 
         first: Seq,
     }
     let by_line = is_ndjson(request.headers());
-    let bytes = body::bytes(request).await?;
+    let bytes = body::bytes(node, request).await?;
     let events = if by_line { lines(&bytes)? } else { one_or_many(&bytes)? };
     Ok(match node.topics.publish(caller, stream, events).await? {
         Published::Events { first, seq } => {

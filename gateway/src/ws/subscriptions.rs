@@ -64,7 +64,12 @@ impl Session {
             return Ok(None);
         }
         let topics_max = self.limits().topics_per_connection;
-        if self.following.topics().count() + self.joining.len() >= topics_max {
+        // One that another command is joining already takes no further place. How often that may be is
+        // bounded by the commands under way.
+        let mut others: Vec<&TopicName> = self.joining.iter().map(|(_, joining)| joining).collect();
+        others.sort_unstable();
+        others.dedup();
+        if !others.contains(&topic) && self.following.topics().count() + others.len() >= topics_max {
             let message = format!("a connection may follow {topics_max} topics");
             return Err(Failure::new(Code::TooLarge, message));
         }

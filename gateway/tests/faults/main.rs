@@ -10,6 +10,7 @@ mod client_died_before_ack;
 mod deploy;
 mod feed;
 mod following;
+mod invalidation;
 mod load;
 mod network;
 mod nginx;

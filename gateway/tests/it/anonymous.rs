@@ -119,6 +119,19 @@ async fn a_bad_token_is_worse_than_none() {
 }
 
 #[tokio::test]
+async fn an_event_stream_that_is_idle_without_a_token_ends() {
+    let server = Server::with(&[PUBLIC, ("ANONYMOUS_IDLE", "1s"), ("SSE_HEARTBEAT", "100ms")]).await;
+    let url = format!("http://{}/v1/stream?topics=open", server.addr);
+    let client = testkit::http::builder().build().unwrap();
+    let idle = client.get(&url).send().await.unwrap();
+    let text = tokio::time::timeout(DEADLINE, idle.text()).await.expect("it ends").unwrap();
+    assert!(
+        text.contains("WELCOME") && text.ends_with(":\n\n"),
+        "after heartbeats, which do not count: {text}"
+    );
+}
+
+#[tokio::test]
 async fn whoever_is_idle_without_a_token_is_closed() {
     let settings =
         [PUBLIC, ("ANONYMOUS_IDLE", "2s"), ("WS_PING_INTERVAL", "100ms"), ("WS_PING_INTERVAL_MIN", "100ms")];

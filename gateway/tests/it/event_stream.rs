@@ -1,7 +1,11 @@
 //! Server-sent events: resumed by their ids, told what is gone, and kept alive.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use common::time::unix_ms;
 use reqwest::{Client, Response, header::HeaderValue};
 use serde_json::{Value, json};
 use testkit::{SseFollower, SseOptions, device::Track, token};
@@ -39,6 +43,35 @@ async fn open(server: &Server, query: &str, last_id: Option<&[u8]>) -> Response 
         None => request,
     };
     request.send().await.unwrap()
+}
+
+/// A client that is behind has something to read at any moment, and its token ends all the same.
+#[tokio::test]
+async fn a_stream_ends_with_its_token_also_when_much_is_due() {
+    const EVENTS: usize = 400;
+    const BYTES: usize = 100_000;
+    let server = Server::roomy(&[("RECENT_BYTES_MAX", "256MiB")]).await;
+    let token = token::sign(
+        &json!({ "sub": "alice", "scope": ALL_TOPICS, "exp": unix_ms() / 1000 + 4 }),
+        token::SECRET,
+    );
+    let url = format!("http://{}/v1/stream?topics=t", server.addr);
+    let client = testkit::http::builder().build().unwrap();
+    let mut answer = client.get(url).bearer_auth(&token).send().await.unwrap();
+    read(&mut answer, |blocks| !blocks.is_empty()).await;
+    for _ in 0..EVENTS {
+        server.publish("t", "E", json!("x".repeat(BYTES))).await;
+    }
+    // Slower than the stream would be sent, until the token has ended; then whatever was on its way.
+    let mut got = 0;
+    let end = Instant::now() + Duration::from_secs(5);
+    while let Some(chunk) = timeout(DEADLINE, answer.chunk()).await.unwrap().unwrap() {
+        got += chunk.len();
+        if Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    assert!(got < EVENTS * BYTES, "all of it came");
 }
 
 /// Reads an event stream until enough has come.

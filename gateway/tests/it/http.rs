@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use testkit::token;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     DEADLINE,
@@ -149,6 +150,39 @@ async fn requests_that_make_no_sense_are_refused() {
     let key = [("authorization", bearer.as_str()), ("idempotency-key", "")];
     let refused = testkit::http::request_text("POST", &url, &key, "{\"content\":{}}").await.unwrap();
     problem(&refused, 400, "bad_request");
+}
+
+/// Whoever never ends what is sent takes room in memory, and that is bounded.
+#[tokio::test]
+async fn bodies_that_do_not_end_do_not_pile_up() {
+    let server = Server::with(&[("MAX_MESSAGE_BYTES", "16KiB")]).await;
+    let max = 16 << 10;
+    let mut senders = Vec::new();
+    for _ in 0..128 {
+        let mut sender = TcpStream::connect(server.addr).await.unwrap();
+        let head = format!(
+            "POST /v1/drafts HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: {max}\r\n\r\n",
+            token::good("alice")
+        );
+        sender.write_all(head.as_bytes()).await.unwrap();
+        sender.write_all(&vec![b' '; max - 1]).await.unwrap();
+        senders.push(sender);
+    }
+    let post = || server.api("bob", "POST", "/v1/drafts", &[], Some(json!({ "content": {} })));
+    testkit::wait::until("no room to be left", DEADLINE, || async {
+        let answer = post().await;
+        if answer.status == 503 { Ok(()) } else { Err(answer.text) }
+    })
+    .await;
+    let refused = post().await;
+    problem(&refused, 503, "unavailable");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    drop(senders);
+    testkit::wait::until("there to be room again", DEADLINE, || async {
+        let answer = post().await;
+        if answer.status == 201 { Ok(()) } else { Err(answer.text) }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -59,6 +59,8 @@ struct EventStream {
     quiet_until: Instant,
     /// When the client has to come back: its token ends then, or the node.
     ends_at: Option<Instant>,
+    /// Without a token: when nothing but heartbeats was said to the client for too long, and how long that is.
+    idle: Option<(Instant, Duration)>,
     stopping: watch::Receiver<bool>,
     drain_window: Duration,
     _entered: Entered,
@@ -154,6 +156,7 @@ async fn open(
         heartbeat: limits.sse_heartbeat,
         quiet_until: Instant::now() + limits.sse_heartbeat,
         ends_at: identity.as_ref().map(|identity| Instant::now() + auth::time_left(identity)),
+        idle: identity.is_none().then(|| (Instant::now() + limits.anonymous_idle, limits.anonymous_idle)),
         stopping: node.drain.subscribe(),
         drain_window: limits.drain_window,
         _entered: entered,
@@ -164,22 +167,36 @@ impl EventStream {
     /// The next bytes to write; `None` when the stream ends.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            // Before anything is handed out: to a client that is behind, something always is.
+            if self.stopping.has_changed().unwrap_or(false) {
+                self.stopping.mark_unchanged();
+                // A moment of its own for every client, so that the other nodes are not met by all.
+                let moment = Instant::now() + self.drain_window.mul_f64(rand::random_range(0.0..0.9));
+                self.ends_at = Some(self.ends_at.map_or(moment, |ends_at| ends_at.min(moment)));
+            }
+            let idle_until = self.idle.map(|(until, _)| until);
+            let ends_at = self.ends_at.into_iter().chain(idle_until).min();
+            if ends_at.is_some_and(|ends_at| ends_at <= Instant::now()) {
+                return None;
+            }
             // A state that cannot be read ends the stream: the client may find a node that does better.
             self.following.advance(&mut self.lines).ok()?;
             if !self.lines.is_empty() {
                 self.quiet_until = Instant::now() + self.heartbeat;
+                if let Some((until, most)) = &mut self.idle {
+                    *until = Instant::now() + *most;
+                }
                 return Some(self.lines.take());
             }
-            let ends_at = self.ends_at;
             tokio::select! {
                 () = poll_fn(|context| self.following.poll_changed(context)) => {}
-                () = sleep_until(self.quiet_until) => self.lines.comment(),
-                () = sleep_until(ends_at.unwrap_or(self.quiet_until)), if ends_at.is_some() => return None,
-                Ok(()) = self.stopping.changed() => {
-                    // A moment of its own for every client, so that the other nodes are not met by all.
-                    let moment = Instant::now() + self.drain_window.mul_f64(rand::random_range(0.0..0.9));
-                    self.ends_at = Some(ends_at.map_or(moment, |ends_at| ends_at.min(moment)));
+                () = sleep_until(self.quiet_until) => {
+                    self.quiet_until = Instant::now() + self.heartbeat;
+                    self.lines.comment();
+                    return Some(self.lines.take());
                 }
+                () = sleep_until(ends_at.unwrap_or(self.quiet_until)), if ends_at.is_some() => {}
+                Ok(()) = self.stopping.changed() => self.stopping.mark_changed(),
             }
         }
     }
