@@ -49,8 +49,8 @@ fn render(results: &Results, page: &mut Page) {
             let (began, mended) = (number(fault, "/began"), number(fault, "/mended"));
             vec![
                 seconds(began),
-                word(&fault["part"]),
-                word(&fault["how"]),
+                text(fault, "/part").to_owned(),
+                text(fault, "/how").to_owned(),
                 seconds(mended.zip(began).map(|(mended, began)| mended - began)),
                 number(fault, "/recovery_seconds").map_or_else(
                     || "not before the next fault, or the end".to_owned(),
@@ -83,15 +83,4 @@ fn render(results: &Results, page: &mut Page) {
         ..Lines::default()
     };
     page.drawing("chaos", "Changes acknowledged and events delivered while parts fail", drawn.svg());
-}
-
-/// A part or a kind of failure, as the run names it: a word, or a word with a number.
-fn word(value: &Value) -> String {
-    match value {
-        Value::String(word) => word.replace('_', " "),
-        Value::Object(object) => {
-            object.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(" ")
-        }
-        other => other.to_string(),
-    }
 }

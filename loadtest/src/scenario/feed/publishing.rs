@@ -14,6 +14,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use super::EVENTS_MAX;
 use crate::{clock, floor::server::data, place::Place, publish::Publisher, stage::Stage, swarm::Swarm};
 
 /// The pause of a publisher that waits for its commits after one that failed: a node that is down must
@@ -189,6 +190,7 @@ impl Turn {
                     (self.base + turn * self.together, self.begun_us)
                 }
                 None if Instant::now() >= self.end => break,
+                None if self.next.load(Ordering::Relaxed) as f64 >= EVENTS_MAX => break,
                 None => (self.next.fetch_add(self.together, Ordering::Relaxed), clock::now_us()),
             };
             let events: Vec<(u64, u64)> = (first..first + self.together)
