@@ -177,8 +177,10 @@ pub(super) fn all(results: &Results) -> Vec<Target> {
             floor,
         )
         .because(
-            "Each event costs the node and Postgres what the chapter says: it is parsed, numbered, and inserted with its \
-             index entry. The processors are used up by that; larger commits (`WRITE_BATCH_MAX`) make it a little less.",
+            "Commits to one topic follow each other, since each numbers its events behind the last: while one is under \
+             way, one process of Postgres works and the node waits for it, so not all of the processors are in use. \
+             Each event costs what the chapter says: it is parsed, numbered, and inserted with its index entry; larger \
+             commits (`WRITE_BATCH_MAX`) make it a little less.",
         ),
         target(
             "Durable changes of 100 writers to drafts of 1,000 users",
