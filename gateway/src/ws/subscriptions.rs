@@ -1,6 +1,6 @@
 //! The topics of a connection: followed, left, and taken away.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use common::{
     Code, CommandId, Cursor, Stream, TopicName,
@@ -66,10 +66,8 @@ impl Session {
         let topics_max = self.limits().topics_per_connection;
         // One that another command is joining already takes no further place. How often that may be is
         // bounded by the commands under way.
-        let mut others: Vec<&TopicName> = self.joining.iter().map(|(_, joining)| joining).collect();
-        others.sort_unstable();
-        others.dedup();
-        if !others.contains(&topic) && self.following.topics().count() + others.len() >= topics_max {
+        let others: BTreeSet<&TopicName> = self.joining.iter().map(|(_, joining)| joining).collect();
+        if !others.contains(topic) && self.following.topics().count() + others.len() >= topics_max {
             let message = format!("a connection may follow {topics_max} topics");
             return Err(Failure::new(Code::TooLarge, message));
         }

@@ -196,19 +196,22 @@ impl Options {
         stage.verifying = true;
 
         stage.progress.part("waiting for what is still on its way");
-        let arrived = self.settle(&mut followers, &publishing::heads(&sent, topics.len()), stage).await?;
+        let arrived = match &mut followers {
+            Some(swarm) => self.settle(swarm, &publishing::heads(&sent, topics.len()), stage).await?,
+            None => true,
+        };
         // Before the nodes are asked for all of it again.
         let effort = Mark::now(&place.nodes, followers.as_ref()).await?.since(&before);
         stage.progress.part("reading the history");
         let acked = sent.iter().filter_map(|sent| Some((sent.topic, sent.seq?, sent.number))).collect();
         let history = history::compare(place, &service, &topics, acked).await?;
-        if arrived {
-            // Also what was committed and not acknowledged.
-            self.settle(&mut followers, &history.heads, stage).await?;
-        }
         let mut judged = Judged::default();
         let mut ended = 0;
         if let Some(swarm) = &mut followers {
+            if arrived {
+                // Also what was committed and not acknowledged.
+                self.settle(swarm, &history.heads, stage).await?;
+            }
             ended = swarm.status().ended as u64;
             judged = swarm.judge(&history.heads).await?;
         }
@@ -220,8 +223,7 @@ impl Options {
     }
 
     /// Waits until everybody has the events up to these, one for each topic; answers whether it was in time.
-    async fn settle(&self, followers: &mut Option<Swarm>, heads: &[u64], stage: &mut Stage) -> Result<bool> {
-        let Some(swarm) = followers else { return Ok(true) };
+    async fn settle(&self, swarm: &mut Swarm, heads: &[u64], stage: &mut Stage) -> Result<bool> {
         let wanted = self.deliveries_of(heads);
         Ok(swarm.until(stage, self.settle, "settling", |status| status.received >= wanted).await?.1)
     }

@@ -322,9 +322,8 @@ impl Feed<'_> {
 
     /// Waits until everybody has what was acknowledged; answers whether it was in time.
     async fn settle(&mut self, stage: &mut Stage) -> Result<bool> {
-        let wanted = self.options.deliveries_of(&self.heads());
-        let settle = self.options.settle;
-        Ok(self.swarm.until(stage, settle, "settling", |status| status.received >= wanted).await?.1)
+        let heads = self.heads();
+        self.options.settle(&mut self.swarm, &heads, stage).await
     }
 
     /// The last event of each topic, as far as it was acknowledged.
