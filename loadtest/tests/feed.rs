@@ -146,6 +146,14 @@ async fn a_database_that_has_something_else_is_noticed() {
     assert_eq!(measured(&ran, "events that the history has otherwise"), "1", "{ran:?}");
 }
 
+#[tokio::test]
+async fn the_demo_gives_tokens_with_rights_to_topics() {
+    let node = Node::start(NodeOptions::embedded(server::built()).env("DEMO", "true")).await.unwrap();
+    let url = format!("ws://127.0.0.1:{}", node.port());
+    let ran = run(feed(&["--no-floor", "--demo", "--url", &url])).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
 /// Ends a feed with Ctrl-C once so many events were delivered.
 async fn ended_after(delivered: f64, more: &[&str]) -> Ran {
     let node = Node::start(NodeOptions::embedded(server::built())).await.unwrap();
