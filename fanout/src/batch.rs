@@ -91,7 +91,9 @@ where
                     let began = Instant::now();
                     let answer = match ask(keys).await {
                         Ok(values) if values.len() == count => Ok(values),
-                        Ok(_) => Err(LogError("it answered something else".to_owned())),
+                        Ok(_) => Err(LogError(
+                            "it returned another number of values than it was asked for".to_owned(),
+                        )),
                         Err(error) => Err(error),
                     };
                     let at = Instant::now();
@@ -121,7 +123,7 @@ where
 
     /// Asks for one key. Cancel-safe: a dropped call leaves nothing behind.
     pub(crate) async fn get(&self, key: K) -> Result<V, LogError> {
-        let gone = || LogError("the reader has stopped".to_owned());
+        let gone = || LogError("the log reader has stopped".to_owned());
         let (asker, answer) = oneshot::channel();
         self.queue.send((key, asker)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::bus::{
     Bus, Channel, Inbox, Unsure,
-    metrics::{CANARY_AGE, DEAF},
+    metrics::{CANARY_AGE, CANARY_TIMEOUTS},
 };
 
 /// How often canaries are sent. With [`TIMEOUT`] it bounds how long deafness goes unnoticed.
@@ -169,8 +169,8 @@ impl Canary {
                 match output {
                     Output::Send(number) => self.send(number),
                     Output::Deaf => {
-                        tracing::warn!("the bus does not hear what this node publishes; subscribing anew");
-                        metrics::counter!(DEAF).increment(1);
+                        tracing::warn!("no canary returned in time; subscribing to every channel again");
+                        metrics::counter!(CANARY_TIMEOUTS).increment(1);
                         self.bus.resubscribe_all();
                         inbox.unsure(Unsure::Deaf);
                     }
@@ -191,7 +191,7 @@ impl Canary {
         }
         let output = self.state().returned(channel, u64::from_be_bytes(number), Instant::now());
         if output == Some(Output::Heard) {
-            tracing::info!("the bus hears");
+            tracing::info!("canaries return; the bus is trusted");
         }
     }
 

@@ -91,19 +91,19 @@ pub enum Body<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum BadEnvelope {
     /// Written by a node of another version.
-    #[error("version {0} is not known here")]
+    #[error("unknown version {0}")]
     Version(u8),
     /// It holds something that a newer node knows.
-    #[error("kind {0} is not known here")]
+    #[error("unknown kind {0}")]
     Kind(u8),
     /// It ends too early.
     #[error("truncated")]
     Truncated,
     /// It goes on where it should end.
-    #[error("{0} bytes too many")]
+    #[error("{0} trailing bytes")]
     TooLong(usize),
     /// More is listed than any node lists.
-    #[error("a list of {0}")]
+    #[error("a list of {0} devices is too long")]
     List(usize),
     /// A text is not UTF-8.
     #[error("a text is not UTF-8")]
@@ -112,7 +112,7 @@ pub enum BadEnvelope {
     #[error(transparent)]
     Id(#[from] InvalidId),
     /// Events are numbered from 1, and no further than numbers go.
-    #[error("no event has this seq")]
+    #[error("the seq is out of range")]
     Seq,
     /// The payload is not JSON.
     #[error("the payload is not JSON: {0}")]

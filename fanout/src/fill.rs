@@ -40,7 +40,7 @@ impl Hub {
         });
     }
 
-    /// Reads what is missing until nothing is. Answers whether that was reached; otherwise the log
+    /// Reads what is missing until nothing is. Returns whether that was reached; otherwise the log
     /// does not hold what was announced, and the sweep looks again in its time.
     async fn fill(&self, followed: &Followed, source: Source) -> bool {
         while let Some(missing) = followed.missing() {
@@ -54,7 +54,7 @@ impl Hub {
                     None => return false,
                 },
                 Err(error) => {
-                    debug!(stream = %followed.stream, %error, "a gap stays until the store answers");
+                    debug!(stream = %followed.stream, %error, "the gap cannot be read; trying again");
                     tokio::time::sleep(self.settings().sweep_interval_unsure).await;
                     if self.is_stopped() {
                         return false;

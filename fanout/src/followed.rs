@@ -175,7 +175,7 @@ impl Followed {
         self.state().epoch.is_some()
     }
 
-    /// Takes events of history `epoch`. Answers how many are released by them, or `None` when they
+    /// Takes events of history `epoch`. Returns how many are released by them, or `None` when they
     /// belong to another history than the stream here. Followers are woken once for all of them: what
     /// was committed together is sent together.
     pub(crate) fn offer(&self, epoch: &Epoch, events: &[Arc<Event>], source: Source) -> Option<usize> {
@@ -194,7 +194,7 @@ impl Followed {
         Some(self.deliver(state, released, source))
     }
 
-    /// Takes the page that a gap-fill read after `after`. Answers how many events are released by it,
+    /// Takes the page that a gap-fill read after `after`. Returns how many events are released by it,
     /// or `None` when it does not bring the sequence on.
     pub(crate) fn fill(&self, after: Seq, page: &Page, source: Source) -> Option<usize> {
         let mut state = self.state();
@@ -259,7 +259,7 @@ impl Followed {
         Learned::Opened
     }
 
-    /// Takes note that an event exists. Answers whether something is missing now.
+    /// Takes note that an event exists. Returns whether something is missing now.
     pub(crate) fn announce(&self, epoch: &Epoch, seq: Seq) -> bool {
         let mut state = self.state();
         if state.epoch.as_ref() == Some(epoch) {

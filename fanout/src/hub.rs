@@ -166,7 +166,7 @@ impl Hub {
         } else if !self.is_sure(followed) {
             // Memory is good enough while the store is down: what it lacks comes by the sweep.
             if let Err(error) = self.refresh(followed).await {
-                debug!(stream = %followed.stream, %error, "following from memory");
+                debug!(stream = %followed.stream, %error, "the head cannot be read; following from memory");
             }
         }
         let (position, head) = {
@@ -176,7 +176,7 @@ impl Hub {
             (epoch.zip(tip), state.sequencer.known_head())
         };
         let Some((epoch, tip)) = position else {
-            return Err(LogError("the history changed just now".to_owned()));
+            return Err(LogError("the store's history changed during the request".to_owned()));
         };
         let mut follower = seated.into_follower(epoch, tip);
         if let Some(from) = from {
@@ -192,7 +192,7 @@ impl Hub {
         loop {
             match self.page(&read).await {
                 Ok(page) => return page,
-                Err(error) => debug!(stream = %read.stream, %error, "reading again later"),
+                Err(error) => debug!(stream = %read.stream, %error, "the page cannot be read; trying again"),
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(pause_max);
@@ -269,7 +269,7 @@ impl Hub {
         let before = known.replace(epoch.clone());
         drop(known);
         if let Some(before) = before {
-            warn!(%before, now = %epoch, "the store's history has changed; every stream begins anew");
+            warn!(%before, now = %epoch, "the epoch of the store changed; every stream is opened again");
             counter!("draftwire_epoch_changes_total").increment(1);
             for followed in self.streams.all() {
                 if followed.position().is_some_and(|position| position.epoch != *epoch) {
@@ -280,7 +280,7 @@ impl Hub {
         }
     }
 
-    /// Makes sure that the stream's position is known. Answers whether it was asked for just now.
+    /// Makes sure that the stream's position is known. Returns whether it was asked for just now.
     async fn open(&self, followed: &Arc<Followed>) -> Result<bool, LogError> {
         if followed.is_open() {
             return Ok(false);
@@ -309,7 +309,7 @@ impl Hub {
                 }
             };
             if timeout(SUBSCRIBE_WAIT, confirmed).await.is_err() {
-                debug!(stream = %followed.stream, "the bus is slow to subscribe");
+                debug!(stream = %followed.stream, "the bus did not confirm the subscription in time");
             }
         }
         match self.refresh(followed).await {
@@ -382,7 +382,7 @@ impl Hub {
             }
             None => {
                 // Sent by a node that sees another history. Which one is right, the log says.
-                counter!("draftwire_bus_copies_refused_total", "reason" => "epoch").increment(1);
+                counter!("draftwire_bus_messages_rejected_total", "reason" => "epoch").increment(1);
                 followed.state().confirmed = None;
                 self.sweep_now.notify_one();
             }

@@ -31,8 +31,8 @@ impl Inbox for Hub {
                 Body::Presence(body) => self.announced(stream, sender, body),
             },
             Err(error) => {
-                counter!("draftwire_bus_copies_refused_total", "reason" => error.label()).increment(1);
-                debug!(%stream, %error, "a copy cannot be read; the sweep will find its event");
+                counter!("draftwire_bus_messages_rejected_total", "reason" => error.label()).increment(1);
+                debug!(%stream, %error, "rejected a message; the sweep finds the events that it carried");
             }
         }
     }
@@ -49,8 +49,11 @@ impl Inbox for Hub {
     }
 
     fn unsure(&self, why: Unsure) {
-        warn!(why = why.label(), "copies may have been lost; every followed stream is compared with the log");
-        counter!("draftwire_bus_unsure_total", "why" => why.label()).increment(1);
+        warn!(
+            reason = why.label(),
+            "messages may have been lost; comparing every followed stream with the log"
+        );
+        counter!("draftwire_bus_unsure_total", "reason" => why.label()).increment(1);
         self.doubt();
         if why == Unsure::Disconnected {
             for followed in self.streams.all() {

@@ -67,7 +67,7 @@ impl Mailbox {
 }
 
 impl Marks {
-    /// Answers whether the slot was not marked before.
+    /// Returns whether the slot was not marked before.
     fn insert(&mut self, slot: u32) -> bool {
         match self.first {
             None => {

@@ -66,8 +66,8 @@ impl SharedLog {
     pub(crate) fn measure(&self) {
         #[allow(clippy::cast_precision_loss)]
         {
-            gauge!("draftwire_log_askers", "of" => "heads").set(self.heads.depth() as f64);
-            gauge!("draftwire_log_askers", "of" => "pages").set(self.pages.depth() as f64);
+            gauge!("draftwire_log_waiters", "kind" => "heads").set(self.heads.depth() as f64);
+            gauge!("draftwire_log_waiters", "kind" => "pages").set(self.pages.depth() as f64);
         }
     }
 }

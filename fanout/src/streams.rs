@@ -56,7 +56,7 @@ impl Streams {
         all
     }
 
-    /// Registers a follower, subscribing to the stream if it is new here. Answers the stream and the seat.
+    /// Registers a follower, subscribing to the stream if it is new here. Returns the stream and the seat.
     ///
     /// # Errors
     /// When the stream is new here, and there are too many.
@@ -76,7 +76,7 @@ impl Streams {
         if map.len() >= streams_max {
             drop(map);
             counter!("draftwire_streams_refused_total").increment(1);
-            return Err(LogError(format!("this node follows {streams_max} streams, and may follow no more")));
+            return Err(LogError(format!("the node follows {streams_max} streams, which is its limit")));
         }
         let followed =
             Arc::new(Followed::new(stream.clone(), self.settings.recent_events_max, self.budget.clone()));

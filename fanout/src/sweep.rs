@@ -77,7 +77,7 @@ pub(crate) async fn run(hub: Weak<Hub>) {
     }
 }
 
-/// Compares these streams with the log. Answers whether the log answered.
+/// Compares these streams with the log. Returns whether the log answered.
 async fn sweep(hub: &Arc<Hub>, streams: &[Arc<Followed>]) -> bool {
     for chunk in streams.chunks(HEADS_PER_CALL_MAX) {
         let asked: Vec<Asked> = chunk.iter().map(|followed| Asked::now(hub, followed)).collect();
@@ -91,7 +91,7 @@ async fn sweep(hub: &Arc<Hub>, streams: &[Arc<Followed>]) -> bool {
             }
             Err(error) => {
                 counter!("draftwire_sweep_failures_total").increment(1);
-                debug!(%error, "the sweep goes on later");
+                debug!(%error, "the sweep stopped; it starts again later");
                 return false;
             }
         }

@@ -88,7 +88,7 @@ impl Census {
         Counts { users: listed.users + self.counted.users, devices: listed.devices + self.counted.devices }
     }
 
-    /// A connection of this node attends. Answers whether that makes its device a member of this node.
+    /// A connection of this node attends. Returns whether that makes its device a member of this node.
     pub(crate) fn join(&mut self, device: &Device, changes: &mut Vec<Change>) -> bool {
         let new = self.local.add(device);
         if new {
@@ -97,7 +97,7 @@ impl Census {
         new
     }
 
-    /// One ceases to. Answers whether its device is no longer a member of this node.
+    /// One ceases to. Returns whether its device is no longer a member of this node.
     pub(crate) fn leave(&mut self, device: &Device, changes: &mut Vec<Change>) -> bool {
         let gone = self.local.remove(device);
         if gone {
@@ -124,7 +124,7 @@ impl Census {
         Heard::Taken(changes)
     }
 
-    /// Ends the leases that are over. Answers how many nodes with members have gone that way.
+    /// Ends the leases that are over. Returns how many nodes with members have gone that way.
     pub(crate) fn expire(&mut self, now: Instant, changes: &mut Vec<Change>) -> usize {
         let mut over: Vec<NodeId> =
             self.nodes.iter().filter(|(_, node)| node.until <= now).map(|(id, _)| id.clone()).collect();

@@ -50,7 +50,7 @@ impl Herald {
         }
     }
 
-    /// Announces, if it is time. Answers whether to ask with it.
+    /// Announces, if it is time. Returns whether to ask with it.
     pub(crate) fn take(&mut self, has_members: bool, now: Instant) -> Option<bool> {
         if self.next(has_members, now).is_none_or(|next| next > now) {
             return None;

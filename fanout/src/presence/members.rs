@@ -19,7 +19,7 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// Adds a reason for the device. Answers whether it was not here before.
+    /// Adds a reason for the device. Returns whether it was not here before.
     pub(crate) fn add(&mut self, device: &Device) -> bool {
         if let Some(reasons) = self.devices.get_mut(device) {
             *reasons += 1;
@@ -33,7 +33,7 @@ impl Members {
         true
     }
 
-    /// Takes a reason away. Answers whether it was the last one.
+    /// Takes a reason away. Returns whether it was the last one.
     pub(crate) fn remove(&mut self, device: &Device) -> bool {
         match self.devices.get_mut(device) {
             None => return false,

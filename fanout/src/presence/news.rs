@@ -54,7 +54,7 @@ impl News {
         }
     }
 
-    /// Takes note of changes, and of numbers that changed without naming anybody. Answers whether
+    /// Takes note of changes, and of numbers that changed without naming anybody. Returns whether
     /// watchers are due something by it.
     pub(crate) fn changed(&mut self, changes: &[Change], census: &Census, now: Instant) -> bool {
         self.state = None;
@@ -81,7 +81,7 @@ impl News {
         !changes.is_empty()
     }
 
-    /// Sends every watcher the state, if that is due. Answers whether it did.
+    /// Sends every watcher the state, if that is due. Returns whether it did.
     pub(crate) fn tell(&mut self, now: Instant) -> bool {
         if self.next(now).is_none_or(|next| next > now) {
             return false;

@@ -79,7 +79,7 @@ impl Room {
         self.census.local().is_empty()
     }
 
-    /// A connection attends. Answers whether its device is a new member of this node.
+    /// A connection attends. Returns whether its device is a new member of this node.
     pub(crate) fn join(&mut self, device: &Device, now: Instant) -> bool {
         let mut changes = Vec::new();
         let new = self.census.join(device, &mut changes);
@@ -87,7 +87,7 @@ impl Room {
         new
     }
 
-    /// A connection no longer attends. Answers whether its device is no longer a member of this node.
+    /// A connection no longer attends. Returns whether its device is no longer a member of this node.
     pub(crate) fn leave(&mut self, device: &Device, now: Instant) -> bool {
         let mut changes = Vec::new();
         let gone = self.census.leave(device, &mut changes);

@@ -35,7 +35,7 @@ fn name(text: &str) -> NodeId {
     text.parse().unwrap()
 }
 
-/// Ticks as often as is asked for. Answers how many nodes expire.
+/// Ticks as often as is asked for. Returns how many nodes expire.
 fn run(room: &mut Room, mut now: Instant, end: Instant, trust: Trust) -> usize {
     let mut expired = 0;
     loop {

@@ -151,8 +151,8 @@ impl Hub {
         let announcement = match announcement::decode(body) {
             Ok(announcement) => announcement,
             Err(error) => {
-                counter!("draftwire_bus_copies_refused_total", "reason" => error.label()).increment(1);
-                debug!(%stream, %sender, %error, "an announcement cannot be read");
+                counter!("draftwire_bus_messages_rejected_total", "reason" => error.label()).increment(1);
+                debug!(%stream, %sender, %error, "rejected an announcement");
                 return;
             }
         };
@@ -162,7 +162,7 @@ impl Hub {
         state.wake_watchers();
         drop(state);
         if heard == Heard::Full {
-            counter!("draftwire_bus_copies_refused_total", "reason" => "nodes").increment(1);
+            counter!("draftwire_bus_messages_rejected_total", "reason" => "nodes").increment(1);
         }
         attended.wake();
     }
@@ -174,7 +174,7 @@ impl Hub {
         attended.wake();
     }
 
-    /// Lets time pass in a room. Answers when to do so again; `None` when the room is no more.
+    /// Lets time pass in a room. Returns when to do so again; `None` when the room is no more.
     fn tick(&self, attended: &Arc<Attended>) -> Option<Instant> {
         let trust = self.trust();
         let mut state = attended.state();
@@ -184,7 +184,7 @@ impl Hub {
         counter!("draftwire_presence_expired_total").increment(tick.expired as u64);
         let stream = &attended.followed.stream;
         if tick.subscribe_again {
-            debug!(%stream, "no other node is heard; subscribing anew");
+            debug!(%stream, "no other node is heard; subscribing to the channel again");
             self.streams.subscribe_again(&attended.followed);
         }
         if let Some((here, asks)) = tick.announce {

@@ -160,7 +160,7 @@ impl Connection {
         self.seen().places[slot].reset(cursor, floor);
     }
 
-    /// Goes on without what cannot be had. Answers whether it could.
+    /// Goes on without what cannot be had. Returns whether it could.
     fn skip(&mut self, slot: usize) -> bool {
         let Some(cursor) = self.followers[slot].skip() else { return false };
         let follower = &self.followers[slot];

@@ -46,7 +46,7 @@ pub(super) async fn listen_for_ever(shared: Arc<Shared>) {
     let mut told = false;
     // The inbox runs in here. A panic of it must not leave a node that hears nothing and says so nowhere.
     while AssertUnwindSafe(reconnect_for_ever(&shared, told)).catch_unwind().await.is_err() {
-        tracing::error!("the inbox of the bus has panicked; listening anew");
+        tracing::error!("the handler of bus messages panicked; connecting again");
         shared.listening.store(false, Ordering::Relaxed);
         told = true;
         sleep(RETRY_INTERVAL).await;
@@ -158,7 +158,7 @@ fn take_answers(shared: &Shared, answers: Answers) {
     }
     drop(subscriptions);
     if let Some(error) = refused {
-        tracing::warn!(%error, "Redis has refused subscriptions; trying again");
+        tracing::warn!(%error, "Redis refused subscriptions; trying again");
     }
     shared.with_inbox(|inbox| subscribed.iter().for_each(|channel| inbox.subscribed(channel)));
 }
@@ -168,15 +168,15 @@ async fn deliver(shared: &Shared, mut incoming: broadcast::Receiver<Message>) ->
     loop {
         match incoming.recv().await {
             Ok(message) => {
-                metrics::counter!(names::COPIES_RECEIVED).increment(1);
+                metrics::counter!(names::MESSAGES_RECEIVED).increment(1);
                 let channel = shared.channel(&message.channel);
                 if let (Some(channel), Some(copy)) = (channel, message.value.into_bytes()) {
                     shared.with_inbox(|inbox| inbox.copy(&channel, copy));
                 }
             }
             Err(RecvError::Lagged(lost)) => {
-                tracing::warn!(lost, "copies came faster than they were taken");
-                metrics::counter!(names::COPIES_LAGGED).increment(lost);
+                tracing::warn!(lost, "messages arrived faster than the node processed them");
+                metrics::counter!(names::MESSAGES_LAGGED).increment(lost);
                 shared.unsure(Unsure::Lagged);
             }
             Err(RecvError::Closed) => return Ended::Lost(closed(Ok(Ok(())))),

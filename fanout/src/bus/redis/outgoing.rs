@@ -11,13 +11,13 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::bus::{Channel, metrics::COPIES_DROPPED};
+use crate::bus::{Channel, metrics::MESSAGES_DROPPED};
 
 /// Copies that may wait. At it the newest is dropped: the oldest is nearer to being sent.
-const COPIES_MAX: usize = 8192;
+const MESSAGES_MAX: usize = 8192;
 
 /// Bytes that may wait or be unanswered, so that large payloads cannot fill the memory through
-/// [`COPIES_MAX`]. At it the newest is dropped.
+/// [`MESSAGES_MAX`]. At it the newest is dropped.
 const BYTES_MAX: usize = 64 << 20;
 
 /// A copy that waited for longer is dropped: the sweep of the other nodes is about to find the event, and
@@ -45,7 +45,7 @@ impl Dropped {
             Self::Stale => "stale",
             Self::Failed => "failed",
         };
-        metrics::counter!(COPIES_DROPPED, "reason" => reason).increment(copies as u64);
+        metrics::counter!(MESSAGES_DROPPED, "reason" => reason).increment(copies as u64);
     }
 }
 
@@ -80,7 +80,7 @@ pub(super) struct Outbox {
 
 /// An empty queue.
 pub(super) fn outbox() -> (Outbox, mpsc::Receiver<Outgoing>) {
-    let (queue, receiver) = mpsc::channel(COPIES_MAX);
+    let (queue, receiver) = mpsc::channel(MESSAGES_MAX);
     (Outbox { queue, bytes: Arc::default() }, receiver)
 }
 
@@ -113,14 +113,14 @@ mod tests {
     #[test]
     fn it_holds_so_many_copies_and_no_more() {
         let (outbox, mut queue) = outbox();
-        for _ in 0..COPIES_MAX + 5 {
+        for _ in 0..MESSAGES_MAX + 5 {
             outbox.push(channel(), Bytes::from_static(b"copy"));
         }
         let mut held = 0;
         while queue.try_recv().is_ok() {
             held += 1;
         }
-        assert_eq!(held, COPIES_MAX);
+        assert_eq!(held, MESSAGES_MAX);
         assert_eq!(outbox.bytes.load(Ordering::Relaxed), 0, "every byte was given back");
     }
 

@@ -24,7 +24,7 @@ use super::{
 use crate::bus::metrics as names;
 
 /// Copies published in one pipeline, and pipelines in flight.
-const PIPELINE_COPIES_MAX: usize = 128;
+const PIPELINE_MESSAGES_MAX: usize = 128;
 const PIPELINES_MAX: usize = 16;
 
 /// Connects and publishes, for ever.
@@ -67,7 +67,7 @@ pub(super) async fn publish_for_ever(shared: Arc<Shared>, mut outgoing: mpsc::Re
 async fn drop_all(outgoing: &mut mpsc::Receiver<Outgoing>) {
     metrics::gauge!(names::PUBLISH_QUEUE_DEPTH).set(0);
     let mut copies = Vec::new();
-    while outgoing.recv_many(&mut copies, PIPELINE_COPIES_MAX).await > 0 {
+    while outgoing.recv_many(&mut copies, PIPELINE_MESSAGES_MAX).await > 0 {
         Dropped::Disconnected.count(copies.len());
         copies.clear();
     }
@@ -79,7 +79,7 @@ async fn publish(shared: &Shared, mut session: Session, outgoing: &mut mpsc::Rec
     let mut ended = pin!(session.ended());
     let mut pipelines = FuturesUnordered::new();
     let mut unanswered = 0;
-    let mut batch = Vec::with_capacity(PIPELINE_COPIES_MAX);
+    let mut batch = Vec::with_capacity(PIPELINE_MESSAGES_MAX);
     let ended = loop {
         metrics::gauge!(names::PUBLISH_QUEUE_DEPTH).set(outgoing.len() as f64);
         tokio::select! {
@@ -88,7 +88,7 @@ async fn publish(shared: &Shared, mut session: Session, outgoing: &mut mpsc::Rec
                 unanswered -= sent;
                 count_published(sent, published);
             }
-            received = outgoing.recv_many(&mut batch, PIPELINE_COPIES_MAX),
+            received = outgoing.recv_many(&mut batch, PIPELINE_MESSAGES_MAX),
                 if pipelines.len() < PIPELINES_MAX =>
             {
                 if received == 0 {
@@ -97,7 +97,7 @@ async fn publish(shared: &Shared, mut session: Session, outgoing: &mut mpsc::Rec
                 let waiting = batch.len();
                 batch.retain(|copy: &Outgoing| !copy.is_stale());
                 Dropped::Stale.count(waiting - batch.len());
-                let copies = std::mem::replace(&mut batch, Vec::with_capacity(PIPELINE_COPIES_MAX));
+                let copies = std::mem::replace(&mut batch, Vec::with_capacity(PIPELINE_MESSAGES_MAX));
                 let sent = copies.len();
                 let mut pipeline = Box::pin(send(pipeline(shared, &client, &copies).await, copies));
                 // Polled at once, the pipeline enters the connection now, before any later one: that
@@ -135,6 +135,6 @@ async fn send(pipeline: Pipeline<Client>, copies: Vec<Outgoing>) -> (usize, usiz
 }
 
 fn count_published(sent: usize, published: usize) {
-    metrics::counter!(names::COPIES_PUBLISHED).increment(published as u64);
+    metrics::counter!(names::MESSAGES_PUBLISHED).increment(published as u64);
     Dropped::Failed.count(sent.saturating_sub(published));
 }

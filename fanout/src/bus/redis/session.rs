@@ -68,8 +68,8 @@ impl fmt::Display for Ended {
         match self {
             Self::Lost(error) => write!(f, "connection lost: {error}"),
             Self::Unhealthy(error) => write!(f, "not healthy: {error}"),
-            Self::ClusterChanged => f.write_str("the cluster has changed"),
-            Self::Asked => f.write_str("asked to connect anew"),
+            Self::ClusterChanged => f.write_str("the topology of the cluster changed"),
+            Self::Asked => f.write_str("a new connection was requested"),
         }
     }
 }
@@ -153,7 +153,7 @@ pub(super) fn closed(ended: Result<FredResult<()>, tokio::task::JoinError>) -> E
 }
 
 fn no_answer() -> Error {
-    Error::new(ErrorKind::Timeout, "no answer in time")
+    Error::new(ErrorKind::Timeout, "no answer within the time limit")
 }
 
 /// Returns when Redis does not answer.
@@ -185,7 +185,7 @@ async fn probe(client: &Client) -> FredResult<()> {
             let role: FredResult<Vec<Value>> = client.custom(role, Vec::<Value>::new()).await;
             match role {
                 Ok(role) if role.first().and_then(Value::as_str).is_some_and(|role| role != "master") => {
-                    Err(Error::new(ErrorKind::Routing, "not a primary"))
+                    Err(Error::new(ErrorKind::Routing, "the server is not a primary"))
                 }
                 Ok(_) => Ok(()),
                 // Not every user may ask, and not every server knows it: it answers, at least.
