@@ -47,6 +47,7 @@ async fn migrate(migration: Migration) -> anyhow::Result<()> {
     let limits = Limits { drafts_per_user_max: 0, draft_bytes_max: 0, event_bytes_max: 0 };
     let store = postgres::PostgresStore::new(&postgres::PostgresOptions {
         url: migration.url.reveal().to_owned(),
+        schema: migration.schema,
         connections_max: 1,
         timeout: MIGRATION_TIMEOUT,
         limits,

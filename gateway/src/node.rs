@@ -224,9 +224,10 @@ async fn open_store(settings: &Config) -> Result<Arc<dyn Store>, StartError> {
             let options = sqlite::SqliteOptions { path: dir.join("draftwire.db"), timeout, limits };
             Arc::new(sqlite::SqliteStore::open(&options).await?)
         }
-        Database::Postgres { url, pool_max } => {
+        Database::Postgres { url, schema, pool_max } => {
             let options = postgres::PostgresOptions {
                 url: url.reveal().to_owned(),
+                schema: schema.clone(),
                 connections_max: *pool_max as usize,
                 timeout,
                 limits,

@@ -33,7 +33,8 @@ fn load(cluster: &Cluster, more: &[&str]) -> Child {
 /// Waits until the drafts are made and edits are under way.
 async fn under_way(cluster: &Cluster) {
     wait::until("edits are under way", DEADLINE, async || {
-        let sum = cluster.postgres.query("db0", "SELECT coalesce(sum(head), 0) FROM streams").await?;
+        let sum =
+            cluster.postgres.query("db0", "SELECT coalesce(sum(head), 0) FROM draftwire.streams").await?;
         anyhow::ensure!(sum.parse::<u64>()? >= 60, "{sum} events");
         Ok(())
     })

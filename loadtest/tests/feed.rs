@@ -133,12 +133,13 @@ async fn a_database_that_has_something_else_is_noticed() {
     let url = format!("ws://127.0.0.1:{}", cluster.nodes[0].port());
     let running = tokio::spawn(run(feed(&["--no-floor", "--secret", token::SECRET, "--url", &url])));
     wait::until("events are there", Duration::from_secs(60), async || {
-        let sum = cluster.postgres.query("db0", "SELECT coalesce(sum(head), 0) FROM streams").await?;
+        let sum =
+            cluster.postgres.query("db0", "SELECT coalesce(sum(head), 0) FROM draftwire.streams").await?;
         anyhow::ensure!(sum.parse::<u64>()? >= 20, "{sum} events");
         Ok(())
     })
     .await;
-    let forge = "UPDATE events SET payload = '{\"n\": 12345}' WHERE seq = 15 RETURNING seq";
+    let forge = "UPDATE draftwire.events SET payload = '{\"n\": 12345}' WHERE seq = 15 RETURNING seq";
     assert_eq!(cluster.postgres.query("db0", forge).await.unwrap(), "15");
 
     let ran = running.await.unwrap();

@@ -16,6 +16,7 @@ use crate::config::{
     table::{SETTINGS, Setting},
     text,
 };
+use crate::store::postgres::SchemaName;
 
 /// What the process is asked to do.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub enum Invocation {
 pub struct Migration {
     /// The Postgres database, with its password.
     pub url: Secret,
+    /// The schema that holds the tables.
+    pub schema: SchemaName,
 }
 
 /// Why the process cannot do it. Help and version count as such: they end it too.
@@ -101,7 +104,9 @@ pub fn process_env(name: &str) -> Option<String> {
 
 fn migration(store: &Store) -> Result<Migration, ConfigErrors> {
     match &store.database {
-        crate::config::Database::Postgres { url, .. } => Ok(Migration { url: url.clone() }),
+        crate::config::Database::Postgres { url, schema, .. } => {
+            Ok(Migration { url: url.clone(), schema: schema.clone() })
+        }
         crate::config::Database::Embedded { .. } => Err(ConfigErrors(vec![
             "DATABASE_URL (--database-url) is not set: give the database to migrate; an embedded one is \
              migrated whenever a node starts"
@@ -165,7 +170,7 @@ pub fn command() -> Command {
         .subcommand(
             Command::new("migrate")
                 .about("Bring the schema of DATABASE_URL up to date, and end")
-                .args(settings(&["DATABASE_URL"])),
+                .args(settings(&["DATABASE_URL", "DATABASE_SCHEMA"])),
         )
         .subcommand(
             Command::new("healthcheck")

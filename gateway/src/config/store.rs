@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use reqwest::Url;
 
 use super::{Secret, reader::Reader, redacted};
+use crate::store::postgres::SchemaName;
 
 /// The store.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub enum Database {
     Postgres {
         /// With its password.
         url: Secret,
+        /// The schema that holds the tables.
+        schema: SchemaName,
         /// The most connections of this node.
         pool_max: u32,
     },
@@ -40,6 +43,7 @@ impl Store {
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let pool_max = reader.count("DATABASE_POOL_MAX");
+        let schema = reader.read("DATABASE_SCHEMA", str::parse).unwrap_or_default();
         let dir = reader.text("DATA_DIR").unwrap_or_default().into();
         let database = match reader.secret("DATABASE_URL") {
             Some(url) => {
@@ -50,7 +54,7 @@ impl Store {
                          of the password percent-encoded",
                     );
                 }
-                Database::Postgres { url, pool_max }
+                Database::Postgres { url, schema, pool_max }
             }
             None => Database::Embedded { dir },
         };

@@ -120,6 +120,14 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         STORE,
+        "DATABASE_SCHEMA",
+        "database-schema",
+        Kind::Text,
+        Value("draftwire"),
+        "The schema of that database that holds every table. Created when missing; clusters that share a database need different ones.",
+    ),
+    setting(
+        STORE,
         "DATA_DIR",
         "data-dir",
         Kind::Text,

@@ -55,6 +55,15 @@ fn a_cluster_has_a_database_redis_and_a_key() {
 }
 
 #[test]
+fn the_schema_has_a_name_that_needs_no_quotes() {
+    let database = ("DATABASE_URL", "postgres://db/draftwire");
+    for name in ["Draftwire", "drop table", "x\"; --", "pg_catalog"] {
+        let complaint = complaint(&[database, ("DATABASE_SCHEMA", name), ("JWT_SECRET", SECRET)]);
+        assert!(complaint.starts_with("DATABASE_SCHEMA"), "{complaint}");
+    }
+}
+
+#[test]
 fn every_setting_of_the_table_is_read_and_no_other() {
     let asked = RefCell::new(BTreeSet::new());
     let _ = Config::from_source(|name| {

@@ -21,6 +21,7 @@ macro_rules! epoch_sql {
 mod commit;
 mod migrate;
 mod pool;
+mod schema;
 mod upkeep;
 
 use std::time::Duration;
@@ -28,8 +29,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use common::{DraftId, Stream, UserId, protocol::Draft};
 use fanout::log::{Heads, Log, LogError, Page, READ_BYTES_MAX, Read};
-use sqlx::{ConnectOptions, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions, SqlStr, postgres::PgConnectOptions};
 
+pub use self::schema::SchemaName;
 use self::{pool::Pool, upkeep::PostgresUpkeep};
 use super::{
     Committed, DraftList, History, Limits, Store, StoreError, Upkeep, Write,
@@ -43,6 +45,8 @@ use super::{
 pub struct PostgresOptions {
     /// `postgres://user:password@host:port/database?sslmode=…`. It holds a secret.
     pub url: String,
+    /// The schema that holds the tables.
+    pub schema: SchemaName,
     /// Connections at a time.
     pub connections_max: usize,
     /// The longest that a call takes, waiting for a connection included.
@@ -54,10 +58,35 @@ pub struct PostgresOptions {
 /// The store in Postgres. It connects when it is first used, and again whenever it has to.
 pub struct PostgresStore {
     pool: Pool,
+    schema: SchemaName,
+    sql: Statements,
     migrator_options: PgConnectOptions,
     upkeep_options: PgConnectOptions,
     timeout: Duration,
     limits: Limits,
+}
+
+/// Every statement, over the tables of one schema.
+struct Statements {
+    heads: SqlStr,
+    read: SqlStr,
+    drafts: SqlStr,
+    draft: SqlStr,
+    commit: commit::Statements,
+    upkeep: upkeep::Statements,
+}
+
+impl Statements {
+    fn new(schema: &SchemaName) -> Self {
+        Self {
+            heads: schema.sql(HEADS),
+            read: schema.sql(READ),
+            drafts: schema.sql(DRAFTS),
+            draft: schema.sql(DRAFT),
+            commit: commit::Statements::new(schema),
+            upkeep: upkeep::Statements::new(schema),
+        }
+    }
 }
 
 const HEADS: &str = concat!(
@@ -69,7 +98,7 @@ const HEADS: &str = concat!(
         CASE WHEN w.ord IS NOT NULL THEN coalesce(s.floor, 0) END AS floor
     FROM epoch
     LEFT JOIN unnest($1::text[]) WITH ORDINALITY AS w (name, ord) ON true
-    LEFT JOIN streams s ON s.name = w.name
+    LEFT JOIN {schema}.streams s ON s.name = w.name
     ORDER BY w.ord"
 );
 
@@ -86,14 +115,14 @@ const READ: &str = concat!(
     FROM epoch
     CROSS JOIN unnest($1::text[], $2::bigint[], $3::bigint[])
         WITH ORDINALITY AS w (stream, after, events_max, ord)
-    LEFT JOIN streams s ON s.name = w.stream
+    LEFT JOIN {schema}.streams s ON s.name = w.stream
     LEFT JOIN LATERAL (
         SELECT * FROM (
             SELECT *, sum(octet_length(payload::text)) OVER before AS bytes
             FROM (
                 SELECT *, sum(pg_column_size(payload)) OVER before AS stored
                 FROM (
-                    SELECT * FROM events WHERE stream = w.stream AND seq > greatest(w.after, s.floor)
+                    SELECT * FROM {schema}.events WHERE stream = w.stream AND seq > greatest(w.after, s.floor)
                     ORDER BY seq LIMIT w.events_max
                 ) page
                 WINDOW before AS (ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
@@ -111,14 +140,14 @@ const DRAFTS: &str = concat!(
     SELECT epoch.epoch, coalesce(s.head, 0) AS head,
         d.draft_id, d.version, d.kind, d.content::text, d.updated_at
     FROM epoch
-    LEFT JOIN streams s ON s.name = $1
-    LEFT JOIN drafts d ON d.user_id = $2 AND d.live AND d.content IS NOT NULL
+    LEFT JOIN {schema}.streams s ON s.name = $1
+    LEFT JOIN {schema}.drafts d ON d.user_id = $2 AND d.live AND d.content IS NOT NULL
     ORDER BY d.draft_id"
 );
 
 const DRAFT: &str = "
     SELECT draft_id, version, kind, content::text, updated_at
-    FROM drafts WHERE user_id = $1 AND draft_id = $2 AND content IS NOT NULL
+    FROM {schema}.drafts WHERE user_id = $1 AND draft_id = $2 AND content IS NOT NULL
         AND (SELECT pg_current_wal_lsn()) IS NOT NULL -- fails on a standby, which lags";
 
 impl PostgresStore {
@@ -144,6 +173,8 @@ impl PostgresStore {
         let planned = planned.options([("plan_cache_mode", "force_generic_plan")]);
         let calls = planned.clone().options(limits.map(|name| (name, limit.as_str()))).options(isolation);
         Ok(Self {
+            schema: options.schema.clone(),
+            sql: Statements::new(&options.schema),
             pool: Pool::new(calls, options.connections_max.max(1)),
             migrator_options: base,
             upkeep_options: planned,
@@ -163,7 +194,7 @@ impl Store for PostgresStore {
         }
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let committed = commit::commit(&mut connection, &batch, &self.limits).await?;
+            let committed = commit::commit(&mut connection, &self.sql.commit, &batch, &self.limits).await?;
             connection.put_back();
             Ok(committed)
         })
@@ -173,7 +204,7 @@ impl Store for PostgresStore {
     async fn drafts(&self, user: &UserId) -> Result<DraftList, StoreError> {
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let rows: Vec<ListRow> = sqlx::query_as(DRAFTS)
+            let rows: Vec<ListRow> = sqlx::query_as(self.sql.drafts.clone())
                 .bind(Stream::User(user.clone()).key())
                 .bind(user.as_str())
                 .fetch_all(&mut *connection)
@@ -187,7 +218,7 @@ impl Store for PostgresStore {
     async fn draft(&self, user: &UserId, id: &DraftId) -> Result<Option<Draft>, StoreError> {
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let row: Option<DraftColumns> = sqlx::query_as(DRAFT)
+            let row: Option<DraftColumns> = sqlx::query_as(self.sql.draft.clone())
                 .bind(user.as_str())
                 .bind(id.as_str())
                 .fetch_optional(&mut *connection)
@@ -203,7 +234,7 @@ impl Store for PostgresStore {
     }
 
     async fn claim_upkeep(&self) -> Result<Option<Box<dyn Upkeep>>, StoreError> {
-        PostgresUpkeep::claim(&self.upkeep_options).await
+        PostgresUpkeep::claim(&self.upkeep_options, &self.sql.upkeep).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -234,7 +265,7 @@ impl PostgresStore {
         let events_max: Vec<i64> = reads.iter().map(|read| i64::from(read.limit)).collect();
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let rows = sqlx::query_as(READ)
+            let rows = sqlx::query_as(self.sql.read.clone())
                 .bind(streams)
                 .bind(after)
                 .bind(events_max)
@@ -252,7 +283,8 @@ async fn positions(store: &PostgresStore, streams: &[Stream]) -> Result<Heads, S
     let names: Vec<String> = streams.iter().map(Stream::key).collect();
     within(store.timeout, async {
         let mut connection = store.pool.get().await?;
-        let rows: Vec<HeadRow> = sqlx::query_as(HEADS).bind(names).fetch_all(&mut *connection).await?;
+        let rows: Vec<HeadRow> =
+            sqlx::query_as(store.sql.heads.clone()).bind(names).fetch_all(&mut *connection).await?;
         connection.put_back();
         rows::heads(rows)
     })

@@ -6,5 +6,6 @@ mod contract;
 mod fixture;
 mod postgres;
 mod postgres_faults;
+mod postgres_schema;
 mod sqlite;
 mod upkeep;

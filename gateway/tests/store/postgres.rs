@@ -9,7 +9,7 @@ use common::Seq;
 use fanout::log::Read;
 use gateway::store::{
     Chunk, Limits, Refusal, Rule, Store, StoreError, StreamKind,
-    postgres::{PostgresOptions, PostgresStore},
+    postgres::{PostgresOptions, PostgresStore, SchemaName},
 };
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
@@ -22,12 +22,12 @@ use crate::{
     fixture::{Database, LIMITS, PATIENT, append, create, log, log_of, one, update, upkeep, with_id},
 };
 
-struct Server {
-    url: String,
+pub(crate) struct Server {
+    pub(crate) url: String,
     _server: Arc<Postgres>,
 }
 
-async fn server() -> Server {
+pub(crate) async fn server() -> Server {
     let server = shared().await;
     let url = server.create_database().await.unwrap();
     Server { url, _server: server }
@@ -46,14 +46,20 @@ async fn shared() -> Arc<Postgres> {
 }
 
 impl Server {
-    fn store(&self, timeout: Duration, limits: Limits) -> Arc<PostgresStore> {
-        let options = PostgresOptions { url: self.url.clone(), connections_max: 3, timeout, limits };
+    pub(crate) fn store(&self, timeout: Duration, limits: Limits) -> Arc<PostgresStore> {
+        let (url, schema) = (self.url.clone(), SchemaName::default());
+        let options = PostgresOptions { url, schema, connections_max: 3, timeout, limits };
         Arc::new(PostgresStore::new(&options).unwrap())
+    }
+
+    /// The address for sessions that look at the tables, and name no schema.
+    pub(crate) fn tables(&self) -> String {
+        format!("{}?options=-csearch_path%3D{}", self.url, SchemaName::default())
     }
 
     /// Waits until somebody waits for a lock of another.
     async fn until_blocked(&self) {
-        let mut observer = PgConnection::connect(&self.url).await.unwrap();
+        let mut observer = PgConnection::connect(&self.tables()).await.unwrap();
         let blocked = "SELECT count(*) FROM pg_stat_activity
                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
         let deadline = Instant::now() + PATIENT;
@@ -77,7 +83,7 @@ impl Database for Server {
     }
 
     async fn execute(&self, sql: &'static str) {
-        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        let mut connection = PgConnection::connect(&self.tables()).await.unwrap();
         sqlx::query(sql).execute(&mut connection).await.unwrap();
     }
 }
@@ -99,7 +105,7 @@ async fn nodes_that_start_together_migrate_once() {
     // A newer node has brought the schema further.
     database
         .execute(
-            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+            "INSERT INTO migrations (version, description, success, checksum, execution_time)
              VALUES (999999, 'newer', true, '', 0)",
         )
         .await;
@@ -115,15 +121,15 @@ async fn a_migration_that_waits_for_a_table_stops_nobody() {
     // As the version before has left it.
     database.execute("ALTER TABLE events DROP COLUMN priority").await;
     database.execute("DROP TABLE trims").await;
-    database.execute("DELETE FROM _sqlx_migrations WHERE version = 2").await;
-    let mut backup = PgConnection::connect(&database.url).await.unwrap();
+    database.execute("DELETE FROM migrations WHERE version = 2").await;
+    let mut backup = PgConnection::connect(&database.tables()).await.unwrap();
     let mut reading = backup.begin().await.unwrap();
     sqlx::query("SELECT count(*) FROM events").execute(&mut *reading).await.unwrap();
     let newer = database.store(PATIENT, LIMITS);
     let migrating = tokio::spawn(async move { newer.migrate().await });
     database.until_blocked().await;
     // A node of the version before reads an event, as it does for every replay.
-    let mut older = PgConnection::connect(&database.url).await.unwrap();
+    let mut older = PgConnection::connect(&database.tables()).await.unwrap();
     let read = sqlx::query("SELECT seq FROM events WHERE stream = 'user:ann'").execute(&mut older);
     let read = tokio::time::timeout(PATIENT, read).await;
     assert!(!migrating.is_finished());
@@ -146,7 +152,7 @@ async fn drafts_that_an_older_node_deletes_are_deleted() {
         "DROP INDEX drafts_by_user",
         "ALTER TABLE drafts DROP COLUMN live",
         "CREATE INDEX drafts_live ON drafts (user_id, draft_id) WHERE content IS NOT NULL",
-        "DELETE FROM _sqlx_migrations WHERE version >= 3",
+        "DELETE FROM migrations WHERE version >= 3",
         "UPDATE drafts SET content = NULL, version = 2 WHERE draft_id = 'before'",
     ] {
         database.execute(statement).await;
@@ -171,7 +177,7 @@ async fn a_change_of_a_draft_leaves_the_indexes_alone() {
         one(&store, update("ann", "d", version, json!({"n": version}))).await.unwrap();
     }
     store.close().await;
-    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    let mut connection = PgConnection::connect(&database.tables()).await.unwrap();
     let updates = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'drafts'";
     // The counters of a connection arrive at the latest when it ends.
     let deadline = Instant::now() + PATIENT;
@@ -200,7 +206,7 @@ async fn a_locked_user_makes_writers_give_up_and_nobody_else() {
     let database = server().await;
     let store = database.open(LIMITS).await;
     one(&store, create("ann", "d", json!({}))).await.unwrap();
-    let mut other = PgConnection::connect(&database.url).await.unwrap();
+    let mut other = PgConnection::connect(&database.tables()).await.unwrap();
     let mut transaction = other.begin().await.unwrap();
     sqlx::query("SELECT 1 FROM streams FOR UPDATE").execute(&mut *transaction).await.unwrap();
     let hasty: Arc<dyn Store> = database.store(Duration::from_millis(300), LIMITS);
@@ -222,7 +228,7 @@ async fn a_commit_holds_no_stream_while_it_waits_for_a_new_one() {
     let database = server().await;
     let store = database.open(LIMITS).await;
     one(&store, create("zoe", "first", json!({}))).await.unwrap();
-    let mut other = PgConnection::connect(&database.url).await.unwrap();
+    let mut other = PgConnection::connect(&database.tables()).await.unwrap();
     let mut making = other.begin().await.unwrap();
     sqlx::query("INSERT INTO streams (name) VALUES ('user:ann')").execute(&mut *making).await.unwrap();
     let waiting = tokio::spawn({
@@ -246,7 +252,7 @@ async fn a_locked_stream_is_cut_in_turn_or_left_for_later() {
     let rule = Rule { kind: StreamKind::Topic, events_max: Some(1), before: None };
     let chunk = Chunk { streams_max: 10, events_max: 10 };
     let mut upkeep = upkeep(&store).await;
-    let mut other = PgConnection::connect(&database.url).await.unwrap();
+    let mut other = PgConnection::connect(&database.tables()).await.unwrap();
     let mut writing = other.begin().await.unwrap();
     sqlx::query("SELECT 1 FROM streams WHERE name = 'topic:b' FOR UPDATE")
         .execute(&mut *writing)
@@ -274,7 +280,7 @@ async fn a_session_that_ends_gives_the_upkeep_to_another_node() {
     let database = server().await;
     let (one, other) = (database.node().await, database.node().await);
     let mut held = upkeep(&one).await;
-    let mut operator = PgConnection::connect(&database.url).await.unwrap();
+    let mut operator = PgConnection::connect(&database.tables()).await.unwrap();
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks
                WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     assert_eq!(sqlx::query_scalar::<_, i64>(end).fetch_one(&mut operator).await.unwrap(), 1);
@@ -300,7 +306,7 @@ fn the_pool_says_how_busy_it_is() {
             let store = database.open(LIMITS).await;
             one(&store, append("topic:t", &["E"])).await.unwrap();
             assert_eq!(pool(), [3.0, 1.0, 0.0, 0.0]);
-            let mut other = PgConnection::connect(&database.url).await.unwrap();
+            let mut other = PgConnection::connect(&database.tables()).await.unwrap();
             let mut writing = other.begin().await.unwrap();
             sqlx::query("SELECT 1 FROM streams FOR UPDATE").execute(&mut *writing).await.unwrap();
             let calls: Vec<_> = (0..5)
@@ -339,7 +345,7 @@ async fn a_key_that_is_being_used_is_waited_for() {
     let database = server().await;
     let store = database.open(LIMITS).await;
     one(&store, append("topic:t", &["FIRST"])).await.unwrap();
-    let mut other = PgConnection::connect(&database.url).await.unwrap();
+    let mut other = PgConnection::connect(&database.tables()).await.unwrap();
     let mut using = other.begin().await.unwrap();
     sqlx::query("INSERT INTO commands VALUES ('svc', 'backend', 'c', 1, '{\"first\":1,\"seq\":1}', 1)")
         .execute(&mut *using)
@@ -377,7 +383,7 @@ async fn statements_look_up_keys_also_without_statistics() {
         upkeep.forget_commands(1, 10).await.unwrap();
     }
     drop(upkeep);
-    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    let mut connection = PgConnection::connect(&database.tables()).await.unwrap();
     let scans = "SELECT relname, seq_scan FROM pg_stat_user_tables
                  WHERE relname IN ('streams', 'events', 'drafts', 'commands', 'trims') AND seq_scan >= 12";
     // The migration reads each table once per index. The counters of a connection arrive at the latest

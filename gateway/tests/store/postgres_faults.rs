@@ -10,7 +10,7 @@ use common::Seq;
 use fanout::log::Read;
 use gateway::store::{
     Store, StoreError,
-    postgres::{PostgresOptions, PostgresStore},
+    postgres::{PostgresOptions, PostgresStore, SchemaName},
 };
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
@@ -25,7 +25,13 @@ const TIMEOUT: Duration = Duration::from_millis(900);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn store(url: String) -> Arc<dyn Store> {
-    let options = PostgresOptions { url, connections_max: 4, timeout: TIMEOUT, limits: LIMITS };
+    let options = PostgresOptions {
+        url,
+        schema: SchemaName::default(),
+        connections_max: 4,
+        timeout: TIMEOUT,
+        limits: LIMITS,
+    };
     let store = PostgresStore::new(&options).unwrap();
     store.migrate().await.unwrap();
     Arc::new(store)
@@ -90,7 +96,13 @@ async fn connections_that_lead_nowhere_are_given_up_together() {
     let proxy = Proxy::start(server.port()).await.unwrap();
     let url = direct.replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.port()));
     assert_ne!(url, direct);
-    let options = PostgresOptions { url, connections_max: 4, timeout: 3 * TIMEOUT, limits: LIMITS };
+    let options = PostgresOptions {
+        url,
+        schema: SchemaName::default(),
+        connections_max: 4,
+        timeout: 3 * TIMEOUT,
+        limits: LIMITS,
+    };
     let store = PostgresStore::new(&options).unwrap();
     store.migrate().await.unwrap();
     let store: Arc<dyn Store> = Arc::new(store);
@@ -99,7 +111,7 @@ async fn connections_that_lead_nowhere_are_given_up_together() {
     // As many calls at the same time as there are connections.
     let mut other = PgConnection::connect(&direct).await.unwrap();
     let mut locking = other.begin().await.unwrap();
-    sqlx::query("SELECT 1 FROM streams FOR UPDATE").execute(&mut *locking).await.unwrap();
+    sqlx::query("SELECT 1 FROM draftwire.streams FOR UPDATE").execute(&mut *locking).await.unwrap();
     let calls: Vec<_> = (0..4)
         .map(|i| {
             let store = store.clone();

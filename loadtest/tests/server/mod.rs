@@ -96,7 +96,7 @@ impl Ran {
 pub(crate) async fn keep_content(cluster: &testkit::Cluster) {
     let forge = "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql \
                  AS 'BEGIN NEW.content := OLD.content; RETURN NEW; END'; \
-                 CREATE TRIGGER keep BEFORE UPDATE ON drafts FOR EACH ROW \
+                 CREATE TRIGGER keep BEFORE UPDATE ON draftwire.drafts FOR EACH ROW \
                  WHEN (NEW.user_id LIKE 'load-%-1') EXECUTE FUNCTION keep();";
     cluster.postgres.query("db0", forge).await.unwrap();
 }

@@ -2,24 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{
-    PgPool,
-    migrate::{Migrate, MigrateError},
-    postgres::PgPoolOptions,
-};
+use sqlx::{PgPool, migrate::MigrateError, postgres::PgPoolOptions};
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::{PostgresStore, StoreError};
+use super::{PostgresStore, SchemaName, StoreError, schema};
 
 impl PostgresStore {
-    /// Brings the schema up to date. Nodes that start together take turns; a schema that a newer node
+    /// Creates the schema where it is missing, and brings it up to date. Nodes that start together take turns; a schema that a newer node
     /// has brought further is left as it is. It takes as long as the migrations do, and waits for tables
     /// that are in use for up to a minute.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the database cannot be reached or its tables stay in use,
-    /// [`StoreError::Rejected`] when a migration fails, or was changed after it was applied.
+    /// [`StoreError::Rejected`] when the role may not create the schema, or when a migration fails or was
+    /// changed after it was applied.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let wait_max = format!("{}ms", TABLE_WAIT_MAX.min(self.timeout / 2).as_millis().max(1));
         let options = self.migrator_options.clone().options([("lock_timeout", wait_max)]);
@@ -27,7 +24,7 @@ impl PostgresStore {
         // lock of a failed migration back.
         let own = PgPoolOptions::new().max_connections(1).acquire_timeout(self.timeout);
         let own = own.connect_lazy_with(options);
-        let migrated = migrate(&own).await;
+        let migrated = migrate(&own, &self.schema).await;
         own.close().await;
         migrated
     }
@@ -44,20 +41,31 @@ const TABLE_RETRY: Duration = Duration::from_secs(2);
 /// After how long a table that is always in use makes a migration fail, to be started again.
 const TABLE_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Takes the lock under which the nodes of a schema take turns. It is not the one that sqlx would take, which
+/// an application with migrations of its own in this database may hold.
+const LOCK: &str = "SELECT pg_advisory_lock(hashtextextended('draftwire migrate ' || $1, 0))";
+
+/// The migrations name tables without a schema, and this session alone has them made in ours. (The store's
+/// own statements name the schema.)
+const SET_PATH: &str = "SET search_path = {schema}";
+
 /// Runs the migrations. The lock under which nodes take turns is kept until the connection ends, also
 /// while a table is waited for: those who wait for their turn try nothing themselves.
-async fn migrate(own: &PgPool) -> Result<(), StoreError> {
+async fn migrate(own: &PgPool, schema: &SchemaName) -> Result<(), StoreError> {
+    // The same connection to the end: another one would have neither the lock nor the path.
     let mut connection = own.acquire().await?;
     // Waiting for one's turn disturbs nobody, and takes as long as the migrations of the others.
     sqlx::query("SET lock_timeout = 0").execute(&mut *connection).await?;
-    connection.lock().await?;
+    sqlx::query(LOCK).bind(schema.to_string()).execute(&mut *connection).await?;
     sqlx::query("RESET lock_timeout").execute(&mut *connection).await?;
-    drop(connection);
+    schema::ensure(&mut connection, schema).await?;
+    sqlx::query(schema.sql(SET_PATH)).execute(&mut *connection).await?;
     let mut migrator = sqlx::migrate!("migrations/postgres");
-    migrator.set_ignore_missing(true);
+    migrator.set_ignore_missing(true).set_locking(false);
+    migrator.dangerous_set_table_name(format!("{schema}.migrations"));
     let deadline = Instant::now() + TABLE_PATIENCE;
     loop {
-        match migrator.run(own).await {
+        match migrator.run_direct(None, &mut *connection, false).await {
             Err(error) if is_in_use(&error) && Instant::now() < deadline => {
                 warn!(%error, "a migration waits for a table that is in use");
                 sleep(TABLE_RETRY).await;

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use common::Seq;
-use sqlx::{Connection, PgConnection, Row, postgres::PgConnectOptions};
+use sqlx::{Connection, PgConnection, Row, SqlStr, postgres::PgConnectOptions};
 
-use super::column;
+use super::{column, schema::SchemaName};
 use crate::store::{
     CONFIRM_INTERVAL_MAX, Chunk, Deleted, Rule, StoreError, Trimmed, Upkeep,
     failure::within,
@@ -15,8 +15,9 @@ use crate::store::{
     upkeep::moves,
 };
 
-/// The key of the advisory lock that stands for the right: "draftwir". It is one per database.
-const LOCK_KEY: i64 = 0x6472_6166_7477_6972;
+/// Takes the advisory lock that stands for the right. It is one per schema: other clusters may share the
+/// database.
+const CLAIM: &str = "SELECT pg_try_advisory_lock(hashtextextended('draftwire retention ' || $1, 0))";
 
 /// The longest that a call takes. Longer than calls that somebody waits for: deleting from cold pages of
 /// a slow disk may take its time.
@@ -40,11 +41,11 @@ const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint
 const POSITIONS: &str = "
     SELECT s.name, s.head, s.floor, CASE WHEN s.head > s.floor THEN (
         SELECT seq FROM (
-            SELECT seq, ts FROM events WHERE stream = s.name AND seq > s.floor ORDER BY seq LIMIT $5
+            SELECT seq, ts FROM {schema}.events WHERE stream = s.name AND seq > s.floor ORDER BY seq LIMIT $5
         ) next WHERE ts >= $4 ORDER BY seq LIMIT 1
     ) END AS fresh
     FROM (
-        SELECT name, head, floor FROM streams WHERE name > $1 AND name < $2 ORDER BY name LIMIT $3
+        SELECT name, head, floor FROM {schema}.streams WHERE name > $1 AND name < $2 ORDER BY name LIMIT $3
     ) s
     ORDER BY s.name";
 
@@ -56,14 +57,14 @@ macro_rules! move_sql {
             "WITH locked AS (
                 SELECT s.name, s.floor AS before, w.floor
                 FROM unnest($1::text[], $2::bigint[]) AS w (name, floor)
-                JOIN streams s ON s.name = w.name
+                JOIN {schema}.streams s ON s.name = w.name
                 WHERE s.floor < w.floor AND w.floor <= s.head
                 ORDER BY s.name FOR UPDATE OF s ",
             $locking,
             "), moved AS (
-                UPDATE streams s SET floor = locked.floor FROM locked WHERE s.name = locked.name
+                UPDATE {schema}.streams s SET floor = locked.floor FROM locked WHERE s.name = locked.name
             )
-            INSERT INTO trims AS t (stream, deleted, floor) SELECT name, before, floor FROM locked
+            INSERT INTO {schema}.trims AS t (stream, deleted, floor) SELECT name, before, floor FROM locked
             ON CONFLICT (stream) DO UPDATE SET floor = greatest(t.floor, excluded.floor)
             RETURNING t.stream"
         )
@@ -82,16 +83,16 @@ const DELETE: &str = "
         FROM (
             SELECT *, sum(least(floor - deleted, $1)) OVER (ORDER BY stream) - least(floor - deleted, $1)
                 AS before
-            FROM (SELECT * FROM trims ORDER BY stream LIMIT $1) first
+            FROM (SELECT * FROM {schema}.trims ORDER BY stream LIMIT $1) first
         ) ranges WHERE before < $1
     ), gone AS (
-        DELETE FROM events e USING due
+        DELETE FROM {schema}.events e USING due
         WHERE e.stream = due.stream AND e.seq > due.deleted AND e.seq <= due.up_to
         RETURNING e.stream
     ), done AS (
-        DELETE FROM trims t USING due WHERE t.stream = due.stream AND t.floor <= due.up_to
+        DELETE FROM {schema}.trims t USING due WHERE t.stream = due.stream AND t.floor <= due.up_to
     ), partly AS (
-        UPDATE trims t SET deleted = due.up_to FROM due WHERE t.stream = due.stream AND t.floor > due.up_to
+        UPDATE {schema}.trims t SET deleted = due.up_to FROM due WHERE t.stream = due.stream AND t.floor > due.up_to
     )
     SELECT (SELECT count(*) FROM due) AS streams,
         count(*) FILTER (WHERE stream = 'all') AS of_all,
@@ -100,18 +101,46 @@ const DELETE: &str = "
     FROM gone";
 
 const FORGET_COMMANDS: &str = "
-    DELETE FROM commands WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM commands WHERE ts < $1 ORDER BY ts LIMIT $2 FOR UPDATE SKIP LOCKED
+    DELETE FROM {schema}.commands WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM {schema}.commands WHERE ts < $1 ORDER BY ts LIMIT $2 FOR UPDATE SKIP LOCKED
     ))";
+
+/// The statements over the tables of one schema.
+#[derive(Clone)]
+pub(super) struct Statements {
+    schema: SchemaName,
+    positions: SqlStr,
+    move_unlocked: SqlStr,
+    r#move: SqlStr,
+    delete: SqlStr,
+    forget_commands: SqlStr,
+}
+
+impl Statements {
+    pub(super) fn new(schema: &SchemaName) -> Self {
+        Self {
+            schema: schema.clone(),
+            positions: schema.sql(POSITIONS),
+            move_unlocked: schema.sql(MOVE_UNLOCKED),
+            r#move: schema.sql(MOVE),
+            delete: schema.sql(DELETE),
+            forget_commands: schema.sql(FORGET_COMMANDS),
+        }
+    }
+}
 
 /// The right to the upkeep: a session that holds the lock.
 pub(super) struct PostgresUpkeep {
     session: PgConnection,
+    sql: Statements,
 }
 
 impl PostgresUpkeep {
     /// `None` when another session has the right.
-    pub(super) async fn claim(options: &PgConnectOptions) -> Result<Option<Box<dyn Upkeep>>, StoreError> {
+    pub(super) async fn claim(
+        options: &PgConnectOptions,
+        sql: &Statements,
+    ) -> Result<Option<Box<dyn Upkeep>>, StoreError> {
         let ms = |limit: Duration| format!("{}ms", limit.as_millis());
         let options = options.clone().options([
             ("statement_timeout", ms(TIMEOUT)),
@@ -127,16 +156,14 @@ impl PostgresUpkeep {
         within(TIMEOUT, async {
             let cannot = |error| StoreError::Unavailable(format!("cannot connect: {error}"));
             let mut session = PgConnection::connect_with(&options).await.map_err(cannot)?;
-            let claimed: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-                .bind(LOCK_KEY)
-                .fetch_one(&mut session)
-                .await?;
+            let claimed: bool =
+                sqlx::query_scalar(CLAIM).bind(sql.schema.to_string()).fetch_one(&mut session).await?;
             if !claimed {
                 session.close().await?;
                 return Ok(None);
             }
             sqlx::query(LIMIT_SILENCE).bind(ms(SILENCE_MAX)).execute(&mut session).await?;
-            Ok(Some(Box::new(Self { session }) as Box<dyn Upkeep>))
+            Ok(Some(Box::new(Self { session, sql: sql.clone() }) as Box<dyn Upkeep>))
         })
         .await
     }
@@ -146,7 +173,7 @@ impl PostgresUpkeep {
         if floors.is_empty() {
             return Ok(0);
         }
-        let unlocked: Vec<String> = sqlx::query_scalar(MOVE_UNLOCKED)
+        let unlocked: Vec<String> = sqlx::query_scalar(self.sql.move_unlocked.clone())
             .bind(column(floors, |(name, _)| name.as_str()))
             .bind(column(floors, |(_, floor)| signed(floor.0)))
             .fetch_all(&mut self.session)
@@ -157,7 +184,7 @@ impl PostgresUpkeep {
             if began.elapsed() >= TURN_WAIT_MAX {
                 break;
             }
-            let waited = sqlx::query(MOVE)
+            let waited = sqlx::query(self.sql.r#move.clone())
                 .bind(vec![name.as_str()])
                 .bind(vec![signed(floor.0)])
                 .execute(&mut self.session)
@@ -187,7 +214,7 @@ impl Upkeep for PostgresUpkeep {
     async fn trim(&mut self, rule: &Rule, after: Option<&str>, chunk: Chunk) -> Result<Trimmed, StoreError> {
         let (start, end) = rule.kind.range();
         within(TIMEOUT, async {
-            let found: Vec<PositionRow> = sqlx::query_as(POSITIONS)
+            let found: Vec<PositionRow> = sqlx::query_as(self.sql.positions.clone())
                 .bind(after.unwrap_or(start))
                 .bind(end)
                 .bind(i64::from(chunk.streams_max))
@@ -204,7 +231,10 @@ impl Upkeep for PostgresUpkeep {
 
     async fn delete(&mut self, events_max: u32) -> Result<Deleted, StoreError> {
         within(TIMEOUT, async {
-            let row = sqlx::query(DELETE).bind(i64::from(events_max)).fetch_one(&mut self.session).await?;
+            let row = sqlx::query(self.sql.delete.clone())
+                .bind(i64::from(events_max))
+                .fetch_one(&mut self.session)
+                .await?;
             let count = |name| rows::unsigned("a count", "deleted events", row.try_get(name)?);
             Ok(Deleted {
                 streams: count("streams")?,
@@ -218,7 +248,7 @@ impl Upkeep for PostgresUpkeep {
 
     async fn forget_commands(&mut self, before: u64, limit: u32) -> Result<u64, StoreError> {
         within(TIMEOUT, async {
-            let deleted = sqlx::query(FORGET_COMMANDS)
+            let deleted = sqlx::query(self.sql.forget_commands.clone())
                 .bind(signed(before))
                 .bind(i64::from(limit))
                 .execute(&mut self.session)

@@ -8,23 +8,23 @@ use std::collections::HashMap;
 use common::{Seq, Stream, time::unix_ms};
 use sqlx::{PgConnection, Row};
 
-use super::{Attempt, Batch, Committed, Limits, State, StoreError, column, decide, rows, signed};
+use super::{Attempt, Batch, Committed, Limits, State, Statements, StoreError, column, decide, rows, signed};
 
 /// Locks in the order of the names, as every commit does; nothing moves unless all streams are there.
 ///
 /// A stream whose lock is waited for is updated from the version that is current then (READ COMMITTED), so
 /// the numbers follow each other whoever else writes.
-const APPEND: &str = concat!(
+pub(super) const APPEND: &str = concat!(
     "WITH locked AS MATERIALIZED (
-        SELECT name FROM streams WHERE name = ANY($1) ORDER BY name FOR UPDATE
+        SELECT name FROM {schema}.streams WHERE name = ANY($1) ORDER BY name FOR UPDATE
     ), moved AS (
-        UPDATE streams SET head = streams.head + w.events
+        UPDATE {schema}.streams SET head = streams.head + w.events
         FROM locked, unnest($1::text[], $2::bigint[]) AS w (name, events)
         WHERE streams.name = locked.name AND w.name = locked.name
             AND (SELECT count(*) FROM locked) = cardinality($1)
         RETURNING streams.name, streams.head - w.events AS before
     ), written AS (
-        INSERT INTO events (stream, seq, kind, origin, ts, priority, payload)
+        INSERT INTO {schema}.events (stream, seq, kind, origin, ts, priority, payload)
         SELECT w.stream, moved.before + w.nth, w.kind, w.origin, $3, w.priority, w.payload::json
         FROM unnest($4::text[], $5::bigint[], $6::text[], $7::text[], $8::smallint[], $9::text[])
                 AS w (stream, nth, kind, origin, priority, payload)
@@ -38,6 +38,7 @@ const APPEND: &str = concat!(
 /// Decides and commits a batch that looks nothing up.
 pub(super) async fn commit(
     connection: &mut PgConnection,
+    sql: &Statements,
     batch: &Batch<'_>,
     limits: &Limits,
 ) -> Result<Attempt, StoreError> {
@@ -49,7 +50,7 @@ pub(super) async fn commit(
         return Ok(Attempt::NeedsLocks);
     }
     let events = &plan.events;
-    let found = sqlx::query(APPEND)
+    let found = sqlx::query(sql.append.clone())
         .bind(column(&plan.heads, |(stream, _)| stream.key()))
         .bind(column(&plan.heads, |(_, events)| signed(events.0)))
         .bind(signed(now))

@@ -8,22 +8,23 @@ use std::collections::HashMap;
 use common::{Epoch, Seq, Stream, time::unix_ms};
 use sqlx::{Connection, PgConnection, PgTransaction, Row};
 
-use super::{Attempt, Batch, Committed, Limits, State, StoreError, decide, find, rows, write};
+use super::{Attempt, Batch, Committed, Limits, State, Statements, StoreError, decide, find, rows, write};
 
-const LOCK: &str = concat!(
+pub(super) const LOCK: &str = concat!(
     "SELECT name, head, ",
     epoch_sql!(),
-    " AS epoch FROM streams WHERE name = ANY($1) ORDER BY name FOR UPDATE"
+    " AS epoch FROM {schema}.streams WHERE name = ANY($1) ORDER BY name FOR UPDATE"
 );
 
 /// Decides and commits in one transaction.
 pub(super) async fn commit(
     connection: &mut PgConnection,
+    sql: &Statements,
     batch: &Batch<'_>,
     limits: &Limits,
 ) -> Result<Attempt, StoreError> {
     let mut transaction = connection.begin().await?;
-    let Some((epoch, heads)) = lock(&mut transaction, batch).await? else {
+    let Some((epoch, heads)) = lock(&mut transaction, sql, batch).await? else {
         transaction.rollback().await?;
         return Ok(Attempt::NewStreams);
     };
@@ -32,7 +33,7 @@ pub(super) async fn commit(
     if !lookups.is_empty() {
         // A statement of its own: its snapshot is younger than the locks, so it sees what the last
         // holder of each committed.
-        let found = find(&mut transaction, &lookups).await?;
+        let found = find(&mut transaction, sql, &lookups).await?;
         rows::file(found.into_iter().map(|found| found.lookup), batch, &mut state)?;
     }
     let before = state.heads.clone();
@@ -40,7 +41,7 @@ pub(super) async fn commit(
     let plan = decide(batch, state, limits, now);
     if plan.changes_nothing() {
         transaction.rollback().await?;
-    } else if let Some(obstacle) = write(&mut transaction, &plan, &before, &epoch, now).await? {
+    } else if let Some(obstacle) = write(&mut transaction, sql, &plan, &before, &epoch, now).await? {
         transaction.rollback().await?;
         return Ok(obstacle);
     } else {
@@ -51,10 +52,11 @@ pub(super) async fn commit(
 
 async fn lock(
     transaction: &mut PgTransaction<'_>,
+    sql: &Statements,
     batch: &Batch<'_>,
 ) -> Result<Option<(Epoch, HashMap<Stream, Seq>)>, StoreError> {
     let names: Vec<String> = batch.streams().iter().map(Stream::key).collect();
-    let rows = sqlx::query(LOCK).bind(names).fetch_all(&mut **transaction).await?;
+    let rows = sqlx::query(sql.lock.clone()).bind(names).fetch_all(&mut **transaction).await?;
     if rows.len() < batch.streams().len() {
         return Ok(None);
     }

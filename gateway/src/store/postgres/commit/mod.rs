@@ -12,9 +12,9 @@ mod optimistic;
 use std::collections::HashMap;
 
 use common::{Epoch, Seq, Stream};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, SqlStr};
 
-use super::column;
+use super::{column, schema::SchemaName};
 use crate::store::{
     Committed, Limits, StoreError,
     plan::{Batch, Lookup, Plan, State, decide},
@@ -25,6 +25,27 @@ use crate::store::{
 /// writes to them, or a key that another batch was using at the same moment. Where more are in the way, the
 /// writes go one by one, and each meets at most one of each.
 const ATTEMPTS_MAX: usize = 5;
+
+/// The statements of all three, over the tables of one schema.
+pub(super) struct Statements {
+    append: SqlStr,
+    lock: SqlStr,
+    create_streams: SqlStr,
+    find: SqlStr,
+    write: SqlStr,
+}
+
+impl Statements {
+    pub(super) fn new(schema: &SchemaName) -> Self {
+        Self {
+            append: schema.sql(append::APPEND),
+            lock: schema.sql(locked::LOCK),
+            create_streams: schema.sql(CREATE_STREAMS),
+            find: schema.sql(FIND),
+            write: schema.sql(WRITE),
+        }
+    }
+}
 
 /// What came of an attempt to commit; only the first has done anything.
 enum Attempt {
@@ -43,21 +64,22 @@ enum Attempt {
 /// [`StoreError::Rejected`] also when others are in the way time and again.
 pub(super) async fn commit(
     connection: &mut PgConnection,
+    sql: &Statements,
     batch: &Batch<'_>,
     limits: &Limits,
 ) -> Result<Committed, StoreError> {
     let mut needs_locks = false;
     for _ in 0..ATTEMPTS_MAX {
         let attempt = if !needs_locks && batch.lookups().is_empty() {
-            append::commit(connection, batch, limits).await?
+            append::commit(connection, sql, batch, limits).await?
         } else if !needs_locks && batch.changes_drafts_only() {
-            optimistic::commit(connection, batch, limits).await?
+            optimistic::commit(connection, sql, batch, limits).await?
         } else {
-            locked::commit(connection, batch, limits).await?
+            locked::commit(connection, sql, batch, limits).await?
         };
         match attempt {
             Attempt::Committed(committed) => return Ok(committed),
-            Attempt::NewStreams => create_streams(connection, batch).await?,
+            Attempt::NewStreams => create_streams(connection, sql, batch).await?,
             // Whoever used the key has committed: the next attempt sees it.
             Attempt::KeyTaken => {}
             Attempt::NeedsLocks => needs_locks = true,
@@ -67,7 +89,7 @@ pub(super) async fn commit(
 }
 
 const CREATE_STREAMS: &str = "
-    INSERT INTO streams (name)
+    INSERT INTO {schema}.streams (name)
     SELECT name FROM unnest($1::text[]) AS new (name) ORDER BY name COLLATE \"C\"
     ON CONFLICT DO NOTHING";
 
@@ -79,27 +101,27 @@ const FIND: &str = concat!(
     SELECT epoch.epoch, s.head, w.ord, c.fingerprint, c.answer::text, d.version, d.kind, d.content::text,
         d.fields::text, d.created_at, d.updated_at,
         CASE WHEN w.counts THEN (
-            SELECT count(*) FROM drafts WHERE user_id = w.user_id AND live AND content IS NOT NULL
+            SELECT count(*) FROM {schema}.drafts WHERE user_id = w.user_id AND live AND content IS NOT NULL
         ) END AS live
     FROM epoch
     CROSS JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::bigint[])
         AS w (user_id, device, id, draft_id, counts, ord)
-    LEFT JOIN streams s ON s.name = 'user:' || w.user_id
-    LEFT JOIN commands c ON c.user_id = w.user_id AND c.device = w.device AND c.id = w.id
-    LEFT JOIN drafts d ON d.user_id = w.user_id AND d.draft_id = w.draft_id"
+    LEFT JOIN {schema}.streams s ON s.name = 'user:' || w.user_id
+    LEFT JOIN {schema}.commands c ON c.user_id = w.user_id AND c.device = w.device AND c.id = w.id
+    LEFT JOIN {schema}.drafts d ON d.user_id = w.user_id AND d.draft_id = w.draft_id"
 );
 
 /// Writes if the streams still stand where the decision was made, in the same history. Of the epoch only the
 /// timeline can change between two statements; the rest is the server's.
 const WRITE: &str = "
     WITH locked AS MATERIALIZED (
-        SELECT name, head FROM streams WHERE name = ANY($22) ORDER BY name FOR UPDATE
+        SELECT name, head FROM {schema}.streams WHERE name = ANY($22) ORDER BY name FOR UPDATE
     ), unchanged AS MATERIALIZED (
         SELECT true
         WHERE (SELECT coalesce(array_agg(head ORDER BY name), '{}') FROM locked) = $23::bigint[]
             AND ltrim(left(pg_walfile_name(pg_current_wal_lsn()), 8), '0') = split_part($25, '-', 2)
     ), written_drafts AS (
-        INSERT INTO drafts
+        INSERT INTO {schema}.drafts
             (user_id, draft_id, version, kind, content, live, fields, created_at, updated_at)
         SELECT user_id, draft_id, version, kind, content::json, content IS NOT NULL, fields::json,
             created_at, updated_at
@@ -110,18 +132,18 @@ const WRITE: &str = "
             content = excluded.content, live = excluded.live, fields = excluded.fields,
             updated_at = excluded.updated_at
     ), written_commands AS (
-        INSERT INTO commands (user_id, device, id, fingerprint, answer, ts)
+        INSERT INTO {schema}.commands (user_id, device, id, fingerprint, answer, ts)
         SELECT user_id, device, id, fingerprint, answer::json, $9
         FROM unnest($10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[])
             AS w (user_id, device, id, fingerprint, answer), unchanged
     ), written_events AS (
-        INSERT INTO events (stream, seq, kind, origin, ts, priority, payload)
+        INSERT INTO {schema}.events (stream, seq, kind, origin, ts, priority, payload)
         SELECT stream, seq, kind, origin, ts, priority, payload::json
         FROM unnest($15::text[], $16::bigint[], $17::text[], $18::text[], $19::bigint[],
                 $20::smallint[], $21::text[])
             AS w (stream, seq, kind, origin, ts, priority, payload), unchanged
     ), moved AS (
-        UPDATE streams SET head = w.head
+        UPDATE {schema}.streams SET head = w.head
         FROM unnest($22::text[], $24::bigint[]) AS w (name, head), unchanged
         WHERE streams.name = w.name
     )
@@ -129,9 +151,13 @@ const WRITE: &str = "
 
 /// Makes the rows of streams that had no event yet, in a transaction of its own: made inside the
 /// commit, a row would be locked out of order, after streams that sort behind it.
-async fn create_streams(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), StoreError> {
+async fn create_streams(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    batch: &Batch<'_>,
+) -> Result<(), StoreError> {
     let names: Vec<String> = batch.streams().iter().map(Stream::key).collect();
-    sqlx::query(CREATE_STREAMS).bind(names).execute(connection).await?;
+    sqlx::query(sql.create_streams.clone()).bind(names).execute(connection).await?;
     Ok(())
 }
 
@@ -144,8 +170,12 @@ struct Found {
     head: Option<i64>,
 }
 
-async fn find(connection: &mut PgConnection, lookups: &[Lookup<'_>]) -> Result<Vec<Found>, StoreError> {
-    let rows = sqlx::query_as(FIND)
+async fn find(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    lookups: &[Lookup<'_>],
+) -> Result<Vec<Found>, StoreError> {
+    let rows = sqlx::query_as(sql.find.clone())
         .bind(column(lookups, |lookup| lookup.user.as_str()))
         .bind(column(lookups, |lookup| lookup.device.as_str()))
         .bind(column(lookups, |lookup| lookup.id.map(|id| id.as_str())))
@@ -161,6 +191,7 @@ async fn find(connection: &mut PgConnection, lookups: &[Lookup<'_>]) -> Result<V
 /// nothing. A key that is taken also ends the transaction, if there is one.
 async fn write(
     connection: &mut PgConnection,
+    sql: &Statements,
     plan: &Plan,
     before: &HashMap<Stream, Seq>,
     epoch: &Epoch,
@@ -174,7 +205,7 @@ async fn write(
     let stood = |stream| signed(before.get(stream).copied().unwrap_or_default().0);
     let json = |value| serde_json::to_string(value).expect("an answer consists of strings and numbers");
     let fields = |value| serde_json::to_string(value).expect("a map with keys that are strings");
-    let written = sqlx::query_scalar::<_, i64>(WRITE)
+    let written = sqlx::query_scalar::<_, i64>(sql.write.clone())
         .bind(column(drafts, |(user, ..)| user.as_str()))
         .bind(column(drafts, |(_, id, _)| id.as_str()))
         .bind(column(drafts, |(.., row)| signed(row.version.0)))

@@ -7,20 +7,21 @@
 use common::time::unix_ms;
 
 use super::{
-    Attempt, Batch, Committed, Found, Limits, PgConnection, Seq, State, StoreError, Stream, decide, find,
-    rows, write,
+    Attempt, Batch, Committed, Found, Limits, PgConnection, Seq, State, Statements, StoreError, Stream,
+    decide, find, rows, write,
 };
 
 /// Decides and commits a batch of changes to drafts.
 pub(super) async fn commit(
     connection: &mut PgConnection,
+    sql: &Statements,
     batch: &Batch<'_>,
     limits: &Limits,
 ) -> Result<Attempt, StoreError> {
     let mut state = State::default();
     let mut epoch = None;
     let mut found = Vec::new();
-    for Found { lookup, epoch: at, head } in find(connection, &batch.lookups()).await? {
+    for Found { lookup, epoch: at, head } in find(connection, sql, &batch.lookups()).await? {
         let Some(head) = head else { return Ok(Attempt::NewStreams) };
         if let Some(write) = batch.write(usize::try_from(lookup.ord).unwrap_or(usize::MAX)) {
             let head = Seq(rows::unsigned("the head", &write.user, head)?);
@@ -38,7 +39,7 @@ pub(super) async fn commit(
     let now = unix_ms();
     let plan = decide(batch, state, limits, now);
     if !plan.changes_nothing()
-        && let Some(obstacle) = write(connection, &plan, &before, &epoch, now).await?
+        && let Some(obstacle) = write(connection, sql, &plan, &before, &epoch, now).await?
     {
         return Ok(obstacle);
     }

@@ -8,7 +8,7 @@ use testkit::Postgres;
 use super::*;
 use crate::store::{
     DraftOp, Op, Store, Write,
-    postgres::{PostgresOptions, PostgresStore},
+    postgres::{PostgresOptions, PostgresStore, SchemaName},
 };
 
 const LIMITS: Limits = Limits { drafts_per_user_max: 10, draft_bytes_max: 1000, event_bytes_max: 1000 };
@@ -34,12 +34,19 @@ async fn what_was_decided_is_written_only_where_and_when_it_was() {
     let server = Postgres::start_quick().await.unwrap();
     let url = server.create_database().await.unwrap();
     let timeout = Duration::from_secs(60);
-    let store =
-        PostgresStore::new(&PostgresOptions { url, connections_max: 1, timeout, limits: LIMITS }).unwrap();
+    let store = PostgresStore::new(&PostgresOptions {
+        url,
+        schema: SchemaName::default(),
+        connections_max: 1,
+        timeout,
+        limits: LIMITS,
+    })
+    .unwrap();
     store.migrate().await.unwrap();
     let epoch = store.commit(&[create("first")]).await.unwrap().epoch;
 
     let mut connection = store.pool.get().await.unwrap();
+    let sql = &store.sql.commit;
     let writes = [create("second")];
     let batch = Batch::new(&writes);
     let stream = Stream::User(user());
@@ -49,15 +56,15 @@ async fn what_was_decided_is_written_only_where_and_when_it_was() {
     parts[1] = "2".to_owned();
     let promoted: Epoch = parts.join("-").parse().unwrap();
     for (before, epoch) in [(heads(1), &promoted), (heads(0), &epoch)] {
-        let obstacle = write(&mut connection, &plan, &before, epoch, unix_ms()).await.unwrap();
+        let obstacle = write(&mut connection, sql, &plan, &before, epoch, unix_ms()).await.unwrap();
         assert!(matches!(obstacle, Some(Attempt::NeedsLocks)));
         assert_eq!(drafts(&server).await, "first", "written although something had changed");
     }
-    let obstacle = write(&mut connection, &plan, &heads(1), &epoch, unix_ms()).await.unwrap();
+    let obstacle = write(&mut connection, sql, &plan, &heads(1), &epoch, unix_ms()).await.unwrap();
     assert!(obstacle.is_none());
     assert_eq!(drafts(&server).await, "first\nsecond");
 }
 
 async fn drafts(server: &Postgres) -> String {
-    server.query("db0", "SELECT draft_id FROM drafts ORDER BY 1").await.unwrap()
+    server.query("db0", "SELECT draft_id FROM draftwire.drafts ORDER BY 1").await.unwrap()
 }
