@@ -4,6 +4,7 @@
 //! Nothing here is shared between tests: each starts what it needs, in a temporary folder, and all of
 //! it ends when the values are dropped. Every wait has a deadline and says what it waited for.
 
+pub mod clock;
 pub mod cluster;
 pub mod device;
 pub mod handshake;
@@ -22,6 +23,7 @@ pub mod sse;
 pub mod token;
 pub mod wait;
 
+pub use clock::WallClock;
 pub use cluster::{Cluster, ClusterOptions};
 pub use device::{Ack, Device, DeviceOptions, Encoding, Refused, Topic, Violation};
 pub use nginx::Nginx;

@@ -7,6 +7,7 @@
 mod cache;
 mod claims;
 mod error;
+mod expiry;
 pub mod jwks;
 pub mod key;
 pub mod mint;
@@ -18,21 +19,11 @@ mod verifier;
 
 pub use claims::{Identity, NBF_LEEWAY_MS, Rules};
 pub use error::AuthError;
+pub use expiry::{Expiry, TokenState};
 pub use scopes::Scopes;
 pub use verifier::{TOKEN_BYTES_MAX, Verifier, VerifierError};
 
-use std::time::Duration;
-
-use common::time::unix_ms;
-
 use crate::config::{KeySource, Secret};
-
-/// How long a connection lives by this token. One for centuries is one for a year here: deadlines must
-/// be representable.
-pub fn time_left(identity: &Identity) -> Duration {
-    let left = identity.expires_at.saturating_sub(unix_ms());
-    Duration::from_millis(left).min(Duration::from_secs(366 * 24 * 3600))
-}
 
 /// Makes ring the process's TLS cryptography, which the clients of JWKS, Redis and Postgres need
 /// before they are built. Called again, it does nothing.

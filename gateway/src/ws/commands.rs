@@ -17,10 +17,10 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     reply,
-    session::{Due, End, Expiry, Session},
+    session::{Due, End, Session},
 };
 use crate::{
-    auth::{AuthError, Identity},
+    auth::{AuthError, Expiry, Identity},
     caller::Caller,
     drafts::DraftListBody,
     failure::Failure,
@@ -204,7 +204,7 @@ impl Session {
                 Err(Failure::new(Code::Forbidden, "the token is another user's; open a new connection"))
             }
             Ok(identity) => {
-                self.expiry = Some(Expiry::of(&identity, self.limits().token_warning));
+                self.expiry = Some(Expiry::of(&identity, self.limits().token_warning, unix_ms()));
                 let expires_at = identity.expires_at;
                 self.client.identity = Some(identity);
                 Ok(Renewed { expires_at })

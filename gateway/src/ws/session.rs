@@ -18,6 +18,7 @@ use common::{
     close::Close,
     message::Encoding,
     protocol::{Reconnect, ServerMessage, TokenExpiring},
+    time::unix_ms,
 };
 use metrics::{counter, histogram};
 use tokio::{
@@ -36,7 +37,7 @@ use super::{
     woken::Woken,
 };
 use crate::{
-    auth::{self, AuthError, Identity},
+    auth::{AuthError, Expiry, Identity, TokenState},
     config,
     connections::Entered,
     following::{First, Following, Lost, Outbox},
@@ -122,7 +123,7 @@ pub(super) struct Session {
     pub(super) over_rate: u32,
     /// Malformed messages since the last good one.
     pub(super) misuse: u32,
-    /// `None` without a token.
+    /// When the token ends; `None` without one.
     pub(super) expiry: Option<Expiry>,
     /// When something was last said, by either side, heartbeats not counted. Only kept without a token.
     pub(super) spoke_at: Instant,
@@ -132,15 +133,11 @@ pub(super) struct Session {
     _entered: Entered,
 }
 
-/// When the token ends, and whether the client was told.
-pub(super) struct Expiry {
-    pub(super) at: Instant,
-    /// `None` once it has been.
-    pub(super) warn_at: Option<Instant>,
-}
-
 /// A write that took longer than this had to wait for the client to read: it lives.
 const WAITED_FOR_THE_CLIENT: Duration = Duration::from_millis(100);
+
+/// How often the wall clock is looked at during a write that waits for the client.
+const TOKEN_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a stopping node waits for commands that are under way before it closes a connection.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
@@ -189,7 +186,10 @@ pub(super) async fn begin(
     let mut session = Box::new(Session {
         heartbeat: Heartbeat::new(&limits.heartbeat, now),
         rate: Rate::new(limits.commands_per_second, limits.commands_burst(), now),
-        expiry: client.identity.as_ref().map(|identity| Expiry::of(identity, limits.token_warning)),
+        expiry: client
+            .identity
+            .as_ref()
+            .map(|identity| Expiry::of(identity, limits.token_warning, unix_ms())),
         following,
         joining: Vec::new(),
         authenticating: false,
@@ -209,16 +209,6 @@ pub(super) async fn begin(
     session.outbox.push(&first.welcome(&session.following, connection, device), None);
     first.add_to(&mut session.following);
     Some(session)
-}
-
-impl Expiry {
-    /// A token that is shorter than `warning` is warned of when half of it is left: otherwise the next
-    /// warning would come at once, and a client that heeds them would do nothing else.
-    pub(super) fn of(identity: &Identity, warning: Duration) -> Self {
-        let left = auth::time_left(identity);
-        let at = Instant::now() + left;
-        Self { at, warn_at: Some(at - warning.min(left / 2)) }
-    }
 }
 
 impl Session {
@@ -321,19 +311,27 @@ impl Session {
     async fn send(&mut self) -> Result<(), End> {
         let began = Instant::now();
         let stall_max = self.limits().heartbeat.timeout;
-        let expires_at = self.expiry.as_ref().map(|expiry| expiry.at);
         let mut leave_at = self.leave_at;
         let mut stopping = self.node.drain.subscribe();
         let mut sending = pin!(self.socket.send(self.outbox.frames(), stall_max));
         loop {
-            let until = expires_at.into_iter().chain(leave_at).min();
+            let look_at = self
+                .expiry
+                .as_ref()
+                .map(|expiry| Instant::now() + expiry.wait_for_end(unix_ms()).min(TOKEN_LOOK_INTERVAL));
+            let until = look_at.into_iter().chain(leave_at).min();
             tokio::select! {
                 sent = sending.as_mut() => {
                     sent?;
                     break;
                 }
                 () = sleep_until(until.unwrap_or(began)), if until.is_some() => {
-                    return Err(if until == leave_at { node_stops() } else { token_expired() });
+                    if leave_at.is_some_and(|leave_at| Instant::now() >= leave_at) {
+                        return Err(node_stops());
+                    }
+                    if self.expiry.as_ref().is_some_and(|expiry| expiry.has_ended(unix_ms())) {
+                        return Err(token_expired());
+                    }
                 }
                 Ok(()) = stopping.changed(), if leave_at.is_none() => {
                     leave_at = Some(Instant::now() + self.node.settings.websocket.drain_window);
@@ -349,7 +347,7 @@ impl Session {
     /// When the session has to act by itself next.
     fn deadline(&self) -> Instant {
         let by_itself = match &self.expiry {
-            Some(expiry) => expiry.warn_at.unwrap_or(expiry.at),
+            Some(expiry) => Instant::now() + expiry.wait(unix_ms()),
             None => self.spoke_at + self.limits().anonymous_idle,
         };
         let deadline = self.heartbeat.deadline().min(by_itself);
@@ -361,13 +359,10 @@ impl Session {
         if self.leave_at.is_some_and(|leave_at| now >= leave_at) {
             return Err(node_stops());
         }
-        match &self.expiry {
-            Some(expiry) if now >= expiry.at => {
-                return Err(token_expired());
-            }
-            Some(expiry) if expiry.warn_at.is_some_and(|warn_at| now >= warn_at) => {
-                self.warn(expiry.at - now);
-            }
+        // Each heartbeat comes by here, so a wall clock that was set is noticed at the next one.
+        match self.expiry.as_mut().map(|expiry| expiry.look(unix_ms())) {
+            Some(TokenState::Ended) => return Err(token_expired()),
+            Some(TokenState::Ending(left)) => self.warn(left),
             None if now >= self.spoke_at + self.limits().anonymous_idle => {
                 return Err(End::close(Close::Dead, "idle for too long without a token"));
             }
@@ -388,9 +383,6 @@ impl Session {
     fn warn(&mut self, left: Duration) {
         let in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         self.push(ServerMessage::TokenExpiring { payload: TokenExpiring { in_ms } }.json());
-        if let Some(expiry) = &mut self.expiry {
-            expiry.warn_at = None;
-        }
     }
 
     /// A ping was answered.

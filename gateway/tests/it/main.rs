@@ -5,6 +5,7 @@
 mod anonymous;
 mod bad_input;
 mod batches;
+mod clock;
 mod cluster;
 mod deflate;
 mod demo;

@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use common::{Code, ConnectionId, DeviceId, Stream, TopicName, ids::InvalidId};
+use common::{Code, ConnectionId, DeviceId, Stream, TopicName, ids::InvalidId, time::unix_ms};
 use fanout::log::LogError;
 use futures_util::{future::try_join_all, stream};
 use metrics::gauge;
@@ -26,7 +26,7 @@ use tracing::debug;
 use self::{lines::Lines, position::Position};
 use super::{bearer, problem::Problem};
 use crate::{
-    auth::{self, Identity},
+    auth::{Expiry, Identity},
     connections::{Crowded, Entered, made_up},
     failure::Failure,
     following::{At, First, Following},
@@ -57,8 +57,10 @@ struct EventStream {
     heartbeat: Duration,
     /// When a sign of life is due.
     quiet_until: Instant,
-    /// When the client has to come back: its token ends then, or the node.
-    ends_at: Option<Instant>,
+    /// When its token ends; `None` without one.
+    expiry: Option<Expiry>,
+    /// When the client has to come back because the node stops.
+    leave_at: Option<Instant>,
     /// Without a token: when nothing but heartbeats was said to the client for too long, and how long that is.
     idle: Option<(Instant, Duration)>,
     stopping: watch::Receiver<bool>,
@@ -155,7 +157,8 @@ async fn open(
         lines,
         heartbeat: limits.sse_heartbeat,
         quiet_until: Instant::now() + limits.sse_heartbeat,
-        ends_at: identity.as_ref().map(|identity| Instant::now() + auth::time_left(identity)),
+        expiry: identity.as_ref().map(|identity| Expiry::of(identity, limits.token_warning, unix_ms())),
+        leave_at: None,
         idle: identity.is_none().then(|| (Instant::now() + limits.anonymous_idle, limits.anonymous_idle)),
         stopping: node.drain.subscribe(),
         drain_window: limits.drain_window,
@@ -172,10 +175,16 @@ impl EventStream {
                 self.stopping.mark_unchanged();
                 // A moment of its own for every client, so that the other nodes are not met by all.
                 let moment = Instant::now() + self.drain_window.mul_f64(rand::random_range(0.0..0.9));
-                self.ends_at = Some(self.ends_at.map_or(moment, |ends_at| ends_at.min(moment)));
+                self.leave_at = Some(self.leave_at.map_or(moment, |leave_at| leave_at.min(moment)));
             }
+            // By the wall clock, and at each heartbeat at the latest.
+            if self.expiry.as_ref().is_some_and(|expiry| expiry.has_ended(unix_ms())) {
+                return None;
+            }
+            let token_ends =
+                self.expiry.as_ref().map(|expiry| Instant::now() + expiry.wait_for_end(unix_ms()));
             let idle_until = self.idle.map(|(until, _)| until);
-            let ends_at = self.ends_at.into_iter().chain(idle_until).min();
+            let ends_at = self.leave_at.into_iter().chain(idle_until).min();
             if ends_at.is_some_and(|ends_at| ends_at <= Instant::now()) {
                 return None;
             }
@@ -188,6 +197,7 @@ impl EventStream {
                 }
                 return Some(self.lines.take());
             }
+            let wake_at = ends_at.into_iter().chain(token_ends).min();
             tokio::select! {
                 () = poll_fn(|context| self.following.poll_changed(context)) => {}
                 () = sleep_until(self.quiet_until) => {
@@ -195,7 +205,7 @@ impl EventStream {
                     self.lines.comment();
                     return Some(self.lines.take());
                 }
-                () = sleep_until(ends_at.unwrap_or(self.quiet_until)), if ends_at.is_some() => {}
+                () = sleep_until(wake_at.unwrap_or(self.quiet_until)), if wake_at.is_some() => {}
                 Ok(()) = self.stopping.changed() => self.stopping.mark_changed(),
             }
         }

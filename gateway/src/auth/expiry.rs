@@ -1,0 +1,131 @@
+//! When a token ends, and when its client is told so. Pure: the time is an argument.
+//!
+//! A token ends by the wall clock, and timers run by the monotonic one. The two part when the wall clock is
+//! set, or when the host was suspended. So nothing here is a moment of a timer: whoever waits asks how long,
+//! and asks again whenever it wakes.
+
+use std::time::Duration;
+
+use super::Identity;
+
+/// The longest wait that is answered: deadlines must be representable, and some tokens last for centuries.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// When a token ends. Times are Unix milliseconds.
+#[derive(Debug, Clone)]
+pub struct Expiry {
+    ends_at: u64,
+    /// `None` once the client was told.
+    warn_at: Option<u64>,
+}
+
+/// What there is to do about a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenState {
+    /// Nothing yet.
+    Good,
+    /// The client is to be told, once, that it ends after so long.
+    Ending(Duration),
+    /// It has ended.
+    Ended,
+}
+
+impl Expiry {
+    /// A token that is shorter than `warning` is warned of when half of it is left: otherwise the next
+    /// warning would come at once, and a client that heeds them would do nothing else.
+    pub fn of(identity: &Identity, warning: Duration, now: u64) -> Self {
+        let ends_at = identity.expires_at;
+        let left = until(ends_at, now);
+        let notice = u64::try_from(warning.min(left / 2).as_millis()).unwrap_or(u64::MAX);
+        Self { ends_at, warn_at: Some(ends_at.saturating_sub(notice)) }
+    }
+
+    /// What there is to do now. A warning is answered once.
+    pub fn look(&mut self, now: u64) -> TokenState {
+        if self.has_ended(now) {
+            return TokenState::Ended;
+        }
+        match self.warn_at {
+            Some(warn_at) if now >= warn_at => {
+                self.warn_at = None;
+                TokenState::Ending(until(self.ends_at, now))
+            }
+            _ => TokenState::Good,
+        }
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self, now: u64) -> bool {
+        now >= self.ends_at
+    }
+
+    /// After how long to look again, if the wall clock goes on evenly.
+    pub fn wait(&self, now: u64) -> Duration {
+        until(self.warn_at.unwrap_or(self.ends_at), now).min(WAIT_MAX)
+    }
+
+    /// The same for those who only care for the end.
+    pub fn wait_for_end(&self, now: u64) -> Duration {
+        until(self.ends_at, now).min(WAIT_MAX)
+    }
+}
+
+fn until(moment: u64, now: u64) -> Duration {
+    Duration::from_millis(moment.saturating_sub(now))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::auth::Scopes;
+
+    const START: u64 = 1_700_000_000_000;
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn token(lifetime_ms: u64) -> Expiry {
+        let identity = Identity {
+            user: "alice".parse().unwrap(),
+            expires_at: START.saturating_add(lifetime_ms),
+            scopes: Scopes::new(""),
+        };
+        Expiry::of(&identity, MINUTE, START)
+    }
+
+    #[test]
+    fn a_client_is_warned_once_and_then_it_is_over() {
+        let mut expiry = token(300_000);
+        assert_eq!(expiry.wait(START), Duration::from_secs(240));
+        assert_eq!(expiry.look(START + 239_999), TokenState::Good);
+        assert_eq!(expiry.look(START + 240_000), TokenState::Ending(MINUTE));
+        assert_eq!(expiry.look(START + 240_000), TokenState::Good);
+        assert_eq!(expiry.wait(START + 240_000), MINUTE);
+        assert_eq!(expiry.look(START + 299_999), TokenState::Good);
+        assert_eq!(expiry.look(START + 300_000), TokenState::Ended);
+        assert_eq!(expiry.wait(START + 300_001), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_short_token_is_warned_of_half_way() {
+        let mut expiry = token(10_000);
+        assert_eq!(expiry.wait(START), Duration::from_secs(5));
+        assert_eq!(expiry.look(START + 5000), TokenState::Ending(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_ends_it_and_one_that_jumps_back_does_not() {
+        let mut expiry = token(300_000);
+        assert_eq!(expiry.look(START - 3_600_000), TokenState::Good);
+        assert_eq!(expiry.wait(START - 3_600_000), Duration::from_secs(3840));
+        // Past the warning too: there is nothing left to warn of.
+        assert_eq!(expiry.look(START + 3_600_000), TokenState::Ended);
+        assert!(expiry.has_ended(START + 3_600_000) && !expiry.has_ended(START));
+    }
+
+    #[test]
+    fn a_token_for_centuries_is_waited_for_in_pieces() {
+        let mut expiry = token(u64::MAX);
+        assert_eq!((expiry.wait(START), expiry.wait_for_end(START)), (WAIT_MAX, WAIT_MAX));
+        assert_eq!(expiry.look(START), TokenState::Good);
+    }
+}
