@@ -1,8 +1,10 @@
-//! The demo page in a real browser against a real node: what a visitor is promised there.
+//! A real browser against real nodes: what a visitor of the demo page is promised, and what pages of other
+//! origins may do.
 
 mod browser;
 mod device;
 mod drafts;
 mod live_match;
+mod other_origin;
 mod page;
 mod viewer;
