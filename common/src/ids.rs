@@ -25,6 +25,23 @@ pub(crate) fn is_name(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'.' | b'-'))
 }
 
+/// Whether a URL's path would lose the text: these segments mean "here" and "one up" (RFC 3986 section
+/// 5.2.4), also percent-encoded to browsers, so that a path with one leads elsewhere. What else a path would
+/// change is encoded by whoever builds it, or not in the alphabet of names.
+fn is_dot_segment(text: &str) -> bool {
+    matches!(text, "." | "..")
+}
+
+/// A name that stands in a URL's path.
+pub(crate) fn is_path_name(text: &str) -> bool {
+    is_name(text) && !is_dot_segment(text)
+}
+
+/// A printable text that stands in a URL's path.
+fn is_printable_in_path(text: &str) -> bool {
+    is_printable(text) && !is_dot_segment(text)
+}
+
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $valid:path, $rule:literal) => {
         $(#[$doc])*
@@ -81,7 +98,7 @@ pub(crate) use text_id;
 
 text_id! {
     /// A user: the `sub` of the token. Opaque to Draftwire.
-    UserId, "sub", 128, is_printable, "1 to 128 characters without control characters"
+    UserId, "sub", 128, is_printable_in_path, "1 to 128 characters without control characters, and not . or .."
 }
 text_id! {
     /// One device of a user, stable over reconnects; the `origin` of the events that it causes.
@@ -93,7 +110,7 @@ text_id! {
 }
 text_id! {
     /// A draft, unique within its user. It appears in URLs, hence the alphabet.
-    DraftId, "draftId", 64, is_name, "1 to 64 characters of A-Z a-z 0-9 : _ . -"
+    DraftId, "draftId", 64, is_path_name, "1 to 64 characters of A-Z a-z 0-9 : _ . -, and not . or .."
 }
 text_id! {
     /// What a draft is (`order`, `note`): chosen by the application, opaque to Draftwire.
@@ -232,6 +249,11 @@ mod tests {
         assert!("a b".parse::<UserId>().is_ok());
         assert!("a b".parse::<DraftId>().is_err());
         assert!("a/b".parse::<DraftId>().is_err());
+        for dots in [".", ".."] {
+            assert!(dots.parse::<DraftId>().is_err() && dots.parse::<UserId>().is_err(), "{dots}");
+            assert!(dots.parse::<DeviceId>().is_ok(), "no path has devices");
+        }
+        assert!("...".parse::<DraftId>().is_ok() && ".a".parse::<DraftId>().is_ok());
         assert_eq!(
             "x\n".parse::<DeviceId>().unwrap_err().to_string(),
             "device must be 1 to 64 characters without control characters"

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{InvalidId, UserId, is_name, text_id};
+use crate::ids::{InvalidId, UserId, is_name, is_path_name, text_id};
 
 /// An ordered, durable log of events, numbered without gaps. Who may follow one sees all of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,7 +69,7 @@ impl FromStr for Stream {
 
 text_id! {
     /// The name of a topic: `[A-Za-z0-9:_.-]{1,128}`, so that no encoding or look-alike widens a pattern.
-    TopicName, "topic", 128, is_name, "1 to 128 characters of A-Z a-z 0-9 : _ . -"
+    TopicName, "topic", 128, is_path_name, "1 to 128 characters of A-Z a-z 0-9 : _ . -, and not . or .."
 }
 
 /// Which topics a right is for: one name, or with `*` at its end, all that begin so. `*` alone is
@@ -93,7 +93,8 @@ impl FromStr for Pattern {
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let (start, open) = text.strip_suffix('*').map_or((text, false), |start| (start, true));
-        if start.len() > 128 || !is_name(start) || (start.is_empty() && !open) {
+        let valid = if open { is_name(start) } else { is_path_name(start) && !start.is_empty() };
+        if start.len() > 128 || !valid {
             let rule = "a topic's name, or the start of one and a *";
             return Err(InvalidId { what: "a pattern", rule });
         }
@@ -145,7 +146,9 @@ mod tests {
                 topics.into_iter().filter(|topic| parsed.matches(&topic.parse().unwrap())).collect();
             assert_eq!(matched, expected, "{pattern}");
         }
-        for pattern in ["", "**", "*a", "a*b", "a b*", "mat\u{441}h:*", "%2a", "a/*", "a?", "[ab]*"] {
+        for pattern in
+            ["", "**", "*a", "a*b", "a b*", "mat\u{441}h:*", "%2a", "a/*", "a?", "[ab]*", ".", ".."]
+        {
             assert!(pattern.parse::<Pattern>().is_err(), "{pattern:?} was taken");
         }
     }
@@ -153,9 +156,19 @@ mod tests {
     #[test]
     fn odd_names_are_no_topics() {
         let long = "t".repeat(129);
-        for name in
-            ["match:*", "*", "match%3A1", "m\u{430}tch:1", "match:1\n", "match:1\0", " match:1", "a/b", &long]
-        {
+        for name in [
+            "match:*",
+            "*",
+            "match%3A1",
+            "m\u{430}tch:1",
+            "match:1\n",
+            "match:1\0",
+            " match:1",
+            "a/b",
+            ".",
+            "..",
+            &long,
+        ] {
             assert!(name.parse::<TopicName>().is_err(), "{name:?} was taken");
         }
     }

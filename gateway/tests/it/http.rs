@@ -138,6 +138,9 @@ async fn requests_that_make_no_sense_are_refused() {
         ("{\"content\":[]}", 400, "bad_request"),
         ("{\"content\":{},\"contents\":{}}", 400, "bad_request"),
         ("{\"content\":{},\"draftId\":\"a/b\"}", 400, "bad_request"),
+        // Its Location would lead elsewhere.
+        ("{\"content\":{},\"draftId\":\".\"}", 400, "bad_request"),
+        ("{\"content\":{},\"draftId\":\"..\"}", 400, "bad_request"),
     ];
     let bearer = format!("Bearer {}", token::good("alice"));
     let url = format!("http://{}/v1/drafts", server.addr);
