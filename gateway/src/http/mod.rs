@@ -19,7 +19,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderName, HeaderValue},
+    http::{HeaderName, HeaderValue, header},
     middleware::{self, Next},
     response::Response,
     routing::{get, post},
@@ -55,7 +55,7 @@ pub fn router(node: Arc<Node>) -> Router {
             .route("/readyz", get(health::readyz))
             .route("/livez", get(health::livez)),
     )
-    .layer(middleware::from_fn_with_state(node.clone(), name_the_node))
+    .layer(middleware::from_fn_with_state(node.clone(), add_headers))
     .with_state(node)
 }
 
@@ -66,10 +66,14 @@ fn with_fallbacks(router: Router<Arc<Node>>) -> Router<Arc<Node>> {
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
 }
 
-async fn name_the_node(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
+/// Adds what all answers have in common: who answers, and, unless an answer says for itself how caches may
+/// keep it, that none may.
+async fn add_headers(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if let Ok(name) = HeaderValue::from_str(node.settings.listen.node.as_str()) {
-        response.headers_mut().insert(NODE_HEADER, name);
+        headers.insert(NODE_HEADER, name);
     }
     response
 }

@@ -18,6 +18,7 @@ mod failing_store;
 mod group_commit;
 mod handshake;
 mod harness;
+mod headers;
 mod history;
 mod http;
 mod limits;
