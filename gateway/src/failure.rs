@@ -1,7 +1,7 @@
 //! Refusals: what clients are told when something was not done, over the socket and over HTTP alike.
 
 use common::{
-    Code, DraftId,
+    Code, DraftId, Version,
     protocol::{Draft, DraftAck},
 };
 use serde::Serialize;
@@ -22,14 +22,16 @@ pub struct Failure {
     pub message: String,
     /// What helps to mend it.
     pub payload: Option<Box<RawValue>>,
-    /// `If-Match` named another version: over HTTP that is a status of its own.
+    /// A condition of the request does not hold: over HTTP that is a status of its own.
     pub precondition: bool,
+    /// The version of the draft that exists where one was to be created.
+    pub existing: Option<Version>,
 }
 
 impl Failure {
     /// A refusal without further help.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), payload: None, precondition: false }
+        Self { code, message: message.into(), payload: None, precondition: false, existing: None }
     }
 }
 
@@ -66,7 +68,11 @@ impl From<(&DraftId, Refusal)> for Failure {
                     (Some(_), false) => format!("{} changed since the base version", fields.join(", ")),
                 };
                 let payload = ConflictBody { draft_id, fields: &fields, draft: current.as_deref() };
-                Self { payload: to_raw_value(&payload).ok(), ..Self::new(Code::Conflict, message) }
+                Self {
+                    existing: current.as_deref().map(|draft| draft.version),
+                    payload: to_raw_value(&payload).ok(),
+                    ..Self::new(Code::Conflict, message)
+                }
             }
             Refusal::PreconditionFailed { version } => Self {
                 payload: to_raw_value(&DraftAck { draft_id: draft_id.clone(), version }).ok(),

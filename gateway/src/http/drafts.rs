@@ -11,12 +11,19 @@ use axum::{
 use common::{DeviceId, DraftId, Version, json, merge::Object, protocol::DraftCreate};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{bearer, body, caller::caller, path::Named, problem::Problem};
+use super::{
+    bearer, body,
+    caller::caller,
+    entity_tag::{self, Condition, Tag},
+    path::Named,
+    problem::Problem,
+};
 use crate::{
     caller::Caller,
     drafts::DraftListBody,
+    failure::Failure,
     node::Node,
-    store::{Base, Done},
+    store::{Base, Done, Refusal},
 };
 
 /// Query parameters of the routes. Unknown ones are refused, as everywhere: a misspelt
@@ -61,15 +68,18 @@ pub(super) async fn get(
     Named(id): Named<DraftId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let wanted = Condition::read(&headers, &header::IF_MATCH)?;
     let draft = node.drafts.get(&asked.caller.user, &id).await?;
-    let etag = etag(draft.version);
-    let known =
-        headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|tags| {
-            tags.split(',')
-                .any(|tag| matches!(tag.trim(), "*") || tag.trim().trim_start_matches("W/") == etag)
-        });
-    let tag = [(header::ETAG, etag)];
-    if known {
+    let version = draft.version;
+    if wanted.and_then(|wanted| wanted.strong_versions()).is_some_and(|wanted| !wanted.contains(&version)) {
+        return Err(Failure::from((&id, Refusal::PreconditionFailed { version })).into());
+    }
+    // It only spares an answer: one that makes no sense spares none.
+    let known = Condition::read(&headers, &header::IF_NONE_MATCH).ok().flatten();
+    let known = known.filter(|known| known.names(version));
+    let tag = known.as_ref().and_then(|known| known.tag_of(version)).map(Tag::text);
+    let tag = [(header::ETAG, tag.unwrap_or_else(|| entity_tag::of(version)))];
+    if known.is_some() {
         return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
     }
     Ok((tag, Json(draft)).into_response())
@@ -80,8 +90,15 @@ pub(super) async fn create(
     asked: Asked,
     request: Request,
 ) -> Result<Response, Problem> {
+    if request.headers().contains_key(header::IF_MATCH) {
+        return Err(Problem::bad_request("If-Match is for drafts that exist"));
+    }
+    let unless = Condition::read(request.headers(), &header::IF_NONE_MATCH)?;
     let draft: DraftCreate = read(&node, request).await?;
-    let done = node.drafts.create(asked.caller, draft).await?;
+    let done = node.drafts.create(asked.caller, draft).await.map_err(|failure| {
+        let met = unless.zip(failure.existing).is_some_and(|(unless, version)| unless.names(version));
+        Failure { precondition: met || failure.precondition, ..failure }
+    })?;
     let location = done.draft().map(|ack| [(header::LOCATION, format!("/v1/drafts/{}", ack.draft_id))]);
     Ok((StatusCode::CREATED, location, changed(&done)).into_response())
 }
@@ -117,29 +134,20 @@ pub(super) async fn delete(
 struct Patch(#[serde(deserialize_with = "json::object")] Object);
 
 fn changed(done: &Done) -> impl IntoResponse {
-    (done.draft().map(|ack| [(header::ETAG, etag(ack.version))]), Json(done.clone()))
+    (done.draft().map(|ack| [(header::ETAG, entity_tag::of(ack.version))]), Json(done.clone()))
 }
 
-fn etag(version: Version) -> String {
-    format!("\"{version}\"")
-}
-
-/// The version that a change was made on: `If-Match` (RFC 9110 section 13.1.1), which must be the
-/// current one, or `baseVersion`, which is merged from.
+/// The version that a change was made on: `If-Match` (RFC 9110 section 13.1.1), which the current one must
+/// match, or `baseVersion`, which is merged from.
 fn base(headers: &HeaderMap, merge: Option<Version>) -> Result<Option<Base>, Problem> {
-    let mut tags = headers.get_all(header::IF_MATCH).iter();
-    let Some(tag) = tags.next() else { return Ok(merge.map(Base::Merge)) };
-    if merge.is_some() {
-        return Err(Problem::bad_request("give If-Match or baseVersion, not both"));
+    if headers.contains_key(header::IF_NONE_MATCH) {
+        // Ignored, it would guard nothing.
+        return Err(Problem::bad_request("If-None-Match is for GET and POST; say If-Match"));
     }
-    let tag = tag.to_str().unwrap_or_default().trim();
-    let weak = tag.strip_prefix("W/");
-    let digits = weak.unwrap_or(tag).strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-    match digits.filter(|digits| digits.bytes().all(|b| b.is_ascii_digit())).and_then(|d| d.parse().ok()) {
-        // A weak tag never matches, as no draft is at version zero.
-        Some(_) if weak.is_some() => Ok(Some(Base::Exact(Version(0)))),
-        Some(version) if tags.next().is_none() => Ok(Some(Base::Exact(Version(version)))),
-        _ => Err(Problem::bad_request("If-Match must be one ETag of the draft, such as \"3\"")),
+    match (Condition::read(headers, &header::IF_MATCH)?, merge) {
+        (Some(_), Some(_)) => Err(Problem::bad_request("give If-Match or baseVersion, not both")),
+        (Some(condition), None) => Ok(Some(condition.strong_versions().map_or(Base::Current, Base::OneOf))),
+        (None, merge) => Ok(merge.map(Base::Merge)),
     }
 }
 

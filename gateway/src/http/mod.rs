@@ -6,6 +6,7 @@ mod caller;
 mod cors;
 mod demo;
 mod drafts;
+mod entity_tag;
 mod health;
 mod history;
 mod path;

@@ -160,12 +160,14 @@ pub enum DraftOp {
 }
 
 /// The version that a change was made on, and what happens when it is no longer the current one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum Base {
     /// Goes through unless a field that it touches has changed since. A deletion touches them all.
     Merge(Version),
-    /// Goes through on exactly this version (`If-Match`, RFC 9110 section 13.1.1).
-    Exact(Version),
+    /// Goes through on exactly one of these versions (`If-Match`, RFC 9110 section 13.1.1).
+    OneOf(Vec<Version>),
+    /// Goes through on whatever version there is (`If-Match: *`).
+    Current,
 }
 
 /// What became of a batch.
@@ -241,7 +243,7 @@ pub enum Refusal {
         /// The draft as it stands; `None` for an id whose draft was deleted.
         current: Option<Box<Draft>>,
     },
-    /// The draft is not at the exact version that the write demands.
+    /// The draft is at none of the versions that the write demands.
     PreconditionFailed {
         /// Where it is.
         version: Version,

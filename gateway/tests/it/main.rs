@@ -7,6 +7,7 @@ mod bad_input;
 mod batches;
 mod clock;
 mod cluster;
+mod conditional;
 mod cors;
 mod deflate;
 mod demo;

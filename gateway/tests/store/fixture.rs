@@ -87,7 +87,7 @@ pub(crate) fn exactly(mut write: Write) -> Write {
     if let Op::Draft(DraftOp::Update { base, .. } | DraftOp::Delete { base: Some(base), .. }) = &mut write.op
         && let Base::Merge(version) = *base
     {
-        *base = Base::Exact(version);
+        *base = Base::OneOf(vec![version]);
     }
     write
 }

@@ -121,7 +121,7 @@ impl Decision<'_> {
         &mut self,
         write: &Write,
         draft_id: &DraftId,
-        base: Base,
+        base: &Base,
         patch: &Object,
     ) -> Result<Done, Refusal> {
         let (row, content) = self.live(write, draft_id)?;
@@ -153,7 +153,7 @@ impl Decision<'_> {
         &mut self,
         write: &Write,
         draft_id: &DraftId,
-        base: Option<Base>,
+        base: Option<&Base>,
     ) -> Result<Done, Refusal> {
         let (row, _) = self.live(write, draft_id)?;
         if let Some(base) = base
@@ -215,15 +215,16 @@ impl Decision<'_> {
 
 impl Base {
     /// The version that the change was made on, if the draft at `current` can take it at all.
-    fn on(self, current: Version) -> Result<Version, Refusal> {
+    fn on(&self, current: Version) -> Result<Version, Refusal> {
         match self {
-            Self::Exact(version) if version != current => {
+            Self::OneOf(versions) if !versions.contains(&current) => {
                 Err(Refusal::PreconditionFailed { version: current })
             }
-            Self::Merge(version) if version.0 == 0 || version > current => Err(Refusal::BadRequest(format!(
-                "baseVersion {version} never was: the draft is at {current}"
-            ))),
-            Self::Exact(version) | Self::Merge(version) => Ok(version),
+            Self::Merge(version) if version.0 == 0 || *version > current => Err(Refusal::BadRequest(
+                format!("baseVersion {version} never was: the draft is at {current}"),
+            )),
+            Self::Merge(version) => Ok(*version),
+            Self::OneOf(_) | Self::Current => Ok(current),
         }
     }
 }

@@ -237,10 +237,8 @@ impl Decision<'_> {
             Op::Draft(DraftOp::Create { draft_id, kind, content }) => {
                 self.create(write, draft_id, kind, content)
             }
-            Op::Draft(DraftOp::Update { draft_id, base, patch }) => {
-                self.update(write, draft_id, *base, patch)
-            }
-            Op::Draft(DraftOp::Delete { draft_id, base }) => self.delete(write, draft_id, *base),
+            Op::Draft(DraftOp::Update { draft_id, base, patch }) => self.update(write, draft_id, base, patch),
+            Op::Draft(DraftOp::Delete { draft_id, base }) => self.delete(write, draft_id, base.as_ref()),
             Op::Append(append) => self.append(write, append),
         }
     }

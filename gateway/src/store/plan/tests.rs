@@ -147,7 +147,7 @@ fn arb_object() -> impl Strategy<Value = Object> {
 fn arb_write() -> impl Strategy<Value = Write> {
     let base = prop_oneof![
         4 => (0u64..6).prop_map(|v| Base::Merge(Version(v))),
-        1 => (1u64..4).prop_map(|v| Base::Exact(Version(v))),
+        1 => (1u64..4).prop_map(|v| Base::OneOf(vec![Version(v)])),
     ];
     let draft_id = "[wxyz]".prop_map(|id| id.parse::<DraftId>().unwrap());
     let op = (draft_id, base, arb_object(), any::<bool>(), 0..10).prop_map(
