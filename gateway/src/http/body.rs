@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::problem::Problem;
+use super::{content_coding, problem::Problem};
 use crate::{failure::Failure, node::Node};
 
 /// How many bodies of the largest size may be in memory before they are whole. What is whole is the write
@@ -34,6 +34,7 @@ pub(crate) fn room(bytes_max: usize) -> Semaphore {
 /// The whole body, in bounded room and time: neither what clients send slowly nor what they never end may add
 /// up.
 pub(super) async fn bytes(node: &Node, request: Request) -> Result<Bytes, Problem> {
+    content_coding::check(request.headers())?;
     timeout(READ_MAX, collect(node, request))
         .await
         .unwrap_or_else(|_| Err(Problem::bad_request("the body took too long to come")))

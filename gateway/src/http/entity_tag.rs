@@ -5,9 +5,17 @@ use common::Version;
 
 use super::problem::Problem;
 
+/// The end of the tag of a compressed answer: a strong tag is one of the bytes, coding included.
+pub(super) const COMPRESSED: &str = "-gzip";
+
 /// The tag of a draft's version.
 pub(super) fn of(version: Version) -> String {
     format!("\"{version}\"")
+}
+
+/// The tag of the same version, compressed. `None` for weak tags, which no coding changes.
+pub(super) fn compressed(tag: &str) -> Option<String> {
+    Some(format!("\"{}{COMPRESSED}\"", tag.strip_prefix('"')?.strip_suffix('"')?))
 }
 
 /// What `If-Match` or `If-None-Match` names.
@@ -30,8 +38,9 @@ pub(super) struct Tag {
 impl Tag {
     /// The version whose tag this is. Tags are compared as text: `"03"` is not the tag of version 3.
     fn version(&self) -> Option<Version> {
-        let version = self.opaque.parse().ok().map(Version)?;
-        (version.to_string() == self.opaque).then_some(version)
+        let digits = self.opaque.strip_suffix(COMPRESSED).unwrap_or(&self.opaque);
+        let version = digits.parse().ok().map(Version)?;
+        (version.to_string() == digits).then_some(version)
     }
 
     /// The tag as a header field has it.
@@ -131,11 +140,14 @@ mod tests {
     #[test]
     fn tags_name_versions_by_their_very_text() {
         assert_eq!(tag(false, "3").version(), Some(Version(3)));
+        assert_eq!(tag(false, "3-gzip").version(), Some(Version(3)));
         for other in ["03", "+3", "", "x", "3-br", "-gzip", "3-gzip-gzip", "18446744073709551616"] {
             assert_eq!(tag(false, other).version(), None, "{other:?} was taken for a version");
         }
         let condition = parse(b"W/\"1\", \"2\", \"x\"").unwrap();
         assert_eq!(condition.strong_versions(), Some(vec![Version(2)]));
         assert!(condition.names(Version(1)) && !condition.names(Version(3)));
+        assert_eq!(compressed("\"3\"").as_deref(), Some("\"3-gzip\""));
+        assert_eq!(compressed("W/\"3\""), None);
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod bearer;
 mod body;
 mod caller;
+mod content_coding;
 mod cors;
 mod demo;
 mod drafts;
@@ -56,6 +57,8 @@ pub fn router(node: Arc<Node>) -> Router {
             .route("/readyz", get(health::readyz))
             .route("/livez", get(health::livez)),
     )
+    .layer(content_coding::layer())
+    .layer(middleware::from_fn(content_coding::tag_compressed))
     .layer(middleware::from_fn_with_state(node.clone(), add_headers))
     .with_state(node)
 }

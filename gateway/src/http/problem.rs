@@ -60,6 +60,12 @@ impl Problem {
         Self::with_status(status, Code::BadRequest, "this path takes WebSocket handshakes, version 13")
     }
 
+    /// RFC 9110 section 15.5.16.
+    pub(crate) fn coded_content() -> Self {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Self::with_status(status, Code::BadRequest, "send the body as it is, without Content-Encoding")
+    }
+
     /// RFC 6585 section 3.
     pub(crate) fn precondition_required(message: &str) -> Self {
         Self::with_status(StatusCode::PRECONDITION_REQUIRED, Code::BadRequest, message)
@@ -97,6 +103,9 @@ impl IntoResponse for Problem {
             }
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             }
             StatusCode::UPGRADE_REQUIRED => {
                 headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

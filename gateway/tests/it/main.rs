@@ -8,6 +8,7 @@ mod batches;
 mod clock;
 mod cluster;
 mod conditional;
+mod content_coding;
 mod cors;
 mod deflate;
 mod demo;

@@ -8,7 +8,7 @@ use std::{convert::Infallible, future::poll_fn, sync::Arc, time::Duration};
 use axum::{
     body::Body,
     extract::{Query, State, rejection::QueryRejection},
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -46,6 +46,9 @@ pub(super) struct Parameters {
     #[serde(rename = "token")]
     _token: Option<String>,
 }
+
+/// Tells Nginx, in whatever configuration, to pass on what comes when it comes.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// After how long clients come back, on average.
 const RETRY: Duration = Duration::from_secs(2);
@@ -97,7 +100,9 @@ pub(super) async fn follow(
     }));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // A proxy that compressed it, or collected it into buffers, would hold events back.
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform")),
+        (X_ACCEL_BUFFERING, HeaderValue::from_static("no")),
     ];
     Ok((headers, body).into_response())
 }
