@@ -74,26 +74,5 @@ impl Close {
     }
 }
 
-/// The longest reason of a close frame, in bytes: a control frame holds 125, the code takes 2
-/// (RFC 6455 section 5.5).
-pub const REASON_BYTES_MAX: usize = 123;
-
-/// Cuts a reason to what a close frame holds, at a character's border.
-pub fn fit_reason(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]
-}
-
 /// How long the server waits for the other side's close frame before it drops the connection.
 pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(2);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_fit_a_control_frame() {
-        let long = "é".repeat(100);
-        assert!(fit_reason(&long).len() <= REASON_BYTES_MAX);
-        assert_eq!(fit_reason("short"), "short");
-    }
-}

@@ -13,12 +13,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use gateway::{
-    listener,
-    websocket::{Deflate, Ended, Handshake, Received, Socket, frame},
-};
+use gateway::listener;
 use hyper::upgrade::OnUpgrade;
 use tokio::{net::TcpListener, sync::watch};
+use websocket::{Deflate, Ended, Handshake, Received, Socket, frame};
 
 /// The largest message of the suite has 16 MiB.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;

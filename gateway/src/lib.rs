@@ -24,5 +24,4 @@ pub mod serve;
 pub mod store;
 pub mod topics;
 mod underway;
-pub mod websocket;
 mod ws;

@@ -10,9 +10,9 @@ use std::{
 
 use axum::{Router, http::StatusCode, routing::get};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use common::close::REASON_BYTES_MAX;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use serde_json::{Value, json};
+use websocket::frame::REASON_BYTES_MAX;
 
 use super::{
     jwks::{Jwks, Pace},

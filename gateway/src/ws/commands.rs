@@ -14,6 +14,7 @@ use common::{
 use metrics::counter;
 use serde::Serialize;
 use tokio::{sync::Semaphore, time::Instant};
+use websocket::Received;
 
 use super::{
     reply,
@@ -25,7 +26,6 @@ use crate::{
     drafts::DraftListBody,
     failure::Failure,
     store::Base,
-    websocket::Received,
 };
 
 /// Messages without use in a row, malformed or not allowed without a token, after which the connection

@@ -12,10 +12,9 @@ mod woken;
 
 use common::close::{Close, HANDSHAKE_WAIT};
 use metrics::counter;
+use websocket::Socket;
 
 pub(crate) use upgrade::upgrade;
-
-use crate::websocket::Socket;
 
 /// Closes: counts it, says why, and waits a moment for the other side to have read it.
 async fn close(socket: Socket, close: Close, reason: &str) {

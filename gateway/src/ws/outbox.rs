@@ -7,14 +7,12 @@ use common::{
     msgpack,
 };
 use fanout::{Block, Delivery};
-
-use crate::{
-    following::{At, Outbox},
-    websocket::{
-        Deflate,
-        frame::{self, Kind},
-    },
+use websocket::{
+    Deflate,
+    frame::{self, Kind},
 };
+
+use crate::following::{At, Outbox};
 
 /// Frames for the next write. Those of events are the same bytes for every connection that takes them
 /// in the same form.

@@ -27,6 +27,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until, timeout},
 };
 use tracing::debug;
+use websocket::{Deflate, Ended, Received, Socket, Violation};
 
 use super::{
     close,
@@ -43,7 +44,6 @@ use crate::{
     following::{First, Following, Lost, Outbox},
     node::Node,
     underway::Underway,
-    websocket::{Deflate, Ended, Received, Socket, Violation},
 };
 
 /// Who has connected, with what.

@@ -16,6 +16,7 @@ use common::{
 };
 use hyper::upgrade::OnUpgrade;
 use tracing::{Instrument, Span, debug, debug_span};
+use websocket::{Deflate, Handshake, Socket};
 
 use super::{
     close,
@@ -28,7 +29,6 @@ use crate::{
     failure::Failure,
     http::{bearer, problem::Problem},
     node::Node,
-    websocket::{Deflate, Handshake, Socket},
 };
 
 /// `GET /ws/realtime`. Whatever is wrong with the token or the parameters is said after the upgrade,

@@ -4,11 +4,10 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use common::close::fit_reason;
 
-use super::{
+use crate::{
     deflate,
-    header::{CONTROL_BYTES_MAX, Opcode},
+    header::{self, CONTROL_BYTES_MAX, FIN, Opcode},
 };
 
 /// What a message holds.
@@ -20,11 +19,11 @@ pub enum Kind {
     Binary,
 }
 
-/// The last frame of its message.
-const FIN: u8 = 0x80;
-
 /// The message is deflated (RFC 7692 section 6).
 const RSV1: u8 = 0x40;
+
+/// The longest reason of a close frame, in bytes: the code takes 2 (RFC 6455 section 5.5).
+pub const REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
 
 /// The longest head of a frame without a mask: two bytes and a length of eight.
 const HEAD_BYTES_MAX: usize = 10;
@@ -41,7 +40,7 @@ pub fn message(kind: Kind, payload: &[u8]) -> Bytes {
     encode(FIN | kind.opcode() as u8, payload)
 }
 
-/// A message, deflated, for clients that take it ([`super::Deflate::may_send`]). One that does not get
+/// A message, deflated, for clients that take it ([`crate::Deflate::may_send`]). One that does not get
 /// smaller stays as it is, which those clients take as well (RFC 7692 section 6).
 ///
 /// Takes CPU time, in the order of 20 µs for a small message and 10 ms per MiB.
@@ -79,6 +78,11 @@ pub fn close(why: Option<(u16, &str)>) -> Bytes {
     }
 }
 
+/// Cuts a reason to what a close frame holds, at a character's border.
+fn fit_reason(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]
+}
+
 impl Kind {
     fn opcode(self) -> Opcode {
         match self {
@@ -93,20 +97,8 @@ fn control(opcode: Opcode, payload: &[u8]) -> Bytes {
 }
 
 fn encode(first: u8, payload: &[u8]) -> Bytes {
-    let length = payload.len();
-    let mut frame = Vec::with_capacity(head_bytes(length) + length);
-    frame.push(first);
-    if let Ok(short) = u8::try_from(length)
-        && usize::from(short) <= CONTROL_BYTES_MAX
-    {
-        frame.push(short);
-    } else if let Ok(length) = u16::try_from(length) {
-        frame.push(126);
-        frame.extend_from_slice(&length.to_be_bytes());
-    } else {
-        frame.push(127);
-        frame.extend_from_slice(&(length as u64).to_be_bytes());
-    }
+    let mut frame = Vec::with_capacity(head_bytes(payload.len()) + payload.len());
+    header::write(first, 0, payload.len(), &mut frame);
     frame.extend_from_slice(payload);
     frame.into()
 }

@@ -1,4 +1,5 @@
-//! WebSockets (RFC 6455) with permessage-deflate (RFC 7692), the server's side.
+//! WebSockets (RFC 6455) with permessage-deflate (RFC 7692), the server's side; and of the client's as
+//! much as a load generator needs ([`client`]).
 //!
 //! Knows nothing of what is said over them. It is our own because of what a server with many quiet
 //! connections needs and libraries do not give together:
@@ -12,6 +13,7 @@
 //!
 //! What reads and what encodes does no I/O.
 
+pub mod client;
 pub mod deflate;
 pub mod extensions;
 pub mod frame;
@@ -24,5 +26,6 @@ mod violation;
 
 pub use extensions::Deflate;
 pub use handshake::Handshake;
+pub use header::Opcode;
 pub use socket::{Ended, Received, Socket};
 pub use violation::Violation;

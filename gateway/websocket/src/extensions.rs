@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 
 /// The extension's name.
 const NAME: &str = "permessage-deflate";
@@ -56,7 +56,7 @@ impl Deflate {
     }
 
     /// Whether the client may be sent a message of so many bytes deflated by
-    /// [`super::frame::deflated`]. A client with a small window gets longer messages as they are: what
+    /// [`crate::frame::deflated`]. A client with a small window gets longer messages as they are: what
     /// is shared was deflated with the largest one. In a message no longer than the window, nothing
     /// refers further back than that.
     pub fn may_send(self, message_bytes: usize) -> bool {

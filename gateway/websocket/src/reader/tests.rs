@@ -25,7 +25,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 fn reader() -> Reader {
-    let mut headers = axum::http::HeaderMap::new();
+    let mut headers = http::HeaderMap::new();
     headers.insert("sec-websocket-extensions", "permessage-deflate".parse().unwrap());
     Reader::new(Deflate::negotiate(&headers), MAX)
 }

@@ -12,7 +12,7 @@ use tokio_tungstenite::{
 };
 
 use super::*;
-use crate::websocket::frame::Kind;
+use crate::frame::Kind;
 
 const MAX: usize = 1 << 20;
 

@@ -1,13 +1,16 @@
 //! The opening handshake, from the server's side (RFC 6455 section 4.2). Pure.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version, header};
+use sha1::{Digest, Sha1};
 
-use super::Deflate;
+use crate::Deflate;
 
 /// What a key holds once it is decoded, in bytes.
 const KEY_BYTES: usize = 16;
+
+/// Appended to a key before it is hashed (RFC 6455 section 1.3).
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// A client's handshake, and what is answered.
 #[derive(Debug)]
@@ -30,7 +33,7 @@ impl Handshake {
         if !handshake || STANDARD.decode(key).ok()?.len() != KEY_BYTES {
             return None;
         }
-        let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok()?;
+        let accept = HeaderValue::try_from(accept_key(key)).ok()?;
         Some(Self { accept, deflate: Deflate::negotiate(headers) })
     }
 
@@ -53,6 +56,11 @@ impl Handshake {
             headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
         }
     }
+}
+
+/// Returns the value of `Sec-WebSocket-Accept` for a client's key (RFC 6455 section 4.2.2).
+pub fn accept_key(key: &str) -> String {
+    STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
 }
 
 /// Whether a header that lists words has this one.

@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{
+use crate::{
     Deflate, Violation, frame,
     reader::{Incoming, Reader},
 };
@@ -124,7 +124,8 @@ impl Socket {
         Self { stream, reader, unread, phase: Phase::Open, owed: None }
     }
 
-    /// On a connection that was upgraded by [`crate::listener`]; `None` if it is not of that kind.
+    /// On a connection that hyper has upgraded; `None` if it was not served from a [`TokioIo`] of a
+    /// [`TcpStream`].
     pub fn upgraded(upgraded: Upgraded, deflate: Deflate, message_bytes_max: usize) -> Option<Self> {
         let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
         Some(Self::new(parts.io.into_inner(), &parts.read_buf, deflate, message_bytes_max))

@@ -1,12 +1,15 @@
-//! What a client can do wrong.
+//! What the other side can do wrong.
 
-/// A rule of RFC 6455 or RFC 7692 that a client has broken. Nothing that it sends afterwards can be
+/// A rule of RFC 6455 or RFC 7692 that the other side has broken. Nothing that it sends afterwards can be
 /// understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// Section 5.1: clients mask.
     #[error("a frame was not masked")]
     Unmasked,
+    /// Section 5.1: servers do not.
+    #[error("a frame was masked")]
+    Masked,
     /// Section 5.2; the first reserved bit is legal on the first frame of a deflated message only.
     #[error("a reserved bit was set")]
     ReservedBit,
@@ -47,6 +50,7 @@ impl Violation {
     pub fn code(self) -> u16 {
         match self {
             Self::Unmasked
+            | Self::Masked
             | Self::ReservedBit
             | Self::Opcode(_)
             | Self::Length

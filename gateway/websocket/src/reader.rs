@@ -3,10 +3,10 @@
 
 use bytes::Bytes;
 
-use super::{
+use crate::{
     Deflate, Violation, deflate,
     frame::Kind,
-    header::{HEAD_BYTES_MAX, Header, Opcode},
+    header::{HEAD_BYTES_MAX, Header, Opcode, Sender},
     mask::unmask,
 };
 
@@ -135,7 +135,7 @@ impl Reader {
         let free = &mut self.head[had..];
         let more = free.len().min(input.len());
         free[..more].copy_from_slice(&input[..more]);
-        match Header::read(&self.head[..had + more])? {
+        match Header::read(&self.head[..had + more], Sender::Client)? {
             Some((header, used)) => {
                 // The rest of what was copied is payload. A head that was incomplete before ends in
                 // what is new.

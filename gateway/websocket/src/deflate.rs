@@ -18,7 +18,7 @@ use miniz_oxide::{
     },
 };
 
-use super::Violation;
+use crate::Violation;
 
 /// What a flush ends with; it is left out on the wire (RFC 7692 section 7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];

@@ -2,7 +2,7 @@
 
 /// Removes the mask, which starts at its first byte with the first byte of the payload. Wide steps are
 /// what the compiler makes vector instructions of.
-pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     let word = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
     let (words, rest) = payload.as_chunks_mut::<8>();
     for bytes in words {
