@@ -9,23 +9,19 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
 use common::{message::Encoding, time::unix_ms};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::handshake;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpSocket, TcpStream},
     time::{Instant, sleep, sleep_until},
 };
+use websocket::frame::{self, Kind};
 
-use crate::{
-    clock, files,
-    swarm::{
-        frame::{self, BINARY, TEXT},
-        orders::Wire,
-    },
-};
+use crate::{clock, files, swarm::orders::Wire};
 
 /// The server's hidden name among the scenarios.
 pub(crate) const SERVER: &str = "floor-server";
@@ -129,7 +125,7 @@ fn say(reading: &mut Reading) -> Result<()> {
 
 async fn accept(listener: TcpListener, wire: Wire, idle: bool, sockets: Arc<Sockets>) {
     let answer: Arc<[u8]> = answer(wire).into();
-    let ack: Arc<[u8]> = message(wire, &position("ACK")).into();
+    let ack: Arc<[u8]> = message(wire, &position("ACK")).to_vec().into();
     while let Ok((stream, _)) = listener.accept().await {
         let (answer, ack, sockets) = (Arc::clone(&answer), Arc::clone(&ack), Arc::clone(&sockets));
         tokio::spawn(async move {
@@ -167,25 +163,20 @@ fn answer(wire: Wire) -> Vec<u8> {
         wire.subprotocol(),
     )
     .into_bytes();
-    answer.extend(message(wire, &position("WELCOME")));
+    answer.extend_from_slice(&message(wire, &position("WELCOME")));
     answer
 }
 
-fn position(kind: &str) -> Value {
-    json!({ "type": kind, "id": "s", "payload": { "topic": TOPIC, "epoch": "floor", "seq": 0 } })
+fn position(kind: &str) -> String {
+    json!({ "type": kind, "id": "s", "payload": { "topic": TOPIC, "epoch": "floor", "seq": 0 } }).to_string()
 }
 
 /// A message in its frame.
-fn message(wire: Wire, message: &Value) -> Vec<u8> {
-    let text = message.to_string();
-    let mut frame = Vec::with_capacity(text.len() + 10);
+fn message(wire: Wire, text: &str) -> Bytes {
     match wire.encoding() {
-        Encoding::Json => frame::write_server(TEXT, text.as_bytes(), &mut frame),
-        Encoding::MessagePack => {
-            frame::write_server(BINARY, &common::msgpack::from_json(text.as_bytes()), &mut frame);
-        }
+        Encoding::Json => frame::message(Kind::Text, text.as_bytes()),
+        Encoding::MessagePack => frame::message(Kind::Binary, &common::msgpack::from_json(text.as_bytes())),
     }
-    frame
 }
 
 /// The data of an event, `bytes` long as JSON, or as short as it can be. `at` stands first: it is looked
@@ -222,12 +213,7 @@ async fn write_all(sockets: &Sockets, wire: Wire, plan: &Plan, reading: &mut Rea
                 reading.head,
                 unix_ms(),
             );
-            match wire.encoding() {
-                Encoding::Json => frame::write_server(TEXT, text.as_bytes(), &mut bytes),
-                Encoding::MessagePack => {
-                    frame::write_server(BINARY, &common::msgpack::from_json(text.as_bytes()), &mut bytes);
-                }
-            }
+            bytes.extend_from_slice(&message(wire, &text));
         }
         for mut socket in &all {
             match socket.write(&bytes) {
@@ -254,7 +240,7 @@ mod tests {
         for bytes in [60, 200, 5000] {
             let data = data(1_234_567, 89, bytes);
             assert_eq!(data.len(), bytes);
-            let value: Value = serde_json::from_str(&data).unwrap_or_default();
+            let value: serde_json::Value = serde_json::from_str(&data).unwrap_or_default();
             assert_eq!((&value["at"], &value["n"]), (&json!(1_234_567), &json!(89)));
         }
         assert!(data(1, 1, 0).starts_with("{\"at\":1,"));

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use common::message::Encoding;
 use serde_json::{Value, json};
 use testkit::handshake;
+use websocket::{Opcode, client as frames};
 
 use super::{
-    frame::{self, BINARY, CLOSE, PING, PONG, TEXT},
     memo::Memo,
     message::{self, Head},
     orders::{ClientSpec, Setup, To},
@@ -205,22 +205,22 @@ impl Client {
         shared: &Shared,
         measures: &mut Measures,
         now: Moment,
-        opcode: u8,
+        opcode: Opcode,
         payload: &[u8],
     ) -> Next {
         match opcode {
-            PING => {
+            Opcode::Ping => {
                 let mut pong = Vec::new();
-                frame::write_client(PONG, payload, &mut pong);
+                frames::write(Opcode::Pong, payload, &mut pong);
                 Next::Send(pong)
             }
-            CLOSE => Next::End(match payload.first_chunk() {
+            Opcode::Close => Next::End(match payload.first_chunk() {
                 Some(code) => format!("closed with {}", u16::from_be_bytes(*code)),
                 None => "closed".to_owned(),
             }),
-            TEXT | BINARY => {
+            Opcode::Text | Opcode::Binary => {
                 let encoding = shared.setup.wire.encoding();
-                if (opcode == TEXT) != (encoding == Encoding::Json) {
+                if (opcode == Opcode::Text) != (encoding == Encoding::Json) {
                     return Next::End("a frame of the wrong kind".to_owned());
                 }
                 if let Some(head) = measures.memo.find(self.spec.stream, payload) {
@@ -247,7 +247,8 @@ impl Client {
                 }
                 next
             }
-            _ => Next::Nothing,
+            Opcode::Continuation => Next::End("a message in pieces".to_owned()),
+            Opcode::Pong => Next::Nothing,
         }
     }
 
@@ -333,9 +334,9 @@ impl Client {
         let command = json!({ "type": "SUBSCRIBE", "id": SUBSCRIBE_ID, "payload": payload }).to_string();
         let mut bytes = Vec::new();
         match shared.setup.wire.encoding() {
-            Encoding::Json => frame::write_client(TEXT, command.as_bytes(), &mut bytes),
+            Encoding::Json => frames::write(Opcode::Text, command.as_bytes(), &mut bytes),
             Encoding::MessagePack => {
-                frame::write_client(BINARY, &common::msgpack::from_json(command.as_bytes()), &mut bytes);
+                frames::write(Opcode::Binary, &common::msgpack::from_json(command.as_bytes()), &mut bytes);
             }
         }
         Next::Send(bytes)
@@ -404,8 +405,8 @@ mod tests {
     fn sent(client: &mut Client, shared: &Shared, measures: &mut Measures, message: &Value) -> Next {
         let text = message.to_string();
         let (opcode, payload) = match shared.setup.wire {
-            Wire::Json => (TEXT, text.into_bytes()),
-            Wire::Msgpack => (BINARY, common::msgpack::from_json(text.as_bytes()).to_vec()),
+            Wire::Json => (Opcode::Text, text.into_bytes()),
+            Wire::Msgpack => (Opcode::Binary, common::msgpack::from_json(text.as_bytes()).to_vec()),
         };
         let now = Moment { us: 1_500, unix_ms: 1_000_002 };
         client.frame(shared, measures, now, opcode, &payload)
@@ -466,10 +467,10 @@ mod tests {
         let mut frame = |opcode, payload: &[u8]| {
             client().frame(&shared, &mut measures, Moment::default(), opcode, payload)
         };
-        assert_eq!(frame(CLOSE, &[0x03, 0xF5]), Next::End("closed with 1013".to_owned()));
-        assert_eq!(frame(TEXT, b"{"), Next::End("a malformed message".to_owned()));
-        assert_eq!(frame(BINARY, b"{}"), Next::End("a frame of the wrong kind".to_owned()));
-        assert_eq!(frame(PING, b"p"), Next::Send(vec![0x8A, 0x81, 0, 0, 0, 0, b'p']));
+        assert_eq!(frame(Opcode::Close, &[0x03, 0xF5]), Next::End("closed with 1013".to_owned()));
+        assert_eq!(frame(Opcode::Text, b"{"), Next::End("a malformed message".to_owned()));
+        assert_eq!(frame(Opcode::Binary, b"{}"), Next::End("a frame of the wrong kind".to_owned()));
+        assert_eq!(frame(Opcode::Ping, b"p"), Next::Send(vec![0x8A, 0x81, 0, 0, 0, 0, b'p']));
     }
 
     #[test]

@@ -12,10 +12,10 @@ use std::{
 use anyhow::{Context, Result};
 use common::time::unix_ms;
 use mio::{Events, Interest, Poll, Token, Waker, net::TcpStream};
+use websocket::{Opcode, client as frames};
 
 use super::{
     client::{Client, Measures, Moment, Phase, Shared},
-    frame::{self, CLOSE},
     orders::{Judged, Numbered, Order, Reply, Setup, Status, TOLD_MAX, To},
     socket::{Got, dial, outline, read, send, take},
 };
@@ -356,7 +356,7 @@ impl Helper {
         if connection.client.phase == Phase::Open {
             self.status.ready = self.status.ready.saturating_sub(1);
             let mut goodbye = Vec::new();
-            frame::write_client(CLOSE, &1000u16.to_be_bytes(), &mut goodbye);
+            frames::write(Opcode::Close, &1000u16.to_be_bytes(), &mut goodbye);
             if !abrupt && send(socket, &goodbye).is_ok() {
                 connection.client.phase = Phase::Closing;
                 connection.due_us = clock::now_us() + CLOSE_WAIT_US;

@@ -2,7 +2,6 @@
 //! cost less than it does, and one process may not open enough files for all.
 
 mod client;
-pub(crate) mod frame;
 pub(crate) mod helper;
 mod memo;
 mod message;

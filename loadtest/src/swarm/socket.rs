@@ -11,11 +11,12 @@ use rustix::{
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with},
 };
+use websocket::client::{self as frames, Frame};
 
-use super::{
-    client::{Client, Measures, Moment, Next, Phase, Shared},
-    frame::{self, Scan},
-};
+use super::client::{Client, Measures, Moment, Next, Phase, Shared};
+
+/// The longest frame that is taken, in bytes: a page of the log is far below it.
+const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 
 /// Takes all frames from the beginning of some bytes; answers how many bytes they had.
 pub(super) fn take(
@@ -34,17 +35,17 @@ pub(super) fn take(
         }
     }
     loop {
-        match frame::scan(&bytes[taken..]) {
-            Scan::Incomplete => return Ok(taken),
-            Scan::Bad(why) => return Err(why.to_owned()),
-            Scan::Frame { opcode, payload, bytes } => {
-                taken += bytes;
-                match client.frame(shared, measures, now, opcode, payload) {
-                    Next::Nothing => {}
-                    Next::Send(bytes) => send(socket, &bytes)?,
-                    Next::End(why) => return Err(why),
-                }
-            }
+        let read = frames::read(&bytes[taken..], PAYLOAD_BYTES_MAX).map_err(|wrong| wrong.to_string())?;
+        let Some((Frame { opcode, fin, payload }, length)) = read else { return Ok(taken) };
+        if !fin {
+            // Ours sends every message in one frame.
+            return Err("a message in pieces".to_owned());
+        }
+        taken += length;
+        match client.frame(shared, measures, now, opcode, payload) {
+            Next::Nothing => {}
+            Next::Send(bytes) => send(socket, &bytes)?,
+            Next::End(why) => return Err(why),
         }
     }
 }
