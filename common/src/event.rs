@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     ids::{DeviceId, InvalidId, Seq, text_id},
+    json::{self, Field, Invalid},
     message::Message,
     stream::Stream,
 };
@@ -73,6 +74,17 @@ impl Priority {
 
     fn is_normal(&self) -> bool {
         *self == Self::Normal
+    }
+}
+
+impl Field for Priority {
+    fn read(json: &str) -> Result<Self, Invalid> {
+        match &*json::text(json)? {
+            "normal" => Ok(Self::Normal),
+            "high" => Ok(Self::High),
+            "critical" => Ok(Self::Critical),
+            _ => Err(Invalid::new("must be normal, high or critical")),
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use crate::json::{self, Field, Invalid};
+
 /// Why a text is not an identifier. The message names the kind and the rule, and fits an `ERROR`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must be {rule}")]
@@ -69,6 +71,12 @@ macro_rules! text_id {
                     return Err(InvalidId { what: $what, rule: $rule });
                 }
                 Ok(Self(text.into()))
+            }
+        }
+
+        impl $crate::json::Field for $name {
+            fn read(json: &str) -> Result<Self, $crate::json::Invalid> {
+                Ok($crate::json::text(json)?.parse::<Self>()?)
             }
         }
 
@@ -169,6 +177,12 @@ number! {
     Version
 }
 
+impl Field for Version {
+    fn read(json: &str) -> Result<Self, Invalid> {
+        u64::read(json).map(Self)
+    }
+}
+
 /// A position in a stream: everything up to and including `seq` has been seen.
 /// Written `<epoch>:<seq>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +197,12 @@ pub struct Cursor {
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.epoch, self.seq)
+    }
+}
+
+impl Field for Cursor {
+    fn read(json: &str) -> Result<Self, Invalid> {
+        Ok(json::text(json)?.parse::<Self>()?)
     }
 }
 

@@ -14,6 +14,7 @@ pub mod msgpack;
 pub mod protocol;
 pub mod signal;
 pub mod stream;
+pub mod text;
 pub mod time;
 
 pub use error::Code;

@@ -7,12 +7,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use crate::ids::Version;
-
-/// A JSON object: what drafts hold and patches are.
-pub type Object = Map<String, Value>;
+pub use crate::json::Object;
+use crate::{ids::Version, json::Value};
 
 /// When each field last changed, as far as that is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,12 +1,17 @@
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
 fn object(value: Value) -> Object {
-    value.as_object().unwrap().clone()
+    crate::json::own_object(&value.to_string()).unwrap()
+}
+
+/// What others take the content for.
+fn plain(content: &Object) -> Value {
+    serde_json::to_value(content).unwrap()
 }
 
 /// A draft with its history, driven through `merge` alone.
@@ -50,7 +55,7 @@ fn the_same_field_from_the_same_base_conflicts() {
     let mut draft = Draft::new(json!({"title": ""}));
     draft.patch(1, json!({"title": "A"}));
     assert_eq!(draft.patch(1, json!({"title": "B", "new": 1})), conflict(&["/title"]));
-    assert_eq!(draft.content["title"], "A");
+    assert_eq!(plain(&draft.content)["title"], "A");
     assert!(!draft.content.contains_key("new"), "all or nothing");
 }
 
@@ -137,6 +142,18 @@ fn a_patch_of_too_many_fields_is_one_of_the_whole_draft() {
     assert_eq!(draft.patch(4, many(1)), Merge::Unchanged);
 }
 
+#[test]
+fn another_notation_of_a_number_is_no_change() {
+    let written = |text| crate::json::own_object(text).unwrap();
+    let content = written(r#"{"n":1.50,"big":100000000000000000000.01}"#);
+    let made =
+        |patch| merge(content.clone(), &FieldVersions::default(), Version(1), Version(1), &written(patch));
+    assert_eq!(made(r#"{"n":15e-1,"big":1.0000000000000000000001E20}"#), Merge::Unchanged);
+    let Merge::Merged { content, .. } = made(r#"{"n":1.500000000000000000001}"#) else { panic!("a change") };
+    let text = serde_json::to_string(&content).unwrap();
+    assert_eq!(text, r#"{"big":100000000000000000000.01,"n":1.500000000000000000001}"#);
+}
+
 /// A patch names a key once, and a pointer for each field below it: these would be a gigabyte.
 #[test]
 fn a_long_name_above_many_fields_costs_no_more_than_the_patch() {
@@ -171,8 +188,9 @@ fn small_json() -> impl Strategy<Value = Value> {
     })
 }
 
-fn small_object() -> impl Strategy<Value = Object> {
-    prop::collection::btree_map("[ab/~]", small_json(), 0..3).prop_map(|map| map.into_iter().collect())
+fn small_object() -> impl Strategy<Value = Value> {
+    prop::collection::btree_map("[ab/~]", small_json(), 0..3)
+        .prop_map(|map| Value::Object(map.into_iter().collect()))
 }
 
 /// Content never holds null: RFC 7396 cannot express it in a patch, so it cannot get there by one.
@@ -193,11 +211,12 @@ fn at<'a>(content: &'a Value, pointer: &str) -> Option<&'a Value> {
 proptest! {
     #[test]
     fn on_the_current_version_it_is_rfc_7396(content in small_object(), patch in small_object()) {
-        let content = object(without_nulls(Value::Object(content)));
-        let expected = rfc7396(Some(&Value::Object(content.clone())), &Value::Object(patch.clone()));
-        match merge(content.clone(), &FieldVersions::default(), Version(1), Version(1), &patch) {
-            Merge::Unchanged => prop_assert_eq!(Value::Object(content), expected),
-            Merge::Merged { content, .. } => prop_assert_eq!(Value::Object(content), expected),
+        let content = without_nulls(content);
+        let expected = rfc7396(Some(&content), &patch);
+        let (current, patch) = (object(content.clone()), object(patch));
+        match merge(current, &FieldVersions::default(), Version(1), Version(1), &patch) {
+            Merge::Unchanged => prop_assert_eq!(content, expected),
+            Merge::Merged { content, .. } => prop_assert_eq!(plain(&content), expected),
             Merge::Conflict { .. } => prop_assert!(false, "nothing changed since"),
         }
     }
@@ -207,19 +226,19 @@ proptest! {
     fn a_merged_patch_overwrites_no_concurrent_change(
         content in small_object(), first in small_object(), second in small_object(),
     ) {
-        let mut draft = Draft::new(without_nulls(Value::Object(content)));
-        let base = Value::Object(draft.content.clone());
-        let Merge::Merged { content: after_first, fields } = draft.patch(1, Value::Object(first)) else {
+        let mut draft = Draft::new(without_nulls(content));
+        let base = plain(&draft.content);
+        let Merge::Merged { content: after_first, fields } = draft.patch(1, first) else {
             return Ok(());
         };
-        let after_first = Value::Object(after_first);
-        if let Merge::Merged { content: after_both, .. } = draft.patch(1, Value::Object(second.clone())) {
-            let after_both = Value::Object(after_both);
+        let after_first = plain(&after_first);
+        if let Merge::Merged { content: after_both, .. } = draft.patch(1, second.clone()) {
+            let after_both = plain(&after_both);
             for pointer in fields.changed.keys() {
                 prop_assert_eq!(at(&after_first, pointer), at(&after_both, pointer), "{}", pointer);
             }
             // And what the second changed against the base has arrived.
-            let alone = rfc7396(Some(&base), &Value::Object(second));
+            let alone = rfc7396(Some(&base), &second);
             let Value::Object(alone) = alone else { unreachable!("a patch makes objects") };
             for (key, value) in &alone {
                 if base.get(key) != Some(value) && !value.is_object() {
@@ -234,14 +253,14 @@ proptest! {
     fn replaying_the_patches_gives_the_content(
         content in small_object(), patches in prop::collection::vec((small_object(), 0_u64..4), 0..12),
     ) {
-        let mut draft = Draft::new(without_nulls(Value::Object(content)));
-        let mut device = Value::Object(draft.content.clone());
+        let mut draft = Draft::new(without_nulls(content));
+        let mut device = plain(&draft.content);
         for (patch, age) in patches {
             let base = draft.version.0.saturating_sub(age).max(1);
-            if let Merge::Merged { .. } = draft.patch(base, Value::Object(patch.clone())) {
-                device = rfc7396(Some(&device), &Value::Object(patch));
+            if let Merge::Merged { .. } = draft.patch(base, patch.clone()) {
+                device = rfc7396(Some(&device), &patch);
             }
-            prop_assert_eq!(&device, &Value::Object(draft.content.clone()));
+            prop_assert_eq!(&device, &plain(&draft.content));
         }
     }
 }

@@ -6,48 +6,22 @@
 
 use bytes::Bytes;
 use rmp::{Marker, decode, encode};
-use serde::{Deserialize, Serialize};
-use serde_json::{Number, Value};
+use serde::Serialize;
 
-use crate::json::Plain;
+use crate::json::{self, Invalid, Value};
 
-/// Why bytes are not a MessagePack message that JSON could say as well.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotAMessage {
-    /// They end in the middle of a value.
-    #[error("the message ends too early")]
-    Truncated,
-    /// More follows than one value.
-    #[error("something follows the message")]
-    Trailing,
-    /// A type that JSON lacks: binary data, an extension, a number that is not finite.
-    #[error("{0} has no meaning here")]
-    Unsupported(&'static str),
-    /// A key of a map that is not a string.
-    #[error("the keys of a map must be strings")]
-    Key,
-    /// A string that is not UTF-8.
-    #[error("a string is not UTF-8")]
-    Utf8,
-    /// Nested deeper than [`DEPTH_MAX`].
-    #[error("nested deeper than {DEPTH_MAX} levels")]
-    TooDeep,
-}
+/// How deep values may nest in what is read: beyond what any message may, and far within what a stack bears.
+const DEPTH_MAX: usize = 127;
 
-/// How deep values may nest: what the JSON parser allows.
-pub const DEPTH_MAX: usize = 127;
-
-/// Rewrites a JSON text that the caller has encoded itself. It may nest deeper than the parser allows
-/// by itself: what is sent stands within a message. What is no JSON at all comes out as nil.
-pub fn from_json(json: &[u8]) -> Bytes {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    // `Plain` has a bound of its own.
-    deserializer.disable_recursion_limit();
-    let read = Plain::deserialize(&mut deserializer);
-    debug_assert!(read.is_ok() || json.is_empty(), "not JSON: {read:?}");
-    let Plain(value) = read.unwrap_or(Plain(Value::Null));
-    let mut out = Vec::with_capacity(json.len());
-    write(&mut out, &value);
+/// Rewrites a JSON text that the caller has encoded itself. What is no JSON at all comes out as nil.
+///
+/// An integer of 64 bits stays one; every other number becomes the nearest double, which is what
+/// JavaScript reads from the JSON.
+pub fn from_json(text: &[u8]) -> Bytes {
+    let read = std::str::from_utf8(text).ok().and_then(|text| json::parse(text).ok());
+    debug_assert!(read.is_some() || text.is_empty(), "not JSON: {}", text.escape_ascii());
+    let mut out = Vec::with_capacity(text.len());
+    write(&mut out, &read.unwrap_or(Value::Null));
     out.into()
 }
 
@@ -56,15 +30,79 @@ pub fn from_json(json: &[u8]) -> Bytes {
 /// are repeated in the text.
 ///
 /// # Errors
-/// [`NotAMessage`].
-pub fn to_json(bytes: &[u8]) -> Result<String, NotAMessage> {
+/// When the bytes are something else, or say what JSON cannot.
+pub fn to_json(bytes: &[u8]) -> Result<String, Invalid> {
     let mut rest = bytes;
     let mut out = Vec::with_capacity(bytes.len());
     read(&mut rest, &mut out, DEPTH_MAX)?;
     if !rest.is_empty() {
-        return Err(NotAMessage::Trailing);
+        return Err(Invalid::syntax("is followed by something else"));
     }
-    String::from_utf8(out).map_err(|_| NotAMessage::Utf8)
+    String::from_utf8(out).map_err(|_| not_utf8())
+}
+
+/// The value of a map under a key, as JSON, whatever is wrong with the other values.
+pub fn find_member(bytes: &[u8], name: &str) -> Option<String> {
+    let mut rest = bytes;
+    let len = match marker(&mut rest).ok()? {
+        Marker::FixMap(len) => len.into(),
+        Marker::Map16 => u16::from_be_bytes(array(&mut rest).ok()?).into(),
+        Marker::Map32 => u32::from_be_bytes(array(&mut rest).ok()?),
+        _ => return None,
+    };
+    for _ in 0..len {
+        let mut value = rest;
+        skip(&mut value)?;
+        let first = marker(&mut rest).ok()?;
+        let named = text(&mut rest, first).ok().flatten() == Some(name);
+        rest = value;
+        skip(&mut value)?;
+        if named {
+            return to_json(&rest[..rest.len() - value.len()]).ok();
+        }
+        rest = value;
+    }
+    None
+}
+
+/// Goes behind a value.
+fn skip(rest: &mut &[u8]) -> Option<()> {
+    let mut values = 1_u64;
+    while values > 0 {
+        values -= 1;
+        let bytes = match marker(rest).ok()? {
+            Marker::U8 | Marker::I8 => 1,
+            Marker::U16 | Marker::I16 | Marker::FixExt1 => 2,
+            Marker::FixExt2 => 3,
+            Marker::U32 | Marker::I32 | Marker::F32 => 4,
+            Marker::FixExt4 => 5,
+            Marker::U64 | Marker::I64 | Marker::F64 => 8,
+            Marker::FixExt8 => 9,
+            Marker::FixExt16 => 17,
+            Marker::FixStr(len) => len.into(),
+            Marker::Str8 | Marker::Bin8 => u8::from_be_bytes(array(rest).ok()?).into(),
+            Marker::Str16 | Marker::Bin16 => u16::from_be_bytes(array(rest).ok()?).into(),
+            Marker::Str32 | Marker::Bin32 => u32::from_be_bytes(array(rest).ok()?) as usize,
+            Marker::Ext8 => 1 + usize::from(u8::from_be_bytes(array(rest).ok()?)),
+            Marker::Ext16 => 1 + usize::from(u16::from_be_bytes(array(rest).ok()?)),
+            Marker::Ext32 => 1 + u32::from_be_bytes(array(rest).ok()?) as usize,
+            within => {
+                // Each takes a byte at least, so this ends however many are promised.
+                values += match within {
+                    Marker::FixArray(len) => len.into(),
+                    Marker::Array16 => u16::from_be_bytes(array(rest).ok()?).into(),
+                    Marker::Array32 => u32::from_be_bytes(array(rest).ok()?).into(),
+                    Marker::FixMap(len) => 2 * u64::from(len),
+                    Marker::Map16 => 2 * u64::from(u16::from_be_bytes(array(rest).ok()?)),
+                    Marker::Map32 => 2 * u64::from(u32::from_be_bytes(array(rest).ok()?)),
+                    _ => 0,
+                };
+                0
+            }
+        };
+        *rest = rest.get(bytes..)?;
+    }
+    Some(())
 }
 
 /// The start of an array of so many messages, each of which follows as it is.
@@ -78,7 +116,7 @@ fn write(out: &mut Vec<u8>, value: &Value) {
     match value {
         Value::Null => put(encode::write_nil(out)),
         Value::Bool(value) => put(encode::write_bool(out, *value)),
-        Value::Number(number) => write_number(out, number),
+        Value::Number(number) => write_number(out, number.as_str()),
         Value::String(text) => put(encode::write_str(out, text)),
         Value::Array(items) => {
             put(encode::write_array_len(out, length(items.len())));
@@ -96,13 +134,14 @@ fn write(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
-fn write_number(out: &mut Vec<u8>, number: &Number) {
-    if let Some(value) = number.as_u64() {
+fn write_number(out: &mut Vec<u8>, text: &str) {
+    if let Ok(value) = text.parse::<u64>() {
         put(encode::write_uint(out, value));
-    } else if let Some(value) = number.as_i64() {
+    } else if let (Ok(value), false) = (text.parse::<i64>(), text == "-0") {
         put(encode::write_sint(out, value));
     } else {
-        put(encode::write_f64(out, number.as_f64().unwrap_or(f64::NAN)));
+        // Integers have no negative zero.
+        put(encode::write_f64(out, text.parse().unwrap_or(f64::NAN)));
     }
 }
 
@@ -116,23 +155,23 @@ fn put<T, E>(written: Result<T, E>) {
     debug_assert!(written.is_ok());
 }
 
-fn read(rest: &mut &[u8], out: &mut Vec<u8>, depth: usize) -> Result<(), NotAMessage> {
+fn read(rest: &mut &[u8], out: &mut Vec<u8>, depth: usize) -> Result<(), Invalid> {
     match marker(rest)? {
-        Marker::Null => json(out, ()),
-        Marker::True => json(out, true),
-        Marker::False => json(out, false),
-        Marker::FixPos(value) => json(out, value),
-        Marker::FixNeg(value) => json(out, value),
-        Marker::U8 => json(out, u8::from_be_bytes(array(rest)?)),
-        Marker::U16 => json(out, u16::from_be_bytes(array(rest)?)),
-        Marker::U32 => json(out, u32::from_be_bytes(array(rest)?)),
-        Marker::U64 => json(out, u64::from_be_bytes(array(rest)?)),
-        Marker::I8 => json(out, i8::from_be_bytes(array(rest)?)),
-        Marker::I16 => json(out, i16::from_be_bytes(array(rest)?)),
-        Marker::I32 => json(out, i32::from_be_bytes(array(rest)?)),
-        Marker::I64 => json(out, i64::from_be_bytes(array(rest)?)),
-        Marker::F32 => json(out, finite(f32::from_be_bytes(array(rest)?).into())?),
-        Marker::F64 => json(out, finite(f64::from_be_bytes(array(rest)?))?),
+        Marker::Null => scalar(out, ()),
+        Marker::True => scalar(out, true),
+        Marker::False => scalar(out, false),
+        Marker::FixPos(value) => scalar(out, value),
+        Marker::FixNeg(value) => scalar(out, value),
+        Marker::U8 => scalar(out, u8::from_be_bytes(array(rest)?)),
+        Marker::U16 => scalar(out, u16::from_be_bytes(array(rest)?)),
+        Marker::U32 => scalar(out, u32::from_be_bytes(array(rest)?)),
+        Marker::U64 => scalar(out, u64::from_be_bytes(array(rest)?)),
+        Marker::I8 => scalar(out, i8::from_be_bytes(array(rest)?)),
+        Marker::I16 => scalar(out, i16::from_be_bytes(array(rest)?)),
+        Marker::I32 => scalar(out, i32::from_be_bytes(array(rest)?)),
+        Marker::I64 => scalar(out, i64::from_be_bytes(array(rest)?)),
+        Marker::F32 => scalar(out, finite(f32::from_be_bytes(array(rest)?).into())?),
+        Marker::F64 => scalar(out, finite(f64::from_be_bytes(array(rest)?))?),
         Marker::FixArray(len) => items(rest, out, len.into(), depth)?,
         Marker::Array16 => {
             let len = u16::from_be_bytes(array(rest)?);
@@ -152,61 +191,88 @@ fn read(rest: &mut &[u8], out: &mut Vec<u8>, depth: usize) -> Result<(), NotAMes
             members(rest, out, len, depth)?;
         }
         Marker::Bin8 | Marker::Bin16 | Marker::Bin32 => {
-            return Err(NotAMessage::Unsupported("binary data"));
+            return Err(Invalid::new("is binary data, which JSON lacks: send a string"));
         }
+        Marker::Reserved => return Err(Invalid::syntax("is not MessagePack: there is a byte 0xc1")),
         other => match text(rest, other)? {
-            Some(text) => json(out, text),
-            None => return Err(NotAMessage::Unsupported("an extension type")),
+            Some(text) => scalar(out, text),
+            None => return Err(extension(rest, other)),
         },
     }
     Ok(())
 }
 
 /// Writes a value that holds no others.
-fn json(out: &mut Vec<u8>, value: impl Serialize) {
+fn scalar(out: &mut Vec<u8>, value: impl Serialize) {
     put(serde_json::to_writer(out, &value));
 }
 
-fn finite(value: f64) -> Result<f64, NotAMessage> {
-    if value.is_finite() { Ok(value) } else { Err(NotAMessage::Unsupported("a number that is not finite")) }
+fn finite(value: f64) -> Result<f64, Invalid> {
+    if value.is_finite() { Ok(value) } else { Err(Invalid::new("is a number that is not finite")) }
+}
+
+/// Says which type of extension a value is of; the best known is -1.
+fn extension(rest: &mut &[u8], marker: Marker) -> Invalid {
+    let length_bytes = match marker {
+        Marker::Ext8 => 1,
+        Marker::Ext16 => 2,
+        Marker::Ext32 => 4,
+        _ => 0,
+    };
+    match rest.get(length_bytes).map(|kind| kind.cast_signed()) {
+        None => truncated(),
+        Some(-1) => {
+            Invalid::new("is a timestamp of MessagePack, which JSON lacks: send a number or a string")
+        }
+        Some(kind) => Invalid::new(format!("is of the extension type {kind}, which JSON lacks")),
+    }
+}
+
+fn truncated() -> Invalid {
+    Invalid::syntax("ends too early")
+}
+
+fn not_utf8() -> Invalid {
+    Invalid::new("is a string that is not UTF-8")
 }
 
 /// The length is the sender's word: nothing is reserved for it.
-fn items(rest: &mut &[u8], out: &mut Vec<u8>, len: u32, depth: usize) -> Result<(), NotAMessage> {
-    let depth = depth.checked_sub(1).ok_or(NotAMessage::TooDeep)?;
+fn items(rest: &mut &[u8], out: &mut Vec<u8>, len: u32, depth: usize) -> Result<(), Invalid> {
+    let depth = depth.checked_sub(1).ok_or_else(Invalid::too_deep)?;
     out.push(b'[');
     for index in 0..len {
         if index > 0 {
             out.push(b',');
         }
-        read(rest, out, depth)?;
+        read(rest, out, depth).map_err(|error| error.at(index as usize))?;
     }
     out.push(b']');
     Ok(())
 }
 
-fn members(rest: &mut &[u8], out: &mut Vec<u8>, len: u32, depth: usize) -> Result<(), NotAMessage> {
-    let depth = depth.checked_sub(1).ok_or(NotAMessage::TooDeep)?;
+fn members(rest: &mut &[u8], out: &mut Vec<u8>, len: u32, depth: usize) -> Result<(), Invalid> {
+    let depth = depth.checked_sub(1).ok_or_else(Invalid::too_deep)?;
     out.push(b'{');
     for index in 0..len {
         if index > 0 {
             out.push(b',');
         }
         let key = marker(rest)?;
-        json(out, text(rest, key)?.ok_or(NotAMessage::Key)?);
+        let name = text(rest, key)?.ok_or_else(|| Invalid::new("has a key that is not a string"))?;
+        scalar(out, name);
         out.push(b':');
-        read(rest, out, depth)?;
+        read(rest, out, depth).map_err(|error| error.within(name))?;
     }
     out.push(b'}');
     Ok(())
 }
 
-fn marker(rest: &mut &[u8]) -> Result<Marker, NotAMessage> {
-    decode::read_marker(rest).map_err(|_| NotAMessage::Truncated)
+fn marker(rest: &mut &[u8]) -> Result<Marker, Invalid> {
+    decode::read_marker(rest).map_err(|_| truncated())
 }
 
 /// The string that begins with this marker, if one does.
-fn text<'a>(rest: &mut &'a [u8], marker: Marker) -> Result<Option<&'a str>, NotAMessage> {
+fn text<'a>(rest: &mut &'a [u8], marker: Marker) -> Result<Option<&'a str>, Invalid> {
     let len = match marker {
         Marker::FixStr(len) => len.into(),
         Marker::Str8 => u8::from_be_bytes(array(rest)?).into(),
@@ -214,13 +280,13 @@ fn text<'a>(rest: &mut &'a [u8], marker: Marker) -> Result<Option<&'a str>, NotA
         Marker::Str32 => u32::from_be_bytes(array(rest)?) as usize,
         _ => return Ok(None),
     };
-    let (text, after) = rest.split_at_checked(len).ok_or(NotAMessage::Truncated)?;
+    let (text, after) = rest.split_at_checked(len).ok_or_else(truncated)?;
     *rest = after;
-    std::str::from_utf8(text).map(Some).map_err(|_| NotAMessage::Utf8)
+    std::str::from_utf8(text).map(Some).map_err(|_| not_utf8())
 }
 
-fn array<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], NotAMessage> {
-    let (bytes, after) = rest.split_first_chunk().ok_or(NotAMessage::Truncated)?;
+fn array<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Invalid> {
+    let (bytes, after) = rest.split_first_chunk().ok_or_else(truncated)?;
     *rest = after;
     Ok(*bytes)
 }
@@ -229,9 +295,9 @@ fn array<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], NotAMessage> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    use super::*;
+    use super::{array_header, find_member, from_json, to_json};
 
     #[test]
     fn it_is_the_format_that_others_read() {
@@ -246,31 +312,75 @@ mod tests {
 
     #[test]
     fn what_json_cannot_say_is_refused() {
-        use NotAMessage::*;
         let deep = [vec![0x91; 128], vec![0xc0]].concat();
-        let cases: [(&[u8], NotAMessage); 11] = [
-            (b"", Truncated),
-            (b"\x92\x01", Truncated),
-            (b"\xd9\x05abc", Truncated),
-            (b"\xdf\xff\xff\xff\xff", Truncated),
-            (b"\xc0\xc0", Trailing),
-            (b"\xc4\x01a", Unsupported("binary data")),
-            (b"\xd4\x01a", Unsupported("an extension type")),
-            (b"\xcb\x7f\xf8\0\0\0\0\0\0", Unsupported("a number that is not finite")),
-            (b"\x81\x01\x01", Key),
-            (b"\xa1\xff", Utf8),
-            (&deep, TooDeep),
+        let cases: [(&[u8], &str); 16] = [
+            (b"", "the message ends too early"),
+            (b"\x92\x01", "the message ends too early"),
+            (b"\xd9\x05abc", "the message ends too early"),
+            (b"\xdf\xff\xff\xff\xff", "the message ends too early"),
+            (b"\xc0\xc0", "the message is followed by something else"),
+            (b"\xc1", "the message is not MessagePack: there is a byte 0xc1"),
+            (b"\x81\xa1a\x91\xc4\x01a", "a[0] is binary data, which JSON lacks: send a string"),
+            (b"\x81\xa1a\xd4\x01a", "a is of the extension type 1, which JSON lacks"),
+            (b"\x81\xa1a\xc7\x01\x05a", "a is of the extension type 5, which JSON lacks"),
+            (
+                b"\x92\xd6\xff\0\0\0\0\x01",
+                "[0] is a timestamp of MessagePack, which JSON lacks: send a number or a string",
+            ),
+            (
+                b"\x81\xa1a\xd7\xff\0\0\0\0\0\0\0\0",
+                "a is a timestamp of MessagePack, which JSON lacks: send a number or a string",
+            ),
+            (
+                b"\x81\xa1a\xc7\x0c\xff",
+                "a is a timestamp of MessagePack, which JSON lacks: send a number or a string",
+            ),
+            (b"\x81\xa1a\xcb\x7f\xf8\0\0\0\0\0\0", "a is a number that is not finite"),
+            (b"\x81\xa1a\x81\x01\x01", "a has a key that is not a string"),
+            (b"\x81\xa1a\xa1\xff", "a is a string that is not UTF-8"),
+            (b"\x81\xa1a\xc7", "the message ends too early"),
         ];
         for (bytes, error) in cases {
-            assert_eq!(to_json(bytes), Err(error), "{}", bytes.escape_ascii());
+            let refused = to_json(bytes).expect_err(error).sentence("the message");
+            assert_eq!(refused, error, "{}", bytes.escape_ascii());
         }
+        assert!(to_json(&deep).unwrap_err().to_string().contains("nested deeper than 100 levels"));
         assert!(to_json(&deep[1..]).is_ok());
     }
 
     #[test]
+    fn a_member_is_found_among_what_cannot_be_read() {
+        let before = b"\x83\xa4type\xd6\xff\0\0\0\x01\x05\x93\xc4\x02ab\x81\xc0\xc7\x01\x02a\xdc\0\x01\xca\0\0\0\0\xa2id\xa2c1";
+        assert_eq!(find_member(before, "id").as_deref(), Some("\"c1\""));
+        assert_eq!(find_member(before, "payload"), None);
+        assert_eq!(find_member(b"\x91\xa2id", "id"), None);
+        assert_eq!(find_member(b"\xdf\xff\xff\xff\xff\xa1a\xdd\xff\xff\xff\xff", "id"), None);
+    }
+
+    #[test]
+    fn numbers_take_the_type_that_holds_them() {
+        for (text, bytes, back) in [
+            ("18446744073709551615", &b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff"[..], "18446744073709551615"),
+            ("-9223372036854775808", b"\xd3\x80\0\0\0\0\0\0\0", "-9223372036854775808"),
+            ("0", b"\0", "0"),
+            ("-0", b"\xcb\x80\0\0\0\0\0\0\0", "-0.0"),
+            ("1.0", b"\xcb\x3f\xf0\0\0\0\0\0\0", "1.0"),
+            ("18446744073709551616", b"\xcb\x43\xf0\0\0\0\0\0\0", "1.8446744073709552e+19"),
+            ("100000000000000000000.01", b"\xcb\x44\x15\xaf\x1d\x78\xb5\x8c\x40", "1e+20"),
+            ("1e-400", b"\xcb\0\0\0\0\0\0\0\0", "0.0"),
+        ] {
+            assert_eq!(from_json(text.as_bytes()), bytes, "{text}");
+            assert_eq!(to_json(bytes).unwrap(), back, "{text}");
+        }
+    }
+
+    #[test]
     fn no_key_has_a_meaning() {
-        let json = r#"{"$serde_json::private::RawValue":"{\"x\":1}"}"#;
-        assert_eq!(to_json(&from_json(json.as_bytes())).unwrap(), json);
+        for json in
+            [r#"{"$serde_json::private::RawValue":"{\"x\":1}"}"#, r#"{"$serde_json::private::Number":"1"}"#]
+        {
+            assert_eq!(to_json(&from_json(json.as_bytes())).unwrap(), json);
+        }
     }
 
     #[test]

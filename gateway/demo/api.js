@@ -1,5 +1,6 @@
 // Draftwire over HTTP, as a backend uses it.
 
+import { wellFormed } from './connection.js';
 import { address } from './dom.js';
 
 /** True because each request has an `Idempotency-Key`. */
@@ -33,7 +34,7 @@ export class Api {
     return this.#request(path, {
       method: 'POST',
       headers: { 'Content-Type': 'application/json', 'Idempotency-Key': key },
-      body: JSON.stringify(body),
+      body: JSON.stringify(wellFormed(body)),
     });
   }
 

@@ -126,7 +126,7 @@ export class Connection {
       reject(new DraftwireError('queue_full', `${PENDING_MAX} commands have no answer yet`));
       return;
     }
-    const message = { type, id: randomId(), payload };
+    const message = { type, id: randomId(), payload: wellFormed(payload) };
     this.#pending.set(message.id, { message, resolve, reject, retries: 0, bound });
     if (this.#state === 'connected') this.#transmit(message);
   }
@@ -360,6 +360,17 @@ export class Connection {
 /** How long to wait before trying again, after so many failures: random, see BACKOFF_MS. */
 export function backoff(failures) {
   return Math.random() * Math.min(BACKOFF_MS_MAX, BACKOFF_MS * 2 ** Math.min(failures, 16));
+}
+
+/** A copy of a JSON value whose texts are Unicode. JavaScript cuts texts in the middle of an emoji, and half
+ *  of one is no character: no server takes it. U+FFFD stands for it then. */
+export function wellFormed(value) {
+  if (typeof value === 'string') return value.toWellFormed();
+  if (Array.isArray(value)) return value.map(wellFormed);
+  if (typeof value !== 'object' || value === null) return value;
+  if (typeof value.toJSON === 'function') return wellFormed(value.toJSON());
+  // Not by assignment, to which `__proto__` is no member.
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key.toWellFormed(), wellFormed(inner)]));
 }
 
 /** 128 random bits as text. Not `crypto.randomUUID`, which exists on secure origins only. */

@@ -9,7 +9,7 @@
 // null removes it. Nothing is stored: edits that were not sent end with the page.
 
 import { applyPatch } from './merge.js';
-import { DraftwireError, randomId } from './draftwire.js';
+import { DraftwireError, randomId, wellFormed } from './draftwire.js';
 
 /** Edits are collected this long, so that typing is one change per moment and not one per key. */
 const COLLECT_MS = 250;
@@ -63,6 +63,7 @@ export class Drafts extends EventTarget {
 
   /** Makes a draft. It shows at once, with version 0 until the server has it. */
   create(kind, content) {
+    content = wellFormed(content);
     // Ids that begin with the time sort by age.
     const draftId = `d-${Date.now().toString(36)}-${randomId().slice(0, 8)}`;
     const record = this.#record(draftId, { version: 0, kind, content });
@@ -74,6 +75,8 @@ export class Drafts extends EventTarget {
 
   /** Sets one field to what the person typed. */
   edit(draftId, field, value) {
+    // What is compared with the server's word must be what the server is sent.
+    value = wellFormed(value);
     const record = this.#records.get(draftId);
     if (!record || record.removed) return;
     const conflict = record.conflicts.get(field);

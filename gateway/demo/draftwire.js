@@ -37,7 +37,7 @@ import { Connection, DraftwireError } from './connection.js';
 import { Following } from './following.js';
 import { Topics } from './topics.js';
 
-export { DraftwireError, randomId } from './connection.js';
+export { DraftwireError, randomId, wellFormed } from './connection.js';
 
 /**
  * What a client can be doing.

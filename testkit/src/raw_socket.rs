@@ -277,6 +277,18 @@ impl RawSocket {
         }
     }
 
+    /// The next text message, byte by byte as it came.
+    ///
+    /// # Errors
+    /// When none comes in time, the connection ends, or something else comes.
+    pub async fn next_text(&mut self, deadline: Duration) -> Result<String> {
+        match timeout(deadline, self.next_data()).await.context("no message in time")?? {
+            Received::Text(text) => Ok(text),
+            Received::Binary(bytes) => bail!("a binary message of {} bytes", bytes.len()),
+            Received::Closed(closed) => bail!("closed with {closed:?}"),
+        }
+    }
+
     /// The next message of a type; others are passed over.
     ///
     /// # Errors

@@ -1,12 +1,11 @@
 //! What clients send.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value, value::RawValue};
-
 use crate::{
     ids::{CommandId, DraftId, DraftKind, Version},
-    json,
+    json::{self, DEPTH_MAX, Field, Fields, Invalid, Object},
+    msgpack,
     protocol::topics::{Publish, Subscribe, Unsubscribe},
+    text::quoted,
 };
 
 /// One message of a client.
@@ -63,41 +62,33 @@ impl Command {
 }
 
 /// Creates a draft.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DraftCreate {
     /// Made up by the server when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draft_id: Option<DraftId>,
     /// `draft` when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<DraftKind>,
     /// The first content.
-    #[serde(deserialize_with = "json::object")]
-    pub content: Map<String, Value>,
+    pub content: Object,
 }
 
 /// Changes a draft.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DraftUpdate {
     /// Which draft.
     pub draft_id: DraftId,
     /// The version that the patch was made on.
     pub base_version: Version,
     /// The change, a merge patch of the content (RFC 7396).
-    #[serde(deserialize_with = "json::object")]
-    pub patch: Map<String, Value>,
+    pub patch: Object,
 }
 
 /// Deletes a draft.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DraftDelete {
     /// Which draft.
     pub draft_id: DraftId,
     /// When given, a draft changed since then is kept, and the answer is `conflict`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_version: Option<Version>,
 }
 
@@ -111,6 +102,9 @@ pub struct Malformed {
     pub message: String,
 }
 
+/// What an absent payload stands for.
+const EMPTY: &str = "{}";
+
 impl Request {
     /// Reads one JSON message.
     ///
@@ -118,67 +112,100 @@ impl Request {
     /// [`Malformed`], with the `id` whenever it could be read, so that the client knows which of its
     /// commands was refused.
     pub fn from_json(text: &str) -> Result<Self, Malformed> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Envelope<'a> {
-            #[serde(rename = "type")]
-            kind: String,
-            #[serde(default)]
-            id: Option<CommandId>,
-            #[serde(default, borrow)]
-            payload: Option<&'a RawValue>,
+        Self::read(text).map_err(|error| {
+            let id = json::find_member(text, "id").and_then(|id| CommandId::read(id).ok());
+            Malformed { id, message: error.sentence("the message") }
+        })
+    }
+
+    /// Reads one MessagePack message.
+    ///
+    /// # Errors
+    /// As [`Request::from_json`].
+    pub fn from_message_pack(bytes: &[u8]) -> Result<Self, Malformed> {
+        match msgpack::to_json(bytes) {
+            Ok(text) => Self::from_json(&text),
+            Err(error) => {
+                let id = msgpack::find_member(bytes, "id").and_then(|id| CommandId::read(&id).ok());
+                Err(Malformed { id, message: error.sentence("the message") })
+            }
         }
-        let envelope: Envelope<'_> = serde_json::from_str(text)
-            .map_err(|error| Malformed { id: id_of(text), message: error.to_string() })?;
-        let id = envelope.id;
-        let refuse = |message: String| Malformed { id: id.clone(), message };
-        let payload = envelope.payload.map_or("{}", RawValue::get);
-        let command = match envelope.kind.as_str() {
-            "DRAFT_CREATE" => Command::DraftCreate(read(payload).map_err(refuse)?),
-            "DRAFT_UPDATE" => Command::DraftUpdate(read(payload).map_err(refuse)?),
-            "DRAFT_DELETE" => Command::DraftDelete(read(payload).map_err(refuse)?),
-            "DRAFT_LIST" => read::<Nothing>(payload).map(|_| Command::DraftList).map_err(refuse)?,
-            "SUBSCRIBE" => Command::Subscribe(read(payload).map_err(refuse)?),
-            "UNSUBSCRIBE" => Command::Unsubscribe(read(payload).map_err(refuse)?),
-            "PUBLISH" => Command::Publish(read(payload).map_err(refuse)?),
-            "AUTH" => {
-                let Auth { token } = read(payload).map_err(refuse)?;
-                Command::Auth { token }
-            }
-            "PING" => read::<Nothing>(payload).map(|_| Command::Ping).map_err(refuse)?,
-            other => {
-                let shown: String = other.chars().take(64).collect();
-                return Err(refuse(format!("unknown type {shown:?}")));
-            }
-        };
+    }
+
+    fn read(text: &str) -> Result<Self, Invalid> {
+        // One more level than what the payload carries.
+        let envelope = Fields::of(text, &["type", "id", "payload"], DEPTH_MAX + 1)?;
+        let id = envelope.optional("id")?;
+        let kind: String = envelope.required("type")?;
+        let payload = envelope.raw("payload").filter(|payload| *payload != "null").unwrap_or(EMPTY);
+        let command = Command::read(&kind, payload)?;
         if id.is_none() && !matches!(command, Command::Ping) {
-            return Err(refuse("missing field `id`: it makes the command safe to repeat".to_owned()));
+            return Err(Invalid::new("is missing: it makes the command safe to repeat").within("id"));
         }
         Ok(Self { id, command })
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Auth {
-    token: String,
-}
-
-fn read<T: DeserializeOwned>(payload: &str) -> Result<T, String> {
-    serde_json::from_str(payload).map_err(|error| format!("payload: {error}"))
-}
-
-/// The `id` of a message whose other parts are wrong, if it can be had.
-fn id_of(text: &str) -> Option<CommandId> {
-    #[derive(Deserialize)]
-    struct OnlyId {
-        id: CommandId,
+impl Command {
+    fn read(kind: &str, payload: &str) -> Result<Self, Invalid> {
+        let command = match kind {
+            "DRAFT_CREATE" => DraftCreate::from_json(payload).map(Self::DraftCreate),
+            "DRAFT_UPDATE" => DraftUpdate::from_json(payload).map(Self::DraftUpdate),
+            "DRAFT_DELETE" => DraftDelete::from_json(payload).map(Self::DraftDelete),
+            "DRAFT_LIST" => nothing(payload).map(|()| Self::DraftList),
+            "SUBSCRIBE" => Subscribe::from_json(payload).map(Self::Subscribe),
+            "UNSUBSCRIBE" => Unsubscribe::from_json(payload).map(Self::Unsubscribe),
+            "PUBLISH" => Publish::from_json(payload).map(Self::Publish),
+            "AUTH" => auth(payload),
+            "PING" => nothing(payload).map(|()| Self::Ping),
+            other => {
+                let what = format!("{} is no command of this protocol", quoted(other));
+                return Err(Invalid::new(what).within("type"));
+            }
+        };
+        command.map_err(|error| error.within("payload"))
     }
-    serde_json::from_str::<OnlyId>(text).ok().map(|only| only.id)
+}
+
+impl DraftCreate {
+    /// Reads a payload, or a body.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn from_json(text: &str) -> Result<Self, Invalid> {
+        let fields = Fields::of(text, &["draftId", "kind", "content"], DEPTH_MAX)?;
+        Ok(Self {
+            draft_id: fields.optional("draftId")?,
+            kind: fields.optional("kind")?,
+            content: fields.required("content")?,
+        })
+    }
+}
+
+impl DraftUpdate {
+    fn from_json(text: &str) -> Result<Self, Invalid> {
+        let fields = Fields::of(text, &["draftId", "baseVersion", "patch"], DEPTH_MAX)?;
+        Ok(Self {
+            draft_id: fields.required("draftId")?,
+            base_version: fields.required("baseVersion")?,
+            patch: fields.required("patch")?,
+        })
+    }
+}
+
+impl DraftDelete {
+    fn from_json(text: &str) -> Result<Self, Invalid> {
+        let fields = Fields::of(text, &["draftId", "baseVersion"], DEPTH_MAX)?;
+        Ok(Self { draft_id: fields.required("draftId")?, base_version: fields.optional("baseVersion")? })
+    }
+}
+
+fn nothing(payload: &str) -> Result<(), Invalid> {
+    Fields::of(payload, &[], DEPTH_MAX).map(drop)
+}
+
+fn auth(payload: &str) -> Result<Command, Invalid> {
+    Fields::of(payload, &["token"], DEPTH_MAX)?.required("token").map(|token| Command::Auth { token })
 }
 
 #[cfg(test)]
@@ -195,40 +222,56 @@ mod tests {
         assert_eq!(request.id.unwrap().as_str(), "c1");
         let Command::DraftUpdate(update) = request.command else { panic!("another command") };
         assert_eq!(update.base_version, Version(3));
-        assert_eq!(update.patch["a"], Value::Null);
+        assert_eq!(update.patch["a"], json::Value::Null);
         assert!(matches!(Request::from_json(r#"{"type":"PING"}"#).unwrap().command, Command::Ping));
     }
 
     #[test]
     fn what_is_wrong_is_named_and_the_id_is_kept() {
         let cases = [
-            ("", None, "EOF"),
-            ("[]", None, "expected"),
-            ("{\"type\":\"PING\"} x", None, "trailing"),
-            (r#"{"id":"c"}"#, Some("c"), "missing field `type`"),
-            (r#"{"type":"NOPE","id":"c"}"#, Some("c"), "unknown type \"NOPE\""),
-            (r#"{"type":"DRAFT_LIST"}"#, None, "missing field `id`"),
-            (r#"{"type":"DRAFT_LIST","id":7}"#, None, "invalid type"),
-            (r#"{"type":"DRAFT_LIST","id":"c","more":1}"#, Some("c"), "unknown field `more`"),
-            (r#"{"type":"DRAFT_CREATE","id":"c"}"#, Some("c"), "missing field `content`"),
-            (r#"{"type":"DRAFT_CREATE","id":"c","payload":{"content":[]}}"#, Some("c"), "invalid type"),
+            ("", None, "the message is empty"),
+            ("[]", None, "the message must be an object, not an array"),
+            ("{\"type\":\"PING\"} x", None, "the message is not JSON: unexpected 'x' at byte 16"),
+            (r#"{"type":"PING","id":"c""#, Some("c"), "the message ends too early"),
+            (r#"{"id":"c"}"#, Some("c"), "type is missing"),
+            (r#"{"type":"NOPE","id":"c"}"#, Some("c"), "type \"NOPE\" is no command"),
+            (r#"{"type":"DRAFT_LIST"}"#, None, "id is missing"),
+            (r#"{"type":"DRAFT_LIST","id":7}"#, None, "id must be a string, not a number"),
+            (r#"{"type":"DRAFT_LIST","id":"c","more":1}"#, Some("c"), "the message has no field \"more\""),
+            (
+                r#"{"type":"DRAFT_LIST","id":"c","id":"d"}"#,
+                Some("c"),
+                "the message has the field \"id\" twice",
+            ),
+            (r#"{"type":"DRAFT_CREATE","id":"c"}"#, Some("c"), "payload.content is missing"),
+            (
+                r#"{"payload":{"content":[]},"type":"DRAFT_CREATE","id":"c"}"#,
+                Some("c"),
+                "payload.content must be an object, not an array",
+            ),
             (
                 r#"{"type":"DRAFT_DELETE","id":"c","payload":{"draftId":"d","baseversion":1}}"#,
                 Some("c"),
-                "unknown field `baseversion`",
+                "payload has no field \"baseversion\"",
             ),
             (
                 r#"{"type":"DRAFT_DELETE","id":"c","payload":{"draftId":"d","baseVersion":-1}}"#,
                 Some("c"),
-                "invalid value",
+                "payload.baseVersion must be a whole number",
             ),
-            (r#"{"type":"DRAFT_DELETE","id":"c","payload":{"draftId":"a b"}}"#, Some("c"), "draftId must be"),
+            (
+                r#"{"type":"DRAFT_DELETE","id":"c","payload":{"draftId":"a b"}}"#,
+                Some("c"),
+                "payload.draftId must be 1 to 64",
+            ),
         ];
         for (text, id, message) in cases {
             let refused = Request::from_json(text).expect_err(text);
             assert_eq!(refused.id.as_ref().map(CommandId::as_str), id, "{text}");
             assert!(refused.message.contains(message), "{text}: {}", refused.message);
         }
+        let broken = r#"{"payload":{"content":{"a":"}\"{"},"b":nul,},"type":"DRAFT_CREATE","id":"c"}"#;
+        assert_eq!(Request::from_json(broken).unwrap_err().id.unwrap().as_str(), "c");
         let long = format!(r#"{{"type":"DRAFT_LIST","id":"{}"}}"#, "x".repeat(65));
         assert!(Request::from_json(&long).unwrap_err().message.contains("id must be 1 to 64"));
     }

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
     event::{EventKind, Priority},
     ids::Cursor,
-    json,
+    json::{DEPTH_MAX, Field, Fields, Invalid},
     stream::TopicName,
 };
 
@@ -22,22 +22,17 @@ pub struct Subscribe {
 }
 
 /// One topic to follow.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Subscription {
     /// Its name.
     pub topic: TopicName,
     /// Where the client stopped; from the head on when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Cursor>,
     /// Whether the client wants to be seen among those who are here, and to see them.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub presence: bool,
     /// How long events may wait for others, milliseconds; not at all when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_ms: Option<u32>,
     /// How many waiting events end the wait.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_max: Option<u32>,
 }
 
@@ -50,68 +45,82 @@ const TOPICS_PER_COMMAND_MAX: usize = 10_000;
 /// The most events that a batch window may wait for.
 pub const BATCH_EVENTS_MAX: u32 = 1000;
 
-impl<'de> Deserialize<'de> for Subscribe {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase", deny_unknown_fields)]
-        struct Fields {
-            topics: Option<Vec<Subscription>>,
-            topic: Option<TopicName>,
-            cursor: Option<Cursor>,
-            presence: Option<bool>,
-            batch_ms: Option<u32>,
-            batch_max: Option<u32>,
-        }
-        let fields = Fields::deserialize(deserializer)?;
-        let alone = fields.cursor.is_none()
-            && fields.presence.is_none()
-            && fields.batch_ms.is_none()
-            && fields.batch_max.is_none();
-        let subscribe = match (fields.topic, fields.topics) {
-            (Some(topic), None) => {
-                let presence = fields.presence.unwrap_or(false);
-                let (batch_ms, batch_max) = (fields.batch_ms, fields.batch_max);
-                let one = Subscription { topic, cursor: fields.cursor, presence, batch_ms, batch_max };
-                Self { topics: vec![one], list: false }
-            }
-            (None, Some(topics)) if alone => Self { topics, list: true },
-            (None, Some(_)) => return Err(D::Error::custom("cursor, presence and batches are per topic")),
-            _ => return Err(D::Error::custom("either `topic` or `topics` must be given")),
+/// What a subscription may say besides its topic.
+const PER_TOPIC: [&str; 4] = ["cursor", "presence", "batchMs", "batchMax"];
+
+impl Field for Subscription {
+    fn read(json: &str) -> Result<Self, Invalid> {
+        let names = ["topic", "cursor", "presence", "batchMs", "batchMax"];
+        Self::of(&Fields::of(json, &names, DEPTH_MAX)?)
+    }
+}
+
+impl Subscription {
+    fn of(fields: &Fields<'_>) -> Result<Self, Invalid> {
+        let subscription = Self {
+            topic: fields.required("topic")?,
+            cursor: fields.optional("cursor")?,
+            presence: fields.optional("presence")?.unwrap_or(false),
+            batch_ms: fields.optional("batchMs")?,
+            batch_max: fields.optional("batchMax")?,
         };
-        subscribe.check().map_err(D::Error::custom)?;
-        Ok(subscribe)
+        within("batchMs", subscription.batch_ms, BATCH_MS_MAX)?;
+        within("batchMax", subscription.batch_max, BATCH_EVENTS_MAX)?;
+        if subscription.batch_max.is_some() && subscription.batch_ms.is_none() {
+            return Err(Invalid::new("needs batchMs").within("batchMax"));
+        }
+        Ok(subscription)
+    }
+}
+
+fn within(name: &str, number: Option<u32>, max: u32) -> Result<(), Invalid> {
+    match number {
+        Some(number) if !(1..=max).contains(&number) => {
+            Err(Invalid::new(format!("must be 1 to {max}")).within(name))
+        }
+        _ => Ok(()),
     }
 }
 
 impl Subscribe {
-    fn check(&self) -> Result<(), String> {
-        if self.topics.is_empty() {
-            return Err("`topics` is empty".to_owned());
+    pub(super) fn from_json(text: &str) -> Result<Self, Invalid> {
+        let names = ["topic", "topics", "cursor", "presence", "batchMs", "batchMax"];
+        let fields = Fields::of(text, &names, DEPTH_MAX)?;
+        if !one_of_two(&fields)? {
+            return Ok(Self { topics: vec![Subscription::of(&fields)?], list: false });
         }
-        check_count(self.topics.len())?;
-        let mut named = HashSet::with_capacity(self.topics.len());
-        for subscription in &self.topics {
-            let topic = &subscription.topic;
-            if !named.insert(topic) {
-                return Err(format!("topic {topic} is named twice"));
-            }
-            if subscription.batch_ms.is_some_and(|ms| !(1..=BATCH_MS_MAX).contains(&ms)) {
-                return Err(format!("batchMs must be 1 to {BATCH_MS_MAX}"));
-            }
-            if subscription.batch_max.is_some_and(|max| !(1..=BATCH_EVENTS_MAX).contains(&max)) {
-                return Err(format!("batchMax must be 1 to {BATCH_EVENTS_MAX}"));
-            }
-            if subscription.batch_max.is_some() && subscription.batch_ms.is_none() {
-                return Err("batchMax needs batchMs".to_owned());
-            }
+        if let Some(name) = PER_TOPIC.into_iter().find(|name| fields.raw(name).is_some()) {
+            return Err(Invalid::new("belongs to each of the topics, not beside them").within(name));
         }
-        Ok(())
+        let topics: Vec<Subscription> = fields.required("topics")?;
+        check_count(topics.len())?;
+        let mut named = HashSet::with_capacity(topics.len());
+        if topics.is_empty() {
+            return Err(Invalid::new("is empty").within("topics"));
+        }
+        match topics.iter().find(|subscription| !named.insert(&subscription.topic)) {
+            Some(Subscription { topic, .. }) => {
+                Err(Invalid::new(format!("names {topic} twice")).within("topics"))
+            }
+            None => Ok(Self { topics, list: true }),
+        }
     }
 }
 
-fn check_count(topics: usize) -> Result<(), String> {
+/// Whether `topics` is given, and not `topic`.
+fn one_of_two(fields: &Fields<'_>) -> Result<bool, Invalid> {
+    let given = |name| fields.raw(name).is_some_and(|text| text != "null");
+    match (given("topic"), given("topics")) {
+        (true, false) => Ok(false),
+        (false, true) => Ok(true),
+        _ => Err(Invalid::new("must have either topic or topics")),
+    }
+}
+
+fn check_count(topics: usize) -> Result<(), Invalid> {
     if topics > TOPICS_PER_COMMAND_MAX {
-        return Err(format!("a command may name {TOPICS_PER_COMMAND_MAX} topics"));
+        let what = format!("has more than {TOPICS_PER_COMMAND_MAX} topics");
+        return Err(Invalid::new(what).within("topics"));
     }
     Ok(())
 }
@@ -123,77 +132,68 @@ pub struct Unsubscribe {
     pub topics: Vec<TopicName>,
 }
 
-impl<'de> Deserialize<'de> for Unsubscribe {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Fields {
-            topic: Option<TopicName>,
-            topics: Option<Vec<TopicName>>,
+impl Unsubscribe {
+    pub(super) fn from_json(text: &str) -> Result<Self, Invalid> {
+        let fields = Fields::of(text, &["topic", "topics"], DEPTH_MAX)?;
+        if !one_of_two(&fields)? {
+            return Ok(Self { topics: vec![fields.required("topic")?] });
         }
-        match Fields::deserialize(deserializer)? {
-            Fields { topic: Some(topic), topics: None } => Ok(Self { topics: vec![topic] }),
-            Fields { topic: None, topics: Some(topics) } => {
-                check_count(topics.len()).map_err(D::Error::custom)?;
-                Ok(Self { topics })
-            }
-            _ => Err(D::Error::custom("either `topic` or `topics` must be given")),
-        }
+        let topics: Vec<TopicName> = fields.required("topics")?;
+        check_count(topics.len())?;
+        Ok(Self { topics })
     }
 }
 
 /// Publishes to a topic.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Publish {
     /// Where.
     pub topic: TopicName,
-    /// See [`NewEvent::event`].
-    #[serde(deserialize_with = "publishable")]
-    event: EventKind,
-    /// See [`NewEvent::data`].
-    #[serde(default)]
-    data: Data,
-    /// See [`NewEvent::priority`].
-    #[serde(default)]
-    priority: Priority,
-    /// See [`NewEvent::signal`].
-    #[serde(default)]
-    signal: bool,
+    /// What.
+    pub event: NewEvent,
 }
 
 impl Publish {
-    /// Where, and what.
-    pub fn into_parts(self) -> (TopicName, NewEvent) {
-        let Self { topic, event, data, priority, signal } = self;
-        (topic, NewEvent { event, data, priority, signal })
+    pub(super) fn from_json(text: &str) -> Result<Self, Invalid> {
+        let fields = Fields::of(text, &["topic", "event", "data", "priority", "signal"], DEPTH_MAX)?;
+        Ok(Self { topic: fields.required("topic")?, event: NewEvent::of(&fields)? })
     }
 }
 
 /// What somebody publishes: an event to be, or a signal.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Serialize)]
 pub struct NewEvent {
     /// Its type, none of the server's own.
-    #[serde(deserialize_with = "publishable")]
     pub event: EventKind,
     /// Its body; null when absent.
-    #[serde(default)]
     pub data: Data,
     /// How urgent it is.
-    #[serde(default)]
     pub priority: Priority,
     /// Whether it is a signal, which is neither stored nor numbered.
-    #[serde(default)]
     pub signal: bool,
 }
 
-fn publishable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EventKind, D::Error> {
-    let kind = EventKind::deserialize(deserializer)?;
-    if kind.is_reserved() {
-        return Err(D::Error::custom(format!("event {kind} is reserved for the server")));
+impl NewEvent {
+    /// Reads a body, or a part of one.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn from_json(text: &str) -> Result<Self, Invalid> {
+        Self::of(&Fields::of(text, &["event", "data", "priority", "signal"], DEPTH_MAX)?)
     }
-    Ok(kind)
+
+    fn of(fields: &Fields<'_>) -> Result<Self, Invalid> {
+        let event: EventKind = fields.required("event")?;
+        if event.is_reserved() {
+            return Err(Invalid::new(format!("{event} is reserved for the server")).within("event"));
+        }
+        Ok(Self {
+            event,
+            data: fields.optional("data")?.unwrap_or_default(),
+            priority: fields.optional("priority")?.unwrap_or_default(),
+            signal: fields.optional("signal")?.unwrap_or(false),
+        })
+    }
 }
 
 /// The body of an event: any JSON value, kept as its text. The text has been read once, so that
@@ -226,11 +226,9 @@ impl Default for Data {
     }
 }
 
-impl<'de> Deserialize<'de> for Data {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        json::check(raw.get()).map_err(|error| D::Error::custom(format!("data: {error}")))?;
-        Ok(Self(raw))
+impl Field for Data {
+    fn read(json: &str) -> Result<Self, Invalid> {
+        RawValue::from_string(json.to_owned()).map(Self).map_err(|_| Invalid::new("must be JSON"))
     }
 }
 
@@ -240,7 +238,7 @@ mod tests {
     use super::*;
 
     fn subscribe(json: &str) -> Result<Subscribe, String> {
-        serde_json::from_str(json).map_err(|error| error.to_string())
+        Subscribe::from_json(json).map_err(|error| error.sentence("payload"))
     }
 
     #[test]
@@ -252,18 +250,23 @@ mod tests {
         assert!(list.list);
         assert_eq!(list.topics.len(), 2);
         let cases = [
-            ("{}", "either `topic` or `topics`"),
+            ("{}", "payload must have either topic or topics"),
             (r#"{"topic":"a","topics":[{"topic":"b"}]}"#, "either"),
-            (r#"{"topics":[]}"#, "empty"),
-            (r#"{"topics":[{"topic":"a"}],"presence":true}"#, "per topic"),
-            (r#"{"topics":[{"topic":"a"},{"topic":"a"}]}"#, "named twice"),
-            (r#"{"topic":"a*"}"#, "topic must be"),
+            (r#"{"topics":[]}"#, "topics is empty"),
+            (r#"{"topics":[{"topic":"a"}],"presence":true}"#, "presence belongs to each of the topics"),
+            (r#"{"topics":[{"topic":"a"},{"topic":"a"}]}"#, "names a twice"),
+            (r#"{"topic":"a*"}"#, "topic must be 1 to 128"),
             (r#"{"topic":"a","cursor":"4"}"#, "cursor must be"),
             (r#"{"topic":"a","batchMs":0}"#, "batchMs must be"),
             (r#"{"topic":"a","batchMs":10001}"#, "batchMs must be"),
             (r#"{"topic":"a","batchMs":1,"batchMax":0}"#, "batchMax must be"),
             (r#"{"topic":"a","batchMax":5}"#, "batchMax needs batchMs"),
-            (r#"{"topic":"a","batch":5}"#, "unknown field"),
+            (r#"{"topic":"a","batch":5}"#, "payload has no field \"batch\""),
+            (
+                r#"{"topics":[{"topic":"a"},{"topic":"b","cursor":7}]}"#,
+                "topics[1].cursor must be a string, not a number",
+            ),
+            (r#"{"topics":[["a"]]}"#, "topics[0] must be an object, not an array"),
         ];
         for (json, message) in cases {
             let refused = subscribe(json).expect_err(json);
@@ -271,29 +274,29 @@ mod tests {
         }
         let many: Vec<_> = (0..10_001).map(|n| format!(r#"{{"topic":"t{n}"}}"#)).collect();
         let refused = subscribe(&format!(r#"{{"topics":[{}]}}"#, many.join(","))).unwrap_err();
-        assert!(refused.contains("10000 topics"), "{refused}");
+        assert!(refused.contains("more than 10000 topics"), "{refused}");
     }
 
     #[test]
     fn what_is_published_can_be_read_by_everybody() {
-        let event: NewEvent = serde_json::from_str(r#"{"event":"GOAL","data": {"b":1, "a":[2]}}"#).unwrap();
+        let event = NewEvent::from_json(r#"{"event":"GOAL","data": {"b":1, "a":[2]}}"#).unwrap();
         assert_eq!(event.data.into_raw().get(), r#"{"b":1, "a":[2]}"#);
-        let bare: NewEvent = serde_json::from_str(r#"{"event":"GOAL"}"#).unwrap();
+        let bare = NewEvent::from_json(r#"{"event":"GOAL"}"#).unwrap();
         assert_eq!((bare.data.0.get(), bare.priority, bare.signal), ("null", Priority::Normal, false));
         let deep = format!(r#"{{"event":"GOAL","data":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
         let cases = [
             (r#"{"event":"goal"}"#, "event must be"),
             (r#"{"event":"ACK"}"#, "reserved"),
             (r#"{"event":"DRAFT_UPDATED"}"#, "reserved"),
-            (r#"{"event":"GOAL","data":"\ud800"}"#, "data"),
-            (r#"{"event":"GOAL","data":1e999}"#, "data"),
-            (r#"{"event":"GOAL","priority":"low"}"#, "unknown variant"),
-            (r#"{"event":"GOAL","signal":1}"#, "invalid type"),
-            (r#"{"event":"GOAL","seq":1}"#, "unknown field"),
+            (r#"{"event":"GOAL","data":"\ud800"}"#, "data holds half of a surrogate pair, \\ud800"),
+            (r#"{"event":"GOAL","data":1e999}"#, "data is a number beyond"),
+            (r#"{"event":"GOAL","priority":"low"}"#, "priority must be normal, high or critical"),
+            (r#"{"event":"GOAL","signal":1}"#, "signal must be true or false, not a number"),
+            (r#"{"event":"GOAL","seq":1}"#, "has no field \"seq\""),
             (&deep, "nested deeper than 100 levels"),
         ];
         for (json, message) in cases {
-            let refused = serde_json::from_str::<NewEvent>(json).expect_err(json).to_string();
+            let refused = NewEvent::from_json(json).expect_err(json).to_string();
             assert!(refused.contains(message), "{json}: {refused}");
         }
     }

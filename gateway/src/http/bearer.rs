@@ -63,7 +63,7 @@ impl FromRequestParts<Arc<Node>> for Visitor {
     async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Problem> {
         let Query(query) = Query::<HashMap<String, String>>::from_request_parts(parts, node)
             .await
-            .map_err(|error| Problem::bad_request(error.body_text()))?;
+            .map_err(|_| Problem::bad_request("the query cannot be read"))?;
         let identified = identify(node, &parts.headers, None, &query).await;
         identified.map(Self).map_err(|error| Failure::from(error).into())
     }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use bytes::{Bytes, BytesMut};
-use common::Code;
+use common::{Code, json::Invalid};
 use futures_util::TryStreamExt;
 use metrics::counter;
-use serde::de::DeserializeOwned;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::timeout,
 };
+use tracing::debug;
 
 use super::{content_coding, problem::Problem};
 use crate::{failure::Failure, node::Node};
@@ -44,7 +44,10 @@ async fn collect(node: &Node, request: Request) -> Result<Bytes, Problem> {
     let mut parts = request.into_body().into_data_stream();
     let mut whole = BytesMut::new();
     let mut room: Option<SemaphorePermit<'_>> = None;
-    let broken = |error: axum::Error| Problem::bad_request(error.to_string());
+    let broken = |error: axum::Error| {
+        debug!(%error, "a body broke off");
+        Problem::bad_request("the body did not come to its end")
+    };
     while let Some(part) = parts.try_next().await.map_err(broken)? {
         let bytes = whole.len() + part.len();
         if bytes > node.settings.websocket.message_bytes_max {
@@ -65,8 +68,12 @@ async fn collect(node: &Node, request: Request) -> Result<Bytes, Problem> {
     Ok(whole.freeze())
 }
 
-/// A JSON text, whatever the request says of its type.
-pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Problem::bad_request(format!("the body is not what this route takes: {error}")))
+/// The body as a JSON text, whatever the request says of its type.
+pub(super) fn text(bytes: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(bytes).map_err(|_| Problem::bad_request("the body is not UTF-8"))
+}
+
+/// Refuses a body by what is wrong with it.
+pub(super) fn invalid(error: &Invalid) -> Problem {
+    Problem::bad_request(error.sentence("the body"))
 }

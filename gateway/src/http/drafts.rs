@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{FromRequestParts, Query, Request, State},
+    extract::{FromRequestParts, Request, State},
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use common::{DeviceId, DraftId, Version, json, merge::Object, protocol::DraftCreate};
-use serde::{Deserialize, de::DeserializeOwned};
+use common::{DraftId, Version, json, protocol::DraftCreate};
 
 use super::{
     bearer, body,
@@ -17,6 +16,7 @@ use super::{
     entity_tag::{self, Condition, Tag},
     path::Named,
     problem::Problem,
+    query::Parameters,
 };
 use crate::{
     caller::Caller,
@@ -25,18 +25,6 @@ use crate::{
     node::Node,
     store::{Base, Done, Refusal},
 };
-
-/// Query parameters of the routes. Unknown ones are refused, as everywhere: a misspelt
-/// `baseVersion` must not turn into none.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Parameters {
-    base_version: Option<Version>,
-    device: Option<DeviceId>,
-    /// Read by [`bearer`].
-    #[serde(rename = "token")]
-    _token: Option<String>,
-}
 
 /// Everything about a request but its body: who asks, and how.
 pub(super) struct Asked {
@@ -49,11 +37,9 @@ impl FromRequestParts<Arc<Node>> for Asked {
 
     async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Problem> {
         let bearer::Caller(identity) = bearer::Caller::from_request_parts(parts, node).await?;
-        let Query(parameters) = Query::<Parameters>::from_request_parts(parts, node)
-            .await
-            .map_err(|error| Problem::bad_request(error.body_text()))?;
-        let caller = caller(identity, parameters.device, &parts.headers)?;
-        Ok(Self { caller, base_version: parameters.base_version })
+        let parameters = Parameters::of(&parts.uri, &["baseVersion", "device"])?;
+        let caller = caller(identity, parameters.get("device")?, &parts.headers)?;
+        Ok(Self { caller, base_version: parameters.number("baseVersion")?.map(Version) })
     }
 }
 
@@ -94,7 +80,8 @@ pub(super) async fn create(
         return Err(Problem::bad_request("If-Match is for drafts that exist"));
     }
     let unless = Condition::read(request.headers(), &header::IF_NONE_MATCH)?;
-    let draft: DraftCreate = read(&node, request).await?;
+    let body = body::bytes(&node, request).await?;
+    let draft = DraftCreate::from_json(body::text(&body)?).map_err(|error| body::invalid(&error))?;
     let done = node.drafts.create(asked.caller, draft).await.map_err(|failure| {
         let met = unless.zip(failure.existing).is_some_and(|(unless, version)| unless.names(version));
         Failure { precondition: met || failure.precondition, ..failure }
@@ -113,7 +100,8 @@ pub(super) async fn update(
     let base = base(&headers, asked.base_version)?.ok_or_else(|| {
         Problem::precondition_required("say which version the patch was made on: ?baseVersion=N or If-Match")
     })?;
-    let Patch(patch) = read(&node, request).await?;
+    let body = body::bytes(&node, request).await?;
+    let patch = json::object(body::text(&body)?).map_err(|error| body::invalid(&error))?;
     let done = node.drafts.update(asked.caller, id, base, patch).await?;
     Ok(changed(&done).into_response())
 }
@@ -128,10 +116,6 @@ pub(super) async fn delete(
     let done = node.drafts.delete(asked.caller, id, base).await?;
     Ok(changed(&done).into_response())
 }
-
-/// The body of a PATCH: a merge patch (RFC 7396).
-#[derive(Deserialize)]
-struct Patch(#[serde(deserialize_with = "json::object")] Object);
 
 fn changed(done: &Done) -> impl IntoResponse {
     (done.draft().map(|ack| [(header::ETAG, entity_tag::of(ack.version))]), Json(done.clone()))
@@ -149,9 +133,4 @@ fn base(headers: &HeaderMap, merge: Option<Version>) -> Result<Option<Base>, Pro
         (Some(condition), None) => Ok(Some(condition.strong_versions().map_or(Base::Current, Base::OneOf))),
         (None, merge) => Ok(merge.map(Base::Merge)),
     }
-}
-
-/// Reads a JSON body.
-async fn read<T: DeserializeOwned>(node: &Node, request: Request) -> Result<T, Problem> {
-    body::json(&body::bytes(node, request).await?)
 }

@@ -4,27 +4,17 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::State,
+    http::Uri,
     response::{IntoResponse, Response},
 };
 use common::{Code, Cursor, Epoch, Event, Seq, Stream, TopicName};
 use fanout::log::Page;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{bearer, path::Named, problem::Problem};
+use super::{bearer, path::Named, problem::Problem, query::Parameters};
 use crate::{failure::Failure, node::Node, store::History};
-
-/// Query parameters of the route. Unknown ones are refused, as everywhere.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Parameters {
-    cursor: Option<Cursor>,
-    limit: Option<u32>,
-    /// Read by [`bearer`].
-    #[serde(rename = "token")]
-    _token: Option<String>,
-}
 
 /// Events in an answer when no limit is given.
 const LIMIT: u32 = 100;
@@ -53,11 +43,11 @@ pub(super) async fn of_topic(
     State(node): State<Arc<Node>>,
     bearer::Visitor(identity): bearer::Visitor,
     Named(topic): Named<TopicName>,
-    parameters: Result<Query<Parameters>, QueryRejection>,
+    uri: Uri,
 ) -> Result<Response, Problem> {
-    let Query(Parameters { cursor, limit, .. }) =
-        parameters.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let limit = limit.unwrap_or(LIMIT);
+    let parameters = Parameters::of(&uri, &["cursor", "limit"])?;
+    let cursor: Option<Cursor> = parameters.get("cursor")?;
+    let limit = parameters.number("limit")?.unwrap_or(LIMIT);
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Problem::bad_request(format!("limit must be 1 to {LIMIT_MAX}")));
     }

@@ -14,6 +14,7 @@ mod path;
 pub(crate) mod problem;
 pub mod prometheus;
 mod publish;
+mod query;
 mod stream;
 
 use std::sync::Arc;

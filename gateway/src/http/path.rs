@@ -21,7 +21,7 @@ impl<T: FromStr<Err = InvalidId>> FromRequestParts<Arc<Node>> for Named<T> {
     async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Problem> {
         let Path(name) = Path::<String>::from_request_parts(parts, node)
             .await
-            .map_err(|error| Problem::bad_request(error.body_text()))?;
+            .map_err(|_| Problem::bad_request("the name in the path is not UTF-8"))?;
         name.parse().map(Self).map_err(|error: InvalidId| Problem::bad_request(error.to_string()))
     }
 }

@@ -4,25 +4,19 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{FromRequestParts, Query, Request, State},
+    extract::{FromRequestParts, Request, State},
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use common::{Code, DeviceId, Seq, Stream, TopicName, UserId, protocol::NewEvent};
-use serde::{Deserialize, Serialize};
+use common::{
+    Code, Seq, Stream, TopicName, UserId,
+    json::{DEPTH_MAX, Invalid, elements},
+    protocol::NewEvent,
+};
+use serde::Serialize;
 
-use super::{bearer, body, caller::caller, path::Named, problem::Problem};
+use super::{bearer, body, caller::caller, path::Named, problem::Problem, query::Parameters};
 use crate::{auth::Identity, caller::Caller, failure::Failure, node::Node, topics::Published};
-
-/// Query parameters of the routes. Unknown ones are refused, as everywhere.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Parameters {
-    device: Option<DeviceId>,
-    /// Read by [`bearer`].
-    #[serde(rename = "token")]
-    _token: Option<String>,
-}
 
 /// Who publishes.
 pub(super) struct Publisher {
@@ -35,10 +29,8 @@ impl FromRequestParts<Arc<Node>> for Publisher {
 
     async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Problem> {
         let bearer::Caller(identity) = bearer::Caller::from_request_parts(parts, node).await?;
-        let Query(Parameters { device, .. }) = Query::from_request_parts(parts, node)
-            .await
-            .map_err(|error| Problem::bad_request(error.body_text()))?;
-        let caller = caller(identity.clone(), device, &parts.headers)?;
+        let parameters = Parameters::of(&parts.uri, &["device"])?;
+        let caller = caller(identity.clone(), parameters.get("device")?, &parts.headers)?;
         Ok(Self { identity, caller })
     }
 }
@@ -107,22 +99,26 @@ fn is_ndjson(headers: &HeaderMap) -> bool {
 }
 
 fn one_or_many(bytes: &[u8]) -> Result<Vec<NewEvent>, Problem> {
-    if bytes.trim_ascii_start().first() == Some(&b'[') {
-        body::json(bytes)
-    } else {
-        body::json(bytes).map(|event| vec![event])
+    let text = body::text(bytes)?;
+    if !text.trim_ascii_start().starts_with('[') {
+        return NewEvent::from_json(text).map(|event| vec![event]).map_err(|error| body::invalid(&error));
     }
+    // One more level than what an event carries.
+    let texts = elements(text, DEPTH_MAX + 1).map_err(|error| body::invalid(&error))?;
+    let event = |(index, text)| NewEvent::from_json(text).map_err(|error| numbered("event", index, &error));
+    texts.into_iter().enumerate().map(event).collect()
 }
 
 fn lines(bytes: &[u8]) -> Result<Vec<NewEvent>, Problem> {
-    let mut events = Vec::new();
-    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let event = serde_json::from_slice(line)
-            .map_err(|error| Problem::bad_request(format!("line {}: {error}", number + 1)))?;
-        events.push(event);
-    }
-    Ok(events)
+    let lines = body::text(bytes)?.split('\n').enumerate();
+    let event = |(index, line)| NewEvent::from_json(line).map_err(|error| numbered("line", index, &error));
+    lines.filter(|(_, line)| !line.trim_ascii().is_empty()).map(event).collect()
+}
+
+/// Refuses a part of a body; people count from one.
+fn numbered(part: &str, index: usize, error: &Invalid) -> Problem {
+    let part = format!("{part} {}", index + 1);
+    let sentence = error.sentence(&part);
+    // A field's path does not name the part.
+    Problem::bad_request(if sentence.starts_with(&part) { sentence } else { format!("{part}: {sentence}") })
 }

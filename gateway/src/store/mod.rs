@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use common::{
     CommandId, DeviceId, DraftId, Epoch, Event, Seq, Stream, UserId, Version,
     ids::DraftKind,
+    json,
     merge::Object,
     protocol::{Draft, DraftAck, NewEvent},
 };
@@ -129,7 +130,7 @@ pub struct Append {
     pub events: Vec<NewEvent>,
 }
 
-/// A change of one draft.
+/// A change of one draft. Equal ones serialise alike, which is how a repeated command is known.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub enum DraftOp {
     /// Makes a new draft. An id that exists, or existed, is a conflict.
@@ -139,6 +140,7 @@ pub enum DraftOp {
         /// What it is.
         kind: DraftKind,
         /// Its first content.
+        #[serde(serialize_with = "json::canonical")]
         content: Object,
     },
     /// Changes a draft by a merge patch.
@@ -148,6 +150,7 @@ pub enum DraftOp {
         /// What the patch was made on.
         base: Base,
         /// The change.
+        #[serde(serialize_with = "json::canonical")]
         patch: Object,
     },
     /// Deletes a draft; a tombstone stays, so that its id and version are not used again.

@@ -7,8 +7,9 @@ use common::{
     Code, CommandId, Stream,
     close::Close,
     message::Encoding,
-    msgpack,
-    protocol::{Command, Malformed, Pong, Request, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, ServerMessage},
+    protocol::{
+        Command, Malformed, Pong, Publish, Request, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, ServerMessage,
+    },
     time::unix_ms,
 };
 use metrics::counter;
@@ -61,7 +62,7 @@ impl Session {
             },
             Received::Binary(bytes) => match self.outbox.encoding() {
                 Encoding::Json => self.message(bytes.len(), || Err(strange("binary", SUBPROTOCOL_JSON))),
-                Encoding::MessagePack => self.message(bytes.len(), || from_msgpack(&bytes)),
+                Encoding::MessagePack => self.message(bytes.len(), || Request::from_message_pack(&bytes)),
             },
         }
     }
@@ -148,7 +149,7 @@ impl Session {
                 self.answer(id, listed, |id, list| reply::ack(id, &DraftListBody::from(&list)));
             }
             Command::Publish(publish) => {
-                let (topic, event) = publish.into_parts();
+                let Publish { topic, event } = publish;
                 match node.topics.check_publish(identity, &topic) {
                     Ok(()) => {
                         let published = node.topics.publish(caller, Stream::Topic(topic), vec![event]);
@@ -255,13 +256,6 @@ impl Session {
         }
         self.push(reply::error(id, &Failure::new(code, message)));
         Ok(())
-    }
-}
-
-fn from_msgpack(bytes: &[u8]) -> Result<Request, Malformed> {
-    match msgpack::to_json(bytes) {
-        Ok(text) => Request::from_json(&text),
-        Err(error) => Err(Malformed { id: None, message: error.to_string() }),
     }
 }
 

@@ -38,9 +38,8 @@ pub(crate) async fn upgrade(
     query: Result<Query<HashMap<String, String>>, QueryRejection>,
     mut request: Request,
 ) -> Response {
-    let query = match query {
-        Ok(Query(query)) => query,
-        Err(error) => return Problem::bad_request(error.body_text()).into_response(),
+    let Ok(Query(query)) = query else {
+        return Problem::bad_request("the query cannot be read").into_response();
     };
     let headers = request.headers();
     if node.drain.is_stopping() {

@@ -45,6 +45,16 @@ impl Device<'_> {
         Ok(())
     }
 
+    /// Puts a text that no keyboard gives into a field, as a script with a defect would.
+    pub(crate) async fn is_given(&self, field: &str, script_text: &str) -> Result<()> {
+        let script = format!(
+            "const field = document.querySelector(arguments[0]); field.value = {script_text};\
+             field.dispatchEvent(new Event('input', {{ bubbles: true }}));"
+        );
+        self.page.browser.run(&script, json!([self.field(field)])).await?;
+        Ok(())
+    }
+
     pub(crate) async fn shows_state(&self, state: &str) {
         let script = "return arguments[0].closest('.device').dataset.state";
         self.page.shows(&self.role("state"), script, state).await;

@@ -29,6 +29,21 @@ async fn an_edit_on_one_device_appears_on_the_other() -> Result<()> {
     Ok(())
 }
 
+/// Cut in the middle of an emoji, as JavaScript cuts texts.
+#[tokio::test]
+async fn half_of_an_emoji_is_mended_before_it_is_sent() -> Result<()> {
+    let page = DraftsPage::open().await?;
+    let (phone, laptop) = (page.device(0), page.device(1));
+    phone.click("create").await?;
+    phone.is_given("title", r"'Lamps \u{1f600}'.slice(0, -1)").await?;
+    laptop.shows_value("title", "Lamps \u{fffd}").await;
+    phone.shows_text("saved", "Saved").await;
+    phone.types("note", "Ring twice").await?;
+    laptop.shows_value("note", "Ring twice").await;
+    assert_eq!(page.complaints().await?, Vec::<String>::new());
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_device_that_was_offline_catches_up_and_its_edits_survive() -> Result<()> {
     let page = DraftsPage::open().await?;

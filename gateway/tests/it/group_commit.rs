@@ -46,7 +46,7 @@ impl Writers {
 
     /// Publishes to a topic; it has its place in the queue when this returns.
     fn publish(&self, topic: &str, bytes: usize) -> JoinHandle<Answer> {
-        let event: NewEvent = serde_json::from_str(r#"{"event":"E"}"#).unwrap();
+        let event = NewEvent::from_json(r#"{"event":"E"}"#).unwrap();
         let append = Append { stream: Stream::Topic(topic.parse().unwrap()), events: vec![event] };
         let (user, device) = ("svc".parse().unwrap(), "backend".parse().unwrap());
         tokio::spawn(self.committer.submit(Write { user, device, id: None, op: Op::Append(append) }, bytes))

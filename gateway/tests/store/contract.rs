@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use common::{Seq, Stream, Version, event::Priority};
+use common::{Seq, Stream, Version, event::Priority, protocol::NewEvent};
 use fanout::{
     Hub,
     log::{Head, READ_BYTES_MAX, Read},
@@ -19,6 +19,7 @@ use crate::fixture::*;
 /// Runs each test of the contract over databases made by `$database`.
 macro_rules! contract {
     ($database:path) => {
+        contract! { $database, numbers: numbers_keep_their_text }
         contract! { $database, contract:
             changes_are_committed_with_their_events
             events_say_what_followers_need
@@ -432,8 +433,7 @@ pub(crate) async fn priorities_are_kept(database: &dyn Database) {
     let store = database.open(LIMITS).await;
     let all = [Priority::Critical, Priority::Normal, Priority::High];
     let events = all.map(|priority| {
-        let json = json!({"event": "E", "priority": priority, "data": {}});
-        serde_json::from_value(json).unwrap()
+        NewEvent::from_json(&json!({"event": "E", "priority": priority, "data": {}}).to_string()).unwrap()
     });
     let committed = store.commit(&[append_events("topic:t", events.into())]).await.unwrap();
     one(&store, create("ann", "d", json!({}))).await.unwrap();
@@ -454,7 +454,7 @@ pub(crate) async fn priorities_are_kept(database: &dyn Database) {
 
 pub(crate) async fn appends_that_cannot_be_kept_are_refused(database: &dyn Database) {
     let store = database.open(Limits { event_bytes_max: 10, ..LIMITS }).await;
-    let signal = serde_json::from_str(r#"{"event":"TYPING","signal":true}"#).unwrap();
+    let signal = NewEvent::from_json(r#"{"event":"TYPING","signal":true}"#).unwrap();
     let batch = [
         append("topic:t", &["FITS \"12345678\""]),
         with_id("c", append("topic:t", &["FITS 1", "DOES_NOT \"123456789\""])),

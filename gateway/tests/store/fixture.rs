@@ -46,7 +46,7 @@ pub(crate) fn stream(name: &str) -> Stream {
 }
 
 pub(crate) fn object(value: Value) -> Object {
-    value.as_object().unwrap().clone()
+    common::json::own_object(&value.to_string()).unwrap()
 }
 
 fn write(name: &str, op: DraftOp) -> Write {
@@ -57,7 +57,7 @@ fn write(name: &str, op: DraftOp) -> Write {
 pub(crate) fn append(stream: &str, events: &[&str]) -> Write {
     let event = |text: &&str| {
         let (kind, data) = text.split_once(' ').unwrap_or((text, "null"));
-        serde_json::from_str(&format!(r#"{{"event":"{kind}","data":{data}}}"#)).unwrap()
+        NewEvent::from_json(&format!(r#"{{"event":"{kind}","data":{data}}}"#)).unwrap()
     };
     append_events(stream, events.iter().map(event).collect())
 }

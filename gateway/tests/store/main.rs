@@ -4,6 +4,7 @@
 
 mod contract;
 mod fixture;
+mod numbers;
 mod postgres;
 mod postgres_faults;
 mod postgres_schema;

@@ -7,8 +7,8 @@ use std::{convert::Infallible, future::poll_fn, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::{Query, State, rejection::QueryRejection},
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, Uri, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -16,7 +16,6 @@ use common::{Code, ConnectionId, DeviceId, Stream, TopicName, ids::InvalidId, ti
 use fanout::log::LogError;
 use futures_util::{future::try_join_all, stream};
 use metrics::gauge;
-use serde::Deserialize;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -24,7 +23,7 @@ use tokio::{
 use tracing::debug;
 
 use self::{lines::Lines, position::Position};
-use super::{bearer, problem::Problem};
+use super::{bearer, problem::Problem, query::Parameters};
 use crate::{
     auth::{Expiry, Identity},
     connections::{Crowded, Entered, made_up},
@@ -32,20 +31,6 @@ use crate::{
     following::{At, First, Following},
     node::Node,
 };
-
-/// Query parameters of the route. Unknown ones are refused, as everywhere.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Parameters {
-    /// Names, separated by commas.
-    #[serde(default)]
-    topics: String,
-    device: Option<DeviceId>,
-    cursor: Option<String>,
-    /// Read by [`bearer`].
-    #[serde(rename = "token")]
-    _token: Option<String>,
-}
 
 /// Tells Nginx, in whatever configuration, to pass on what comes when it comes.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -74,18 +59,19 @@ struct EventStream {
 pub(super) async fn follow(
     State(node): State<Arc<Node>>,
     bearer::Visitor(identity): bearer::Visitor,
-    parameters: Result<Query<Parameters>, QueryRejection>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(parameters) = parameters.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let parameters = Parameters::of(&uri, &["topics", "device", "cursor"])?;
     if node.drain.is_stopping() {
         // Nginx tries the next node on a 503.
         return Err(Problem::unavailable("this node is stopping"));
     }
-    let topics = topics(&node, identity.as_ref(), &parameters.topics)?;
+    // Names, separated by commas.
+    let topics = topics(&node, identity.as_ref(), parameters.text("topics").unwrap_or_default())?;
     let position = match headers.get("last-event-id") {
         Some(id) => id.to_str().map_err(|_| invalid(position::INVALID))?,
-        None => parameters.cursor.as_deref().unwrap_or_default(),
+        None => parameters.text("cursor").unwrap_or_default(),
     };
     let position = match position {
         "" => Position::default(),
@@ -93,7 +79,7 @@ pub(super) async fn follow(
     };
     let entered =
         node.connections.enter(identity.as_ref().map(|identity| &identity.user)).map_err(crowded)?;
-    let events = open(node, identity, parameters.device, topics, &position, entered).await?;
+    let events = open(node, identity, parameters.get("device")?, topics, &position, entered).await?;
     let body = Body::from_stream(stream::unfold(events, |mut events| async move {
         let bytes = events.next().await?;
         Some((Ok::<Bytes, Infallible>(bytes), events))

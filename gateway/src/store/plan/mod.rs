@@ -14,7 +14,7 @@ use std::{
 use common::{
     CommandId, DeviceId, DraftId, Event, Seq, Stream, UserId,
     event::{EventKind, Priority},
-    json::Plain,
+    json,
     protocol::NewEvent,
 };
 use serde::Serialize;
@@ -100,23 +100,27 @@ impl<'a> Batch<'a> {
 }
 
 /// Tells apart what was asked for under one id: the first 8 bytes of SHA-256 over the change. A client
-/// that repeats it may write its JSON in another order, or over another encoding.
+/// that repeats it may write its JSON in another order, its numbers in another notation, or all of it in another
+/// encoding.
 fn fingerprint(op: &Op) -> i64 {
     #[derive(Serialize)]
     struct Appended<'a> {
         stream: String,
         events: &'a [NewEvent],
     }
-    let json = match op {
-        Op::Draft(op) => serde_json::to_vec(op),
+    #[derive(Serialize)]
+    #[serde(transparent)]
+    struct Equal(#[serde(serialize_with = "json::canonical")] json::Object);
+    let text = match op {
+        Op::Draft(op) => serde_json::to_string(op),
         Op::Append(Append { stream, events }) => {
-            serde_json::to_vec(&Appended { stream: stream.key(), events }).and_then(|text| {
+            serde_json::to_string(&Appended { stream: stream.key(), events }).and_then(|text| {
                 // What could not be read once more would stand for itself.
-                serde_json::from_slice(&text).map_or(Ok(text), |Plain(value)| serde_json::to_vec(&value))
+                json::own_object(&text).map_or(Ok(text), |object| serde_json::to_string(&Equal(object)))
             })
         }
     };
-    let digest = Sha256::digest(json.expect("a change consists of strings, numbers and JSON"));
+    let digest = Sha256::digest(text.expect("a change consists of strings, numbers and JSON"));
     i64::from_be_bytes(std::array::from_fn(|i| digest[i]))
 }
 

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use common::{Version, merge::Object};
+use common::{Version, json::own_object, merge::Object};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -141,7 +141,8 @@ fn arb_object() -> impl Strategy<Value = Object> {
     let value = leaf.clone().prop_recursive(1, 4, 2, |inner| {
         prop::collection::btree_map("[ab]", inner, 0..2).prop_map(|map| json!(map))
     });
-    prop::collection::btree_map("[abc]", value, 0..3).prop_map(|map| map.into_iter().collect())
+    prop::collection::btree_map("[abc]", value, 0..3)
+        .prop_map(|map| own_object(&json!(map).to_string()).unwrap())
 }
 
 fn arb_write() -> impl Strategy<Value = Write> {
@@ -175,7 +176,7 @@ fn arb_append() -> impl Strategy<Value = Append> {
         let priority = ["normal", "high", "critical"][priority as usize];
         let signal = signal == 0;
         let json = format!(r#"{{"event":"NOTE","data":{data},"priority":"{priority}","signal":{signal}}}"#);
-        serde_json::from_str::<NewEvent>(&json).unwrap()
+        NewEvent::from_json(&json).unwrap()
     });
     (stream, prop::collection::vec(event, 0..4))
         .prop_map(|(stream, events)| Append { stream: stream.parse().unwrap(), events })
@@ -296,7 +297,7 @@ fn a_fingerprint_tells_changes_apart() {
         Op::Draft(DraftOp::Update {
             draft_id: id.parse().unwrap(),
             base: Base::Merge(Version(1)),
-            patch: value.as_object().unwrap().clone(),
+            patch: own_object(&value.to_string()).unwrap(),
         })
     };
     assert_eq!(
@@ -310,7 +311,8 @@ fn a_fingerprint_tells_changes_apart() {
 #[test]
 fn a_fingerprint_tells_appends_apart() {
     let op = |stream: &str, events: &str| {
-        let events = serde_json::from_str(events).unwrap();
+        let events = json::elements(events, 9).unwrap();
+        let events = events.into_iter().map(|event| NewEvent::from_json(event).unwrap()).collect();
         fingerprint(&Op::Append(Append { stream: stream.parse().unwrap(), events }))
     };
     let goal = op("topic:a", r#"[{"event":"GOAL","data":{"by":"ann","at":3}}]"#);
@@ -344,7 +346,7 @@ fn the_fingerprint_of_a_draft_stays() {
 
 #[test]
 fn appends_without_an_id_look_nothing_up() {
-    let events: Vec<NewEvent> = serde_json::from_str(r#"[{"event":"GOAL"}]"#).unwrap();
+    let events = vec![NewEvent::from_json(r#"{"event":"GOAL"}"#).unwrap()];
     let write = |id: Option<&str>| Write {
         user: "A".parse().unwrap(),
         device: "p".parse().unwrap(),
