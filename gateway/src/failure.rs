@@ -3,6 +3,7 @@
 use common::{
     Code, DraftId, Version,
     protocol::{Draft, DraftAck},
+    text::{cut, printable},
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -31,8 +32,24 @@ pub struct Failure {
 impl Failure {
     /// A refusal without further help.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), payload: None, precondition: false, existing: None }
+        let message = cut(&message.into(), MESSAGE_BYTES_MAX).into_owned();
+        Self { code, message, payload: None, precondition: false, existing: None }
     }
+}
+
+/// How long the text of a refusal may be: it is for people, and what it quotes was written by clients.
+const MESSAGE_BYTES_MAX: usize = 512;
+
+/// Fields of a conflict that its text names; its payload names all.
+const FIELDS_SHOWN: usize = 3;
+
+fn changed(fields: &[String]) -> String {
+    let shown: Vec<_> = fields.iter().take(FIELDS_SHOWN).map(|field| printable(field)).collect();
+    let more = match fields.len().saturating_sub(FIELDS_SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more} changed since the base version", shown.join(", "))
 }
 
 impl From<AuthError> for Failure {
@@ -65,7 +82,7 @@ impl From<(&DraftId, Refusal)> for Failure {
                 let message = match (&current, fields.is_empty()) {
                     (None, _) => format!("the id {draft_id} belongs to a deleted draft"),
                     (Some(_), true) => format!("draft {draft_id} exists or has changed"),
-                    (Some(_), false) => format!("{} changed since the base version", fields.join(", ")),
+                    (Some(_), false) => changed(&fields),
                 };
                 let payload = ConflictBody { draft_id, fields: &fields, draft: current.as_deref() };
                 Self {

@@ -288,3 +288,66 @@ async fn half_of_a_surrogate_pair_is_refused_with_its_field() {
     let list = server.api("alice", "GET", "/v1/drafts", &[], None).await;
     assert_eq!(list.json["drafts"][0]["content"], json!({ "a": "😀", "b": "😀" }));
 }
+
+#[tokio::test]
+async fn what_is_quoted_is_cut() {
+    let server = Server::roomy(&[("COMMANDS_PER_SECOND", "10000")]).await;
+    let (mut socket, _) = server.connect_to_topics("alice", "").await;
+    let long = "x".repeat(900_000);
+    let emoji = "😀".repeat(200_000);
+    let nested = format!("{}1{}", r#"{"abcdefgh":"#.repeat(200), "}".repeat(200));
+    let texts = [
+        format!(r#"{{"type":"DRAFT_LIST","id":"c","{long}":1}}"#),
+        format!(r#"{{"type":"DRAFT_LIST","id":"c","payload":{{"{long}":1}}}}"#),
+        format!(r#"{{"type":"DRAFT_LIST","id":"c","payload":{{"{emoji}":1}}}}"#),
+        format!(r#"{{"type":"{long}","id":"c"}}"#),
+        format!(r#"{{"type":"DRAFT_LIST","id":"{long}"}}"#),
+        format!(r#"{{"type":"DRAFT_CREATE","id":"c","payload":{{"content":"{long}"}}}}"#),
+        format!(r#"{{"type":"DRAFT_CREATE","id":"c","payload":{{"content":{{"{long}":"\ud83d"}}}}}}"#),
+        format!(r#"{{"type":"DRAFT_CREATE","id":"c","payload":{{"content":{{"{emoji}":1e999}}}}}}"#),
+        format!(r#"{{"type":"DRAFT_CREATE","id":"c","payload":{{"content":{nested}}}}}"#),
+        format!(r#"{{"type":"SUBSCRIBE","id":"c","payload":{{"topic":"{long}"}}}}"#),
+        format!(r#"{{"type":"SUBSCRIBE","id":"c","payload":{{"topic":"t","cursor":"{long}"}}}}"#),
+        format!(r#"{{"type":"PUBLISH","id":"c","payload":{{"topic":"t","event":"{long}"}}}}"#),
+        format!(r#"{{"type":"PUBLISH","id":"c","payload":{{"topic":"t","event":"E","priority":"{long}"}}}}"#),
+        format!(r#"{{"type":"AUTH","id":"c","payload":{{"token":"{long}"}}}}"#),
+    ];
+    for text in &texts {
+        socket.send_text(text).await.unwrap();
+        let answer = socket.next_text(DEADLINE).await.unwrap();
+        assert!(answer.len() < 1024, "{text:.80} is answered with {} bytes", answer.len());
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["type"], "ERROR", "{text:.80}: {answer}");
+        socket.send(&json!({ "type": "PING" })).await.unwrap();
+        socket.next_text(DEADLINE).await.unwrap();
+    }
+    let body = format!(r#"{{"content":{{}},"{long}":1}}"#);
+    let answer = server.call(&token::good("alice"), "POST", "/v1/drafts", &[], &body).await;
+    problem(&answer, 400, "bad_request");
+    assert!(answer.text.len() < 1024, "{} bytes", answer.text.len());
+    for path in
+        ["/v1/drafts?", "/v1/drafts?device=", "/v1/drafts/", "/v1/stream?topics=", "/v1/stream?cursor="]
+    {
+        let path = format!("{path}{}", "x".repeat(20_000));
+        let answer = server.call(&token::good("alice"), "GET", &path, &[], "").await;
+        assert!(
+            (400..500).contains(&answer.status) && answer.text.len() < 1024,
+            "{path:.40}: {}",
+            answer.status
+        );
+    }
+    // The text of a conflict names some of the fields; its payload names all.
+    let fields: serde_json::Map<_, _> = (0..400).map(|n| (format!("field-{n:060}"), json!(1))).collect();
+    let api = async |method, path, body| server.api("alice", method, path, &[], Some(body)).await;
+    api("POST", "/v1/drafts", json!({ "draftId": "d", "content": {} })).await;
+    api("PATCH", "/v1/drafts/d?baseVersion=1", json!(fields)).await;
+    let other: serde_json::Map<_, _> = fields.keys().map(|key| (key.clone(), json!(2))).collect();
+    let conflict = api("PATCH", "/v1/drafts/d?baseVersion=1", json!(other)).await;
+    problem(&conflict, 409, "conflict");
+    assert!(
+        conflict.json["detail"].as_str().unwrap().len() <= DETAIL_BYTES_MAX,
+        "{}",
+        conflict.json["detail"]
+    );
+    assert_eq!(conflict.json["payload"]["fields"].as_array().unwrap().len(), 400);
+}
