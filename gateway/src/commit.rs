@@ -410,7 +410,7 @@ impl Writer {
                     waiting.answer(Err(Unavailable::Store));
                 }
                 // It may have been committed all the same: then only the log tells.
-                self.hub.suspect(writes.iter().map(Write::stream));
+                self.hub.recheck(writes.iter().map(Write::stream));
                 true
             }
         }

@@ -48,7 +48,7 @@ impl Drain {
         self.stopping.send_replace(true);
         // Every session follows the stream of all, and looks whether the node stops when it is woken: to
         // wait for that beside everything else would cost each of them something at each delivery.
-        hub.rouse(&Stream::All);
+        hub.wake_followers(&Stream::All);
         let deadline = Instant::now() + window + GRACE;
         while connections.total() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(50)).await;

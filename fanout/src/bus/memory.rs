@@ -70,7 +70,7 @@ impl Bus for MemoryBus {
     fn publish(&self, channel: Channel, copy: Bytes) {
         let ports = self.network.subscribers().get(&channel).cloned().unwrap_or_default();
         for inbox in ports.iter().filter_map(|port| port.inbox()) {
-            inbox.copy(&channel, copy.clone());
+            inbox.message(&channel, copy.clone());
         }
     }
 

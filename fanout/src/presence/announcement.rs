@@ -1,6 +1,6 @@
-//! Who attends through a node, as the node tells it to others.
+//! The members of a node, as the node announces them to others.
 //!
-//! Behind the [start of an envelope](crate::envelope), all numbers big-endian:
+//! Behind the [start of an envelope](crate::bus::envelope), all numbers big-endian:
 //!
 //! | bytes | |
 //! |---|---|
@@ -20,10 +20,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use common::{ids::NodeId, protocol::Device};
 
-use crate::{
-    envelope::{self, BadEnvelope},
-    wire::{Reader, put_text},
-};
+use crate::bus::envelope::{self, EnvelopeError, Reader, put_text};
 
 /// The most devices that a list may hold, whatever the settings of the node that sent it.
 pub(crate) const LIST_MAX: usize = 1000;
@@ -31,22 +28,22 @@ pub(crate) const LIST_MAX: usize = 1000;
 const LIST: u8 = 1;
 const NUMBERS: u8 = 2;
 
-/// Who attends a stream through the sender.
+/// The devices that attend a stream through the sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Announcement {
-    /// Among those of one sender, an older one changes nothing.
+    /// Of one sender's announcements, an older one than the last has no effect.
     pub(crate) version: u64,
-    /// The sender wants to know who attends through the others.
+    /// The sender asks the other nodes to announce theirs.
     pub(crate) asks: bool,
-    pub(crate) here: Here,
+    pub(crate) members: LocalMembers,
 }
 
-/// Who attends through one node.
+/// The devices that attend through one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Here {
-    /// These, and nobody else.
+pub(crate) enum LocalMembers {
+    /// All of them.
     Listed(Vec<Device>),
-    /// More than are listed.
+    /// How many they are: more than are listed.
     Counted(Counts),
 }
 
@@ -63,8 +60,8 @@ pub(crate) fn encode(sender: &NodeId, announcement: &Announcement) -> Bytes {
     let mut body = BytesMut::new();
     body.put_u64(announcement.version);
     body.put_u8(announcement.asks.into());
-    match &announcement.here {
-        Here::Listed(devices) => {
+    match &announcement.members {
+        LocalMembers::Listed(devices) => {
             body.put_u8(LIST);
             let devices = &devices[..devices.len().min(LIST_MAX)];
             body.put_u16(u16::try_from(devices.len()).expect("no more than LIST_MAX"));
@@ -73,7 +70,7 @@ pub(crate) fn encode(sender: &NodeId, announcement: &Announcement) -> Bytes {
                 put_text(&mut body, device.device.as_str());
             }
         }
-        Here::Counted(counts) => {
+        LocalMembers::Counted(counts) => {
             body.put_u8(NUMBERS);
             for count in [counts.users, counts.devices] {
                 body.put_u32(u32::try_from(count).unwrap_or(u32::MAX));
@@ -84,28 +81,28 @@ pub(crate) fn encode(sender: &NodeId, announcement: &Announcement) -> Bytes {
 }
 
 /// Reads the body of a presence envelope. Any bytes may be given.
-pub(crate) fn decode(body: &[u8]) -> Result<Announcement, BadEnvelope> {
+pub(crate) fn decode(body: &[u8]) -> Result<Announcement, EnvelopeError> {
     let mut rest = Reader(body);
     let version = rest.u64()?;
     let asks = rest.u8()? != 0;
-    let here = match rest.u8()? {
+    let members = match rest.u8()? {
         LIST => {
             let count = usize::from(rest.u16()?);
             if count > LIST_MAX {
-                return Err(BadEnvelope::List(count));
+                return Err(EnvelopeError::List(count));
             }
-            Here::Listed((0..count).map(|_| device(&mut rest)).collect::<Result<_, _>>()?)
+            LocalMembers::Listed((0..count).map(|_| device(&mut rest)).collect::<Result<_, _>>()?)
         }
-        NUMBERS => Here::Counted(Counts { users: rest.u32()?.into(), devices: rest.u32()?.into() }),
-        other => return Err(BadEnvelope::Kind(other)),
+        NUMBERS => LocalMembers::Counted(Counts { users: rest.u32()?.into(), devices: rest.u32()?.into() }),
+        other => return Err(EnvelopeError::Kind(other)),
     };
     match rest.0.len() {
-        0 => Ok(Announcement { version, asks, here }),
-        more => Err(BadEnvelope::TooLong(more)),
+        0 => Ok(Announcement { version, asks, members }),
+        more => Err(EnvelopeError::TooLong(more)),
     }
 }
 
-fn device(rest: &mut Reader<'_>) -> Result<Device, BadEnvelope> {
+fn device(rest: &mut Reader<'_>) -> Result<Device, EnvelopeError> {
     let user_id = match rest.text()? {
         "" => None,
         user => Some(user.parse()?),
@@ -113,7 +110,7 @@ fn device(rest: &mut Reader<'_>) -> Result<Device, BadEnvelope> {
     Ok(Device { user_id, device: rest.text()?.parse()? })
 }
 
-impl Here {
+impl LocalMembers {
     /// Nobody.
     pub(crate) fn nobody() -> Self {
         Self::Listed(Vec::new())
@@ -134,17 +131,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::envelope::Body;
+    use crate::bus::envelope::Body;
 
-    fn listed(devices: &[(&str, &str)]) -> Here {
+    fn listed(devices: &[(&str, &str)]) -> LocalMembers {
         let device = |(user, device): &(&str, &str)| Device {
             user_id: (!user.is_empty()).then(|| user.parse().unwrap()),
             device: device.parse().unwrap(),
         };
-        Here::Listed(devices.iter().map(device).collect())
+        LocalMembers::Listed(devices.iter().map(device).collect())
     }
 
-    fn read(copy: &[u8]) -> Result<Announcement, BadEnvelope> {
+    fn read(copy: &[u8]) -> Result<Announcement, EnvelopeError> {
         match envelope::decode(copy, &Stream::All)?.body {
             Body::Presence(body) => decode(body),
             other => panic!("{other:?}"),
@@ -162,14 +159,14 @@ mod tests {
         let golden = [
             (
                 LISTED,
-                Announcement { version: 263, asks: true, here: listed(&[("bob", "phone"), ("", "tv1")]) },
+                Announcement { version: 263, asks: true, members: listed(&[("bob", "phone"), ("", "tv1")]) },
             ),
             (
                 COUNTED,
                 Announcement {
                     version: 8,
                     asks: false,
-                    here: Here::Counted(Counts { users: 2, devices: 3 }),
+                    members: LocalMembers::Counted(Counts { users: 2, devices: 3 }),
                 },
             ),
         ];
@@ -188,7 +185,7 @@ mod tests {
             for end in 0..golden.len() {
                 assert!(read(&golden[..end]).is_err(), "{end} bytes were taken");
             }
-            assert!(matches!(read(&[golden, b"!"].concat()), Err(BadEnvelope::TooLong(1))));
+            assert!(matches!(read(&[golden, b"!"].concat()), Err(EnvelopeError::TooLong(1))));
         }
     }
 
@@ -198,12 +195,12 @@ mod tests {
             user_id: Some("\u{1F600}".repeat(128).parse().unwrap()),
             device: "\u{1F600}".repeat(64).parse().unwrap(),
         };
-        let here = Here::Listed(vec![long; LIST_MAX]);
-        let announcement = Announcement { version: 1, asks: false, here };
+        let members = LocalMembers::Listed(vec![long; LIST_MAX]);
+        let announcement = Announcement { version: 1, asks: false, members };
         let mut bytes = encode(&"n".parse().unwrap(), &announcement).to_vec();
         assert_eq!(read(&bytes).unwrap(), announcement);
         bytes[14..16].copy_from_slice(&1001_u16.to_be_bytes());
-        assert!(matches!(read(&bytes), Err(BadEnvelope::List(1001))));
+        assert!(matches!(read(&bytes), Err(EnvelopeError::List(1001))));
     }
 
     proptest! {
@@ -216,8 +213,8 @@ mod tests {
             count: u32,
         ) {
             let devices: Vec<_> = devices.iter().map(|(user, device)| (&**user, &**device)).collect();
-            for here in [listed(&devices), Here::Counted(Counts { users: users.into(), devices: count.into() })] {
-                let announcement = Announcement { version, asks, here };
+            for members in [listed(&devices), LocalMembers::Counted(Counts { users: users.into(), devices: count.into() })] {
+                let announcement = Announcement { version, asks, members };
                 prop_assert_eq!(read(&encode(&"n".parse().unwrap(), &announcement)).unwrap(), announcement);
             }
         }

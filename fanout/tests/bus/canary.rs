@@ -21,10 +21,10 @@ struct Router {
 }
 
 impl Inbox for Router {
-    fn copy(&self, channel: &Channel, copy: Bytes) {
+    fn message(&self, channel: &Channel, message: Bytes) {
         match channel {
-            Channel::Canary(_) => self.canary.get().unwrap().returned(channel, &copy),
-            Channel::Stream(_) => self.rest.copy(channel, copy),
+            Channel::Canary(_) => self.canary.get().unwrap().returned(channel, &message),
+            Channel::Stream(_) => self.rest.message(channel, message),
         }
     }
 

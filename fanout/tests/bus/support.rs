@@ -69,13 +69,13 @@ impl Recorder {
 }
 
 impl Inbox for Recorder {
-    fn copy(&self, channel: &Channel, copy: Bytes) {
+    fn message(&self, channel: &Channel, message: Bytes) {
         if *lock(&self.shut) {
             // The runtime must go on meanwhile, or nothing would come that could be too much.
             tokio::task::block_in_place(|| drop(self.opened.wait_while(lock(&self.shut), |shut| *shut)));
         }
-        assert!(copy != "panic", "as the test asked");
-        self.heard().copies.push((channel.clone(), copy));
+        assert!(message != "panic", "as the test asked");
+        self.heard().copies.push((channel.clone(), message));
     }
 
     fn subscribed(&self, channel: &Channel) {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use common::{Cursor, Stream, protocol};
-use fanout::{Attendance, Due, Follower, Hub, Mailbox, Pending, Step};
+use fanout::{Attendance, Deliveries, Hub, Mailbox, Pending, Step, StreamReader};
 use tokio::{sync::watch, time::sleep};
 
 use crate::{log::ModelLog, marked, seen::Seen};
@@ -19,7 +19,7 @@ pub(crate) struct Connection {
     habits: Habits,
     mailbox: Arc<Mailbox>,
     attendance: Option<Attendance>,
-    followers: Vec<Follower>,
+    followers: Vec<StreamReader>,
 }
 
 /// How a connection takes what it is due.
@@ -108,7 +108,7 @@ impl Connection {
                 Step::Send(due) => {
                     let mut seen = self.seen();
                     due.iter()
-                        .flat_map(Due::deliveries)
+                        .flat_map(Deliveries::as_slice)
                         .for_each(|delivery| seen.event(slot, &delivery.event));
                 }
                 Step::Signals(due) => {
@@ -136,7 +136,7 @@ impl Connection {
     fn compare(&self, slot: usize, pending: Pending, step: &Step) {
         let agrees = match step {
             Step::Send(due) if pending.live => {
-                let due: Vec<_> = due.iter().flat_map(Due::deliveries).collect();
+                let due: Vec<_> = due.iter().flat_map(Deliveries::as_slice).collect();
                 let urgent = due.iter().any(|delivery| delivery.event.priority.is_urgent());
                 due.len() <= pending.events
                     && (pending.urgent || !urgent)

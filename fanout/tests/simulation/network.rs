@@ -126,7 +126,7 @@ impl FaultyBus {
                     state.connected && !state.deaf && state.subscribed.contains(&channel)
                 };
                 if hears {
-                    bus.tell(|inbox| inbox.copy(&channel, copy));
+                    bus.tell(|inbox| inbox.message(&channel, copy));
                 }
             });
         }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{Stream, protocol::Device};
-use fanout::{Attendance, Follower, Hub, Mailbox, Settings};
+use fanout::{Attendance, Hub, Mailbox, Settings, StreamReader};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
@@ -40,7 +40,7 @@ impl Drop for Node {
 struct Member {
     // First, as a connection leaves before it ceases to follow.
     attendance: Attendance,
-    _follower: Follower,
+    _follower: StreamReader,
     mailbox: Arc<Mailbox>,
 }
 

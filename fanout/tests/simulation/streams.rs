@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use common::Stream;
 use fanout::{
-    Follower, Hub, Settings,
+    Hub, Settings, StreamReader,
     bus::MemoryBus,
     log::{Heads, Log, LogError, Page, Read},
 };
@@ -47,7 +47,7 @@ fn topic(n: usize) -> Stream {
     format!("topic:{n}").parse().unwrap()
 }
 
-async fn follow(hub: &Hub, stream: Stream) -> Result<Follower, LogError> {
+async fn follow(hub: &Hub, stream: Stream) -> Result<StreamReader, LogError> {
     hub.follow(stream, None, Arc::default(), 0).await
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{Cursor, Event, Seq, Signal, Stream};
-use fanout::{Follower, Hub, Mailbox, Settings, Step, bus::MemoryBus};
+use fanout::{Hub, Mailbox, Settings, Step, StreamReader, bus::MemoryBus};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
@@ -20,17 +20,17 @@ fn stream() -> Stream {
     "user:alice".parse().unwrap()
 }
 
-async fn follow(hub: &Hub) -> (Follower, Arc<Mailbox>) {
+async fn follow(hub: &Hub) -> (StreamReader, Arc<Mailbox>) {
     let mailbox = Arc::<Mailbox>::default();
     (hub.follow(stream(), None, mailbox.clone(), 0).await.unwrap(), mailbox)
 }
 
 /// The next event that the follower is handed.
-async fn next(follower: &mut Follower, mailbox: &Mailbox) -> Arc<Event> {
+async fn next(follower: &mut StreamReader, mailbox: &Mailbox) -> Arc<Event> {
     let due = async {
         loop {
             if let Step::Send(due) = follower.step(usize::MAX) {
-                return due[0].deliveries()[0].event.clone();
+                return due[0].as_slice()[0].event.clone();
             }
             marked(mailbox).await;
         }
@@ -87,6 +87,6 @@ async fn a_suspected_stream_is_compared_with_the_log() {
     let hub = Hub::start("n".parse().unwrap(), settings(), log.clone(), MemoryBus::new());
     let (mut follower, mailbox) = follow(&hub).await;
     log.append(&stream());
-    hub.suspect([stream()]);
+    hub.recheck([stream()]);
     assert_eq!(next(&mut follower, &mailbox).await.seq, Seq(1));
 }

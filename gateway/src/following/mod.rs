@@ -22,7 +22,7 @@ use common::{
     protocol::{Device, ServerMessage, SnapshotBody},
     time::unix_ms,
 };
-use fanout::{Due, Follower, Mailbox, Source, Step, log::LogError};
+use fanout::{Deliveries, Mailbox, Source, Step, StreamReader, log::LogError};
 use metrics::counter;
 use tokio::{
     sync::oneshot,
@@ -58,7 +58,7 @@ pub(crate) struct Following {
 /// A follower on its way into a [`Following`].
 pub(crate) struct Joined {
     slot: u32,
-    follower: Follower,
+    follower: StreamReader,
     /// The client's own cursor, if it has any.
     cursor: Option<Cursor>,
 }
@@ -274,10 +274,10 @@ impl Following {
     }
 
     /// Hands out events that all followers on the node share.
-    fn deliver(&mut self, index: usize, due: &[Due], outbox: &mut impl Outbox) {
+    fn deliver(&mut self, index: usize, due: &[Deliveries], outbox: &mut impl Outbox) {
         let slot = &mut self.slots[index];
         // Of what goes together the oldest is the latest: it stands for all.
-        let mut deliveries = due.iter().flat_map(Due::deliveries);
+        let mut deliveries = due.iter().flat_map(Deliveries::as_slice);
         if let Some(live) = deliveries.find(|delivery| delivery.source != Source::Replay) {
             let late = unix_ms().saturating_sub(live.event.timestamp);
             self.node.metrics.commit_to_delivery.record(Duration::from_millis(late));
@@ -285,10 +285,12 @@ impl Following {
         }
         for due in due {
             match due {
-                Due::One(delivery) => slot.push(outbox, delivery.event.message(), delivery.event.seq),
-                Due::Block(block) => outbox.push_block(block, slot.follower.stream(), slot.follower.epoch()),
+                Deliveries::One(delivery) => slot.push(outbox, delivery.event.message(), delivery.event.seq),
+                Deliveries::Block(block) => {
+                    outbox.push_block(block, slot.follower.stream(), slot.follower.epoch())
+                }
             }
-            for together in due.deliveries().chunk_by(|delivery, next| delivery.source == next.source) {
+            for together in due.as_slice().chunk_by(|delivery, next| delivery.source == next.source) {
                 self.node.metrics.delivered(together[0].source, together.len() as u64);
             }
         }

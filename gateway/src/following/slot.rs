@@ -3,7 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use common::{Seq, Stream, TopicName, message::Message};
-use fanout::{Attendance, Follower, Pending, log::Page};
+use fanout::{Attendance, Pending, StreamReader, log::Page};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{At, Outbox};
@@ -13,7 +13,7 @@ use crate::store::DraftList;
 pub(super) struct Slot {
     /// What the mailbox calls it. Not used again while what was asked for under it may still come.
     pub(super) id: u32,
-    pub(super) follower: Follower,
+    pub(super) follower: StreamReader,
     /// A page or a snapshot is on its way; until then the follower is left alone. Dropping it ends the
     /// read.
     pub(super) reading: Option<oneshot::Sender<Infallible>>,
@@ -55,7 +55,7 @@ impl Window {
 impl Slot {
     pub(super) fn new(
         id: u32,
-        follower: Follower,
+        follower: StreamReader,
         live: bool,
         window: Option<Window>,
         attendance: Option<Box<Attendance>>,
@@ -81,13 +81,13 @@ impl Slot {
     /// Nothing is put aside for that: the follower is not asked, and its events wait where they are.
     pub(super) fn hold(&mut self, now: Instant) -> Option<Instant> {
         let window = self.window.as_mut().filter(|_| self.live)?;
-        let Pending { events, urgent, crowded, live, tip } = self.follower.pending();
+        let Pending { events, urgent, near_overflow, live, tip } = self.follower.pending();
         let stands_at = tip.0.saturating_sub(events as u64);
         if live && (events == 0 || stands_at < window.released.0) {
             window.until = None;
             return None;
         }
-        let full = events >= window.events_max || crowded;
+        let full = events >= window.events_max || near_overflow;
         // What is no longer in memory is not waited for.
         if !live || urgent || full || window.until.is_some_and(|until| until <= now) {
             window.until = None;

@@ -171,7 +171,7 @@ async fn deliver(shared: &Shared, mut incoming: broadcast::Receiver<Message>) ->
                 metrics::counter!(names::MESSAGES_RECEIVED).increment(1);
                 let channel = shared.channel(&message.channel);
                 if let (Some(channel), Some(copy)) = (channel, message.value.into_bytes()) {
-                    shared.with_inbox(|inbox| inbox.copy(&channel, copy));
+                    shared.with_inbox(|inbox| inbox.message(&channel, copy));
                 }
             }
             Err(RecvError::Lagged(lost)) => {

@@ -93,7 +93,7 @@ impl Ear {
 struct Delivery(Weak<Ear>);
 
 impl Inbox for Delivery {
-    fn copy(&self, channel: &Channel, copy: Bytes) {
+    fn message(&self, channel: &Channel, message: Bytes) {
         let Some(ear) = self.0.upgrade() else { return };
         let lossy = ear.state.lock().unwrap().lossy;
         if lossy > 0 && ear.random(lossy) == 0 {
@@ -103,7 +103,7 @@ impl Inbox for Delivery {
         let times = if ear.random(10) == 0 { 2 } else { 1 };
         for _ in 0..times {
             let wait = if ear.random(20) == 0 { ear.random(300) } else { ear.random(4) };
-            let (ear, channel, copy) = (ear.clone(), channel.clone(), copy.clone());
+            let (ear, channel, message) = (ear.clone(), channel.clone(), message.clone());
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(wait.into())).await;
                 let hears = {
@@ -111,7 +111,7 @@ impl Inbox for Delivery {
                     state.connected && !state.deaf
                 };
                 if hears {
-                    ear.tell(|node| node.copy(&channel, copy));
+                    ear.tell(|node| node.message(&channel, message));
                 }
             });
         }

@@ -132,15 +132,15 @@ fn texts_must_keep_their_rules() {
         decode(&bytes, &stream()).map(|_| ())
     };
     let event = |at, with| replace(GOLDEN_EVENT, at, with);
-    assert!(matches!(event(2, b"\xff"), Err(BadEnvelope::Utf8(_))));
-    assert!(matches!(event(2, b" "), Err(BadEnvelope::Id(_))));
-    assert!(matches!(event(16, &[0; 8]), Err(BadEnvelope::Seq)));
-    assert!(matches!(event(GOLDEN_EVENT.len() - 1, b"]"), Err(BadEnvelope::Payload(_))));
-    assert!(matches!(event(GOLDEN_EVENT.len() - 1, b"\xff"), Err(BadEnvelope::Utf8(_))));
+    assert!(matches!(event(2, b"\xff"), Err(EnvelopeError::Utf8(_))));
+    assert!(matches!(event(2, b" "), Err(EnvelopeError::Id(_))));
+    assert!(matches!(event(16, &[0; 8]), Err(EnvelopeError::Seq)));
+    assert!(matches!(event(GOLDEN_EVENT.len() - 1, b"]"), Err(EnvelopeError::Payload(_))));
+    assert!(matches!(event(GOLDEN_EVENT.len() - 1, b"\xff"), Err(EnvelopeError::Utf8(_))));
     let signal = |at, with| replace(GOLDEN_SIGNAL, at, with);
-    assert!(matches!(signal(18, b"t"), Err(BadEnvelope::Id(_))));
-    assert!(matches!(signal(26, b"\n"), Err(BadEnvelope::Id(_))));
-    assert!(matches!(signal(GOLDEN_SIGNAL.len() - 1, b"]"), Err(BadEnvelope::Payload(_))));
+    assert!(matches!(signal(18, b"t"), Err(EnvelopeError::Id(_))));
+    assert!(matches!(signal(26, b"\n"), Err(EnvelopeError::Id(_))));
+    assert!(matches!(signal(GOLDEN_SIGNAL.len() - 1, b"]"), Err(EnvelopeError::Payload(_))));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn events_share_copies_up_to_a_size() {
     assert_eq!(read, all.iter().map(|event| event.json()).collect::<Vec<_>>());
     let mut last = copies_of(&sender, &epoch, &all[..2]).remove(0).to_vec();
     last[6..14].copy_from_slice(&[0xff; 8]);
-    assert!(matches!(decode(&last, &stream()), Err(BadEnvelope::Seq)), "beyond the last number");
+    assert!(matches!(decode(&last, &stream()), Err(EnvelopeError::Seq)), "beyond the last number");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use common::{Signal, ids::NodeId};
 
-use crate::recent::Budget;
+use super::budget::Budget;
 
 /// The newest signals. As with events there is no queue per connection: each follower has a number up
 /// to which it has been handed signals, and one that comes too late has missed some.

@@ -1,56 +1,82 @@
-//! The newest events of a stream, kept in memory for whoever is about to need them.
+//! The newest events of a stream, kept in memory for all of its followers.
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, OnceLock},
 };
 
-use common::{Event, Seq};
+use bytes::Bytes;
+use common::{Event, Seq, message::Form};
 
-use crate::{
-    Source,
-    block::{BLOCK_EVENTS, Block, Due},
-};
+use super::{budget::Budget, source::Source};
 
-/// An event on its way to followers, and how it came to this node.
+/// An event for followers, and how it reached this node.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     /// The event; one copy and one encoding serve all followers.
     pub event: Arc<Event>,
-    /// How it came.
+    /// How it reached this node.
     pub source: Source,
 }
 
-/// What all streams of a node keep in memory, together.
+/// Events per block: few enough that a follower which is a little behind finds complete ones.
+pub(crate) const BLOCK_EVENTS: usize = 16;
+
+/// Consecutive events whose frames are contiguous in memory, once for all followers that have to catch up on
+/// all of them. So sending a block to a follower costs one copy by the kernel.
 #[derive(Debug)]
-pub(crate) struct Budget {
-    used: AtomicUsize,
-    bytes_max: usize,
+pub struct Block {
+    deliveries: Vec<Delivery>,
+    /// The bytes per form; `None` where the events cannot be sent together in it.
+    forms: [OnceLock<Option<Bytes>>; Form::COUNT],
+    budget: Arc<Budget>,
 }
 
-impl Budget {
-    pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), bytes_max })
+/// One or several deliveries, in order.
+#[derive(Debug, Clone)]
+pub enum Deliveries {
+    /// One event.
+    One(Delivery),
+    /// Several events that other followers need as well.
+    Block(Arc<Block>),
+}
+
+impl Block {
+    pub(crate) fn new(deliveries: Vec<Delivery>, budget: Arc<Budget>) -> Self {
+        Self { deliveries, forms: Default::default(), budget }
     }
 
-    /// Bytes in use.
-    pub(crate) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+    /// The events, in order.
+    pub fn deliveries(&self) -> &[Delivery] {
+        &self.deliveries
     }
 
-    pub(crate) fn take(&self, bytes: usize) {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
+    /// Returns the frames of all events for a connection that uses this form. The first call encodes them with
+    /// `encode`, which returns `None` when they have to be sent one by one; every caller must encode alike.
+    pub fn bytes(&self, form: Form, encode: impl FnOnce(&[Delivery]) -> Option<Bytes>) -> Option<&Bytes> {
+        let bytes = self.forms[form.index()].get_or_init(|| {
+            let bytes = encode(&self.deliveries);
+            self.budget.take(bytes.as_ref().map_or(0, Bytes::len));
+            bytes
+        });
+        bytes.as_ref()
     }
+}
 
-    pub(crate) fn give_back(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
+impl Drop for Block {
+    fn drop(&mut self) {
+        let bytes = self.forms.iter().filter_map(|form| form.get()?.as_ref()).map(Bytes::len).sum();
+        self.budget.give_back(bytes);
     }
+}
 
-    fn is_exceeded(&self) -> bool {
-        self.used() > self.bytes_max
+impl Deliveries {
+    /// The events, in order; at least one.
+    pub fn as_slice(&self) -> &[Delivery] {
+        match self {
+            Self::One(delivery) => std::slice::from_ref(delivery),
+            Self::Block(block) => block.deliveries(),
+        }
     }
 }
 
@@ -58,10 +84,10 @@ impl Budget {
 /// followers of the stream at once: each reads on from its own cursor, and one that has fallen out
 /// at the old end reads the log instead. So a slow follower costs a cursor, not a queue.
 #[derive(Debug)]
-pub(crate) struct Recent {
+pub(crate) struct Ring {
     events: VecDeque<Delivery>,
-    /// Those that several followers have needed together, by the number of their first event divided by
-    /// their length. Only of events that are here.
+    /// The blocks that a follower has needed, by the number of their first event divided by their length.
+    /// Every event of a block is in `events`.
     blocks: BTreeMap<u64, Arc<Block>>,
     bytes: usize,
     /// The last urgent event that was pushed; zero for none.
@@ -74,10 +100,10 @@ pub(crate) struct Recent {
 /// pace are not sent to the log.
 const EVENTS_MIN: usize = 16;
 
-/// Bytes up to which they are kept. Larger events are sent from the log rather than past the budget.
+/// Bytes kept per stream even then. Beyond them, events are sent from the log.
 const BYTES_MIN: usize = 32 * 1024;
 
-impl Recent {
+impl Ring {
     pub(crate) fn new(events_max: usize, budget: Arc<Budget>) -> Self {
         let events_max = events_max.max(EVENTS_MIN);
         Self {
@@ -101,8 +127,8 @@ impl Recent {
         self.trim();
     }
 
-    /// Puts events read from the log before those that are here, where they join without a gap and
-    /// there is room. So the next follower that comes back this far finds them.
+    /// Prepends events read from the log, where they join without a gap and there is room, so that the next
+    /// follower with a cursor this old finds them in memory.
     pub(crate) fn extend_back(&mut self, page: &[Arc<Event>], tip: Seq) {
         let first_kept = self.events.front().map_or(tip.next(), |first| first.event.seq);
         for event in page.iter().rev().skip_while(|event| event.seq >= first_kept) {
@@ -115,26 +141,26 @@ impl Recent {
         }
     }
 
-    /// The events after `cursor`, up to about `bytes_max` of them but at least one; `None` when the
-    /// next one is not here.
-    pub(crate) fn after(&mut self, cursor: Seq, bytes_max: usize) -> Option<Vec<Due>> {
+    /// Returns the events after `cursor`, about `bytes_max` of payload but at least one event; `None` when the
+    /// next one is not in memory.
+    pub(crate) fn after(&mut self, cursor: Seq, bytes_max: usize) -> Option<Vec<Deliveries>> {
         let first = self.events.front()?.event.seq;
         let mut next = usize::try_from(cursor.next().0.checked_sub(first.0)?).ok()?;
         let (mut due, mut bytes) = (Vec::new(), 0);
         while next < self.events.len() && bytes < bytes_max {
             let some = match self.block(next) {
-                Some(block) => Due::Block(block),
-                None => Due::One(self.events[next].clone()),
+                Some(block) => Deliveries::Block(block),
+                None => Deliveries::One(self.events[next].clone()),
             };
-            next += some.deliveries().len();
-            bytes += some.deliveries().iter().map(|one| one.event.payload.get().len()).sum::<usize>();
+            next += some.as_slice().len();
+            bytes += some.as_slice().iter().map(|one| one.event.payload.get().len()).sum::<usize>();
             due.push(some);
         }
         (!due.is_empty()).then_some(due)
     }
 
-    /// The block that begins with the event at `index`, if one does and all of it is here. Whoever keeps
-    /// pace never needs one.
+    /// Returns the block that begins with the event at `index`, if a block begins there and is complete. A
+    /// follower that keeps pace never needs one.
     fn block(&mut self, index: usize) -> Option<Arc<Block>> {
         let seq = self.events[index].event.seq.0;
         let end = index + BLOCK_EVENTS;
@@ -148,31 +174,31 @@ impl Recent {
         Some(self.blocks.entry(seq / BLOCK_EVENTS as u64).or_insert_with(new).clone())
     }
 
-    /// Whether the event after `cursor` is here.
+    /// Returns whether the event after `cursor` is in memory.
     pub(crate) fn reaches(&self, cursor: Seq) -> bool {
         let ends = self.events.front().zip(self.events.back());
         ends.is_some_and(|(first, last)| (first.event.seq..=last.event.seq).contains(&cursor.next()))
     }
 
-    /// How many events are kept just now.
-    pub(crate) fn room(&self) -> usize {
+    /// Returns how many events the ring may hold at present.
+    pub(crate) fn capacity(&self) -> usize {
         if self.budget.is_exceeded() { EVENTS_MIN } else { self.events_max }
     }
 
-    /// The last urgent event, whether it is still here or not; zero for none.
+    /// Returns the last urgent event, even if it is no longer in memory; zero for none.
     pub(crate) fn urgent(&self) -> Seq {
         self.urgent
     }
 
     pub(crate) fn clear(&mut self) {
-        // Of the history that may follow, no event has come yet.
+        // The next history may begin with lower numbers.
         self.urgent = Seq(0);
         while !self.events.is_empty() {
             self.drop_oldest();
         }
     }
 
-    /// Frees what the stream holds beyond the minimum while the node's budget is exceeded.
+    /// Drops events beyond the minimum while the node's budget is exceeded.
     pub(crate) fn trim(&mut self) {
         while (self.events.len() > EVENTS_MIN || self.bytes > BYTES_MIN) && self.budget.is_exceeded() {
             self.drop_oldest();
@@ -199,7 +225,7 @@ impl Recent {
     }
 }
 
-impl Drop for Recent {
+impl Drop for Ring {
     fn drop(&mut self) {
         self.budget.give_back(self.bytes);
     }
@@ -211,57 +237,57 @@ mod tests {
     use super::*;
     use crate::testing::{event, large_event};
 
-    fn recent(events_max: usize, bytes_max: usize) -> Recent {
-        Recent::new(events_max, Budget::new(bytes_max))
+    fn ring(events_max: usize, bytes_max: usize) -> Ring {
+        Ring::new(events_max, Budget::new(bytes_max))
     }
 
-    fn push(recent: &mut Recent, seqs: std::ops::RangeInclusive<u64>) {
+    fn push(ring: &mut Ring, seqs: std::ops::RangeInclusive<u64>) {
         for seq in seqs {
-            recent.push(Delivery { event: event(seq), source: Source::Bus });
+            ring.push(Delivery { event: event(seq), source: Source::Bus });
         }
     }
 
-    fn after(recent: &mut Recent, cursor: u64) -> Option<Vec<u64>> {
-        let due = recent.after(Seq(cursor), usize::MAX)?;
-        Some(due.iter().flat_map(Due::deliveries).map(|delivery| delivery.event.seq.0).collect())
+    fn after(ring: &mut Ring, cursor: u64) -> Option<Vec<u64>> {
+        let due = ring.after(Seq(cursor), usize::MAX)?;
+        Some(due.iter().flat_map(Deliveries::as_slice).map(|delivery| delivery.event.seq.0).collect())
     }
 
     #[test]
     fn whoever_is_behind_shares_blocks_that_go_with_their_events() {
         let block_events = BLOCK_EVENTS as u64;
-        let mut recent = recent(5 * BLOCK_EVENTS, usize::MAX);
-        push(&mut recent, 1..=4 * block_events);
-        let blocks = |due: Vec<Due>| -> Vec<Arc<Block>> {
-            let block = |due| if let Due::Block(block) = due { Some(block) } else { None };
+        let mut ring = ring(5 * BLOCK_EVENTS, usize::MAX);
+        push(&mut ring, 1..=4 * block_events);
+        let blocks = |due: Vec<Deliveries>| -> Vec<Arc<Block>> {
+            let block = |due| if let Deliveries::Block(block) = due { Some(block) } else { None };
             due.into_iter().filter_map(block).collect()
         };
-        let one = blocks(recent.after(Seq(3), usize::MAX).unwrap());
-        let other = blocks(recent.after(Seq(block_events), usize::MAX).unwrap());
+        let one = blocks(ring.after(Seq(3), usize::MAX).unwrap());
+        let other = blocks(ring.after(Seq(block_events), usize::MAX).unwrap());
         assert_eq!((one.len(), other.len()), (3, 2), "the last one is not whole yet");
         assert!(Arc::ptr_eq(&one[1], &other[0]));
-        assert_eq!(after(&mut recent, 3), Some((4..=4 * block_events).collect()));
-        assert!(blocks(recent.after(Seq(4 * block_events - 3), usize::MAX).unwrap()).is_empty());
-        push(&mut recent, 4 * block_events + 1..=7 * block_events);
-        assert_eq!(recent.blocks.len(), 1, "{:?}", recent.blocks.keys());
-        recent.clear();
-        assert!(recent.blocks.is_empty());
+        assert_eq!(after(&mut ring, 3), Some((4..=4 * block_events).collect()));
+        assert!(blocks(ring.after(Seq(4 * block_events - 3), usize::MAX).unwrap()).is_empty());
+        push(&mut ring, 4 * block_events + 1..=7 * block_events);
+        assert_eq!(ring.blocks.len(), 1, "{:?}", ring.blocks.keys());
+        ring.clear();
+        assert!(ring.blocks.is_empty());
     }
 
     #[test]
     fn followers_read_on_from_their_own_cursor() {
-        let mut recent = recent(100, usize::MAX);
-        push(&mut recent, 5..=8);
-        assert_eq!(after(&mut recent, 4), Some(vec![5, 6, 7, 8]));
-        assert_eq!(after(&mut recent, 7), Some(vec![8]));
-        assert_eq!(after(&mut recent, 8), None);
-        assert_eq!(after(&mut recent, 99), None);
-        assert_eq!(after(&mut recent, 3), None, "the log has it");
-        assert_eq!(recent.after(Seq(4), 1).map(|due| due.len()), Some(1), "at least one");
+        let mut ring = ring(100, usize::MAX);
+        push(&mut ring, 5..=8);
+        assert_eq!(after(&mut ring, 4), Some(vec![5, 6, 7, 8]));
+        assert_eq!(after(&mut ring, 7), Some(vec![8]));
+        assert_eq!(after(&mut ring, 8), None);
+        assert_eq!(after(&mut ring, 99), None);
+        assert_eq!(after(&mut ring, 3), None, "the log has it");
+        assert_eq!(ring.after(Seq(4), 1).map(|due| due.len()), Some(1), "at least one");
     }
 
     #[test]
     fn it_keeps_the_newest_within_its_bounds_and_gives_back_what_it_took() {
-        let mut kept = recent(20, usize::MAX);
+        let mut kept = ring(20, usize::MAX);
         push(&mut kept, 1..=100);
         assert_eq!(after(&mut kept, 80).map(|due| due.len()), Some(20));
         assert_eq!(after(&mut kept, 79), None);
@@ -269,7 +295,7 @@ mod tests {
         assert!(budget.used() > 0);
         drop(kept);
         assert_eq!(budget.used(), 0);
-        let mut poor = recent(1000, 1);
+        let mut poor = ring(1000, 1);
         push(&mut poor, 1..=100);
         assert_eq!(after(&mut poor, 100 - EVENTS_MIN as u64).map(|due| due.len()), Some(EVENTS_MIN));
         assert_eq!(after(&mut poor, 99 - EVENTS_MIN as u64), None);
@@ -277,7 +303,7 @@ mod tests {
 
     #[test]
     fn large_events_do_not_stand_past_the_budget() {
-        let mut kept = recent(1000, 10_000);
+        let mut kept = ring(1000, 10_000);
         for seq in 1..=20 {
             kept.push(Delivery { event: large_event(seq, BYTES_MIN), source: Source::Bus });
             assert!(kept.budget.used() <= 10_000 + 3 * BYTES_MIN, "{}", kept.budget.used());
@@ -287,16 +313,31 @@ mod tests {
     #[test]
     fn a_page_of_the_log_is_joined_without_a_gap() {
         let page: Vec<_> = (3..=6).map(event).collect();
-        let mut joined = recent(100, usize::MAX);
+        let mut joined = ring(100, usize::MAX);
         push(&mut joined, 6..=7);
         joined.extend_back(&page, Seq(7));
         assert_eq!(after(&mut joined, 2), Some(vec![3, 4, 5, 6, 7]));
-        let mut apart = recent(100, usize::MAX);
+        let mut apart = ring(100, usize::MAX);
         push(&mut apart, 9..=9);
         apart.extend_back(&page, Seq(9));
         assert_eq!(after(&mut apart, 2), None);
-        let mut empty = recent(100, usize::MAX);
+        let mut empty = ring(100, usize::MAX);
         empty.extend_back(&page, Seq(6));
         assert_eq!(after(&mut empty, 2), Some(vec![3, 4, 5, 6]));
+    }
+
+    #[test]
+    fn bytes_are_made_once_for_each_form_and_counted_while_they_are_there() {
+        let budget = Budget::new(usize::MAX);
+        let deliveries = (1..=3).map(|seq| Delivery { event: event(seq), source: Source::Bus }).collect();
+        let block = Block::new(deliveries, budget.clone());
+        let deflated = Form { deflate: true, ..Form::default() };
+        let made = block.bytes(Form::default(), |events| Some(vec![0; events.len()].into())).unwrap();
+        assert_eq!(made.len(), 3);
+        assert_eq!(block.bytes(Form::default(), |_| None).unwrap().as_ptr(), made.as_ptr());
+        assert_eq!(block.bytes(deflated, |_| None), None);
+        assert_eq!(budget.used(), 3);
+        drop(block);
+        assert_eq!(budget.used(), 0);
     }
 }

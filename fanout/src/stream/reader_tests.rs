@@ -1,15 +1,20 @@
 #![allow(clippy::unwrap_used)]
 
-use super::*;
+use super::{
+    super::{
+        budget::Budget,
+        mailbox::{Mailbox, MailboxSlot},
+        source::Source,
+    },
+    *,
+};
 use crate::{
-    Mailbox, Source,
     log::Head,
-    recent::Budget,
     testing::{event, signal, stream, urgent_event},
 };
 
 struct Stage {
-    followed: Arc<Followed>,
+    stream: Arc<LocalStream>,
     epoch: Epoch,
     mailbox: Arc<Mailbox>,
 }
@@ -21,33 +26,32 @@ fn epoch(name: &str) -> Epoch {
 impl Stage {
     /// A stream of history `one` that stands at `head`, behind `floor`.
     fn at(head: u64, floor: u64) -> Self {
-        let followed = Arc::new(Followed::new(stream(), 16, Budget::new(usize::MAX)));
-        let stage = Self { followed, epoch: epoch("one"), mailbox: Arc::default() };
+        let stream = Arc::new(LocalStream::new(stream(), 16, Budget::new(usize::MAX)));
+        let stage = Self { stream, epoch: epoch("one"), mailbox: Arc::default() };
         stage.learn("one", head, floor, None);
         stage
     }
 
     fn learn(&self, name: &str, head: u64, floor: u64, asked: Option<u64>) {
         let head = Head { head: Seq(head), floor: Seq(floor) };
-        self.followed.learn(&epoch(name), head, asked.map(Seq), None);
+        self.stream.apply_head(&epoch(name), head, asked.map(Seq), None);
     }
 
     fn offer(&self, event: Arc<Event>) {
-        self.followed.offer(&self.epoch, &[event], Source::Bus);
+        self.stream.offer(&self.epoch, &[event], Source::Bus);
     }
 
     /// A follower without a cursor.
-    fn follow(&self) -> Follower {
-        let position = self.followed.position().unwrap();
-        let seat = self.followed.sit(self.mailbox.clone(), 0);
-        Follower::new(self.followed.clone(), seat, position.epoch, position.seq)
+    fn follow(&self) -> StreamReader {
+        StreamReader::open(self.register(), None).unwrap()
     }
 
-    fn follow_from(&self, name: &str, seq: u64) -> Follower {
-        let mut follower = self.follow();
-        let head = self.followed.state().sequencer.known_head();
-        follower.begin(&Cursor { epoch: epoch(name), seq: Seq(seq) }, head);
-        follower
+    fn follow_from(&self, name: &str, seq: u64) -> StreamReader {
+        StreamReader::open(self.register(), Some(&Cursor { epoch: epoch(name), seq: Seq(seq) })).unwrap()
+    }
+
+    fn register(&self) -> Registration {
+        self.stream.register(MailboxSlot::new(self.mailbox.clone(), 0))
     }
 
     fn page(&self, seqs: std::ops::RangeInclusive<u64>, floor: u64) -> Page {
@@ -56,11 +60,11 @@ impl Stage {
 }
 
 /// What a step is, in short.
-fn step(follower: &mut Follower) -> String {
+fn step(follower: &mut StreamReader) -> String {
     match follower.step(usize::MAX) {
         Step::Send(due) => format!(
             "send {:?}",
-            due.iter().flat_map(Due::deliveries).map(|d| d.event.seq.0).collect::<Vec<_>>()
+            due.iter().flat_map(Deliveries::as_slice).map(|d| d.event.seq.0).collect::<Vec<_>>()
         ),
         Step::Signals(due) => {
             format!("signals {:?}", due.iter().map(|s| s.payload.get()).collect::<Vec<_>>())
@@ -74,7 +78,7 @@ fn step(follower: &mut Follower) -> String {
 
 #[test]
 fn it_is_small() {
-    assert!(size_of::<Follower>() <= 64, "{} bytes per connection and stream", size_of::<Follower>());
+    assert!(size_of::<StreamReader>() <= 64, "{} bytes per connection and stream", size_of::<StreamReader>());
 }
 
 #[test]
@@ -149,7 +153,7 @@ fn skipping_to_the_head_is_complete_at_once_and_says_so() {
 #[test]
 fn skipping_below_the_announced_head_is_complete_there() {
     let stage = Stage::at(10, 0);
-    stage.followed.announce(&stage.epoch, Seq(12));
+    stage.stream.announce(&stage.epoch, Seq(12));
     let mut lost = stage.follow_from("other", 3);
     assert_eq!(lost.head().seq, Seq(12));
     assert_eq!(step(&mut lost), "reset");
@@ -178,7 +182,7 @@ fn skipping_in_a_log_that_was_put_back_goes_on_from_the_head() {
 fn skipping_waits_until_the_history_is_known() {
     let stage = Stage::at(10, 0);
     let mut follower = stage.follow_from("other", 3);
-    stage.followed.close();
+    stage.stream.close();
     stage.mailbox.take();
     assert_eq!(step(&mut follower), "reset");
     assert_eq!(follower.skip(), None);
@@ -194,7 +198,8 @@ fn skipping_waits_until_the_history_is_known() {
 fn pending_events_are_counted_and_urgent_ones_seen() {
     let stage = Stage::at(10, 0);
     let mut follower = stage.follow();
-    let pending = |events, urgent, tip| Pending { events, urgent, crowded: false, live: true, tip: Seq(tip) };
+    let pending =
+        |events, urgent, tip| Pending { events, urgent, near_overflow: false, live: true, tip: Seq(tip) };
     assert_eq!(follower.pending(), pending(0, false, 10));
     stage.offer(event(11));
     stage.offer(event(12));
@@ -207,11 +212,11 @@ fn pending_events_are_counted_and_urgent_ones_seen() {
     assert_eq!(follower.pending(), pending(1, false, 15), "the urgent one has been sent");
     // Memory holds 16.
     (16..=21).for_each(|seq| stage.offer(event(seq)));
-    assert!(!follower.pending().crowded);
+    assert!(!follower.pending().near_overflow);
     stage.offer(event(22));
-    assert!(follower.pending().crowded, "half of them");
+    assert!(follower.pending().near_overflow, "half of them");
     (23..=31).for_each(|seq| stage.offer(event(seq)));
-    let gone = Pending { events: 0, urgent: false, crowded: false, live: false, tip: Seq(31) };
+    let gone = Pending { events: 0, urgent: false, near_overflow: false, live: false, tip: Seq(31) };
     assert_eq!(follower.pending(), gone);
     assert_eq!(step(&mut follower), "read after 14");
 }
@@ -234,12 +239,12 @@ fn what_is_no_event_is_not_held_back() {
 #[test]
 fn signals_reach_those_who_are_live_after_the_events_before_them() {
     let stage = Stage::at(10, 0);
-    stage.followed.signal(signal("0"));
+    stage.stream.signal(signal("0"));
     let (mut live, mut resuming) = (stage.follow(), stage.follow_from("one", 9));
-    stage.followed.state().recent.extend_back(&[event(10)], Seq(10));
-    stage.followed.signal(signal("1"));
+    stage.stream.state().ring.extend_back(&[event(10)], Seq(10));
+    stage.stream.signal(signal("1"));
     stage.offer(event(11));
-    stage.followed.signal(signal("2"));
+    stage.stream.signal(signal("2"));
     assert_eq!(stage.mailbox.take(), [0]);
     assert_eq!(step(&mut live), "send [11]");
     assert_eq!(step(&mut live), r#"signals ["1", "2"]"#);
@@ -247,7 +252,7 @@ fn signals_reach_those_who_are_live_after_the_events_before_them() {
     assert_eq!(step(&mut resuming), "send [10, 11]");
     assert_eq!(step(&mut resuming), "synced 11");
     assert_eq!(step(&mut resuming), "wait", "what was said meanwhile is over");
-    stage.followed.signal(signal("3"));
+    stage.stream.signal(signal("3"));
     assert_eq!(step(&mut resuming), r#"signals ["3"]"#);
 }
 
@@ -255,14 +260,14 @@ fn signals_reach_those_who_are_live_after_the_events_before_them() {
 fn signals_are_not_for_those_who_fell_behind() {
     let stage = Stage::at(10, 0);
     let (mut slow, mut lost) = (stage.follow(), stage.follow());
-    stage.followed.signal(signal("1"));
+    stage.stream.signal(signal("1"));
     (11..=30).for_each(|seq| stage.offer(event(seq)));
     assert_eq!(step(&mut slow), "read after 10");
     slow.accept(&stage.page(11..=30, 0));
     assert_eq!(step(&mut slow), "wait");
     stage.learn("two", 5, 0, None);
     assert_eq!(step(&mut lost), "reset");
-    stage.followed.signal(signal("2"));
+    stage.stream.signal(signal("2"));
     lost.skip().unwrap();
     assert_eq!(step(&mut lost), "synced 5");
     assert_eq!(step(&mut lost), "wait");

@@ -13,7 +13,7 @@ use common::{Event, Seq};
 /// Invariant: once open, every event up to `tip` has been released or was there before, none beyond
 /// it has; whatever is held is beyond `tip + 1`.
 #[derive(Debug, Default)]
-pub struct Sequencer {
+pub(crate) struct Sequencer {
     /// The last event released, or the head that the stream was opened at. `None` while closed.
     tip: Option<Seq>,
     /// The highest event that anything has told of.
@@ -24,24 +24,24 @@ pub struct Sequencer {
 }
 
 /// Copies held back per stream. Past it the highest is dropped: it is read from the log in its turn.
-pub const HELD_MAX: usize = 256;
+pub(crate) const HELD_MAX: usize = 256;
 
 /// Bytes held back per stream, by [`Event::weight`].
-pub const HELD_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const HELD_BYTES_MAX: usize = 1024 * 1024;
 
 /// Events that are committed but not here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Missing {
+pub(crate) struct Missing {
     /// The last event before the hole.
-    pub after: Seq,
+    pub(crate) after: Seq,
     /// The last event in the hole.
-    pub up_to: Seq,
+    pub(crate) up_to: Seq,
 }
 
 impl Sequencer {
     /// Says that the stream stands at `head`: events up to it are in the log, and are not released
     /// here. Returns what was held back and is now due.
-    pub fn open(&mut self, head: Seq) -> Vec<Arc<Event>> {
+    pub(crate) fn open(&mut self, head: Seq) -> Vec<Arc<Event>> {
         self.tip = Some(head);
         self.known_head = self.known_head.max(head);
         self.held = self.held.split_off(&head.next());
@@ -50,22 +50,22 @@ impl Sequencer {
     }
 
     /// Forgets everything and is closed again.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         *self = Self::default();
     }
 
     /// The last event released; `None` while closed.
-    pub fn tip(&self) -> Option<Seq> {
+    pub(crate) fn tip(&self) -> Option<Seq> {
         self.tip
     }
 
     /// The highest event known to exist: `tip`, or beyond it while something is missing.
-    pub fn known_head(&self) -> Seq {
+    pub(crate) fn known_head(&self) -> Seq {
         self.known_head
     }
 
     /// Takes one event, from wherever. Returns what is released by it, in order.
-    pub fn offer(&mut self, event: Arc<Event>) -> Vec<Arc<Event>> {
+    pub(crate) fn offer(&mut self, event: Arc<Event>) -> Vec<Arc<Event>> {
         if self.tip.is_some_and(|tip| event.seq <= tip) {
             return Vec::new();
         }
@@ -87,23 +87,23 @@ impl Sequencer {
     }
 
     /// Says that events up to `head` exist.
-    pub fn announce(&mut self, head: Seq) {
+    pub(crate) fn announce(&mut self, head: Seq) {
         self.known_head = self.known_head.max(head);
     }
 
     /// Takes back an announcement that the log does not bear out.
-    pub fn retract(&mut self) {
+    pub(crate) fn retract(&mut self) {
         let held = self.held.last_key_value().map_or(Seq(0), |(seq, _)| *seq);
         self.known_head = self.tip.unwrap_or_default().max(held);
     }
 
     /// Goes on behind `floor`: the events up to it are gone from the log and cannot be released.
-    pub fn skip_to(&mut self, floor: Seq) -> Vec<Arc<Event>> {
+    pub(crate) fn skip_to(&mut self, floor: Seq) -> Vec<Arc<Event>> {
         if self.tip.is_some_and(|tip| tip < floor) { self.open(floor) } else { Vec::new() }
     }
 
     /// The first hole, if there is one. Always `None` while closed.
-    pub fn missing(&self) -> Option<Missing> {
+    pub(crate) fn missing(&self) -> Option<Missing> {
         let tip = self.tip?;
         if self.known_head <= tip {
             return None;

@@ -40,15 +40,14 @@
 //! followers get events by the sweep. So nodes of different versions can run side by side, slower but
 //! right.
 
-use std::sync::Arc;
+use std::{str::FromStr, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use common::{
     Epoch, Event, Priority, Seq, Signal, Stream,
     ids::{InvalidId, NodeId},
 };
-
-use crate::wire::{Reader, put_short, put_text};
+use serde_json::value::RawValue;
 
 /// The version that this node writes, and the only one that it reads.
 pub const VERSION: u8 = 2;
@@ -89,7 +88,7 @@ pub enum Body<'a> {
 
 /// Why bytes are no envelope. The copy is dropped; the sweep finds what an event would have said.
 #[derive(Debug, thiserror::Error)]
-pub enum BadEnvelope {
+pub enum EnvelopeError {
     /// Written by a node of another version.
     #[error("unknown version {0}")]
     Version(u8),
@@ -119,7 +118,7 @@ pub enum BadEnvelope {
     Payload(#[source] serde_json::Error),
 }
 
-impl BadEnvelope {
+impl EnvelopeError {
     /// The metric label.
     pub fn label(&self) -> &'static str {
         match self {
@@ -219,7 +218,7 @@ fn begin(sender: &NodeId, kind: u8, room: usize) -> BytesMut {
 ///
 /// # Errors
 /// When they are no copy that this version knows.
-pub fn decode<'a>(bytes: &'a [u8], stream: &Stream) -> Result<Envelope<'a>, BadEnvelope> {
+pub fn decode<'a>(bytes: &'a [u8], stream: &Stream) -> Result<Envelope<'a>, EnvelopeError> {
     let mut rest = Reader(bytes);
     version(&mut rest)?;
     let sender = rest.short_id()?;
@@ -227,18 +226,18 @@ pub fn decode<'a>(bytes: &'a [u8], stream: &Stream) -> Result<Envelope<'a>, BadE
         EVENTS => decode_events(rest, stream)?,
         SIGNAL => decode_signal(rest, stream)?,
         PRESENCE => Body::Presence(rest.0),
-        other => return Err(BadEnvelope::Kind(other)),
+        other => return Err(EnvelopeError::Kind(other)),
     };
     Ok(Envelope { sender, body })
 }
 
-fn decode_events(mut rest: Reader<'_>, stream: &Stream) -> Result<Body<'static>, BadEnvelope> {
+fn decode_events(mut rest: Reader<'_>, stream: &Stream) -> Result<Body<'static>, EnvelopeError> {
     let epoch = rest.short_id()?;
     let mut seq = rest.u64()?;
     let mut events = Vec::new();
     while events.is_empty() || !rest.0.is_empty() {
         if seq == 0 {
-            return Err(BadEnvelope::Seq);
+            return Err(EnvelopeError::Seq);
         }
         events.push(Arc::new(decode_event(&mut rest, stream, Seq(seq))?));
         // Past the last number comes zero, which is none.
@@ -247,7 +246,7 @@ fn decode_events(mut rest: Reader<'_>, stream: &Stream) -> Result<Body<'static>,
     Ok(Body::Events { epoch, events })
 }
 
-fn decode_event(rest: &mut Reader<'_>, stream: &Stream, seq: Seq) -> Result<Event, BadEnvelope> {
+fn decode_event(rest: &mut Reader<'_>, stream: &Stream, seq: Seq) -> Result<Event, EnvelopeError> {
     let timestamp = rest.u64()?;
     let priority = Priority::from_number(rest.u8()?);
     let kind = rest.short_id()?;
@@ -257,7 +256,7 @@ fn decode_event(rest: &mut Reader<'_>, stream: &Stream, seq: Seq) -> Result<Even
     Ok(Event::new(stream.clone(), seq, kind, origin, timestamp, payload).with_priority(priority))
 }
 
-fn decode_signal(mut rest: Reader<'_>, stream: &Stream) -> Result<Body<'static>, BadEnvelope> {
+fn decode_signal(mut rest: Reader<'_>, stream: &Stream) -> Result<Body<'static>, EnvelopeError> {
     let number = rest.u64()?;
     let kind = rest.short_id()?;
     let origin = rest.text()?.parse()?;
@@ -272,10 +271,77 @@ pub fn sender(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(rest.short().ok()?).ok()
 }
 
-fn version(rest: &mut Reader<'_>) -> Result<(), BadEnvelope> {
+fn version(rest: &mut Reader<'_>) -> Result<(), EnvelopeError> {
     match rest.u8()? {
         VERSION => Ok(()),
-        other => Err(BadEnvelope::Version(other)),
+        other => Err(EnvelopeError::Version(other)),
+    }
+}
+
+/// Writes a text of at most 255 bytes: a name.
+pub(crate) fn put_short(out: &mut BytesMut, text: &str) {
+    out.put_u8(u8::try_from(text.len()).expect("names between nodes are at most 64 ASCII characters"));
+    out.put_slice(text.as_bytes());
+}
+
+/// Writes a text of any characters, which do not fit a one-byte length: 64 of them take up to 256 bytes.
+pub(crate) fn put_text(out: &mut BytesMut, text: &str) {
+    out.put_u16(u16::try_from(text.len()).expect("ids are at most 128 characters of 4 bytes"));
+    out.put_slice(text.as_bytes());
+}
+
+/// What is left to read. Nothing is taken for granted of the bytes.
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], EnvelopeError> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(EnvelopeError::Truncated)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], EnvelopeError> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(EnvelopeError::Truncated)?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, EnvelopeError> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, EnvelopeError> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, EnvelopeError> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, EnvelopeError> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    pub(crate) fn short(&mut self) -> Result<&'a [u8], EnvelopeError> {
+        let len = self.u8()?;
+        self.take(len.into())
+    }
+
+    /// What [`put_short`] wrote.
+    pub(crate) fn short_id<T: FromStr<Err = InvalidId>>(&mut self) -> Result<T, EnvelopeError> {
+        Ok(std::str::from_utf8(self.short()?)?.parse()?)
+    }
+
+    /// What [`put_text`] wrote.
+    pub(crate) fn text(&mut self) -> Result<&'a str, EnvelopeError> {
+        let len = self.u16()?;
+        Ok(std::str::from_utf8(self.take(len.into())?)?)
+    }
+
+    /// All that is left, as JSON.
+    pub(crate) fn json(&mut self) -> Result<Box<RawValue>, EnvelopeError> {
+        let text = std::str::from_utf8(std::mem::take(&mut self.0))?.to_owned();
+        RawValue::from_string(text).map_err(EnvelopeError::Payload)
     }
 }
 

@@ -1,8 +1,8 @@
-//! Notices that the bus has gone deaf.
+//! Notices that the bus delivers nothing although its connection looks healthy.
 //!
-//! After a failover, or behind a proxy, a subscription can look healthy and hear nothing. So each node
-//! sends itself a canary over the bus and expects it back. One that stays away means: subscribe
-//! everything anew, and take every stream for unsure until one returns.
+//! After a failover, or behind a proxy, a subscription can be deaf: it receives nothing and reports no error.
+//! So each node sends itself a canary over the bus and expects it back. When one does not return in time, the
+//! node subscribes to everything again, and does not trust the bus until one returns.
 
 use std::{
     collections::VecDeque,
@@ -40,13 +40,13 @@ const PENDING_MAX: usize = 16;
 pub struct CanaryState {
     timeout: Duration,
     next: u64,
-    channels: Vec<Line>,
+    channels: Vec<ChannelState>,
     heard: bool,
 }
 
 /// One channel.
 #[derive(Debug, Clone)]
-struct Line {
+struct ChannelState {
     /// Numbers not yet returned, oldest first, with when they were sent.
     pending: VecDeque<(u64, Instant)>,
     returned: bool,
@@ -67,8 +67,8 @@ pub enum Output {
 impl CanaryState {
     /// Nothing sent yet, on `channels` channels.
     pub fn new(channels: usize, timeout: Duration, now: Instant) -> Self {
-        let line = Line { pending: VecDeque::new(), returned: false, proof: now };
-        Self { timeout, next: 1, channels: vec![line; channels], heard: false }
+        let channel = ChannelState { pending: VecDeque::new(), returned: false, proof: now };
+        Self { timeout, next: 1, channels: vec![channel; channels], heard: false }
     }
 
     /// Time has passed; called once per interval. While the bus is disconnected nothing is sent and
@@ -78,8 +78,11 @@ impl CanaryState {
             self.start_over();
             return Vec::new();
         }
-        let silent = |line: &Line| {
-            line.pending.front().is_some_and(|(_, sent)| now.saturating_duration_since(*sent) >= self.timeout)
+        let silent = |channel: &ChannelState| {
+            channel
+                .pending
+                .front()
+                .is_some_and(|(_, sent)| now.saturating_duration_since(*sent) >= self.timeout)
         };
         let mut outputs = Vec::new();
         if self.channels.iter().any(silent) {
@@ -88,9 +91,9 @@ impl CanaryState {
         }
         let number = self.next;
         self.next += 1;
-        for line in &mut self.channels {
-            if line.pending.len() < PENDING_MAX {
-                line.pending.push_back((number, now));
+        for channel in &mut self.channels {
+            if channel.pending.len() < PENDING_MAX {
+                channel.pending.push_back((number, now));
             }
         }
         outputs.push(Output::Send(number));
@@ -100,15 +103,15 @@ impl CanaryState {
     /// A number has come back on a channel. Repeats, strangers and numbers of an earlier count change
     /// nothing.
     pub fn returned(&mut self, channel: usize, number: u64, now: Instant) -> Option<Output> {
-        let line = self.channels.get_mut(channel)?;
-        if !line.pending.iter().any(|(sent, _)| *sent == number) {
+        let channel = self.channels.get_mut(channel)?;
+        if !channel.pending.iter().any(|(sent, _)| *sent == number) {
             return None;
         }
         // Copies of one channel keep their order, or were lost: no earlier one is waited for.
-        line.pending.retain(|(sent, _)| *sent > number);
-        line.returned = true;
-        line.proof = now;
-        if self.heard || !self.channels.iter().all(|line| line.returned) {
+        channel.pending.retain(|(sent, _)| *sent > number);
+        channel.returned = true;
+        channel.proof = now;
+        if self.heard || !self.channels.iter().all(|channel| channel.returned) {
             return None;
         }
         self.heard = true;
@@ -122,15 +125,15 @@ impl CanaryState {
 
     /// The age of the last proof, of the channel that has the oldest; since the start when there was none.
     pub fn age(&self, now: Instant) -> Duration {
-        let oldest = self.channels.iter().map(|line| line.proof).min();
+        let oldest = self.channels.iter().map(|channel| channel.proof).min();
         oldest.map_or(Duration::ZERO, |proof| now.saturating_duration_since(proof))
     }
 
     fn start_over(&mut self) {
         self.heard = false;
-        for line in &mut self.channels {
-            line.pending.clear();
-            line.returned = false;
+        for channel in &mut self.channels {
+            channel.pending.clear();
+            channel.returned = false;
         }
     }
 }

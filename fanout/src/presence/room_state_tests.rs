@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::presence::{announcement::Counts, census::NODES_MAX, herald::PAUSE};
+use crate::presence::{announce_timer::PAUSE, announcement::Counts, membership::NODES_MAX};
 
 const LEASE: Duration = Duration::from_secs(9);
 const LIST_MAX: usize = 4;
@@ -19,16 +19,16 @@ fn device(user: &str, device: &str) -> Device {
     Device { user_id: (!user.is_empty()).then(|| user.parse().unwrap()), device: device.parse().unwrap() }
 }
 
-fn room() -> Room {
-    Room::new("topic:t".to_owned(), LIST_MAX, LEASE, trust(true, 1))
+fn room() -> RoomState {
+    RoomState::new("topic:t".to_owned(), LIST_MAX, LEASE, trust(true, 1))
 }
 
 fn listed(version: u64, devices: &[Device]) -> Announcement {
-    Announcement { version, asks: false, here: Here::Listed(devices.to_vec()) }
+    Announcement { version, asks: false, members: LocalMembers::Listed(devices.to_vec()) }
 }
 
 fn counted(version: u64, users: u64, devices: u64) -> Announcement {
-    Announcement { version, asks: false, here: Here::Counted(Counts { users, devices }) }
+    Announcement { version, asks: false, members: LocalMembers::Counted(Counts { users, devices }) }
 }
 
 fn name(text: &str) -> NodeId {
@@ -36,7 +36,7 @@ fn name(text: &str) -> NodeId {
 }
 
 /// Ticks as often as is asked for. Returns how many nodes expire.
-fn run(room: &mut Room, mut now: Instant, end: Instant, trust: Trust) -> usize {
+fn run(room: &mut RoomState, mut now: Instant, end: Instant, trust: Trust) -> usize {
     let mut expired = 0;
     loop {
         let tick = room.tick(now, trust);
@@ -60,7 +60,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn look(&mut self, room: &mut Room) {
+    fn look(&mut self, room: &mut RoomState) {
         for message in room.due(&mut self.seen) {
             let message: Value = serde_json::from_slice(message.json()).unwrap();
             let (kind, payload) = (message["type"].as_str().unwrap(), &message["payload"]);
@@ -90,7 +90,7 @@ impl Watcher {
         }
     }
 
-    fn kinds(&mut self, room: &mut Room) -> Vec<String> {
+    fn kinds(&mut self, room: &mut RoomState) -> Vec<String> {
         self.kinds.clear();
         self.look(room);
         std::mem::take(&mut self.kinds)
@@ -108,13 +108,13 @@ fn watchers_are_told_the_state_then_what_changes() {
     let now = Instant::now();
     let (mut room, mut watcher) = (room(), Watcher::default());
     room.join(&device("a", "phone"), now);
-    assert!(room.take_fresh());
+    assert!(room.take_updated());
     assert_eq!(watcher.kinds(&mut room), ["PRESENCE"]);
     assert!(watcher.kinds(&mut room).is_empty());
     assert!(!room.join(&device("a", "phone"), now), "the same device through another connection");
-    assert!(!room.take_fresh());
+    assert!(!room.take_updated());
     room.hear(name("n2"), listed(1, &[device("a", "laptop"), device("", "tv")]), now);
-    assert!(room.take_fresh());
+    assert!(room.take_updated());
     assert_eq!(watcher.kinds(&mut room), ["JOIN", "JOIN"]);
     assert_eq!((watcher.users, watcher.devices), (2, 3));
     // It moves to this node: present through either is present.
@@ -153,9 +153,9 @@ fn older_announcements_change_nothing() {
     let now = Instant::now();
     let mut room = room();
     room.hear(name("n2"), listed(5, &[]), now);
-    assert_eq!(room.hear(name("n2"), listed(4, &[device("a", "x")]), now), Heard::Old);
-    assert_eq!(room.hear(name("n2"), listed(5, &[device("a", "x")]), now), Heard::Old);
-    assert!(room.census.listed().is_empty());
+    assert_eq!(room.hear(name("n2"), listed(4, &[device("a", "x")]), now), Heard::Outdated);
+    assert_eq!(room.hear(name("n2"), listed(5, &[device("a", "x")]), now), Heard::Outdated);
+    assert!(room.membership.listed().is_empty());
 }
 
 #[test]
@@ -164,7 +164,11 @@ fn announcements_are_coalesced_and_repeated_as_heartbeats() {
     let mut room = room();
     room.join(&device("a", "phone"), now);
     let tick = room.tick(now, trust(true, 1));
-    assert_eq!(tick.announce, Some((Here::Listed(vec![device("a", "phone")]), true)), "the first asks");
+    assert_eq!(
+        tick.announce,
+        Some((LocalMembers::Listed(vec![device("a", "phone")]), true)),
+        "the first asks"
+    );
     assert_eq!(tick.next, Some(now + LEASE / 3));
     room.join(&device("b", "phone"), now);
     room.join(&device("c", "phone"), now);
@@ -172,15 +176,18 @@ fn announcements_are_coalesced_and_repeated_as_heartbeats() {
     assert_eq!((tick.announce, tick.next), (None, Some(now + PAUSE)));
     now += PAUSE;
     let all = ["a", "b", "c"].map(|user| device(user, "phone")).to_vec();
-    assert_eq!(room.tick(now, trust(true, 1)).announce, Some((Here::Listed(all.clone()), false)));
+    assert_eq!(room.tick(now, trust(true, 1)).announce, Some((LocalMembers::Listed(all.clone()), false)));
     now += LEASE / 3;
-    assert_eq!(room.tick(now, trust(true, 1)).announce, Some((Here::Listed(all.clone()), false)));
+    assert_eq!(room.tick(now, trust(true, 1)).announce, Some((LocalMembers::Listed(all.clone()), false)));
     let asked = Announcement { asks: true, ..listed(1, &[]) };
     room.hear(name("n2"), asked, now);
-    assert_eq!(room.tick(now + PAUSE, trust(true, 1)).announce, Some((Here::Listed(all.clone()), false)));
+    assert_eq!(
+        room.tick(now + PAUSE, trust(true, 1)).announce,
+        Some((LocalMembers::Listed(all.clone()), false))
+    );
     all.iter().for_each(|device| assert!(room.leave(device, now)));
     let tick = room.tick(now + 2 * PAUSE, trust(true, 1));
-    assert_eq!(tick.announce, Some((Here::nobody(), false)));
+    assert_eq!(tick.announce, Some((LocalMembers::nobody(), false)));
     assert_eq!(tick.next, None, "the room can be closed");
 }
 
@@ -196,7 +203,7 @@ fn a_node_that_is_silent_leaves_when_its_lease_ends() {
     assert_eq!(room.tick(nearly, trust(true, 1)).next, Some(now + LEASE));
     assert!(watcher.kinds(&mut room).is_empty());
     assert_eq!(room.tick(now + LEASE, trust(true, 1)).expired, 1, "those with members count");
-    assert!(room.take_fresh());
+    assert!(room.take_updated());
     assert_eq!(watcher.kinds(&mut room), ["LEAVE"], "one is present through this node still");
 }
 
@@ -230,18 +237,18 @@ fn a_channel_on_which_nobody_is_heard_is_subscribed_anew() {
     room.hear(name("n2"), listed(1, &[device("b", "phone")]), now);
     room.hear(name("n3"), listed(1, &[device("c", "phone")]), now);
     room.hear(name("n4"), listed(1, &[]), now + LEASE / 2);
-    assert!(!room.tick(now, trust(true, 1)).subscribe_again);
+    assert!(!room.tick(now, trust(true, 1)).resubscribe);
     room.tick(now + LEASE / 3, trust(true, 1));
     room.hear(name("n3"), listed(2, &[device("c", "phone")]), now + LEASE / 3);
     let tick = room.tick(now + 2 * LEASE / 3, trust(true, 1));
-    assert!(!tick.subscribe_again, "one is heard");
+    assert!(!tick.resubscribe, "one is heard");
     let tick = room.tick(now + LEASE, trust(true, 1));
-    assert_eq!((tick.subscribe_again, tick.expired), (true, 1));
+    assert_eq!((tick.resubscribe, tick.expired), (true, 1));
     assert!(matches!(tick.announce, Some((_, true))), "it asks");
     // Answers that came before the subscription was there are lost.
     room.subscribed();
     let tick = room.tick(now + LEASE + PAUSE, trust(true, 1));
-    assert!(matches!(tick.announce, Some((_, true))) && !tick.subscribe_again, "{tick:?}");
+    assert!(matches!(tick.announce, Some((_, true))) && !tick.resubscribe, "{tick:?}");
     assert_eq!(run(&mut room, now + LEASE + PAUSE, now + LEASE + LEASE / 4, trust(true, 1)), 0);
     room.hear(name("n3"), listed(3, &[device("c", "phone")]), now + LEASE + LEASE / 4);
     room.subscribed();
@@ -285,17 +292,17 @@ fn a_crowd_is_counted_and_told_once_a_second() {
     room.join(&device("d", "laptop"), now);
     assert_eq!(watcher.kinds(&mut room), ["PRESENCE"]);
     assert_eq!((watcher.members.is_none(), watcher.users, watcher.devices), (true, 4, 5));
-    room.take_fresh();
+    room.take_updated();
     room.hear(name("n2"), counted(1, 20, 30), now);
     room.join(&device("", "x"), now);
-    assert!(!room.take_fresh());
+    assert!(!room.take_updated());
     assert!(watcher.kinds(&mut room).is_empty());
     let tick = room.tick(now + PAUSE, trust(true, 1));
-    assert_eq!(tick.announce.unwrap().0, Here::Counted(Counts { users: 5, devices: 6 }));
+    assert_eq!(tick.announce.unwrap().0, LocalMembers::Counted(Counts { users: 5, devices: 6 }));
     assert_eq!(tick.next, Some(now + Duration::from_secs(1)));
     now += Duration::from_secs(1);
     room.tick(now, trust(true, 1));
-    assert!(room.take_fresh());
+    assert!(room.take_updated());
     assert_eq!(watcher.kinds(&mut room), ["PRESENCE"]);
     assert_eq!((watcher.users, watcher.devices), (25, 36));
     // Below the limit again: a list.
@@ -315,11 +322,11 @@ fn the_nodes_remembered_are_bounded() {
     let now = Instant::now();
     let mut room = room();
     for n in 0..NODES_MAX {
-        assert!(matches!(room.hear(name(&format!("n{n}")), listed(1, &[]), now), Heard::Taken(_)));
+        assert!(matches!(room.hear(name(&format!("n{n}")), listed(1, &[]), now), Heard::Applied(_)));
     }
-    assert_eq!(room.hear(name("one-more"), listed(1, &[]), now), Heard::Full);
+    assert_eq!(room.hear(name("one-more"), listed(1, &[]), now), Heard::TooManyNodes);
     room.tick(now + LEASE, trust(true, 1));
-    assert!(matches!(room.hear(name("one-more"), listed(1, &[]), now), Heard::Taken(_)));
+    assert!(matches!(room.hear(name("one-more"), listed(1, &[]), now), Heard::Applied(_)));
 }
 
 /// Several nodes over a bus that loses, repeats and reorders.
@@ -333,7 +340,7 @@ struct Model {
 
 struct Node {
     name: NodeId,
-    room: Room,
+    room: RoomState,
     version: u64,
     trust: Trust,
     /// The truth: who attends through this node, how often.
@@ -404,9 +411,9 @@ impl Model {
         let tick = node.room.tick(self.now, node.trust);
         node.next = tick.next.unwrap_or(self.now + LEASE);
         assert!(node.next > self.now, "it does not spin");
-        if let Some((here, asks)) = tick.announce {
+        if let Some((members, asks)) = tick.announce {
             node.version += 1;
-            let announcement = Announcement { version: node.version, asks, here };
+            let announcement = Announcement { version: node.version, asks, members };
             let sender = node.name.clone();
             for to in (0..self.nodes.len()).filter(|to| *to != index) {
                 self.copies.push((to, sender.clone(), announcement.clone()));
@@ -489,9 +496,9 @@ impl Model {
         let Node { watcher, room, .. } = &mut self.nodes[index];
         watcher.look(room);
         if let Some(members) = &watcher.members
-            && room.news.next(self.now).is_none()
+            && room.updates.next_state(self.now).is_none()
         {
-            let known: BTreeSet<_> = room.census.listed().list().into_iter().collect();
+            let known: BTreeSet<_> = room.membership.listed().list().into_iter().collect();
             assert_eq!(*members, known, "replaying equals what the node knows");
         }
     }

@@ -3,12 +3,12 @@
 use std::{
     collections::BTreeSet,
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
-/// Wakes one connection and tells it which of the streams it follows moved. It holds no events, only
-/// the numbers of slots: what is due stands in the stream itself.
+/// Wakes one connection and tells it which of its streams have something for it. It holds no events, only
+/// the numbers of slots: what is due stays in the stream.
 ///
 /// Every delivery goes through one, so it is one lock and nothing else.
 #[derive(Debug, Default)]
@@ -17,10 +17,27 @@ pub struct Mailbox {
     state: Mutex<State>,
 }
 
+/// One slot of a mailbox: what a follower registers to be woken through.
+#[derive(Debug)]
+pub(crate) struct MailboxSlot {
+    mailbox: Arc<Mailbox>,
+    slot: u32,
+}
+
+impl MailboxSlot {
+    pub(crate) fn new(mailbox: Arc<Mailbox>, slot: u32) -> Self {
+        Self { mailbox, slot }
+    }
+
+    pub(crate) fn mark(&self) {
+        self.mailbox.mark(self.slot);
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     marks: Marks,
-    /// Who waits for a mark.
+    /// The task that waits for a mark.
     waiting: Option<Waker>,
 }
 
@@ -35,7 +52,7 @@ struct Marks {
 }
 
 impl Mailbox {
-    /// Says that the stream in `slot` moved.
+    /// Marks `slot`: something of its stream is due.
     pub fn mark(&self, slot: u32) {
         let mut state = self.state();
         if !state.marks.insert(slot) {
@@ -96,10 +113,7 @@ impl Mailbox {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    };
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 

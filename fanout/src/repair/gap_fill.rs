@@ -1,0 +1,92 @@
+//! Gap-fill: reads the events that a stream misses from the log.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use metrics::counter;
+use tracing::debug;
+
+use super::log_reader::LogReader;
+use crate::{
+    Settings,
+    log::Read,
+    stream::{LocalStream, Registry, Source},
+};
+
+/// Events that a gap-fill reads at a time.
+const FILL_EVENTS: u32 = 256;
+
+/// Fills gaps, in one task per stream. Over all streams, at most [`Settings::fills_max`] reads are in flight.
+pub(crate) struct GapFill {
+    registry: Arc<Registry>,
+    log: Arc<LogReader>,
+    reorder_wait: Duration,
+    retry_pause: Duration,
+    stopped: AtomicBool,
+}
+
+impl GapFill {
+    pub(crate) fn new(settings: &Settings, registry: Arc<Registry>, log: Arc<LogReader>) -> Self {
+        let (reorder_wait, retry_pause) = (settings.reorder_wait, settings.sweep_interval_unsure);
+        Self { registry, log, reorder_wait, retry_pause, stopped: AtomicBool::new(false) }
+    }
+
+    /// Ends the tasks that wait for a store that does not answer.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    /// Starts the gap-fill of a stream, unless nothing is missing or one is in flight.
+    pub(crate) fn fill_if_missing(self: &Arc<Self>, stream: &Arc<LocalStream>, source: Source) {
+        if stream.missing().is_none() || !stream.begin_fill() {
+            return;
+        }
+        let (gaps, stream) = (self.clone(), stream.clone());
+        tokio::spawn(async move {
+            // Copies overtake each other, and heads overtake copies, by moments: most gaps close by
+            // themselves.
+            tokio::time::sleep(gaps.reorder_wait).await;
+            if source == Source::Sweep && stream.missing().is_some() {
+                // Copies of this stream did not arrive although the bus seems well: perhaps this one
+                // subscription is deaf, which no canary shows.
+                gaps.registry.resubscribe(&stream);
+            }
+            let complete = gaps.fill(&stream, source).await;
+            stream.end_fill();
+            if complete {
+                // A gap that opened between the last look and `end_fill` found the fill still claimed.
+                gaps.fill_if_missing(&stream, Source::GapFill);
+            }
+        });
+    }
+
+    /// Reads what is missing until nothing is. Returns whether that was reached; otherwise the log does not
+    /// hold what was announced, and the next sweep reads the head again.
+    async fn fill(&self, stream: &LocalStream, source: Source) -> bool {
+        while let Some(missing) = stream.missing() {
+            let wanted = missing.up_to.0 - missing.after.0;
+            let limit = u32::try_from(wanted).unwrap_or(FILL_EVENTS).min(FILL_EVENTS);
+            counter!("draftwire_gap_fills_total", "source" => source.label()).increment(1);
+            let read = Read { stream: stream.name().clone(), after: missing.after, limit };
+            match self.log.page(&read).await {
+                Ok(page) => match stream.fill(missing.after, &page, source) {
+                    Some(released) => source.count_released(released),
+                    None => return false,
+                },
+                Err(error) => {
+                    debug!(stream = %stream.name(), %error, "the gap cannot be read; trying again");
+                    tokio::time::sleep(self.retry_pause).await;
+                    if self.stopped.load(Ordering::Acquire) {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+}

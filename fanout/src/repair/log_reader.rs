@@ -1,0 +1,101 @@
+//! The log as this node reads it.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use common::{Epoch, Stream};
+use metrics::counter;
+use tracing::{debug, warn};
+
+use super::{log_batcher::LogBatcher, trust::BusTrust};
+use crate::{
+    Settings,
+    log::{Head, Heads, Log, LogError, Page, Read},
+    stream::Registry,
+};
+
+/// Reads the log, and notes the epoch of every answer: when it changes, all streams are closed, and the
+/// sweep opens them again.
+pub(crate) struct LogReader {
+    log: LogBatcher,
+    registry: Arc<Registry>,
+    trust: Arc<BusTrust>,
+    /// The history that the log was last seen in.
+    epoch: Mutex<Option<Epoch>>,
+}
+
+/// The first and the longest pause between attempts to read a page.
+const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+impl LogReader {
+    pub(crate) fn start(
+        log: Arc<dyn Log>,
+        settings: &Settings,
+        registry: Arc<Registry>,
+        trust: Arc<BusTrust>,
+    ) -> Self {
+        Self { log: LogBatcher::start(log, settings.fills_max), registry, trust, epoch: Mutex::default() }
+    }
+
+    /// Reads a page until the store answers. Cancel-safe.
+    pub(crate) async fn page_with_retries(&self, read: &Read) -> Page {
+        let (mut pause, pause_max) = RETRY_PAUSE;
+        loop {
+            match self.page(read).await {
+                Ok(page) => return page,
+                Err(error) => debug!(stream = %read.stream, %error, "the page cannot be read; trying again"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(pause_max);
+        }
+    }
+
+    /// Reads a page. Concurrent calls share queries.
+    pub(super) async fn page(&self, read: &Read) -> Result<Page, LogError> {
+        let page = self.log.page(read).await?;
+        self.observe_epoch(&page.epoch);
+        Ok(page)
+    }
+
+    /// Reads the head of a stream. Concurrent calls share queries.
+    pub(super) async fn head(&self, stream: &Stream) -> Result<(Epoch, Head), LogError> {
+        let (epoch, head) = self.log.head(stream).await?;
+        self.observe_epoch(&epoch);
+        Ok((epoch, head))
+    }
+
+    /// Reads the heads of many streams in a query of their own.
+    pub(super) async fn heads(&self, streams: &[Stream]) -> Result<Heads, LogError> {
+        let heads = self.log.heads(streams).await?;
+        self.observe_epoch(&heads.epoch);
+        Ok(heads)
+    }
+
+    /// Notes the epoch that the store was just seen in. When it is another one, every stream is closed, and
+    /// followers are sent the state once the stream is open again.
+    pub(crate) fn observe_epoch(&self, epoch: &Epoch) {
+        let mut known = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref() == Some(epoch) {
+            return;
+        }
+        let before = known.replace(epoch.clone());
+        drop(known);
+        if let Some(before) = before {
+            warn!(%before, now = %epoch, "the epoch of the store changed; every stream is opened again");
+            counter!("draftwire_epoch_changes_total").increment(1);
+            for stream in self.registry.all() {
+                if stream.position().is_some_and(|position| position.epoch != *epoch) {
+                    stream.close();
+                }
+            }
+            self.trust.request_sweep();
+        }
+    }
+
+    /// Updates the gauges of waiting reads.
+    pub(super) fn measure(&self) {
+        self.log.measure();
+    }
+}

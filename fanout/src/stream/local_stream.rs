@@ -1,0 +1,426 @@
+//! One stream that somebody on this node follows: its sequence, its newest events, its followers.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use common::{Cursor, Epoch, Event, Seq, Signal, Stream, ids::NodeId};
+use slab::Slab;
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    budget::Budget,
+    mailbox::MailboxSlot,
+    ring::{Delivery, Ring},
+    sequencer::{Missing, Sequencer},
+    signals::{Repeats, Signals},
+    source::Source,
+};
+use crate::log::{Head, LogError, Page};
+
+/// A stream on this node. Lock order: `state` before `followers`; neither is held over an await.
+pub(crate) struct LocalStream {
+    name: Stream,
+    state: Mutex<State>,
+    followers: Mutex<Followers>,
+    /// The bus has confirmed the subscription to the stream's channel.
+    subscribed: AtomicBool,
+    subscribed_notify: Notify,
+    /// Held by the one task that opens the stream; the others wait for it. It holds the error of the last
+    /// attempt, if that failed.
+    opening: tokio::sync::Mutex<Option<LogError>>,
+    /// Counts the failed attempts to open the stream.
+    openings_failed: AtomicU64,
+    /// A gap-fill is in flight.
+    filling: AtomicBool,
+}
+
+/// Where the stream stands and what is known of it.
+pub(super) struct State {
+    /// The history of the sequence; `None` while closed. [`LocalStream::apply_head`] sets it,
+    /// [`LocalStream::close`] takes it away.
+    pub(super) epoch: Option<Epoch>,
+    /// Counts how often the stream has been opened. Two openings of one epoch are two histories all the
+    /// same: the log was restored from a backup.
+    pub(super) openings: u32,
+    /// While closed: the history of the copies that are held back.
+    held_epoch: Option<Epoch>,
+    /// The last event that retention has removed from the log.
+    pub(super) floor: Seq,
+    pub(super) sequencer: Sequencer,
+    pub(super) ring: Ring,
+    pub(super) signals: Signals,
+    /// Which signals of other nodes have arrived.
+    repeats: Repeats,
+    /// The generation of the bus in which the log last confirmed the head while the channel was subscribed.
+    /// While it is the present one, no copy can have been lost unnoticed.
+    confirmed: Option<u64>,
+}
+
+#[derive(Default)]
+struct Followers {
+    slots: Slab<MailboxSlot>,
+    /// Since when nobody follows; `None` while somebody does.
+    idle_since: Option<Instant>,
+}
+
+/// A follower's entry in its stream, which wakes it. Dropping it ends following.
+pub(crate) struct Registration {
+    stream: Arc<LocalStream>,
+    key: u32,
+}
+
+/// Followers woken before the lock is released for a moment.
+const WAKES_PER_LOCK: usize = 1024;
+
+/// What a head that was read from the log changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeadChange {
+    /// Nothing: it was known.
+    Unchanged,
+    /// There are events that no copy announced.
+    Behind,
+    /// The stream was opened, or its history is another one.
+    Opened,
+}
+
+impl LocalStream {
+    pub(super) fn new(name: Stream, recent_events_max: usize, budget: Arc<Budget>) -> Self {
+        Self {
+            name,
+            state: Mutex::new(State {
+                epoch: None,
+                openings: 0,
+                held_epoch: None,
+                floor: Seq(0),
+                sequencer: Sequencer::default(),
+                ring: Ring::new(recent_events_max, budget.clone()),
+                signals: Signals::new(budget),
+                repeats: Repeats::default(),
+                confirmed: None,
+            }),
+            followers: Mutex::default(),
+            subscribed: AtomicBool::new(false),
+            subscribed_notify: Notify::new(),
+            opening: tokio::sync::Mutex::default(),
+            openings_failed: AtomicU64::new(0),
+            filling: AtomicBool::new(false),
+        }
+    }
+
+    /// The stream's name.
+    pub(crate) fn name(&self) -> &Stream {
+        &self.name
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn followers(&self) -> MutexGuard<'_, Followers> {
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a follower, which is woken through `slot`.
+    pub(crate) fn register(self: &Arc<Self>, slot: MailboxSlot) -> Registration {
+        let mut followers = self.followers();
+        followers.idle_since = None;
+        let key = followers.slots.insert(slot);
+        Registration {
+            stream: self.clone(),
+            key: u32::try_from(key).expect("a node has fewer connections than u32::MAX"),
+        }
+    }
+
+    /// Since when nobody follows; `None` while somebody does.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        self.followers().idle_since
+    }
+
+    /// Wakes every follower. A follower that registers meanwhile reads the stream anyway, so the lock is
+    /// released now and then: a stream that every connection follows has tens of thousands of entries, and
+    /// nobody could register or leave while all of them are woken.
+    pub(crate) fn wake(&self) {
+        let mut from = 0;
+        loop {
+            let followers = self.followers();
+            let to = from + WAKES_PER_LOCK;
+            for slot in (from..to).filter_map(|key| followers.slots.get(key)) {
+                slot.mark();
+            }
+            // Keys are below the capacity, which only grows.
+            if to >= followers.slots.capacity() {
+                return;
+            }
+            from = to;
+        }
+    }
+
+    /// Hands a signal to the followers at the tip.
+    pub(crate) fn signal(&self, signal: Arc<Signal>) {
+        self.state().signals.push(signal);
+        self.wake();
+    }
+
+    /// Hands out a signal that another node sent under this number, unless it is a repeat.
+    pub(crate) fn signal_from(&self, sender: &NodeId, number: u64, signal: Arc<Signal>) {
+        let first = self.state().repeats.is_first(sender, number);
+        if first {
+            self.signal(signal);
+        }
+    }
+
+    /// Returns whether the bus has confirmed the subscription to the stream's channel.
+    pub(crate) fn is_subscribed(&self) -> bool {
+        self.subscribed.load(Ordering::Acquire)
+    }
+
+    /// Notes that the bus has confirmed the subscription, or that it has lost it.
+    pub(crate) fn set_subscribed(&self, subscribed: bool) {
+        self.subscribed.store(subscribed, Ordering::Release);
+        if subscribed {
+            self.subscribed_notify.notify_waiters();
+        }
+    }
+
+    /// Waits until the bus has confirmed the subscription.
+    pub(crate) async fn until_subscribed(&self) {
+        loop {
+            let notified = self.subscribed_notify.notified();
+            if self.is_subscribed() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Returns whether the stream's position is known.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state().epoch.is_some()
+    }
+
+    /// Runs `open`, which opens the stream, unless it is open or another task has just opened it. Returns
+    /// whether this call did.
+    pub(crate) async fn open_once(
+        &self,
+        open: impl Future<Output = Result<(), LogError>>,
+    ) -> Result<bool, LogError> {
+        if self.is_open() {
+            return Ok(false);
+        }
+        let failed = self.openings_failed.load(Ordering::Acquire);
+        let mut failure = self.opening.lock().await;
+        if self.is_open() {
+            return Ok(false);
+        }
+        // The attempt that this call waited for has failed. Tasks that wait share its error: otherwise they
+        // would fail one after the other, each after the store's time limit.
+        if self.openings_failed.load(Ordering::Acquire) != failed
+            && let Some(error) = failure.as_ref()
+        {
+            return Err(error.clone());
+        }
+        match open.await {
+            Ok(()) => {
+                *failure = None;
+                Ok(true)
+            }
+            Err(error) => {
+                *failure = Some(error.clone());
+                self.openings_failed.fetch_add(1, Ordering::AcqRel);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes events of history `epoch`. Returns how many are released by them, or `None` when they belong to
+    /// another history than the stream. Followers are woken once for all of them: what was committed
+    /// together is sent together.
+    pub(crate) fn offer(&self, epoch: &Epoch, events: &[Arc<Event>], source: Source) -> Option<usize> {
+        let mut state = self.state();
+        match &state.epoch {
+            Some(known) if known != epoch => return None,
+            Some(_) => {}
+            // While closed, copies are held back; of several histories only the last one's.
+            None if state.held_epoch.as_ref() != Some(epoch) => {
+                state.sequencer.close();
+                state.held_epoch = Some(epoch.clone());
+            }
+            None => {}
+        }
+        let released = events.iter().flat_map(|event| state.sequencer.offer(event.clone())).collect();
+        Some(self.deliver(state, released, source))
+    }
+
+    /// Takes the page that a gap-fill read after `after`. Returns how many events are released by it, or
+    /// `None` when it does not advance the sequence.
+    pub(crate) fn fill(&self, after: Seq, page: &Page, source: Source) -> Option<usize> {
+        let mut state = self.state();
+        if state.epoch.as_ref() != Some(&page.epoch) {
+            return None;
+        }
+        state.floor = state.floor.max(page.floor);
+        let mut released = Vec::new();
+        for event in &page.events {
+            released.extend(state.sequencer.offer(event.clone()));
+        }
+        if page.events.is_empty() {
+            if page.floor > after {
+                // The log no longer holds what is missing. Followers behind the floor are sent the state.
+                state.ring.clear();
+                released = state.sequencer.skip_to(page.floor);
+                let count = self.deliver(state, released, source);
+                self.wake();
+                return Some(count);
+            }
+            // Announced, but not in the log: the announcement was wrong.
+            state.sequencer.retract();
+            return None;
+        }
+        Some(self.deliver(state, released, source))
+    }
+
+    /// Takes the stream's head as the log has it. `tip` is where the stream stood when the head was asked for,
+    /// and `confirmed` the generation of the bus that the answer confirms.
+    pub(crate) fn apply_head(
+        &self,
+        epoch: &Epoch,
+        head: Head,
+        tip: Option<Seq>,
+        confirmed: Option<u64>,
+    ) -> HeadChange {
+        let mut state = self.state();
+        if confirmed.is_some() {
+            state.confirmed = confirmed;
+        }
+        let same_history = state.epoch.as_ref() == Some(epoch)
+            // A head before an event that was known when the head was asked for: the log was restored from
+            // a backup without a change of epoch. The events here are no longer its history.
+            && tip.is_none_or(|tip| tip <= head.head);
+        if same_history {
+            state.floor = state.floor.max(head.floor);
+            state.sequencer.announce(head.head);
+            let behind = state.sequencer.missing().is_some();
+            return if behind { HeadChange::Behind } else { HeadChange::Unchanged };
+        }
+        if state.epoch.is_some() || state.held_epoch.as_ref() != Some(epoch) {
+            state.sequencer.close();
+        }
+        state.ring.clear();
+        state.held_epoch = None;
+        state.openings = state.openings.wrapping_add(1);
+        state.epoch = Some(epoch.clone());
+        state.floor = head.floor;
+        let released = state.sequencer.open(head.head);
+        self.deliver(state, released, Source::Bus);
+        self.wake();
+        HeadChange::Opened
+    }
+
+    /// Notes that an event exists. Returns whether something is missing now.
+    pub(crate) fn announce(&self, epoch: &Epoch, seq: Seq) -> bool {
+        let mut state = self.state();
+        if state.epoch.as_ref() == Some(epoch) {
+            state.sequencer.announce(seq);
+        }
+        state.sequencer.missing().is_some()
+    }
+
+    /// Forgets the sequence, because its history has ended. Followers wait until the stream is opened again.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        state.epoch = None;
+        state.confirmed = None;
+        state.floor = Seq(0);
+        state.sequencer.close();
+        state.ring.clear();
+    }
+
+    /// The generation of the bus in which the log last confirmed the head; `None` when that is void.
+    pub(crate) fn confirmed(&self) -> Option<u64> {
+        self.state().confirmed
+    }
+
+    /// Voids the confirmation: the stream may have events that no copy announces.
+    pub(crate) fn unconfirm(&self) {
+        self.state().confirmed = None;
+    }
+
+    /// The events that are missing next; `None` when the sequence is complete as far as known.
+    pub(crate) fn missing(&self) -> Option<Missing> {
+        self.state().sequencer.missing()
+    }
+
+    /// The last event released; `None` while closed.
+    pub(crate) fn tip(&self) -> Option<Seq> {
+        self.state().sequencer.tip()
+    }
+
+    /// The stream's position: everything up to it can be sent. `None` while closed.
+    pub(crate) fn position(&self) -> Option<Cursor> {
+        let state = self.state();
+        Some(Cursor { epoch: state.epoch.clone()?, seq: state.sequencer.tip()? })
+    }
+
+    /// Returns whether only the log can tell where a cursor stands: it is beyond every event known here, or
+    /// of another history.
+    pub(crate) fn is_beyond(&self, cursor: &Cursor) -> bool {
+        let state = self.state();
+        state.sequencer.known_head() < cursor.seq || state.epoch.as_ref() != Some(&cursor.epoch)
+    }
+
+    /// Claims the stream's gap-fill. Returns whether none was in flight.
+    pub(crate) fn begin_fill(&self) -> bool {
+        !self.filling.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn end_fill(&self) {
+        self.filling.store(false, Ordering::Release);
+    }
+
+    /// Frees what the stream no longer needs in memory. Called at every full sweep.
+    pub(crate) fn age(&self) {
+        let mut state = self.state();
+        state.ring.trim();
+        state.signals.age();
+        state.repeats.age();
+    }
+
+    /// Makes released events visible to followers and wakes them.
+    fn deliver(&self, mut state: MutexGuard<'_, State>, released: Vec<Arc<Event>>, source: Source) -> usize {
+        let count = released.len();
+        for event in released {
+            state.ring.push(Delivery { event, source });
+        }
+        drop(state);
+        if count > 0 {
+            self.wake();
+        }
+        count
+    }
+}
+
+impl Registration {
+    /// The stream that is followed.
+    pub(crate) fn stream(&self) -> &Arc<LocalStream> {
+        &self.stream
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut followers = self.stream.followers();
+        followers.slots.try_remove(self.key as usize);
+        if followers.slots.is_empty() {
+            followers.idle_since = Some(Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "local_stream_tests.rs"]
+mod tests;
