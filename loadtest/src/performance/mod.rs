@@ -4,10 +4,9 @@
 //! the same line. What is written follows from the results alone.
 
 mod chapters;
-mod compare;
+mod figure;
 mod machine;
 mod page;
-mod plot;
 mod profile;
 mod render;
 mod runs;
@@ -30,7 +29,7 @@ use self::{
 };
 use crate::stage::Stage;
 
-/// The folder beside the report that has its drawings and raw results.
+/// The folder beside the report that has its flame graphs and raw results.
 const FOLDER: &str = "report";
 
 /// The chapter that is made without scenarios.
@@ -39,7 +38,7 @@ const BOTTLENECKS: &str = "bottlenecks";
 /// What is run.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Where it is written. Drawings, and the raw results of each run, go to the folder `report` beside it.
+    /// Where it is written. Flame graphs, and the raw results of each run, go to the folder `report` beside it.
     #[arg(long, value_name = "FILE", default_value = "loadtest/PERFORMANCE-REPORT.md")]
     out: PathBuf,
     /// Chapters, separated by commas; all without. `bottlenecks` looks into a node with `perf`.
@@ -105,8 +104,8 @@ impl Options {
         };
         let page = told.page();
         write(&self.out, &page.text)?;
-        for (name, svg) in &page.drawings {
-            write(&dir.join(name), svg)?;
+        for (name, content) in &page.files {
+            write(&dir.join(name), content)?;
         }
         let held = told.held();
         let verdict = if held { "every threshold held" } else { "not every threshold held" };
@@ -118,13 +117,13 @@ impl Options {
         self.only.as_ref().is_none_or(|only| only.iter().any(|name| name == chapter))
     }
 
-    fn chapters(&self) -> Result<Vec<Chapter>> {
+    fn chapters(&self) -> Result<Vec<&'static Chapter>> {
         let known: Vec<&str> =
-            chapters::ALL.iter().map(|chapter| chapter.name).chain([BOTTLENECKS]).collect();
+            chapters::ALL.iter().map(|chapter| chapter.name.as_str()).chain([BOTTLENECKS]).collect();
         for name in self.only.iter().flatten() {
             ensure!(known.contains(&name.as_str()), "there is no chapter {name:?}: {}", known.join(", "));
         }
-        Ok(chapters::ALL.into_iter().filter(|chapter| self.wants(chapter.name)).collect())
+        Ok(chapters::ALL.iter().filter(|chapter| self.wants(&chapter.name)).collect())
     }
 
     fn profiled(&self) -> Vec<Target> {
@@ -155,14 +154,14 @@ impl Options {
     /// All runs, one after the other: they would disturb each other.
     async fn results(
         &self,
-        chapters: &[Chapter],
+        chapters: &[&Chapter],
         server: &Path,
         before: Option<&Path>,
         dir: &Path,
         stage: &mut Stage,
     ) -> Result<Results> {
         let mut results = Results::default();
-        let specs: Vec<Spec> = chapters.iter().flat_map(|chapter| (chapter.runs)(self.quick)).collect();
+        let specs: Vec<Spec> = chapters.iter().flat_map(|chapter| chapter.runs(self.quick)).collect();
         for (number, spec) in (1..).zip(&specs) {
             let told = format!("run {number} of {}: {}", specs.len(), spec.line);
             if let Some(before) = before.filter(|_| spec.compared) {

@@ -2,36 +2,19 @@
 
 use super::{
     chapters::Chapter,
-    compare,
+    figure::{UNKNOWN, all},
     machine::Machine,
-    page::{Page, text},
+    page::Page,
     profile::{Profile, Target as Profiled},
     runs::{Ran, Results},
     targets,
 };
 
-/// What is left for people to look at before a cluster takes traffic, by where it is told.
-const BY_HAND: [&str; 8] = [
-    "These figures are of the machine above. Run the report, or single scenarios with `--url` and `--metrics`, against \
-     the machines that will serve.",
-    "The database: `DATABASE_POOL_MAX` of all nodes together fits into its `max_connections` \
-     ([Sizing the database pool](../docs/operations.md#sizing-the-database-pool)), `synchronous_commit` is on, backups \
-     are made and have been restored once.",
-    "Logs of events are cut: retention is set as long as clients may be away \
-     ([Retention](../docs/operations.md#retention)).",
-    "Open files: a node needs one for each connection, so `ulimit -n` is above `CONNECTIONS_MAX`.",
-    "What ends TLS passes WebSocket upgrades on, and its time limit for silence is above the interval of heartbeats \
-     ([the Nginx configuration](../nginx/)).",
-    "Draining: whatever stops nodes waits as long as the drain window before it kills.",
-    "Metrics are scraped and alerts are set; `/readyz` decides who gets traffic.",
-    "A day of `draftwire-loadtest stability`, and `chaos` against the machines that will serve, have held.",
-];
-
 /// All that is told.
 #[derive(Debug)]
 pub(super) struct Told<'a> {
     pub(super) machine: &'a Machine,
-    pub(super) chapters: &'a [Chapter],
+    pub(super) chapters: &'a [&'a Chapter],
     pub(super) quick: bool,
     pub(super) results: &'a Results,
     pub(super) profiles: &'a [(Profiled, Result<Profile, String>)],
@@ -39,29 +22,29 @@ pub(super) struct Told<'a> {
     pub(super) no_profiles: Option<&'a str>,
     /// How long all of it took, in seconds.
     pub(super) seconds: f64,
-    /// The folder of drawings and raw results, as it is seen from the page.
+    /// The folder of flame graphs and raw results, as it is seen from the page.
     pub(super) folder: &'a str,
 }
 
 impl Told<'_> {
     pub(super) fn page(&self) -> Page {
-        let mut page = Page::new(self.folder);
+        let mut page = Page::default();
         page.heading(1, "Performance report");
         page.say(
-            "Written by `draftwire-loadtest report`: every figure that was measured is from its own runs, and none was \
-             filled in by hand. Reasons, and what was changed, are told by the tool in words that do not depend on the \
-             runs. How things are measured, and what the words mean, is in [README.md](README.md).",
+            "Written by `draftwire-loadtest report`: every figure is from its own runs, and none was filled in by hand. How \
+             things are measured, and what the words mean, is in the load test's README.md; what the figures of dated \
+             reports come from, in its FINDINGS.md.",
         );
         self.machine(&mut page);
         self.verdicts(&mut page);
         for chapter in self.chapters {
-            page.heading(2, chapter.title);
-            (chapter.render)(self.results, &mut page);
+            page.heading(2, &chapter.title);
+            chapter.render(self.results, &mut page);
             self.thresholds(chapter, &mut page);
         }
         self.bottlenecks(&mut page);
-        page.heading(2, "What was optimised: before and after");
-        compare::render(self.results, &mut page);
+        page.heading(2, "Before and after");
+        targets::compare(self.results, &mut page);
         self.limits(&mut page);
         self.readiness(&mut page);
         while page.text.ends_with("\n\n") {
@@ -81,9 +64,8 @@ impl Told<'_> {
 
     fn machine(&self, page: &mut Page) {
         page.heading(2, "The machine");
-        let rows: Vec<Vec<String>> =
-            self.machine.facts.iter().map(|(name, fact)| vec![(*name).to_owned(), fact.clone()]).collect();
-        page.table(&["what", "is"], &rows);
+        let row = |(name, fact): &(&str, String)| vec![(*name).to_owned(), fact.clone()];
+        page.table(&["what", "is"], self.machine.facts.iter().map(row));
         page.say(
             "Server, Postgres, Redis and the load generator share this machine. Each run starts a cluster of its own \
              and ends it. What else the machine did at the time is part of every figure.",
@@ -100,53 +82,31 @@ impl Told<'_> {
         page.heading(2, "Targets");
         page.say(
             "What Draftwire sets out to reach, as ratios to what the machine itself needs where that is possible. \
-             *Missed* is told with its figure; what it comes from is in the chapters below.",
+             A target that is missed does not fail the report: thresholds of the runs do.",
         );
-        let targets = targets::all(self.results);
-        let missed: Vec<String> = targets
-            .iter()
-            .filter(|target| target.reached == Some(false))
-            .filter_map(|target| Some(format!("{}: missed. {}", target.name, target.why_missed?)))
-            .collect();
-        let rows: Vec<Vec<String>> = targets
-            .into_iter()
-            .map(|target| {
-                let verdict = match target.reached {
-                    Some(true) => "reached",
-                    Some(false) => "**missed**",
-                    None => "unknown",
-                };
-                let measured = target.measured.unwrap_or_else(|why| format!("not measured: {why}"));
-                vec![target.name, measured, target.limit, verdict.to_owned()]
-            })
-            .collect();
-        page.table(&["target", "measured", "limit", "verdict"], &rows);
-        if !missed.is_empty() {
-            page.say("What stands in the way, as far as it is known:");
-            page.list(missed);
-        }
+        targets::render(self.results, page);
     }
 
     /// The runs of a chapter, with what they fail for.
     fn thresholds(&self, chapter: &Chapter, page: &mut Page) {
-        let rows: Vec<Vec<String>> = (chapter.runs)(self.quick)
+        let rows: Vec<Vec<String>> = chapter
+            .runs(self.quick)
             .iter()
             .filter_map(|spec| Some((spec, self.results.now.get(&spec.key)?)))
             .map(|(spec, ran)| {
-                let raw = match &ran.found {
-                    Ok(_) => format!("[{key}]({folder}/{key}.json)", key = spec.key, folder = self.folder),
-                    Err(_) => spec.key.clone(),
-                };
                 vec![
-                    raw,
+                    spec.key.clone(),
                     format!("`draftwire-loadtest {}`", ran.line),
                     format!("{:.0} s", ran.seconds),
                     verdict(ran),
                 ]
             })
             .collect();
-        page.say("The runs, and their thresholds:");
-        page.table(&["run", "command", "took", "thresholds"], &rows);
+        page.say(format!(
+            "The runs, and their thresholds; `{}/<run>.json` has all that each found:",
+            self.folder
+        ));
+        page.table(&["run", "command", "took", "thresholds"], rows);
     }
 
     fn bottlenecks(&self, page: &mut Page) {
@@ -186,9 +146,10 @@ impl Told<'_> {
                     ]
                 })
                 .collect();
-            page.table(&["function", "itself", "with what it calls"], &rows);
-            let shows = format!("Flame graph of {} during {}", target.program.name(), target.line);
-            page.drawing(&format!("flame-{}", target.key), &shows, profile.svg.clone());
+            page.table(&["function", "itself", "with what it calls"], rows);
+            let file = format!("flame-{}.svg", target.key);
+            page.say(format!("Flame graph: `{}/{file}`.", self.folder));
+            page.files.push((file, profile.svg.clone()));
         }
     }
 
@@ -205,7 +166,7 @@ impl Told<'_> {
                 .to_owned(),
         ];
         for (key, ran) in self.ran() {
-            let notes = ran.found.as_ref().map_or(&[][..], |json| super::page::all(json, "/notes"));
+            let notes = ran.found.as_ref().map_or(&[][..], |json| all(json, "/notes"));
             items.extend(notes.iter().filter_map(|note| Some(format!("{key}: {}.", note.as_str()?))));
         }
         page.list(items);
@@ -223,8 +184,6 @@ impl Told<'_> {
         });
         let box_of = |done: bool| if done { "[x]" } else { "[ ]" };
         page.list(self.ran().map(|(key, ran)| format!("{} {key}: {}", box_of(ran.held()), verdict(ran))));
-        page.say("What no run can tell, for the operator to check:");
-        page.list(BY_HAND.iter().map(|item| format!("[ ] {item}")));
         page.say(format!(
             "The report took {:.0} minutes and {:.0} seconds.",
             (self.seconds / 60.0).floor(),
@@ -243,7 +202,8 @@ fn verdict(ran: &Ran) -> String {
         .iter()
         .filter(|check| check["verdict"] == "broken")
         .map(|check| {
-            format!("{}: {} ({})", text(check, "/name"), text(check, "/measured"), text(check, "/limit"))
+            let text = |name: &str| check[name].as_str().unwrap_or(UNKNOWN);
+            format!("{}: {} ({})", text("name"), text("measured"), text("limit"))
         })
         .collect();
     let unknown = ran.checks().iter().filter(|check| check["verdict"] == "unknown").count();
@@ -268,7 +228,7 @@ mod tests {
         let machine = Machine { facts: vec![("kernel", "Linux".to_owned())] };
         let told = Told {
             machine: &machine,
-            chapters: &chapters::ALL,
+            chapters: &chapters::ALL.iter().collect::<Vec<_>>(),
             quick: true,
             results,
             profiles,
@@ -281,7 +241,7 @@ mod tests {
 
     fn all_runs(found: &Result<serde_json::Value, String>) -> Results {
         let mut results = Results::default();
-        for spec in chapters::ALL.iter().flat_map(|chapter| (chapter.runs)(true)) {
+        for spec in chapters::ALL.iter().flat_map(|chapter| chapter.runs(true)) {
             let ran = Ran { line: spec.line, seconds: 1.0, found: found.clone() };
             results.now.insert(spec.key, ran);
         }
@@ -331,21 +291,5 @@ mod tests {
             .insert("storm".to_owned(), Ran { line: "storm".to_owned(), seconds: 1.0, found: Ok(broken) });
         let (text, held) = told(&results, &[]);
         assert!(!held && text.contains("**broken**: 99% in time: 2 s (at most 1 s)"), "{text}");
-    }
-
-    #[test]
-    fn keys_are_used_once_and_are_file_names() {
-        for quick in [false, true] {
-            let keys: Vec<String> =
-                chapters::ALL.iter().flat_map(|chapter| (chapter.runs)(quick)).map(|spec| spec.key).collect();
-            let mut once = keys.clone();
-            once.sort();
-            once.dedup();
-            assert_eq!(once.len(), keys.len(), "{keys:?}");
-            assert!(
-                keys.iter().all(|key| key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')),
-                "{keys:?}"
-            );
-        }
     }
 }

@@ -35,17 +35,6 @@ pub(super) struct Spec {
     pub(super) compared: bool,
 }
 
-impl Spec {
-    pub(super) fn new(key: impl Into<String>, line: impl Into<String>) -> Self {
-        Self { key: key.into(), line: line.into(), compared: false }
-    }
-
-    /// To be compared with an older server.
-    pub(super) fn compared(self) -> Self {
-        Self { compared: true, ..self }
-    }
-}
-
 /// A run that was made, or could not be.
 #[derive(Debug, Clone)]
 pub(super) struct Ran {
@@ -58,7 +47,7 @@ pub(super) struct Ran {
 impl Ran {
     /// The thresholds of the run.
     pub(super) fn checks(&self) -> &[Value] {
-        self.found.as_ref().map_or(&[], |json| super::page::all(json, "/checks"))
+        self.found.as_ref().map_or(&[], |json| super::figure::all(json, "/checks"))
     }
 
     /// Whether it was made, and every threshold held.

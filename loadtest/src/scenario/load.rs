@@ -66,8 +66,10 @@ pub(crate) enum Tier {
 }
 
 impl Tier {
+    #[cfg(test)]
     pub(crate) const ALL: [Self; 4] = [Self::Light, Self::Medium, Self::Heavy, Self::Beyond];
 
+    #[cfg(test)]
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Light => "light",
