@@ -1,19 +1,20 @@
 //! The command line.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    floor,
-    interrupt::Interrupt,
-    performance,
+    report,
+    run::{Stage, interrupt::Interrupt},
     scenario::{
-        Scenario, burst, chaos, churn, connections, drafts, feed, floor as bare, load, stability, steady,
-        storm, stress, writers,
+        Scenario, chaos, churn, connections, drafts, feed,
+        floor::{self, server},
+        storm,
+        users::{Burst, Load, Stability, Steady, Stress, Users},
+        writers,
     },
-    stage::Stage,
     swarm::{self, orders::Wire},
 };
 
@@ -30,47 +31,57 @@ pub(crate) struct Cli {
     command: Option<Command>,
     /// Of `drafts`, which runs when no scenario is named.
     #[command(flatten)]
-    drafts: drafts::Options,
+    drafts: Written<drafts::Options>,
+}
+
+/// A scenario, and where its outcome goes.
+#[derive(Debug, Args)]
+struct Written<Scenario: Args> {
+    #[command(flatten)]
+    scenario: Scenario,
+    /// Also writes the outcome as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Users edit drafts on all their devices, at a fixed rate: nothing acknowledged is lost.
-    Drafts(drafts::Options),
+    Drafts(Written<drafts::Options>),
     /// Backends publish to many followers: how fast, and at what cost for each delivery.
-    Feed(feed::Options),
+    Feed(Written<feed::Options>),
     /// Many clients connect and stay: how fast, and how much memory each of them takes.
-    Connections(connections::Options),
+    Connections(Written<connections::Options>),
     /// The same clients come and go: whether memory comes back.
-    Churn(churn::Options),
+    Churn(Written<churn::Options>),
     /// All devices lose their node and come back with a gap: how soon, and what it asks of the database.
-    Storm(storm::Options),
+    Storm(Written<storm::Options>),
     /// Devices edit and publish while parts of the cluster are killed, frozen and restarted: what was
     /// acknowledged is kept, once and in order.
-    Chaos(chaos::Options),
+    Chaos(Written<chaos::Options>),
     /// As many users as a tier has come, work on several devices each, and leave.
-    Load(load::Options),
+    Load(Written<Users<Load>>),
     /// Too many users: all of a sudden, for long, or ever more of them.
-    Stress(stress::Options),
+    Stress(Written<Users<Stress>>),
     /// 100 connections and 10 messages a second, which every cluster has to bear.
-    Baseline(steady::Options),
+    Baseline(Written<Users<Steady<false>>>),
     /// 1,000 connections, and 50 messages a second each way.
-    High(steady::Options),
+    High(Written<Users<Steady<true>>>),
     /// Everybody is idle, and then all users make a change at the same moment.
-    Burst(burst::Options),
+    Burst(Written<Users<Burst>>),
     /// A day in which users come and go: whether memory and latency stay as they are.
-    Stability(stability::Options),
+    Stability(Written<Users<Stability>>),
     /// Many writers change drafts, each waiting for its commit: how many commits there are in a second.
-    Writers(writers::Options),
+    Writers(Written<writers::Options>),
     /// What the machine alone costs, without a server.
-    Floor(bare::Options),
+    Floor(Written<floor::Options>),
     /// Runs a set of scenarios against clusters that it starts, and writes a report with what they found.
-    Report(performance::Options),
+    Report(report::Options),
     /// Many clients in one process; told by its parent what to do.
     #[command(name = swarm::HELPER, hide = true)]
     SwarmHelper,
     /// The least that can serve; told by its parent what to do.
-    #[command(name = floor::server::SERVER, hide = true)]
+    #[command(name = server::SERVER, hide = true)]
     FloorServer {
         #[arg(long, value_enum)]
         wire: Wire,
@@ -84,15 +95,12 @@ impl Cli {
     pub(crate) async fn assist(&self) -> Option<Result<()>> {
         match self.command {
             Some(Command::SwarmHelper) => Some(swarm::helper::run()),
-            Some(Command::FloorServer { wire, idle }) => Some(floor::server::run(wire, idle).await),
+            Some(Command::FloorServer { wire, idle }) => Some(server::run(wire, idle).await),
             _ => None,
         }
     }
 
     /// Runs the scenario. Answers whether every promise and every threshold held.
-    ///
-    /// # Errors
-    /// When the run could not be made.
     pub(crate) async fn run(self, interrupt: Interrupt) -> Result<bool> {
         match self.command.unwrap_or(Command::Drafts(self.drafts)) {
             Command::Drafts(options) => run(options, interrupt).await,
@@ -103,8 +111,8 @@ impl Cli {
             Command::Chaos(options) => run(options, interrupt).await,
             Command::Load(options) => run(options, interrupt).await,
             Command::Stress(options) => run(options, interrupt).await,
-            Command::Baseline(options) => run(options.baseline(), interrupt).await,
-            Command::High(options) => run(options.high(), interrupt).await,
+            Command::Baseline(options) => run(options, interrupt).await,
+            Command::High(options) => run(options, interrupt).await,
             Command::Burst(options) => run(options, interrupt).await,
             Command::Stability(options) => run(options, interrupt).await,
             Command::Writers(options) => run(options, interrupt).await,
@@ -118,13 +126,12 @@ impl Cli {
     }
 }
 
-async fn run(scenario: impl Scenario, interrupt: Interrupt) -> Result<bool> {
+async fn run(of: Written<impl Scenario + Args>, interrupt: Interrupt) -> Result<bool> {
     let mut stage = Stage::new(interrupt);
-    let file = scenario.output().json().cloned();
-    let outcome = scenario.run(&mut stage).await;
+    let outcome = of.scenario.run(&mut stage).await;
     stage.progress.clear();
     let outcome = outcome?;
-    outcome.publish(file.as_ref())?;
+    outcome.publish(of.json.as_ref())?;
     Ok(outcome.held)
 }
 
@@ -174,7 +181,7 @@ mod tests {
             let Command::Drafts(options) = cli.command.unwrap_or(Command::Drafts(cli.drafts)) else {
                 panic!("another scenario");
             };
-            assert_eq!(options.users, 7);
+            assert_eq!(options.scenario.users, 7);
         }
         for wrong in [
             vec!["x", "--users", "0"],

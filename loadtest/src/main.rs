@@ -1,35 +1,15 @@
 //! Finds out whether a Draftwire cluster is ready: drives it as many devices would, checks that it keeps
 //! what it promises, and measures how fast and at what cost.
 
-mod arrivals;
-mod checks;
+mod check;
 mod cli;
-mod clock;
-mod crowd;
-mod edits;
-mod effort;
-mod files;
-mod fleet;
-mod floor;
-mod interrupt;
-mod latency;
-mod nodes;
-mod open_loop;
-mod outcome;
-mod performance;
-mod place;
-mod progress;
-mod publish;
+mod cluster;
+mod measure;
 mod report;
+mod run;
 mod scenario;
-mod settle;
-mod stage;
-mod stats;
 mod swarm;
-mod tally;
-mod tokens;
-mod topic_log;
-mod urls;
+mod users;
 
 use std::process::ExitCode;
 
@@ -54,7 +34,7 @@ fn main() -> ExitCode {
         if let Some(assisted) = cli.assist().await {
             return assisted.map_or_else(|error| not_run(&error), |()| HELD.into());
         }
-        let interrupt = interrupt::listen();
+        let interrupt = run::interrupt::listen();
         let mut again = interrupt.clone();
         tokio::select! {
             ran = cli.run(interrupt) => match ran {

@@ -13,14 +13,15 @@ use super::{
 };
 use crate::{
     cli,
-    nodes::Reading,
-    outcome::{Check, Outcome, Output, Summary, bytes},
-    place::{ClusterArgs, Place},
-    stage::Stage,
-    stats,
+    cluster::{ClusterArgs, Place, nodes::Reading},
+    measure::{
+        stats,
+        summary::{Check, Outcome, Summary, bytes},
+    },
+    run::Stage,
     swarm::{
         Pace, Swarm,
-        orders::{Status, To, Wire},
+        orders::{To, Wire},
     },
 };
 
@@ -54,8 +55,6 @@ pub(crate) struct Options {
     /// never held against the nodes.
     #[arg(long, value_name = "BYTES", default_value_t = 512)]
     growth_max: u32,
-    #[command(flatten)]
-    output: Output,
 }
 
 /// The nodes after one cycle.
@@ -68,10 +67,6 @@ struct Cycle {
 }
 
 impl Scenario for Options {
-    fn output(&self) -> &Output {
-        &self.output
-    }
-
     async fn run(self, stage: &mut Stage) -> Result<Outcome> {
         let place = Place::of(&self.cluster, &mut stage.progress).await?;
         ensure!(
@@ -111,12 +106,9 @@ impl Options {
         stage: &mut Stage,
     ) -> Result<Cycle> {
         let count = self.connections as usize;
-        swarm.connect(count, to, Pace::Window).await?;
-        let done = |status: &Status| status.queued + status.connecting == 0;
-        let (status, _) = swarm.until(stage, WAIT, "coming", done).await?;
+        let status = swarm.connected(stage, count, to, Pace::Window, WAIT).await?;
         tokio::time::sleep(self.hold).await;
-        swarm.close(self.abrupt).await?;
-        swarm.until(stage, WAIT, "going", |status| status.ready + status.closing == 0).await?;
+        swarm.closed(stage, self.abrupt, WAIT).await?;
         place.nodes.until_left(others, WAIT).await?;
         tokio::time::sleep(self.hold).await;
         let nodes = place.nodes.read().await?.context("the nodes say nothing of themselves")?;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    place::Place,
+    cluster::Place,
     swarm::{
         self, Swarm,
         orders::{Setup, To, Wire},
@@ -39,9 +39,6 @@ pub(super) fn run_name() -> String {
 
 impl Clients {
     /// Makes their tokens, and starts the helpers.
-    ///
-    /// # Errors
-    /// When tokens cannot be had, a host has no address, or helpers do not start.
     pub(super) async fn prepare(self, place: &Place, run: &str) -> Result<Prepared> {
         let mut to = Vec::new();
         for entrance in &place.entrances {

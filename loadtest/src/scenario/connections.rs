@@ -13,15 +13,17 @@ use super::{
 };
 use crate::{
     cli,
-    effort::{Effort, Mark},
-    floor,
-    latency::{Percentiles, time},
-    outcome::{Check, Outcome, Output, Summary, bytes, micros, times},
-    place::{ClusterArgs, Place},
-    stage::Stage,
+    cluster::{ClusterArgs, Place},
+    measure::{
+        effort::{Effort, Mark},
+        latency::{Percentiles, time},
+        summary::{Check, Outcome, Summary, bytes, micros, times},
+    },
+    run::Stage,
+    scenario::floor::bare,
     swarm::{
         CLIENTS_MAX, Pace, Swarm,
-        orders::{Judged, Status, To, Wire},
+        orders::{Judged, To, Wire},
     },
 };
 
@@ -64,8 +66,6 @@ pub(crate) struct Options {
     /// Does not measure what the machine alone needs.
     #[arg(long)]
     no_floor: bool,
-    #[command(flatten)]
-    output: Output,
 }
 
 /// What one level has shown.
@@ -87,10 +87,6 @@ struct Level {
 }
 
 impl Scenario for Options {
-    fn output(&self) -> &Output {
-        &self.output
-    }
-
     async fn run(self, stage: &mut Stage) -> Result<Outcome> {
         let place = Place::of(&self.cluster, &mut stage.progress).await?;
         let most = self.levels.iter().copied().max().unwrap_or(1) as usize;
@@ -105,7 +101,7 @@ impl Scenario for Options {
         let Prepared { mut swarm, to, .. } = clients.prepare(&place, &run_name()).await?;
         let others = place.nodes.read().await?.map_or(0.0, |nodes| nodes.connections);
         stage.progress.part("warming up");
-        connect(&mut swarm, stage, WARM_UP, &to, Pace::Window).await?;
+        swarm.connected(stage, WARM_UP, &to, Pace::Window, WAIT).await?;
         leave(&mut swarm, stage, &place, others).await?;
         let idle = place.nodes.read().await?.and_then(|nodes| nodes.resident_bytes);
         let mut levels = Vec::new();
@@ -118,29 +114,15 @@ impl Scenario for Options {
             None
         } else {
             stage.progress.part("measuring what the machine alone needs for the same");
-            Some(floor::connection(stage, most, self.pace()).await?)
+            Some(bare::connection(stage, most, self.pace()).await?)
         };
         Ok(self.summary(&levels, floor.as_ref()).outcome())
     }
 }
 
-async fn connect(
-    swarm: &mut Swarm,
-    stage: &mut Stage,
-    count: usize,
-    to: &[To],
-    pace: Pace,
-) -> Result<Status> {
-    swarm.connect(count, to, pace).await?;
-    let what = format!("connecting {count}");
-    let done = |status: &Status| status.queued + status.connecting == 0;
-    Ok(swarm.until(stage, WAIT, &what, done).await?.0)
-}
-
 /// Ends all connections, and waits until the nodes have noticed.
 async fn leave(swarm: &mut Swarm, stage: &mut Stage, place: &Place, others: f64) -> Result<()> {
-    swarm.close(false).await?;
-    swarm.until(stage, WAIT, "leaving", |status| status.ready + status.closing == 0).await?;
+    swarm.closed(stage, false, WAIT).await?;
     place.nodes.until_left(others, WAIT).await
 }
 
@@ -177,7 +159,7 @@ impl Options {
         let others = place.nodes.read().await?.map_or(0.0, |nodes| nodes.connections);
         let before = Mark::now(&place.nodes, Some(swarm)).await?;
         let begun = std::time::Instant::now();
-        let status = connect(swarm, stage, clients, to, self.pace()).await?;
+        let status = swarm.connected(stage, clients, to, self.pace(), WAIT).await?;
         let seconds = begun.elapsed().as_secs_f64();
         let effort = Mark::now(&place.nodes, Some(swarm)).await?.since(&before);
         let Judged { connect, failures, .. } = swarm.judge(&[]).await?;
@@ -203,7 +185,7 @@ impl Options {
         })
     }
 
-    fn summary(&self, levels: &[Level], floor: Option<&floor::Connection>) -> Summary {
+    fn summary(&self, levels: &[Level], floor: Option<&bare::Connection>) -> Summary {
         let how = if self.burst { "all at once" } else { "64 at a time" };
         let mut summary = Summary::new("connections", format!("{:?} clients, {how}", self.levels));
         let size = |size: Option<f64>| size.map_or_else(|| "not measured".to_owned(), bytes);

@@ -4,29 +4,31 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
 use tokio::time::timeout;
 
+use super::Scenario;
 use crate::{
-    arrivals, cli,
-    edits::{create_drafts, edit_by_any},
-    effort::Mark,
-    fleet::Fleet,
-    open_loop::OpenLoop,
-    outcome::{self, Output},
-    place::{ClusterArgs, Place},
-    report::Spent,
-    scenario::Scenario,
-    settle::settle,
-    stage::Stage,
-    tally::Tally,
+    cli,
+    cluster::{ClusterArgs, Place},
+    measure::{
+        effort::Mark,
+        summary::{Check, Outcome, Summary},
+    },
+    run::{Stage, open_loop::OpenLoop},
+    users::{
+        arrivals,
+        edits::edit_by_any,
+        fleet::{Fleet, Roster},
+        ledger::{Clock, Counts},
+        record::Room,
+        settle::settle_all,
+        tally::Tally,
+    },
 };
 
 /// Edits of one run: their records are kept to the end, on every device that received them.
 const EDITS_MAX: f64 = 2_000_000.0;
-
-/// Users whose drafts are made at one time before the run.
-const CREATING_MAX: usize = 32;
 
 /// What is run.
 #[derive(Debug, Args)]
@@ -54,19 +56,13 @@ pub(crate) struct Options {
     /// The part of the planned edits that has to be answered with success or a conflict, percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 99, value_parser = clap::value_parser!(u8).range(0..=100))]
     success_min: u8,
-    #[command(flatten)]
-    output: Output,
 }
 
 impl Scenario for Options {
-    fn output(&self) -> &Output {
-        &self.output
-    }
-
     /// # Errors
     /// When devices cannot connect, nothing was acknowledged, or the database cannot be read at the
     /// end.
-    async fn run(self, stage: &mut Stage) -> Result<outcome::Outcome> {
+    async fn run(self, stage: &mut Stage) -> Result<Outcome> {
         let pace = OpenLoop { rate: self.rate, duration: self.duration };
         let planned = pace.planned();
         ensure!(planned <= EDITS_MAX, "{planned} edits are too many for one run: at most {EDITS_MAX}");
@@ -75,12 +71,10 @@ impl Scenario for Options {
         let place = Place::of(&self.cluster, &mut stage.progress).await?;
         stage.progress.part(&format!("connecting {users} users with {devices} devices each"));
         let prepared = async {
-            let fleet = Fleet::connect(&place, users, devices, "", |_, _, options| options).await?;
-            stream::iter(&fleet.users)
-                .map(|user| create_drafts(user, self.drafts_per_user))
-                .buffer_unordered(CREATING_MAX)
-                .try_collect::<()>()
-                .await?;
+            let (counts, room) = (Counts::new(Clock::start()), Room::new(u64::MAX));
+            let roster = Roster::of(&place, users as usize, "", counts, room).await?;
+            let fleet = Fleet::connect(roster, devices, |_, _| {}).await?;
+            fleet.create_drafts(self.drafts_per_user).await?;
             anyhow::Ok(fleet)
         };
         let fleet = tokio::select! {
@@ -104,30 +98,40 @@ impl Scenario for Options {
         let _ = timeout(self.settle, answers).await;
         under_way.shutdown().await;
         let effort = Mark::now(&place.nodes, None).await?.since(&before);
-        let settled = settle(&fleet, self.settle).await?;
+        let histories = settle_all(&fleet, self.settle).await?;
 
-        let mut tally = Tally::new();
-        for (user, settled) in fleet.users.iter().zip(&settled) {
+        let mut tally = Tally::default();
+        tally.commands.planned = planned as u64;
+        for (user, history) in fleet.users.iter().zip(&histories) {
             arrivals::harvest(user, |arrival| tally.arrived(&arrival));
-            tally.judge(user, settled);
+            tally.judge(user, history);
         }
-        let mut report = tally.report("drafts", planned as u64, edited);
-        ensure!(
-            report.commands.acked > 0,
-            "nothing was acknowledged, so nothing can be judged: {:?}",
-            report.commands
-        );
-        let events = report.commands.acked * u64::from(devices);
-        report.spent = Some(Spent::of(effort, events, report.deliveries.from_intended.count));
+        let commands = &tally.commands;
+        ensure!(commands.acked > 0, "nothing was acknowledged, so nothing can be judged: {commands:?}");
+        let mut summary = Summary::new("drafts", format!("{:.0} s", edited.as_secs_f64()));
         // After Ctrl-C the rest was not to be sent.
-        let wanted = if stage.interrupt.was_pressed() { report.commands.sent } else { planned as u64 };
-        Ok(report.summary(wanted, self.success_min.into()).outcome())
+        let wanted = if stage.interrupt.was_pressed() { commands.sent } else { planned as u64 };
+        let answered = commands.acked + commands.conflicts;
+        let least = f64::from(self.success_min);
+        summary.check(Check::part("edits acknowledged, or in conflict", answered, wanted, least));
+        // For each event that a device received, its author's included; and for each on another device.
+        let each_delivery = effort.costs(commands.acked * u64::from(devices));
+        let each_other = effort.costs(tally.arrivals().count);
+        summary.row("processor, each delivery", each_delivery.text());
+        effort.tell(&mut summary);
+        summary.put("edited_seconds", edited.as_secs_f64());
+        summary.put(
+            "spent",
+            json!({"effort": effort, "each_delivery": each_delivery, "each_other": each_other}),
+        );
+        tally.tell(&mut summary);
+        Ok(summary.outcome())
     }
 }
 
 /// The line of the progress display.
 fn standing(fleet: &Fleet, elapsed: Duration, under_way: usize) -> String {
-    let (sent, acked) = (fleet.roster.counts.sent(), fleet.roster.counts.acked());
+    let (sent, acked) = (fleet.roster.counts.asked(), fleet.roster.counts.acked());
     let connections = fleet.connections();
     let nodes: Vec<String> =
         connections.by_node.iter().map(|(node, count)| format!("{node} {count}")).collect();

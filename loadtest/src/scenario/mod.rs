@@ -2,12 +2,8 @@
 
 use anyhow::Result;
 
-use crate::{
-    outcome::{Outcome, Output},
-    stage::Stage,
-};
+use crate::{measure::summary::Outcome, run::Stage};
 
-pub(crate) mod burst;
 pub(crate) mod chaos;
 pub(crate) mod churn;
 mod clients;
@@ -15,18 +11,12 @@ pub(crate) mod connections;
 pub(crate) mod drafts;
 pub(crate) mod feed;
 pub(crate) mod floor;
-pub(crate) mod load;
-pub(crate) mod stability;
-pub(crate) mod steady;
 pub(crate) mod storm;
-pub(crate) mod stress;
+pub(crate) mod users;
 pub(crate) mod writers;
 
 /// Something that can be run; the options of its command line implement it.
 pub(crate) trait Scenario {
-    /// Where the outcome goes besides standard output.
-    fn output(&self) -> &Output;
-
     /// Runs it.
     ///
     /// # Errors

@@ -17,19 +17,18 @@ use super::{
 };
 use crate::{
     cli,
-    effort::Mark,
-    floor::server::data,
-    latency::time,
-    nodes::Nodes,
-    outcome::{Check, Outcome, Output, Summary},
-    place::{ClusterArgs, Place},
-    publish::Publisher,
-    stage::Stage,
+    cluster::{ClusterArgs, Place, nodes::Nodes, publisher::Publisher, urls::Entrance},
+    measure::{
+        effort::Mark,
+        latency::time,
+        summary::{Check, Outcome, Summary},
+    },
+    run::Stage,
+    scenario::floor::server::data,
     swarm::{
         Pace, Swarm,
         orders::{Judged, Status, To, Wire},
     },
-    urls::Entrance,
 };
 
 /// How long devices may take to connect at first, and to notice that their node is gone.
@@ -77,15 +76,9 @@ pub(crate) struct Options {
     /// The threshold of the database: for each query of the log, this many devices have to be back.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     per_query: u32,
-    #[command(flatten)]
-    output: Output,
 }
 
 impl Scenario for Options {
-    fn output(&self) -> &Output {
-        &self.output
-    }
-
     async fn run(self, stage: &mut Stage) -> Result<Outcome> {
         let mut place = Place::of(&self.cluster, &mut stage.progress).await?;
         ensure!(
@@ -113,9 +106,7 @@ impl Scenario for Options {
         stage.progress.part(&format!("connecting {count} devices to one node"));
         // Behind what balances there is one address for all nodes.
         let (lost, others) = (&to[..1], if to.len() > 1 { &to[1..] } else { &to[..] });
-        swarm.connect(count, lost, Pace::Window).await?;
-        let all = |status: &Status| status.ready + status.failed == count;
-        let (status, _) = swarm.until(stage, WAIT, "connecting", all).await?;
+        let status = swarm.connected(stage, count, lost, Pace::Window, WAIT).await?;
         ensure!(
             status.ready == count,
             "{} of {count} devices connect, so there is no storm: {:?}",
@@ -202,7 +193,7 @@ impl Options {
                     format!("{{\"event\":\"COMMENT\",\"data\":{data}}}")
                 })
                 .collect();
-            let (status, answer) = publisher.post(path, &format!("[{}]", events.join(","))).await?;
+            let (status, answer) = publisher.post(path, format!("[{}]", events.join(","))).await?;
             ensure!(status == 201, "{path} answers {status}: {answer}");
             head = answer["seq"].as_u64().context("an answer without seq")?;
             number += many;
@@ -282,9 +273,7 @@ impl Options {
         ));
         let limit = u64::try_from(self.within.as_micros()).unwrap_or(u64::MAX);
         summary.check(Check::within("until the last has", all_synced, limit));
-        summary.check(Check::none("events lost", judged.tally.lost));
-        summary.check(Check::none("events repeated", judged.tally.repeated));
-        summary.check(Check::none("events out of order", judged.tally.out_of_order));
+        summary.check_all(judged.tally.checks());
         summary.check(Check::none("devices with any fault", judged.faulty));
         let limit = 1.0 / f64::from(self.per_query);
         summary.check(Check::at_most("queries of the log for each device", each, limit, |each| {

@@ -3,14 +3,7 @@
 //! The drafts are those of many users, so that no two writers meet at one; what a hundred writers to one topic
 //! reach is `feed --durable-writers 100`.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -20,13 +13,14 @@ use tokio::{task::JoinSet, time::Instant};
 use super::{Scenario, clients::run_name};
 use crate::{
     cli,
-    effort::{Effort, Mark},
-    floor::{inserts, server::data},
-    latency::{Latency, time},
-    outcome::{Check, Outcome, Output, Summary, times},
-    place::{ClusterArgs, Place},
-    publish::Publisher,
-    stage::Stage,
+    cluster::{ClusterArgs, Place, publisher::Publisher},
+    measure::{
+        effort::{Effort, Mark},
+        latency::Latency,
+        summary::{Check, Outcome, Summary},
+    },
+    run::{Shared, Stage},
+    scenario::floor::{inserts, server::data},
 };
 
 /// The draft that each user has.
@@ -58,8 +52,6 @@ pub(crate) struct Options {
     /// Does not measure what the machine alone costs.
     #[arg(long)]
     no_floor: bool,
-    #[command(flatten)]
-    output: Output,
 }
 
 /// A user's draft, as its writer knows it.
@@ -88,15 +80,10 @@ struct Writer {
 #[derive(Debug, Clone)]
 struct Until {
     end: Instant,
-    stop: Arc<AtomicBool>,
-    acked: Arc<AtomicU64>,
+    shared: Shared,
 }
 
 impl Scenario for Options {
-    fn output(&self) -> &Output {
-        &self.output
-    }
-
     async fn run(self, stage: &mut Stage) -> Result<Outcome> {
         let place = Place::of(&self.cluster, &mut stage.progress).await?;
         stage.progress.part(&format!("making the drafts of {} users", self.users));
@@ -144,19 +131,8 @@ impl Scenario for Options {
         if let (false, Some(database)) = (self.no_floor, &place.database) {
             stage.progress.part("measuring what the machine alone needs for the same");
             let duration = self.duration.min(FLOOR_WAIT);
-            let floor = inserts::inserts(database, self.writers, self.bytes as usize, duration).await?;
-            summary.row(
-                "floor, a commit for each event",
-                format!(
-                    "{:.1} a second with {} writers, p99 {}; the cluster makes {}",
-                    floor.per_second,
-                    self.writers,
-                    time(floor.commit.p99_us),
-                    times(Some(per_second), Some(floor.per_second))
-                ),
-            );
-            summary.put("floor_inserts_times", per_second / floor.per_second);
-            summary.put("floor_inserts", floor);
+            let bytes = self.bytes as usize;
+            inserts::compare(&mut summary, database, self.writers, bytes, duration, per_second).await?;
         }
         Ok(summary.outcome())
     }
@@ -165,37 +141,20 @@ impl Scenario for Options {
 /// Lets all write; answers them, and how long that was in seconds.
 async fn write_all(writers: Vec<Writer>, duration: Duration, stage: &mut Stage) -> (Vec<Writer>, f64) {
     let begun = Instant::now();
-    let until = Until { end: begun + duration, stop: Arc::default(), acked: Arc::default() };
+    let until = Until { end: begun + duration, shared: Shared::default() };
     let mut under_way = JoinSet::new();
     for writer in writers {
         under_way.spawn(writer.write(until.clone()));
     }
-    let mut done = Vec::new();
-    let mut shown = tokio::time::interval(stage.progress.every());
-    loop {
-        tokio::select! {
-            writer = under_way.join_next() => match writer {
-                Some(Ok(writer)) => done.push(writer),
-                // Aborted or panicked: neither happens to these.
-                Some(Err(_)) => {}
-                None => return (done, begun.elapsed().as_secs_f64().max(0.001)),
-            },
-            () = stage.interrupt.pressed(), if !until.stop.load(Ordering::Relaxed) => {
-                until.stop.store(true, Ordering::Relaxed);
-            }
-            _ = shown.tick() => stage.progress.show(|| {
-                let acked = until.acked.load(Ordering::Relaxed);
-                format!("{:>4.0}s  acknowledged {acked}", begun.elapsed().as_secs_f64())
-            }),
-        }
-    }
+    let done = stage.finish(under_way, &until.shared, String::new).await;
+    (done, begun.elapsed().as_secs_f64().max(0.001))
 }
 
 impl Writer {
     async fn create(&mut self) -> Result<()> {
         for Draft { user, token, version, .. } in &mut self.drafts {
             let body = format!("{{\"draftId\":\"{DRAFT}\",\"content\":{{}}}}");
-            let (status, answer) = self.publisher.request("POST /v1/drafts", token, "", &body).await?;
+            let (status, answer) = self.publisher.request("POST", "/v1/drafts", token, None, body).await?;
             ensure!(status == 201, "making a draft of {user} is answered {status}: {answer}");
             *version = answer["version"].as_u64().context("an answer without version")?;
         }
@@ -205,7 +164,7 @@ impl Writer {
     /// Changes one draft after the other, each once the last change was answered.
     async fn write(mut self, until: Until) -> Self {
         let mut turn = 0;
-        while !until.stop.load(Ordering::Relaxed) && Instant::now() < until.end {
+        while !until.shared.is_stopped() && Instant::now() < until.end {
             let sure = self.drafts.iter().filter(|draft| !draft.unsure).count();
             if sure == 0 {
                 break;
@@ -213,7 +172,7 @@ impl Writer {
             let at = turn % self.drafts.len();
             turn += 1;
             if !self.drafts[at].unsure {
-                until.acked.fetch_add(u64::from(self.change(at).await), Ordering::Relaxed);
+                until.shared.acknowledged(u64::from(self.change(at).await));
             }
         }
         self
@@ -224,12 +183,11 @@ impl Writer {
         let Self { publisher, drafts, bytes, answered, failures } = self;
         let draft = &mut drafts[at];
         let number = draft.number + 1;
-        let what = format!("PATCH /v1/drafts/{DRAFT}?baseVersion={}", draft.version);
-        // As over the socket, where each command has its id, and can be repeated.
-        let key = format!("idempotency-key: {number}\r\n");
+        let path = format!("/v1/drafts/{DRAFT}?baseVersion={}", draft.version);
         let body = format!("{{\"set\":{}}}", data(0, number, *bytes));
         let begun = Instant::now();
-        let failure = match publisher.request(&what, &draft.token, &key, &body).await {
+        // As over the socket, where each command has its id, and can be repeated.
+        let failure = match publisher.request("PATCH", &path, &draft.token, Some(number), body).await {
             Ok((200, answer)) => match answer["version"].as_u64() {
                 Some(version) if version == draft.version + 1 => {
                     answered.record(begun.elapsed());
@@ -250,8 +208,10 @@ impl Writer {
     async fn verify(&mut self) -> Result<Vec<String>> {
         let mut wrong = Vec::new();
         for Draft { user, token, version, number, unsure } in &self.drafts {
-            let (status, draft) =
-                self.publisher.request(&format!("GET /v1/drafts/{DRAFT}"), token, "", "").await?;
+            let (status, draft) = self
+                .publisher
+                .request("GET", &format!("/v1/drafts/{DRAFT}"), token, None, String::new())
+                .await?;
             ensure!(status == 200, "reading the draft of {user} is answered {status}: {draft}");
             let found =
                 (draft["version"].as_u64(), draft["content"]["set"]["n"].as_u64().unwrap_or_default());

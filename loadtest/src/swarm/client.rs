@@ -13,7 +13,7 @@ use super::{
     orders::{ClientSpec, Setup, To},
     track::{Tally, Track},
 };
-use crate::latency::Latency;
+use crate::measure::latency::Latency;
 
 /// The id of the only command that a client sends.
 const SUBSCRIBE_ID: &str = "s";
@@ -58,14 +58,14 @@ impl Phase {
 pub(crate) struct Shared {
     pub(crate) setup: Setup,
     /// The names of the streams as they stand in events.
-    names: Vec<Vec<u8>>,
+    names: Vec<String>,
 }
 
 impl Shared {
     pub(crate) fn new(setup: Setup) -> Self {
         let name = |topic: &Option<String>| match topic {
-            Some(topic) => format!("topic:{topic}").into_bytes(),
-            None => b"user".to_vec(),
+            Some(topic) => format!("topic:{topic}"),
+            None => "user".to_owned(),
         };
         Self { names: setup.streams.iter().map(name).collect(), setup }
     }
@@ -232,17 +232,16 @@ impl Client {
                 let read = message::read(encoding, payload, |head, whole| {
                     let before = measures.received;
                     let then = self.message(shared, measures, now, &head, whole);
-                    // An event that fills the frame, as it comes to every other follower.
-                    only = Some(head).filter(|_| measures.received > before && whole.len() == payload.len());
+                    only = (measures.received > before).then_some((head.seq, head.timestamp_ms, head.at_us));
                     // Only `WELCOME` is answered, and it comes alone.
                     if then != Next::Nothing {
                         next = then;
                     }
                 });
-                if read.is_none() {
-                    return Next::End("a malformed message".to_owned());
-                }
-                if let Some(head) = only {
+                let Some(batch) = read else { return Next::End("a malformed message".to_owned()) };
+                // An event that fills the frame, as it comes to every other follower.
+                if let (Some((seq, timestamp_ms, at_us)), false) = (only, batch) {
+                    let head = Head { seq, timestamp_ms, at_us, ..Head::default() };
                     measures.memo.keep(self.spec.stream, payload, &head);
                 }
                 next
@@ -258,24 +257,24 @@ impl Client {
         measures: &mut Measures,
         now: Moment,
         head: &Head<'_>,
-        whole: &[u8],
+        whole: &str,
     ) -> Next {
         let Some(name) = shared.names.get(self.spec.stream) else { return Next::Nothing };
-        let mine = head.stream == name.as_slice();
-        match head.kind {
-            b"WELCOME" if self.phase == Phase::Joining => {
+        let mine = head.stream == *name;
+        match &*head.kind {
+            "WELCOME" if self.phase == Phase::Joining => {
                 return self.welcome(shared, measures, now, whole);
             }
-            b"ACK" if self.phase == Phase::Subscribing => {
-                self.position(&parsed(shared, whole)["payload"]);
+            "ACK" if self.phase == Phase::Subscribing => {
+                self.position(&parsed(whole)["payload"]);
                 self.open(measures, now);
             }
-            b"ERROR" if self.phase == Phase::Subscribing => {
-                let code = parsed(shared, whole)["code"].as_str().unwrap_or("without code").to_owned();
+            "ERROR" if self.phase == Phase::Subscribing => {
+                let code = parsed(whole)["code"].as_str().unwrap_or("without code").to_owned();
                 return Next::End(format!("subscribing: {code}"));
             }
-            b"SYNCED" if mine && self.resuming => {
-                let message = parsed(shared, whole);
+            "SYNCED" if mine && self.resuming => {
+                let message = parsed(whole);
                 if !message["missedBefore"].is_null() {
                     self.found(format!("told that events before {} are gone", message["missedBefore"]));
                 }
@@ -288,13 +287,13 @@ impl Client {
                 measures.synced_clients += 1;
                 measures.synced.record_us(now.us.saturating_sub(self.begun_us));
             }
-            b"SNAPSHOT" if mine => {
+            "SNAPSHOT" if mine => {
                 self.found("a snapshot instead of events".to_owned());
-                let message = parsed(shared, whole);
+                let message = parsed(whole);
                 self.track = None;
                 self.position(&message);
             }
-            b"SYNCED" | b"ACK" | b"SIGNAL" => {}
+            "SYNCED" | "ACK" | "SIGNAL" => {}
             _ if mine => self.event(measures, now, head),
             _ => {}
         }
@@ -319,10 +318,10 @@ impl Client {
         }
     }
 
-    fn welcome(&mut self, shared: &Shared, measures: &mut Measures, now: Moment, whole: &[u8]) -> Next {
+    fn welcome(&mut self, shared: &Shared, measures: &mut Measures, now: Moment, whole: &str) -> Next {
         let topic = shared.setup.streams.get(self.spec.stream).and_then(Option::as_ref);
         let Some(topic) = topic else {
-            self.position(&parsed(shared, whole)["payload"]);
+            self.position(&parsed(whole)["payload"]);
             self.open(measures, now);
             return Next::Nothing;
         };
@@ -371,14 +370,8 @@ impl Client {
 }
 
 /// The whole message; for the few that are no events.
-fn parsed(shared: &Shared, whole: &[u8]) -> Value {
-    match shared.setup.wire.encoding() {
-        Encoding::Json => serde_json::from_slice(whole).unwrap_or_default(),
-        Encoding::MessagePack => common::msgpack::to_json(whole)
-            .ok()
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default(),
-    }
+fn parsed(whole: &str) -> Value {
+    serde_json::from_str(whole).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::{
     orders::{Judged, Numbered, Order, Reply, Setup, Status, TOLD_MAX, To},
     socket::{Got, dial, outline, read, send, take},
 };
-use crate::{clock, files};
+use crate::{measure::clock, run::files};
 
 /// How often a status is written.
 const STATUS_EVERY_US: u64 = 100_000;
@@ -86,9 +86,6 @@ struct Helper {
 }
 
 /// Reads orders from standard input and carries them out, until it ends.
-///
-/// # Errors
-/// When what it is told makes no sense, or nobody reads its answers.
 pub(crate) fn run() -> Result<()> {
     files::raise()?;
     let mut lines = std::io::stdin().lock().lines();

@@ -23,9 +23,11 @@ use tokio::{
 
 use self::orders::{ClientSpec, Judged, Numbered, Order, Reply, Setup, Status, To};
 use crate::{
-    files::{self, OTHER_FILES},
-    stage::Stage,
-    urls::Entrance,
+    cluster::urls::Entrance,
+    run::{
+        Stage,
+        files::{self, OTHER_FILES},
+    },
 };
 
 /// Clients of one run, over all helpers.
@@ -91,9 +93,6 @@ fn source(number: usize) -> Ipv4Addr {
 
 impl Swarm {
     /// Starts helpers with these clients, which are not connected yet.
-    ///
-    /// # Errors
-    /// When helpers do not start.
     pub(crate) async fn start(mut setup: Setup) -> Result<Self> {
         let per_process = usize::try_from(files::raise()?.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -123,9 +122,6 @@ impl Swarm {
     }
 
     /// Lets `count` clients connect, those that did before with their cursors.
-    ///
-    /// # Errors
-    /// When a helper is gone.
     pub(crate) async fn connect(&mut self, count: usize, to: &[To], pace: Pace) -> Result<()> {
         let mut left = count;
         let helpers = self.helpers.len();
@@ -148,10 +144,28 @@ impl Swarm {
         .await
     }
 
+    /// As [`Swarm::connect`], and waits until nobody is on the way any more.
+    pub(crate) async fn connected(
+        &mut self,
+        stage: &mut Stage,
+        count: usize,
+        to: &[To],
+        pace: Pace,
+        wait: Duration,
+    ) -> Result<Status> {
+        self.connect(count, to, pace).await?;
+        let done = |status: &Status| status.queued + status.connecting == 0;
+        Ok(self.until(stage, wait, "connecting", done).await?.0)
+    }
+
+    /// As [`Swarm::close`], and waits until all have left.
+    pub(crate) async fn closed(&mut self, stage: &mut Stage, abrupt: bool, wait: Duration) -> Result<()> {
+        self.close(abrupt).await?;
+        self.until(stage, wait, "leaving", |status| status.ready + status.closing == 0).await?;
+        Ok(())
+    }
+
     /// Ends all connections.
-    ///
-    /// # Errors
-    /// When a helper is gone.
     pub(crate) async fn close(&mut self, abrupt: bool) -> Result<()> {
         self.send(|_| Order::Close { abrupt }).await
     }
@@ -176,9 +190,6 @@ impl Swarm {
 
     /// Waits until the last order was taken and the clients stand as they shall; answers how they
     /// stand, and whether it was in time.
-    ///
-    /// # Errors
-    /// When a helper is gone, or at Ctrl-C.
     pub(crate) async fn until(
         &mut self,
         stage: &mut Stage,
@@ -213,9 +224,6 @@ impl Swarm {
     }
 
     /// What the clients received, given the last event of each stream.
-    ///
-    /// # Errors
-    /// When a helper is gone.
     pub(crate) async fn judge(&mut self, heads: &[u64]) -> Result<Judged> {
         self.send(|_| Order::Judge { heads: heads.to_vec() }).await?;
         let end = Instant::now() + JUDGE_WAIT;
@@ -281,9 +289,6 @@ pub(crate) fn client(number: usize, device: String, token: String, stream: usize
 }
 
 /// Where clients connect, as an address.
-///
-/// # Errors
-/// When the host has none.
 pub(crate) async fn to(entrance: &Entrance) -> Result<To> {
     let rest = entrance.ws.strip_prefix("ws://").context("not a ws:// URL")?;
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));

@@ -9,7 +9,7 @@ use common::{message::Encoding, protocol};
 use serde::{Deserialize, Serialize};
 
 use super::track::Tally;
-use crate::latency::Counts;
+use crate::measure::latency::Counts;
 
 /// How messages are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::measure::summary::Check;
+
 /// Holes that one follower remembers. Of more, the oldest count as lost for good.
 const HOLES_MAX: usize = 64;
 
@@ -33,6 +35,15 @@ impl Tally {
     /// Whether something was wrong.
     pub(crate) fn is_faulty(&self) -> bool {
         self.repeated + self.out_of_order + self.lost > 0
+    }
+
+    /// What must not be.
+    pub(crate) fn checks(&self) -> [Check; 3] {
+        [
+            Check::none("events lost", self.lost),
+            Check::none("events repeated", self.repeated),
+            Check::none("events out of order", self.out_of_order),
+        ]
     }
 
     pub(crate) fn add(&mut self, other: &Self) {

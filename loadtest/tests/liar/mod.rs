@@ -1,21 +1,12 @@
 //! A liar between clients and a node: passes everything on, but for one event of one client.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    task::JoinHandle,
-};
+use testkit::{Proxy, proxy::Filter};
+use websocket::client;
 
 /// What becomes of the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +28,7 @@ const TRUE_EVENTS: usize = 20;
 pub(crate) struct Liar {
     pub(crate) port: u16,
     told: Arc<AtomicBool>,
-    task: JoinHandle<()>,
+    _proxy: Proxy,
 }
 
 impl Liar {
@@ -47,45 +38,24 @@ impl Liar {
     }
 }
 
-impl Drop for Liar {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// Lies once about an event of a type, to whoever is the first to have come so far.
 pub(crate) async fn lie(node: u16, lie: Lie, kind: &str) -> Liar {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let node = SocketAddr::from(([127, 0, 0, 1], node));
     let told = Arc::new(AtomicBool::new(lie == Lie::None));
     let kind: Arc<str> = format!("\"type\":\"{kind}\"").into();
     let shared = Arc::clone(&told);
-    let task = tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let (told, kind) = (Arc::clone(&shared), Arc::clone(&kind));
-            tokio::spawn(async move {
-                let Ok(server) = TcpStream::connect(node).await else { return };
-                client.set_nodelay(true).unwrap();
-                server.set_nodelay(true).unwrap();
-                let (mut from_client, to_client) = client.into_split();
-                let (from_server, mut to_server) = server.into_split();
-                tokio::select! {
-                    _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
-                    () = pass_on(from_server, to_client, lie, &kind, &told) => {}
-                }
-            });
-        }
-    });
-    Liar { port, told, task }
+    let filter = move || filter(lie, Arc::clone(&kind), Arc::clone(&shared));
+    let proxy = Proxy::start_with(node, filter).await.unwrap();
+    Liar { port: proxy.port(), told, _proxy: proxy }
 }
 
-async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, lie: Lie, kind: &str, told: &AtomicBool) {
+/// What one client is passed on.
+fn filter(lie: Lie, kind: Arc<str>, told: Arc<AtomicBool>) -> Filter {
     let mut bytes = Vec::new();
     let mut frames = false;
     let mut events = 0;
     let mut held = None;
-    while from.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
+    Box::new(move |more| {
+        bytes.extend_from_slice(more);
         let mut out = Vec::new();
         if !frames {
             let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
@@ -96,9 +66,9 @@ async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, lie: Lie, kind
                 frames = true;
             }
         }
-        while frames && let Some(length) = frame_length(&bytes) {
+        while frames && let Ok(Some((_, length))) = client::read(&bytes, usize::MAX) {
             let frame: Vec<u8> = bytes.drain(..length).collect();
-            let event = String::from_utf8_lossy(&frame).contains(kind);
+            let event = String::from_utf8_lossy(&frame).contains(&*kind);
             events += usize::from(event);
             if event && events > TRUE_EVENTS && !told.swap(true, Ordering::SeqCst) {
                 match lie {
@@ -114,18 +84,6 @@ async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, lie: Lie, kind
                 }
             }
         }
-        if to.write_all(&out).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// The length of the first frame, if it is all there. A server's frame has no mask.
-fn frame_length(bytes: &[u8]) -> Option<usize> {
-    let length = match *bytes.get(1)? & 0x7F {
-        126 => 4 + usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
-        127 => 10 + usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?,
-        short => 2 + usize::from(short),
-    };
-    (bytes.len() >= length).then_some(length)
+        out
+    })
 }

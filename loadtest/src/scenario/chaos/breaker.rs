@@ -13,11 +13,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{
-    history::Outage,
-    plan::{How, Part, Planned},
-    recorder::Clock,
-};
+use super::plan::{How, Outage, Part, Planned};
+use crate::users::ledger::Clock;
 
 /// How often a part is started again that does not start: another may be away that it needs.
 const STARTS_MAX: u32 = 10;

@@ -2,24 +2,24 @@
 //! whole history proves or refutes what is promised.
 //!
 //! A checker in the manner of Jepsen: what clients ask for, are answered and are sent is written down by
-//! the hour of one clock, and judged at the end by a function of that history alone.
+//! the time of one clock, and judged at the end by a function of that history alone.
 
 mod breaker;
-mod check;
-mod ending;
-mod history;
 mod plan;
-mod recorder;
-mod story;
+pub(crate) mod story;
 mod summary;
 mod timeline;
 mod work;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures_util::FutureExt;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use testkit::{
     DeviceOptions, Encoding, Topic,
@@ -29,31 +29,37 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use self::{
     breaker::Done,
-    check::check,
-    ending::Ending,
     plan::{Part, Planned},
-    recorder::{Clock, RECORDED_MAX, Record, Room},
     summary::Found,
-    work::{Backend, Ledger},
+    work::Backend,
 };
 use super::{Scenario, clients::run_name};
 use crate::{
+    check::{
+        Fault, check,
+        history::{Moment, StreamHistory},
+    },
     cli,
-    fleet::Fleet,
-    open_loop::OpenLoop,
-    outcome::{Outcome, Output},
-    place::{ClusterArgs, Place},
-    stage::Stage,
+    cluster::{ClusterArgs, Place},
+    measure::summary::Outcome,
+    run::{Stage, open_loop::OpenLoop},
+    users::{
+        edits::{draft_id, edit},
+        fleet::{Fleet, Roster},
+        ledger::{Clock, Counts, Ledger},
+        record::Room,
+        settle::{settle, settle_all},
+    },
 };
+
+/// Entries of one run, on all devices together.
+const RECORDED_MAX: u64 = 5_000_000;
 
 /// The longest run: the record is kept in memory, and the backends' token is good for an hour.
 const DURATION_MAX: Duration = Duration::from_secs(50 * 60);
 
 /// Events of a request that has several.
 const TOGETHER: usize = 3;
-
-/// Drafts made at one time before the run.
-const CREATING_MAX: usize = 32;
 
 /// Of nodes that are started here. Devices leave a node that is silent for twice as long as the interval
 /// between pings: frozen nodes are to be left, too.
@@ -101,8 +107,6 @@ pub(crate) struct Options {
     /// catch up.
     #[arg(long, default_value = "30s", value_parser = cli::duration)]
     settle: Duration,
-    #[command(flatten)]
-    output: Output,
 }
 
 /// Parts of one kind.
@@ -133,23 +137,16 @@ struct Course {
     done: Done,
 }
 
-/// A fleet whose devices are being recorded, with all that its work needs.
+/// The devices, with all that their work needs.
 struct Crew {
     fleet: Arc<Fleet>,
-    records: Vec<Vec<Arc<Record>>>,
-    topics: Arc<[String]>,
-    room: Arc<Room>,
-    ledger: Arc<Ledger>,
+    topics: Arc<[work::Topic]>,
     backend: Backend,
     /// Of the backends.
     token: String,
 }
 
 impl Scenario for Options {
-    fn output(&self) -> &Output {
-        &self.output
-    }
-
     /// # Errors
     /// When devices cannot connect, nothing was acknowledged, a part that was broken does not come back, or
     /// the database cannot be read at the end.
@@ -186,29 +183,23 @@ impl Scenario for Options {
         // What has no answer by then stays unknown.
         let _ = timeout(self.settle, answers).await;
         under_way.shutdown().await;
-        let ending = Ending {
-            place: &place,
-            fleet: &crew.fleet,
-            records: &crew.records,
-            topics: &crew.topics,
-            token: &crew.token,
-        };
-        let ops = crew.ledger.by_stream(crew.fleet.users.len() + crew.topics.len());
-        let streams = ending.settle(ops, self.settle).await?;
-        ensure!(!crew.room.is_exceeded(), "more came than the {RECORDED_MAX} entries that are kept");
-        ensure!(crew.ledger.acked() > 0, "nothing was acknowledged, so nothing can be judged");
+        let streams = crew.settle(&place, self.settle).await?;
+        let roster = &crew.fleet.roster;
+        ensure!(!roster.room.is_exceeded(), "more came than the {RECORDED_MAX} entries that are kept");
+        ensure!(roster.counts.acked() > 0, "nothing was acknowledged, so nothing can be judged");
 
-        let mut wrong: Vec<Vec<check::Wrong>> = streams.iter().map(check).collect();
+        let mut wrong: Vec<Vec<Fault>> = streams.iter().map(check).collect();
         for (user, wrong) in crew.fleet.users.iter().zip(&mut wrong) {
             // The order of events is judged by the records.
-            let found = user.devices.iter().flat_map(|member| member.found(|_| true));
-            wrong.extend(found.map(check::Wrong::Rule));
+            wrong.extend(user.devices.iter().flat_map(|member| member.found(|_| true)));
         }
+        let members = crew.fleet.users.iter().flat_map(|user| &user.devices);
+        let links = members.map(|member| member.record.links(&member.label)).collect();
         let found = Found {
             seed,
             begun,
             connections: crew.fleet.connections(),
-            links: ending.links(),
+            links,
             faults: course.done.faults(),
             planned: course.plan.len(),
             streams,
@@ -243,52 +234,33 @@ impl Options {
     /// Connects the devices, each with its record, and makes the drafts.
     async fn gather(&self, place: &Place, clock: Clock) -> Result<Crew> {
         let run = run_name();
-        let topics: Arc<[String]> = (1..=self.topics).map(|topic| format!("{run}:{topic}")).collect();
-        let room = Arc::<Room>::default();
-        let mut records: Vec<Vec<Arc<Record>>> = Vec::new();
+        let counts = Counts::new(clock);
+        let topic = |number| work::Topic { name: format!("{run}:{number}"), ledger: Ledger::new(&counts) };
+        let topics: Arc<[work::Topic]> = (1..=self.topics).map(topic).collect();
         let scope = format!("subscribe:{run}:* publish:{run}:*");
-        let adjust = |_: &str, device: usize, mut options: DeviceOptions| {
-            let record = Record::new(clock, Arc::clone(&room));
-            options.observer = Some(record.observer());
-            options.topics = topics.iter().map(|topic| Topic::named(topic)).collect();
+        let adjust = |device: usize, options: &mut DeviceOptions| {
+            options.topics = topics.iter().map(|topic| Topic::named(&topic.name)).collect();
             // In every form that clients take.
             options.batch = device % 3 == 1;
             options.encoding = if device % 3 == 2 { Encoding::MessagePack } else { Encoding::Json };
-            if device == 0 {
-                records.push(Vec::new());
-            }
-            if let Some(of_user) = records.last_mut() {
-                of_user.push(record);
-            }
-            options
         };
-        let fleet = Fleet::connect(place, self.users, self.devices, &scope, adjust).await?;
+        let users = self.users as usize;
+        let roster = Roster::of(place, users, &scope, Arc::clone(&counts), Room::new(RECORDED_MAX)).await?;
+        let fleet = Fleet::connect(roster, self.devices, adjust).await?;
         for member in fleet.users.iter().flat_map(|user| &user.devices) {
             let refused = member.device.look(|replica| {
-                let tracks = topics.iter().filter_map(|topic| replica.topic(topic));
+                let tracks = topics.iter().filter_map(|topic| replica.topic(&topic.name));
                 let mut standings = tracks.map(Track::standing);
                 standings.find(|standing| **standing != Standing::Followed).cloned()
             });
             ensure!(refused.is_none(), "a topic cannot be followed: {refused:?}");
         }
-        let ledger = Arc::new(Ledger::new(clock));
-        let drafts =
-            (0..fleet.users.len()).flat_map(|user| (0..self.drafts_per_user).map(move |draft| (user, draft)));
-        stream::iter(drafts)
-            .map(|(at, draft)| {
-                let (user, ledger) = (&fleet.users[at], &ledger);
-                let member = &user.devices[draft as usize % user.devices.len()];
-                async move { work::create(user, member, at, &draft_id(draft), ledger).await }
-            })
-            .buffer_unordered(CREATING_MAX)
-            .try_collect::<()>()
-            .await
-            .context("make the first drafts")?;
+        fleet.create_drafts(self.drafts_per_user).await?;
         let rights = format!("service subscribe:{run}:*");
         let token = place.signer.token(&format!("{run}-backend"), &rights).await?;
         let urls = place.entrances.iter().map(|entrance| entrance.http.clone()).collect();
         let backend = Backend::new(urls, &token)?;
-        Ok(Crew { fleet: Arc::new(fleet), records, topics, room, ledger, backend, token })
+        Ok(Crew { fleet: Arc::new(fleet), topics, backend, token })
     }
 
     /// Makes changes for the duration, while the plan is carried out. Answers when it began, and what is
@@ -299,7 +271,7 @@ impl Options {
         place: &mut Place,
         course: &Course,
         stage: &mut Stage,
-    ) -> Result<(history::Moment, JoinSet<()>)> {
+    ) -> Result<(Moment, JoinSet<()>)> {
         let Course { seed, plan, clock, done } = course;
         let begun = clock.now();
         let (stop, stopped) = watch::channel(false);
@@ -309,15 +281,15 @@ impl Options {
             format!(
                 "{:>4.0}s  asked {}  acked {}  under way {under_way}  delivered {}  faults {}  offline {}  reconnects {}",
                 elapsed.as_secs_f64(),
-                crew.ledger.asked(),
-                crew.ledger.acked(),
-                crew.room.events(),
+                crew.fleet.roster.counts.asked(),
+                crew.fleet.roster.counts.acked(),
+                crew.fleet.roster.room.events(),
                 done.faults().len(),
                 connections.offline,
                 connections.reconnects,
             )
         };
-        let change = |_| (!crew.room.is_exceeded()).then(|| self.change(crew, &mut rng));
+        let change = |_| (!crew.fleet.roster.room.is_exceeded()).then(|| self.change(crew, &mut rng));
         let changes = async {
             let under_way = self.pace().run(stage, standing, change).await;
             stop.send_replace(true);
@@ -347,22 +319,36 @@ impl Options {
             7 => 2,
             _ => 3,
         };
-        let (fleet, ledger, backend) =
-            (Arc::clone(&crew.fleet), Arc::clone(&crew.ledger), crew.backend.clone());
+        let (fleet, backend) = (Arc::clone(&crew.fleet), crew.backend.clone());
         let topics = Arc::clone(&crew.topics);
         async move {
-            let of = &fleet.users[user];
+            let (user, topic) = (&fleet.users[user], &topics[topic]);
             match what {
-                0 => work::publish(of, &of.devices[device], users + topic, &topics[topic], &ledger).await,
-                1 => backend.post(users + topic, &topics[topic], 1, &ledger).await,
-                2 => backend.post(users + topic, &topics[topic], TOGETHER, &ledger).await,
-                _ => work::edit(of, &of.devices[device], user, &draft, &ledger).await,
+                0 => topic.publish(&user.devices[device]).await,
+                1 => backend.post(topic, 1).await,
+                2 => backend.post(topic, TOGETHER).await,
+                _ => edit(user, &user.devices[device], &draft, Instant::now()).await,
             }
         }
         .boxed()
     }
 }
 
-fn draft_id(number: u32) -> String {
-    format!("draft-{number}")
+impl Crew {
+    /// Waits until the followers of each stream have what the database has, at most for `wait`; what then is,
+    /// is to be judged: first of all users and then of all topics.
+    ///
+    /// # Errors
+    /// When the database cannot be read to the last: then there is nothing to judge by.
+    async fn settle(&self, place: &Place, wait: Duration) -> Result<Vec<StreamHistory>> {
+        let end = tokio::time::Instant::now() + wait;
+        let mut all = settle_all(&self.fleet, wait).await?;
+        for topic in &*self.topics {
+            let look = || topic.look(&self.fleet, place, &self.token);
+            let mut history = settle(look, end).await?;
+            history.ops = topic.ledger.ops().clone();
+            all.push(history);
+        }
+        Ok(all)
+    }
 }

@@ -5,6 +5,8 @@ use std::{fmt, time::Duration};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::Serialize;
 
+use crate::check::history::Moment;
+
 /// How long a part is away at most; at least a hundredth of it.
 const AWAY_MAX: Duration = Duration::from_secs(5);
 
@@ -13,7 +15,7 @@ const TOGETHER_ONE_IN: u32 = 4;
 
 /// A part of the cluster that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// A node, by its place from zero.
     Node(usize),
     Redis,
@@ -41,7 +43,7 @@ impl Serialize for Part {
 /// What is done to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum How {
+pub(crate) enum How {
     /// SIGKILL; later it is started again.
     Kill,
     /// SIGSTOP, and later SIGCONT: its connections stay, and nothing is answered.
@@ -78,6 +80,15 @@ impl Planned {
     fn end(&self) -> Duration {
         self.at + self.lasts
     }
+}
+
+/// One fault that was carried out, and mended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outage {
+    pub(super) part: Part,
+    pub(super) how: How,
+    pub(super) began: Moment,
+    pub(super) mended: Moment,
 }
 
 /// Faults for `duration`, all of them mended by then, by when they begin. Now and then two parts are away

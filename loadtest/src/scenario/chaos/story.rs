@@ -1,10 +1,13 @@
 //! The history around a violation, in time order. Pure.
 
-use super::{
-    check::Wrong,
-    history::{Follower, Link, Links, Moment, Op, Outage, Saw, StreamHistory, What},
+use super::plan::Outage;
+use crate::{
+    check::{
+        Fault,
+        history::{Follower, Moment, Op, Outcome, Saw, StreamHistory, What},
+    },
+    users::record::{Link, Links},
 };
-use crate::checks::Outcome;
 
 /// Lines of one story: those nearest in time.
 const LINES_MAX: usize = 40;
@@ -14,13 +17,13 @@ const NEAR: u64 = 3;
 
 /// What happened near what is wrong: changes asked for and answered, what the device that it is about was
 /// sent, who else has the same events, its connections, and faults.
-pub(super) fn around(
+pub(crate) fn around(
     stream: &StreamHistory,
-    wrong: &Wrong,
-    faults: &[Outage],
+    fault: &Fault,
+    outages: &[Outage],
     links: &[Links],
 ) -> Vec<String> {
-    let about = wrong.about();
+    let about = fault.about();
     let mut story = Story::default();
     let is_near = |seq: u64| about.seqs.iter().any(|about| about.abs_diff(seq) <= NEAR);
     for op in &stream.ops {
@@ -58,9 +61,9 @@ pub(super) fn around(
             story.add(*at, what, false);
         }
     }
-    for fault in faults {
-        story.add(fault.began, format!("*** {} is {}", fault.part, fault.how.done()), false);
-        story.add(fault.mended, format!("*** {} is back", fault.part), false);
+    for outage in outages {
+        story.add(outage.began, format!("*** {} is {}", outage.part, outage.how.done()), false);
+        story.add(outage.mended, format!("*** {} is back", outage.part), false);
     }
     story.told()
 }

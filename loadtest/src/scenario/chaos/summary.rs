@@ -6,15 +6,17 @@ use serde_json::json;
 
 use super::{
     Options,
-    check::{Promise, Wrong, began_anew},
-    history::{Links, Moment, Outage, Saw, StreamHistory},
+    plan::Outage,
     story,
     timeline::{self, Overcome, Series},
 };
 use crate::{
-    checks,
-    fleet::Connections,
-    outcome::{Check, Outcome, Summary},
+    check::{
+        Fault, Promise,
+        history::{self, Moment, Saw, StreamHistory},
+    },
+    measure::summary::{Check, Outcome, Summary},
+    users::{fleet::Connections, record::Links},
 };
 
 /// Violations that are told one by one; of further ones only how many.
@@ -39,7 +41,7 @@ pub(super) struct Found {
     pub(super) planned: usize,
     pub(super) streams: Vec<StreamHistory>,
     /// By stream.
-    pub(super) wrong: Vec<Vec<Wrong>>,
+    pub(super) wrong: Vec<Vec<Fault>>,
     /// Whether nothing that is done to the cluster may begin a new history: it was started here, and its
     /// database keeps what it has committed.
     pub(super) durable: bool,
@@ -61,9 +63,9 @@ impl Changes {
         for op in streams.iter().flat_map(|stream| &stream.ops) {
             changes.asked += 1;
             match &op.outcome {
-                checks::Outcome::Acked(_) => changes.acked += 1,
-                checks::Outcome::Refused(code) => *changes.refused.entry(code.clone()).or_default() += 1,
-                checks::Outcome::Unknown => changes.unknown += 1,
+                history::Outcome::Acked(_) => changes.acked += 1,
+                history::Outcome::Refused(code) => *changes.refused.entry(code.clone()).or_default() += 1,
+                history::Outcome::Unknown => changes.unknown += 1,
             }
         }
         changes
@@ -113,17 +115,7 @@ impl Found {
             format!("{delivered} events, to {followers} followers of {} streams", self.streams.len()),
         );
         let connections = &self.connections;
-        summary.row(
-            "Connections",
-            format!(
-                "{} reconnects, {} resumes, {} snapshots, {skips} skips, {} commands resent, {} answers to try later",
-                connections.reconnects,
-                connections.resumes,
-                connections.snapshots,
-                connections.resent,
-                connections.unavailable
-            ),
-        );
+        summary.row("Connections", format!("{}, {skips} skips", connections.came_back()));
         summary.put("invocations", changes.asked);
         summary.put("acked", changes.acked);
         summary.put("refused", &changes.refused);
@@ -157,14 +149,14 @@ impl Found {
 
     fn verdict(&self, summary: &mut Summary) {
         let count = |promise| {
-            let of = |wrong: &&Wrong| wrong.promise() == promise;
+            let of = |fault: &&Fault| fault.promise() == promise;
             self.wrong.iter().flatten().filter(of).count() as u64
         };
         for promise in Promise::ALL {
             summary.check(Check::none(promise.breaches(), count(promise)));
         }
         summary.check(Check::none("devices without a connection at the end", self.connections.offline));
-        let anew = self.streams.iter().filter(|stream| began_anew(stream)).count() as u64;
+        let anew = self.streams.iter().filter(|stream| stream.began_anew()).count() as u64;
         summary.put("epoch_changes", anew);
         if self.durable {
             summary.check(Check::none("streams that began a new history", anew));

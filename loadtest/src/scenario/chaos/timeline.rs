@@ -3,11 +3,11 @@
 
 use serde::Serialize;
 
-use super::{
-    history::{Link, Links, Moment, Outage, Saw, StreamHistory},
-    plan::{How, Part},
+use super::plan::{How, Outage, Part};
+use crate::{
+    check::history::{Moment, Outcome, Saw, StreamHistory},
+    users::record::{Link, Links},
 };
-use crate::checks::Outcome;
 
 const SECOND: Moment = 1_000_000;
 
@@ -114,11 +114,8 @@ fn caught_up(streams: &[StreamHistory], moment: Moment) -> Option<Moment> {
         let Some(due) = due.max() else { continue };
         for follower in &stream.followers {
             let has = |saw: &Saw| match saw {
-                Saw::Start { seq, .. }
-                | Saw::Event { seq, .. }
-                | Saw::Snapshot { seq, .. }
-                | Saw::Skip { seq, .. } => *seq >= due,
-                Saw::Synced { .. } => false,
+                Saw::Event { seq, .. } => *seq >= due,
+                other => other.reset().is_some_and(|(_, seq)| seq >= due),
             };
             all = all.max(follower.saw.iter().find(|(_, saw)| has(saw))?.0);
         }
@@ -156,7 +153,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::scenario::chaos::history::{Content, Follower, Op, Stored, What};
+    use crate::check::history::{Content, Follower, Op, Stored, What};
 
     fn stream() -> StreamHistory {
         let content = Content::new("CHANGE", "d1", &Value::Null, &json!({ "op": 1 }));
@@ -165,6 +162,7 @@ mod tests {
             client: "d1".to_owned(),
             what: What::Publish,
             content,
+            intended: invoked,
             invoked,
             answered: Some(answered),
             outcome: Outcome::Acked(Some(id)),

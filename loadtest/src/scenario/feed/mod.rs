@@ -22,12 +22,14 @@ use super::{
 };
 use crate::{
     cli,
-    effort::{Effort, Mark},
-    floor::{self, inserts},
-    latency::{self, Latency},
-    outcome::{Check, Outcome, Output, Summary, micros, times},
-    place::{ClusterArgs, Place},
-    stage::Stage,
+    cluster::{ClusterArgs, Place},
+    measure::{
+        effort::{Effort, Mark},
+        latency::Latency,
+        summary::{Check, Outcome, Summary, micros, times},
+    },
+    run::Stage,
+    scenario::floor::{bare, inserts},
     swarm::{
         Pace, Swarm,
         orders::{Judged, Wire},
@@ -109,8 +111,6 @@ pub(crate) struct Options {
     /// Does not measure what the machine alone costs.
     #[arg(long)]
     no_floor: bool,
-    #[command(flatten)]
-    output: Output,
 }
 
 /// What is ready to begin.
@@ -138,10 +138,6 @@ struct Findings {
 }
 
 impl Scenario for Options {
-    fn output(&self) -> &Output {
-        &self.output
-    }
-
     async fn run(self, stage: &mut Stage) -> Result<Outcome> {
         let planned = self.rate * self.duration.as_secs_f64();
         ensure!(planned <= EVENTS_MAX, "{planned} events are too many for one run: at most {EVENTS_MAX}");
@@ -249,9 +245,7 @@ impl Options {
             topics: topics.to_vec(),
         };
         let Prepared { mut swarm, to, .. } = clients.prepare(place, run).await?;
-        swarm.connect(count, &to, Pace::Window).await?;
-        let all = |status: &crate::swarm::orders::Status| status.ready + status.failed == count;
-        let (status, _) = swarm.until(stage, CONNECT_WAIT, "connecting", all).await?;
+        let status = swarm.connected(stage, count, &to, Pace::Window, CONNECT_WAIT).await?;
         if status.ready == 0 {
             bail!("no follower gets a connection: {:?}", swarm.judge(&[]).await?.failures);
         }
@@ -305,12 +299,9 @@ impl Options {
         summary.check(Check::none("events that were not acknowledged", failed));
         summary.check(Check::none("events that the history has otherwise", history.wrong));
         if self.followers > 0 {
-            let tally = judged.tally;
             summary.check(Check::all("followers connected", *connected, *followers));
             summary.check(Check::none("connections that ended", *ended));
-            summary.check(Check::none("events lost", tally.lost));
-            summary.check(Check::none("events repeated", tally.repeated));
-            summary.check(Check::none("events out of order", tally.out_of_order));
+            summary.check_all(judged.tally.checks());
             summary.check(Check::none("followers with any fault", judged.faulty));
             if self.durable_writers.is_none() {
                 let limit = self.p99_max.unwrap_or(P99_MAX);
@@ -355,18 +346,18 @@ impl Options {
         let duration = self.duration.min(FLOOR_WAIT);
         if self.followers > 0 {
             let delivered = findings.judged.measured as f64 / f64::from(self.followers);
-            let rate = (delivered / findings.seconds).clamp(1.0, floor::RATE_MAX);
+            let rate = (delivered / findings.seconds).clamp(1.0, bare::RATE_MAX);
             let (sockets, bytes) = (self.followers as usize, self.bytes as usize);
-            let floor = floor::delivery(stage, self.wire, sockets, bytes, rate, duration, 1).await?;
+            let floor = bare::delivery(stage, self.wire, sockets, bytes, rate, duration, 1).await?;
             let costs = findings.effort.costs(findings.judged.measured);
-            let bare = Some(floor.cpu_us_per_delivery);
-            let with_bus = costs.with_bus_us.map(|us| format!(", with Redis {}", times(Some(us), bare)));
+            let alone = Some(floor.cpu_us_per_delivery);
+            let with_bus = costs.with_bus_us.map(|us| format!(", with Redis {}", times(Some(us), alone)));
             summary.row(
                 "floor, for each delivery",
                 format!(
                     "{}; the nodes need {}{}",
-                    micros(bare),
-                    times(costs.nodes_us, bare),
+                    micros(alone),
+                    times(costs.nodes_us, alone),
                     with_bus.unwrap_or_default()
                 ),
             );
@@ -381,20 +372,9 @@ impl Options {
             self.commit_floor(&mut summary, from_commit, place, stage).await?;
         }
         if let (Some(writers), Some(database)) = (self.durable_writers, &place.database) {
-            let floor = inserts::inserts(database, writers, self.bytes as usize, duration).await?;
             let acked = findings.sent.iter().filter(|sent| sent.measured && sent.seq.is_some()).count();
-            let per_second = acked as f64 / findings.seconds;
-            summary.row(
-                "floor, a commit for each event",
-                format!(
-                    "{:.1} a second with {writers} writers, p99 {}; the cluster makes {}",
-                    floor.per_second,
-                    latency::time(floor.commit.p99_us),
-                    times(Some(per_second), Some(floor.per_second))
-                ),
-            );
-            summary.put("floor_inserts", &floor);
-            summary.put("floor_inserts_times", per_second / floor.per_second);
+            let (per_second, bytes) = (acked as f64 / findings.seconds, self.bytes as usize);
+            inserts::compare(&mut summary, database, writers, bytes, duration, per_second).await?;
         }
         Ok(summary)
     }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -15,7 +15,13 @@ use tokio::{
 };
 
 use super::EVENTS_MAX;
-use crate::{clock, floor::server::data, place::Place, publish::Publisher, stage::Stage, swarm::Swarm};
+use crate::{
+    cluster::{Place, publisher::Publisher},
+    measure::clock,
+    run::{Shared, Stage},
+    scenario::floor::server::data,
+    swarm::Swarm,
+};
 
 /// The pause of a publisher that waits for its commits after one that failed: a node that is down must
 /// not be asked without rest.
@@ -94,8 +100,7 @@ struct Turn {
     begun_us: u64,
     end: Instant,
     next: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-    acked: Arc<AtomicU64>,
+    shared: Shared,
 }
 
 impl Load {
@@ -124,7 +129,7 @@ impl Load {
         round: Round,
     ) -> Duration {
         let (begun, begun_us) = (Instant::now(), clock::now_us());
-        let (stop, acked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let shared = Shared::default();
         let step = self.publishers.len() as u64;
         let base = self.next.load(Ordering::Relaxed);
         let mut under_way = JoinSet::new();
@@ -141,32 +146,15 @@ impl Load {
                 begun_us,
                 end: begun + round.duration,
                 next: Arc::clone(&self.next),
-                stop: Arc::clone(&stop),
-                acked: Arc::clone(&acked),
+                shared: shared.clone(),
             };
             under_way.spawn(turn.take(publisher));
         }
-        let mut shown = tokio::time::interval(stage.progress.every());
-        loop {
-            tokio::select! {
-                done = under_way.join_next() => match done {
-                    Some(Ok((publisher, sent))) => {
-                        self.publishers.push(publisher);
-                        self.sent.extend(sent);
-                    }
-                    // Aborted or panicked: neither happens to these.
-                    Some(Err(_)) => {}
-                    None => break,
-                },
-                () = stage.interrupt.pressed(), if !stop.load(Ordering::Relaxed) => {
-                    stop.store(true, Ordering::Relaxed);
-                }
-                _ = shown.tick() => stage.progress.show(|| {
-                    let received = followers.map_or(0, |swarm| swarm.status().received);
-                    let acked = acked.load(Ordering::Relaxed);
-                    format!("{:>4.0}s  acknowledged {acked}  received {received}", begun.elapsed().as_secs_f64())
-                }),
-            }
+        let received = || followers.map_or(0, |swarm| swarm.status().received);
+        let done = stage.finish(under_way, &shared, || format!("  received {}", received())).await;
+        for (publisher, sent) in done {
+            self.publishers.push(publisher);
+            self.sent.extend(sent);
         }
         begun.elapsed().max(Duration::from_millis(1))
     }
@@ -176,7 +164,7 @@ impl Turn {
     async fn take(self, mut publisher: Publisher) -> (Publisher, Vec<Sent>) {
         let mut sent = Vec::new();
         let mut turn = self.first;
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.shared.is_stopped() {
             let (first, begun) = match self.round.rate {
                 Some(rate) => {
                     // A request is made when the last of its events is due.
@@ -233,7 +221,7 @@ impl Turn {
             several => format!("[{}]", several.iter().map(event).collect::<Vec<_>>().join(",")),
         };
         let (status, json) =
-            publisher.post(&self.paths[topic], &body).await.map_err(|error| format!("{error:#}"))?;
+            publisher.post(&self.paths[topic], body).await.map_err(|error| format!("{error:#}"))?;
         if status != 201 {
             return Err(format!("{status} {}", json["code"].as_str().unwrap_or_default()));
         }
@@ -248,7 +236,7 @@ impl Turn {
         let now = clock::now_us();
         for (at, (number, intended_us)) in (0..).zip(events) {
             let seq = answer.as_ref().ok().map(|first| first + at);
-            self.acked.fetch_add(u64::from(seq.is_some()), Ordering::Relaxed);
+            self.shared.acknowledged(u64::from(seq.is_some()));
             sent.push(Sent {
                 number: *number,
                 topic: turn_topic(*number, self.together, self.paths.len()),

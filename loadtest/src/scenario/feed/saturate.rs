@@ -15,12 +15,14 @@ use super::{
     publishing::{self, Load, Round},
 };
 use crate::{
-    effort::{Costs, Effort, Mark},
-    floor::{self, inserts},
-    latency::{Percentiles, time},
-    outcome::{Check, Summary, micros, times},
-    place::Place,
-    stage::Stage,
+    cluster::Place,
+    measure::{
+        effort::{Costs, Effort, Mark},
+        latency::{Percentiles, time},
+        summary::{Check, Summary, micros, times},
+    },
+    run::Stage,
+    scenario::floor::{bare, inserts},
     swarm::{Swarm, orders::Judged},
 };
 
@@ -133,9 +135,7 @@ impl Options {
         }
         summary.check(Check::none("events that the history has otherwise", history.wrong));
         summary.check(Check::none("connections that ended", ended));
-        summary.check(Check::none("events lost", judged.tally.lost));
-        summary.check(Check::none("events repeated", judged.tally.repeated));
-        summary.check(Check::none("events out of order", judged.tally.out_of_order));
+        summary.check_all(judged.tally.checks());
         if let Some(half) = half
             && !self.no_floor
             && !stage.interrupt.was_pressed()
@@ -145,16 +145,16 @@ impl Options {
             stage.progress.part("measuring what the machine alone needs for the same");
             let duration = self.duration.min(super::FLOOR_WAIT);
             let batched =
-                floor::delivery(stage, self.wire, sockets, bytes, floor::RATE_MAX, duration, floor::BATCH)
+                bare::delivery(stage, self.wire, sockets, bytes, bare::RATE_MAX, duration, bare::BATCH)
                     .await?;
-            let bare = Some(batched.cpu_us_per_delivery);
+            let alone = Some(batched.cpu_us_per_delivery);
             summary.row(
                 "floor, for each delivery",
                 format!(
                     "{} with {} in each write; the nodes need {} at the highest rate",
-                    micros(bare),
-                    floor::BATCH,
-                    times(highest.as_ref().and_then(|step| step.costs.nodes_us), bare)
+                    micros(alone),
+                    bare::BATCH,
+                    times(highest.as_ref().and_then(|step| step.costs.nodes_us), alone)
                 ),
             );
             summary.put("floor_delivery_batched", batched);
@@ -201,7 +201,7 @@ impl Options {
         if let Some(highest) = highest {
             highest.effort.tell(&mut summary);
         }
-        let nothing = crate::latency::Latency::new().percentiles();
+        let nothing = crate::measure::latency::Latency::new().percentiles();
         let found = highest.map_or(nothing, |step| step.from_send);
         summary.check(Check::p99(
             "99% from intended sending at the highest rate",
