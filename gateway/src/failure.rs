@@ -78,6 +78,7 @@ impl From<(&DraftId, Refusal)> for Failure {
             Refusal::NotFound => Self::new(Code::NotFound, format!("there is no draft {draft_id}")),
             Refusal::BadRequest(message) => Self::new(Code::BadRequest, message),
             Refusal::TooLarge(message) => Self::new(Code::TooLarge, message),
+            Refusal::Locked(_) => Unavailable::Locked.into(),
             Refusal::Conflict { fields, current } => {
                 let message = match (&current, fields.is_empty()) {
                     (None, _) => format!("the id {draft_id} belongs to a deleted draft"),

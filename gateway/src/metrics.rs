@@ -68,7 +68,25 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "draftwire_writes_refused_total",
         Kind::Counter,
         "why",
-        "Writes answered unavailable without an attempt: `full`, `late` (WRITE_WAIT_MAX), `down`",
+        "Writes answered unavailable without being committed: `full`, `late` (WRITE_WAIT_MAX), `locked`, `down`",
+    ),
+    (
+        "draftwire_writes_set_aside",
+        Kind::Gauge,
+        "",
+        "Writes that wait for what another transaction of the database holds; bound: WRITE_QUEUE_MAX per shard, a quarter of it per stream",
+    ),
+    (
+        "draftwire_writes_set_aside_total",
+        Kind::Counter,
+        "why",
+        "Writes set aside, because the row of their `stream` or their `key` is locked",
+    ),
+    (
+        "draftwire_lanes_set_aside",
+        Kind::Gauge,
+        "",
+        "Streams, or devices of a stream, that are locked or were a second ago; two of them per shard are tried at a time",
     ),
     (
         "draftwire_bodies_refused_total",

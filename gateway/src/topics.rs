@@ -9,7 +9,7 @@ use fanout::Hub;
 use crate::{
     auth::Identity,
     caller::Caller,
-    commit::{Answer, Committer},
+    commit::{Answer, Committer, Unavailable},
     failure::Failure,
     reads::Reads,
     store::{Append, Done, History, Limits, Op, Refusal, Write, plan::check_size},
@@ -161,6 +161,7 @@ fn refused(refusal: Refusal) -> Failure {
     match refusal {
         Refusal::TooLarge(message) => Failure::new(Code::TooLarge, message),
         Refusal::BadRequest(message) => Failure::new(Code::BadRequest, message),
+        Refusal::Locked(_) => Unavailable::Locked.into(),
         // Refusals of drafts.
         Refusal::NotFound | Refusal::Conflict { .. } | Refusal::PreconditionFailed { .. } => {
             Failure::new(Code::BadRequest, "this cannot be published")

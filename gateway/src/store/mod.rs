@@ -43,6 +43,16 @@ pub trait Store: Log {
     /// deadlock.
     async fn commit(&self, writes: &[Write]) -> Result<Committed, StoreError>;
 
+    /// The same, but waits for a lock that another transaction holds for about `lock_wait` only. A write whose
+    /// stream or key cannot be had is answered [`Refusal::Locked`], and so is what the same device writes to
+    /// the same stream behind it; all others are committed, in several transactions if that is what it takes.
+    ///
+    /// A store whose transactions do not wait for each other's rows does not need it.
+    async fn commit_within(&self, writes: &[Write], lock_wait: Duration) -> Result<Committed, StoreError> {
+        let _ = lock_wait;
+        self.commit(writes).await
+    }
+
     /// A user's drafts that are not deleted, sorted by id, with the position of the user's stream at
     /// which they stand: one consistent snapshot.
     async fn drafts(&self, user: &UserId) -> Result<DraftList, StoreError>;
@@ -255,6 +265,27 @@ pub enum Refusal {
     BadRequest(String),
     /// The draft would grow over the limit, or the user have too many; or an append is over a limit.
     TooLarge(String),
+    /// Another transaction holds what the write needs. It was not tried; see [`Store::commit_within`].
+    Locked(Lock),
+}
+
+/// What another transaction holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// The row of the stream.
+    Stream,
+    /// The key of a command, or the row of a draft.
+    Key,
+}
+
+impl Lock {
+    /// For metrics and the log.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Key => "key",
+        }
+    }
 }
 
 /// A user's drafts at one position of the user's stream.

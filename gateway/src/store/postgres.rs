@@ -36,7 +36,6 @@ use self::{pool::Pool, upkeep::PostgresUpkeep};
 use super::{
     Committed, DraftList, History, Limits, Store, StoreError, Upkeep, Write,
     failure::within,
-    plan::Batch,
     rows::{self, DraftColumns, EventRow, HeadRow, ListRow, signed},
 };
 
@@ -187,14 +186,27 @@ impl PostgresStore {
 #[async_trait]
 impl Store for PostgresStore {
     async fn commit(&self, writes: &[Write]) -> Result<Committed, StoreError> {
-        let batch = Batch::new(writes);
         if writes.is_empty() {
-            let epoch = positions(self, &[]).await?.epoch;
-            return Ok(Committed { epoch, events: Vec::new(), answers: Vec::new() });
+            return self.nothing().await;
         }
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let committed = commit::commit(&mut connection, &self.sql.commit, &batch, &self.limits).await?;
+            let (sql, limits) = (&self.sql.commit, &self.limits);
+            let committed = commit::commit(&mut connection, sql, writes, limits, self.timeout).await?;
+            connection.put_back();
+            Ok(committed)
+        })
+        .await
+    }
+
+    async fn commit_within(&self, writes: &[Write], lock_wait: Duration) -> Result<Committed, StoreError> {
+        if writes.is_empty() {
+            return self.nothing().await;
+        }
+        within(self.timeout, async {
+            let mut connection = self.pool.get().await?;
+            let (sql, limits) = (&self.sql.commit, &self.limits);
+            let committed = commit::commit_within(&mut connection, sql, writes, limits, lock_wait).await?;
             connection.put_back();
             Ok(committed)
         })
@@ -259,6 +271,12 @@ impl Log for PostgresStore {
 }
 
 impl PostgresStore {
+    /// What came of a batch without writes.
+    async fn nothing(&self) -> Result<Committed, StoreError> {
+        let epoch = positions(self, &[]).await?.epoch;
+        Ok(Committed { epoch, events: Vec::new(), answers: Vec::new() })
+    }
+
     async fn pages(&self, reads: &[Read]) -> Result<Vec<EventRow>, StoreError> {
         let streams: Vec<String> = reads.iter().map(|read| read.stream.key()).collect();
         let after: Vec<i64> = reads.iter().map(|read| signed(read.after.0)).collect();

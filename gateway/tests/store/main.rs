@@ -4,6 +4,7 @@
 
 mod contract;
 mod fixture;
+mod locked_rows;
 mod numbers;
 mod postgres;
 mod postgres_faults;

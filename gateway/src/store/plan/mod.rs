@@ -30,7 +30,7 @@ use super::{Append, Done, DraftOp, Limits, Op, Refusal, Write};
 /// Writes that are decided together, and what has to be known for it.
 #[derive(Debug)]
 pub struct Batch<'a> {
-    writes: &'a [Write],
+    writes: Vec<&'a Write>,
     /// One per write; zero for those without an id, where nobody asks.
     fingerprints: Vec<i64>,
     streams: Vec<Stream>,
@@ -55,8 +55,9 @@ pub struct Lookup<'a> {
 
 impl<'a> Batch<'a> {
     /// Looks at the writes; the order stays.
-    pub fn new(writes: &'a [Write]) -> Self {
-        let streams: BTreeSet<Stream> = writes.iter().map(Write::stream).collect();
+    pub fn new(writes: impl IntoIterator<Item = &'a Write>) -> Self {
+        let writes: Vec<&Write> = writes.into_iter().collect();
+        let streams: BTreeSet<Stream> = writes.iter().map(|write| write.stream()).collect();
         let fingerprints = writes.iter().map(|w| w.id.as_ref().map_or(0, |_| fingerprint(&w.op))).collect();
         Self { writes, fingerprints, streams: streams.into_iter().collect() }
     }
@@ -85,7 +86,7 @@ impl<'a> Batch<'a> {
                 count,
             })
         };
-        self.writes.iter().enumerate().filter_map(lookup).collect()
+        self.writes.iter().copied().enumerate().filter_map(lookup).collect()
     }
 
     /// Whether it depends on drafts, and nothing else: then there is a lookup for each of its streams.
@@ -95,7 +96,7 @@ impl<'a> Batch<'a> {
 
     /// The write that a lookup's `index` is for.
     pub(super) fn write(&self, index: usize) -> Option<&'a Write> {
-        self.writes.get(index)
+        self.writes.get(index).copied()
     }
 }
 

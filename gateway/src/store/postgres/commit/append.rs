@@ -8,15 +8,21 @@ use std::collections::HashMap;
 use common::{Seq, Stream, time::unix_ms};
 use sqlx::{PgConnection, Row};
 
-use super::{Attempt, Batch, Committed, Limits, State, Statements, StoreError, column, decide, rows, signed};
+use super::{
+    Attempt, Batch, Committed, Limits, LockWait, State, Statements, StoreError, column, decide, rows, signed,
+    unless_locked,
+};
 
 /// Locks in the order of the names, as every commit does; nothing moves unless all streams are there.
 ///
 /// A stream whose lock is waited for is updated from the version that is current then (READ COMMITTED), so
 /// the numbers follow each other whoever else writes.
 pub(super) const APPEND: &str = concat!(
-    "WITH locked AS MATERIALIZED (
-        SELECT name FROM {schema}.streams WHERE name = ANY($1) ORDER BY name FOR UPDATE
+    "WITH ",
+    patience_sql!("$10"),
+    ", locked AS MATERIALIZED (
+        SELECT s.name FROM patience, {schema}.streams s WHERE s.name = ANY($1)
+        ORDER BY s.name FOR UPDATE OF s
     ), moved AS (
         UPDATE {schema}.streams SET head = streams.head + w.events
         FROM locked, unnest($1::text[], $2::bigint[]) AS w (name, events)
@@ -41,6 +47,7 @@ pub(super) async fn commit(
     sql: &Statements,
     batch: &Batch<'_>,
     limits: &Limits,
+    lock_wait: LockWait,
 ) -> Result<Attempt, StoreError> {
     let now = unix_ms();
     // As if the streams were empty: what is decided does not depend on where they stand, only the numbers do.
@@ -60,8 +67,10 @@ pub(super) async fn commit(
         .bind(column(events, |event| event.origin.as_str()))
         .bind(column(events, |event| i16::from(event.priority.number())))
         .bind(column(events, |event| event.payload.get()))
+        .bind(lock_wait.setting())
         .fetch_all(connection)
-        .await?;
+        .await;
+    let Some(found) = unless_locked(found)? else { return Ok(Attempt::Locked) };
     let Some(first) = found.first() else { return Ok(Attempt::NewStreams) };
     let epoch = rows::epoch(first.try_get("epoch")?)?;
     let before = found.iter().map(|row| rows::position(row.try_get("name")?, row.try_get("before")?));

@@ -8,13 +8,24 @@ use std::collections::HashMap;
 use common::{Epoch, Seq, Stream, time::unix_ms};
 use sqlx::{Connection, PgConnection, PgTransaction, Row};
 
-use super::{Attempt, Batch, Committed, Limits, State, Statements, StoreError, decide, find, rows, write};
+use super::{
+    Attempt, Batch, Committed, Limits, LockWait, State, Statements, StoreError, decide, find, rows,
+    unless_locked, write,
+};
 
 pub(super) const LOCK: &str = concat!(
-    "SELECT name, head, ",
+    "WITH ",
+    patience_sql!("$2"),
+    " SELECT s.name, s.head, ",
     epoch_sql!(),
-    " AS epoch FROM {schema}.streams WHERE name = ANY($1) ORDER BY name FOR UPDATE"
+    " AS epoch FROM patience, {schema}.streams s WHERE s.name = ANY($1) ORDER BY s.name FOR UPDATE OF s"
 );
+
+/// Where the streams of a batch stood when they were locked, and in which history.
+pub(super) struct Locked {
+    pub(super) epoch: Epoch,
+    pub(super) heads: HashMap<Stream, Seq>,
+}
 
 /// Decides and commits in one transaction.
 pub(super) async fn commit(
@@ -22,12 +33,27 @@ pub(super) async fn commit(
     sql: &Statements,
     batch: &Batch<'_>,
     limits: &Limits,
+    lock_wait: LockWait,
 ) -> Result<Attempt, StoreError> {
     let mut transaction = connection.begin().await?;
-    let Some((epoch, heads)) = lock(&mut transaction, sql, batch).await? else {
-        transaction.rollback().await?;
-        return Ok(Attempt::NewStreams);
-    };
+    match lock(&mut transaction, sql, batch, lock_wait).await? {
+        Ok(locked) => finish(transaction, sql, batch, limits, locked, lock_wait).await,
+        Err(obstacle) => {
+            transaction.rollback().await?;
+            Ok(obstacle)
+        }
+    }
+}
+
+/// Decides a batch whose streams are locked by the transaction, writes, and ends it.
+pub(super) async fn finish(
+    mut transaction: PgTransaction<'_>,
+    sql: &Statements,
+    batch: &Batch<'_>,
+    limits: &Limits,
+    Locked { epoch, heads }: Locked,
+    lock_wait: LockWait,
+) -> Result<Attempt, StoreError> {
     let mut state = State { heads, ..State::default() };
     let lookups = batch.lookups();
     if !lookups.is_empty() {
@@ -41,7 +67,9 @@ pub(super) async fn commit(
     let plan = decide(batch, state, limits, now);
     if plan.changes_nothing() {
         transaction.rollback().await?;
-    } else if let Some(obstacle) = write(&mut transaction, sql, &plan, &before, &epoch, now).await? {
+    } else if let Some(obstacle) =
+        write(&mut transaction, sql, &plan, &before, &epoch, now, lock_wait).await?
+    {
         transaction.rollback().await?;
         return Ok(obstacle);
     } else {
@@ -54,14 +82,20 @@ async fn lock(
     transaction: &mut PgTransaction<'_>,
     sql: &Statements,
     batch: &Batch<'_>,
-) -> Result<Option<(Epoch, HashMap<Stream, Seq>)>, StoreError> {
+    lock_wait: LockWait,
+) -> Result<Result<Locked, Attempt>, StoreError> {
     let names: Vec<String> = batch.streams().iter().map(Stream::key).collect();
-    let rows = sqlx::query(sql.lock.clone()).bind(names).fetch_all(&mut **transaction).await?;
+    let rows = sqlx::query(sql.lock.clone())
+        .bind(names)
+        .bind(lock_wait.setting())
+        .fetch_all(&mut **transaction)
+        .await;
+    let Some(rows) = unless_locked(rows)? else { return Ok(Err(Attempt::Locked)) };
     if rows.len() < batch.streams().len() {
-        return Ok(None);
+        return Ok(Err(Attempt::NewStreams));
     }
-    let Some(first) = rows.first() else { return Ok(None) };
+    let Some(first) = rows.first() else { return Ok(Err(Attempt::NewStreams)) };
     let epoch = rows::epoch(first.try_get("epoch")?)?;
     let heads = rows.iter().map(|row| rows::position(row.try_get("name")?, row.try_get("head")?));
-    Ok(Some((epoch, heads.collect::<Result<_, _>>()?)))
+    Ok(Ok(Locked { epoch, heads: heads.collect::<Result<_, _>>()? }))
 }

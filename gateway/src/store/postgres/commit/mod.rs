@@ -3,20 +3,31 @@
 //! A commit is one of three, by what a batch depends on, whatever its size. Appends that depend on nothing are
 //! one statement (`append`). Changes of drafts are read and, if nobody else has changed their streams since,
 //! written: two statements (`optimistic`). All else, and whoever was overtaken, takes a transaction of five
-//! round trips (`locked`).
+//! round trips (`locked`). Where another transaction holds a lock for long, the batch is committed without what
+//! needs it (`around`).
+
+/// Bounds how long the statement, and all later ones of its transaction, wait for a lock. A statement reads
+/// `patience` before it locks anything. It needs no round trip of its own, and leaves nothing behind in a session
+/// that is somebody else's next, as a pooler makes it.
+macro_rules! patience_sql {
+    ($parameter:literal) => {
+        concat!("patience AS MATERIALIZED (SELECT set_config('lock_timeout', ", $parameter, ", true))")
+    };
+}
 
 mod append;
+mod around;
 mod locked;
 mod optimistic;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use common::{Epoch, Seq, Stream};
 use sqlx::{PgConnection, SqlStr};
 
 use super::{column, schema::SchemaName};
 use crate::store::{
-    Committed, Limits, StoreError,
+    Committed, Limits, StoreError, Write,
     plan::{Batch, Lookup, Plan, State, decide},
     rows::{self, LookupRow, signed},
 };
@@ -30,6 +41,8 @@ const ATTEMPTS_MAX: usize = 5;
 pub(super) struct Statements {
     append: SqlStr,
     lock: SqlStr,
+    lock_free: SqlStr,
+    epoch: SqlStr,
     create_streams: SqlStr,
     find: SqlStr,
     write: SqlStr,
@@ -40,6 +53,8 @@ impl Statements {
         Self {
             append: schema.sql(append::APPEND),
             lock: schema.sql(locked::LOCK),
+            lock_free: schema.sql(around::LOCK_FREE),
+            epoch: schema.sql(around::EPOCH),
             create_streams: schema.sql(CREATE_STREAMS),
             find: schema.sql(FIND),
             write: schema.sql(WRITE),
@@ -54,32 +69,87 @@ enum Attempt {
     NewStreams,
     /// A batch for other streams has remembered a command under the key of one of ours.
     KeyTaken,
+    /// Another transaction holds a row or a key for longer than is waited for.
+    Locked,
     /// The streams have moved since they were looked at, or there is nothing to write.
     NeedsLocks,
 }
 
-/// Decides and commits a batch that is not empty.
+/// How long a statement waits for each lock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LockWait(pub(super) Duration);
+
+impl LockWait {
+    /// As Postgres takes it. Zero would be without end.
+    fn setting(self) -> String {
+        format!("{}ms", self.0.as_millis().max(1))
+    }
+}
+
+/// The rows of a statement; `None` when it was ended because it had to wait for a lock for too long.
+fn unless_locked<T>(answer: Result<T, sqlx::Error>) -> Result<Option<T>, StoreError> {
+    match answer {
+        // lock_not_available
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => Ok(None),
+        other => Ok(Some(other?)),
+    }
+}
+
+/// Decides and commits writes, of which there is one at least, without those that another transaction keeps
+/// from being tried for longer than `lock_wait`.
+pub(super) async fn commit_within(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    writes: &[Write],
+    limits: &Limits,
+    lock_wait: Duration,
+) -> Result<Committed, StoreError> {
+    match attempt(connection, sql, &Batch::new(writes), limits, LockWait(lock_wait)).await? {
+        Some(committed) => Ok(committed),
+        None => around::commit(connection, sql, writes, limits, lock_wait).await,
+    }
+}
+
+/// Decides and commits writes, of which there is one at least, all of them or none.
+pub(super) async fn commit(
+    connection: &mut PgConnection,
+    sql: &Statements,
+    writes: &[Write],
+    limits: &Limits,
+    lock_wait: Duration,
+) -> Result<Committed, StoreError> {
+    let committed = attempt(connection, sql, &Batch::new(writes), limits, LockWait(lock_wait)).await?;
+    committed.ok_or_else(|| StoreError::Unavailable("another transaction holds a lock".to_owned()))
+}
+
+/// Decides and commits a batch; `None` when a lock is in the way.
 ///
 /// # Errors
 /// [`StoreError::Rejected`] also when others are in the way time and again.
-pub(super) async fn commit(
+async fn attempt(
     connection: &mut PgConnection,
     sql: &Statements,
     batch: &Batch<'_>,
     limits: &Limits,
-) -> Result<Committed, StoreError> {
+    lock_wait: LockWait,
+) -> Result<Option<Committed>, StoreError> {
     let mut needs_locks = false;
     for _ in 0..ATTEMPTS_MAX {
         let attempt = if !needs_locks && batch.lookups().is_empty() {
-            append::commit(connection, sql, batch, limits).await?
+            append::commit(connection, sql, batch, limits, lock_wait).await?
         } else if !needs_locks && batch.changes_drafts_only() {
-            optimistic::commit(connection, sql, batch, limits).await?
+            optimistic::commit(connection, sql, batch, limits, lock_wait).await?
         } else {
-            locked::commit(connection, sql, batch, limits).await?
+            locked::commit(connection, sql, batch, limits, lock_wait).await?
         };
         match attempt {
-            Attempt::Committed(committed) => return Ok(committed),
-            Attempt::NewStreams => create_streams(connection, sql, batch).await?,
+            Attempt::Committed(committed) => return Ok(Some(committed)),
+            Attempt::NewStreams => {
+                if !create_streams(connection, sql, batch.streams(), lock_wait).await? {
+                    return Ok(None);
+                }
+            }
+            Attempt::Locked => return Ok(None),
             // Whoever used the key has committed: the next attempt sees it.
             Attempt::KeyTaken => {}
             Attempt::NeedsLocks => needs_locks = true,
@@ -88,10 +158,13 @@ pub(super) async fn commit(
     Err(StoreError::Rejected("keys of commands keep being taken by others".to_owned()))
 }
 
-const CREATE_STREAMS: &str = "
-    INSERT INTO {schema}.streams (name)
-    SELECT name FROM unnest($1::text[]) AS new (name) ORDER BY name COLLATE \"C\"
-    ON CONFLICT DO NOTHING";
+const CREATE_STREAMS: &str = concat!(
+    "WITH ",
+    patience_sql!("$2"),
+    " INSERT INTO {schema}.streams (name)
+    SELECT name FROM patience, unnest($1::text[]) AS new (name) ORDER BY name COLLATE \"C\"
+    ON CONFLICT DO NOTHING"
+);
 
 /// What writes depend on, with where the streams of their users stand at the same moment.
 const FIND: &str = concat!(
@@ -113,11 +186,14 @@ const FIND: &str = concat!(
 
 /// Writes if the streams still stand where the decision was made, in the same history. Of the epoch only the
 /// timeline can change between two statements; the rest is the server's.
-const WRITE: &str = "
-    WITH locked AS MATERIALIZED (
-        SELECT name, head FROM {schema}.streams WHERE name = ANY($22) ORDER BY name FOR UPDATE
+const WRITE: &str = concat!(
+    "WITH ",
+    patience_sql!("$26"),
+    ", locked AS MATERIALIZED (
+        SELECT s.name, s.head FROM patience, {schema}.streams s WHERE s.name = ANY($22)
+        ORDER BY s.name FOR UPDATE OF s
     ), unchanged AS MATERIALIZED (
-        SELECT true
+        SELECT true FROM patience
         WHERE (SELECT coalesce(array_agg(head ORDER BY name), '{}') FROM locked) = $23::bigint[]
             AND ltrim(left(pg_walfile_name(pg_current_wal_lsn()), 8), '0') = split_part($25, '-', 2)
     ), written_drafts AS (
@@ -147,18 +223,22 @@ const WRITE: &str = "
         FROM unnest($22::text[], $24::bigint[]) AS w (name, head), unchanged
         WHERE streams.name = w.name
     )
-    SELECT count(*) FROM unchanged";
+    SELECT count(*) FROM unchanged"
+);
 
 /// Makes the rows of streams that had no event yet, in a transaction of its own: made inside the
 /// commit, a row would be locked out of order, after streams that sort behind it.
+///
+/// Returns whether they are there; otherwise another transaction is making one of them.
 async fn create_streams(
     connection: &mut PgConnection,
     sql: &Statements,
-    batch: &Batch<'_>,
-) -> Result<(), StoreError> {
-    let names: Vec<String> = batch.streams().iter().map(Stream::key).collect();
-    sqlx::query(sql.create_streams.clone()).bind(names).execute(connection).await?;
-    Ok(())
+    streams: &[Stream],
+    lock_wait: LockWait,
+) -> Result<bool, StoreError> {
+    let names: Vec<String> = streams.iter().map(Stream::key).collect();
+    let create = sqlx::query(sql.create_streams.clone()).bind(names).bind(lock_wait.setting());
+    Ok(unless_locked(create.execute(connection).await)?.is_some())
 }
 
 /// A lookup's row, and where the stream of its user stood then; no head where that has no row yet.
@@ -196,6 +276,7 @@ async fn write(
     before: &HashMap<Stream, Seq>,
     epoch: &Epoch,
     now: u64,
+    lock_wait: LockWait,
 ) -> Result<Option<Attempt>, StoreError> {
     let Plan { drafts, commands, events, heads, .. } = plan;
     // In the order in which the database compares their names.
@@ -231,13 +312,18 @@ async fn write(
         .bind(column(heads, |(_, stream, _)| stood(*stream)))
         .bind(column(heads, |(.., head)| signed(head.0)))
         .bind(epoch.to_string())
+        .bind(lock_wait.setting())
         .fetch_one(connection)
         .await;
     match written {
         Err(sqlx::Error::Database(error)) if error.constraint() == Some("commands_pkey") => {
             Ok(Some(Attempt::KeyTaken))
         }
-        other => Ok((other? == 0).then_some(Attempt::NeedsLocks)),
+        other => Ok(match unless_locked(other)? {
+            None => Some(Attempt::Locked),
+            Some(0) => Some(Attempt::NeedsLocks),
+            Some(_) => None,
+        }),
     }
 }
 

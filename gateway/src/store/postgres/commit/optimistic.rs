@@ -7,8 +7,8 @@
 use common::time::unix_ms;
 
 use super::{
-    Attempt, Batch, Committed, Found, Limits, PgConnection, Seq, State, Statements, StoreError, Stream,
-    decide, find, rows, write,
+    Attempt, Batch, Committed, Found, Limits, LockWait, PgConnection, Seq, State, Statements, StoreError,
+    Stream, decide, find, rows, write,
 };
 
 /// Decides and commits a batch of changes to drafts.
@@ -17,6 +17,7 @@ pub(super) async fn commit(
     sql: &Statements,
     batch: &Batch<'_>,
     limits: &Limits,
+    lock_wait: LockWait,
 ) -> Result<Attempt, StoreError> {
     let mut state = State::default();
     let mut epoch = None;
@@ -39,7 +40,7 @@ pub(super) async fn commit(
     let now = unix_ms();
     let plan = decide(batch, state, limits, now);
     if !plan.changes_nothing()
-        && let Some(obstacle) = write(connection, sql, &plan, &before, &epoch, now).await?
+        && let Some(obstacle) = write(connection, sql, &plan, &before, &epoch, now, lock_wait).await?
     {
         return Ok(obstacle);
     }

@@ -56,11 +56,13 @@ async fn what_was_decided_is_written_only_where_and_when_it_was() {
     parts[1] = "2".to_owned();
     let promoted: Epoch = parts.join("-").parse().unwrap();
     for (before, epoch) in [(heads(1), &promoted), (heads(0), &epoch)] {
-        let obstacle = write(&mut connection, sql, &plan, &before, epoch, unix_ms()).await.unwrap();
+        let obstacle =
+            write(&mut connection, sql, &plan, &before, epoch, unix_ms(), LockWait(timeout)).await.unwrap();
         assert!(matches!(obstacle, Some(Attempt::NeedsLocks)));
         assert_eq!(drafts(&server).await, "first", "written although something had changed");
     }
-    let obstacle = write(&mut connection, sql, &plan, &heads(1), &epoch, unix_ms()).await.unwrap();
+    let obstacle =
+        write(&mut connection, sql, &plan, &heads(1), &epoch, unix_ms(), LockWait(timeout)).await.unwrap();
     assert!(obstacle.is_none());
     assert_eq!(drafts(&server).await, "first\nsecond");
 }
