@@ -15,6 +15,7 @@ use common::{
     protocol::{SUBPROTOCOL_BEARER, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK},
 };
 use hyper::upgrade::OnUpgrade;
+use reqwest::Url;
 use tracing::{Instrument, Span, debug, debug_span};
 use websocket::{Deflate, Handshake, Socket};
 
@@ -204,10 +205,19 @@ fn origin_is_allowed(headers: &HeaderMap, allowed: &Origins) -> bool {
         Origins::These(origins) => origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)),
         Origins::Same => {
             let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-            let authority = origin.split_once("://").map(|(_, authority)| authority);
-            authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
+            host.is_some_and(|host| is_of_host(origin, host))
         }
     }
+}
+
+/// Whether a page of the origin was served under the host. Both may be written in several ways: an IPv6
+/// address, and the scheme's own port, which browsers leave out and proxies may add.
+fn is_of_host(origin: &str, host: &str) -> bool {
+    let Ok(page) = Url::parse(origin) else { return false };
+    let Ok(own) = Url::parse(&format!("{}://{host}", page.scheme())) else { return false };
+    page.has_host()
+        && page.host() == own.host()
+        && page.port_or_known_default() == own.port_or_known_default()
 }
 
 #[cfg(test)]
@@ -229,6 +239,19 @@ mod tests {
         assert!(origin_is_allowed(&other, &Origins::Any));
         assert!(!origin_is_allowed(&other, &Origins::These(vec!["https://app.example".to_owned()])));
         assert!(!origin_is_allowed(&headers(&[("origin", "null"), ("host", "null")]), &Origins::Same));
+        for (origin, host, same) in [
+            ("https://app.example", "app.example:443", true),
+            ("https://app.example", "APP.example", true),
+            ("https://app.example", "app.example:80", false),
+            ("http://app.example", "app.example:443", false),
+            ("http://[::1]:8080", "[::1]:8080", true),
+            ("http://[::1]:8080", "[0:0:0:0:0:0:0:1]:8080", true),
+            ("http://[::1]:8080", "[::1]", false),
+            ("https://app.example", "", false),
+        ] {
+            let headers = headers(&[("origin", origin), ("host", host)]);
+            assert_eq!(origin_is_allowed(&headers, &Origins::Same), same, "{origin} {host}");
+        }
     }
 
     #[test]
