@@ -45,6 +45,11 @@ impl Problem {
         Failure::new(Code::Unavailable, message).into()
     }
 
+    /// Whether it is trouble that passes by itself.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        self.failure.code == Code::Unavailable
+    }
+
     pub(crate) fn no_route() -> Self {
         Self::with_status(StatusCode::NOT_FOUND, Code::NotFound, "there is nothing at this path")
     }

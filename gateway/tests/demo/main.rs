@@ -4,6 +4,7 @@
 mod browser;
 mod device;
 mod drafts;
+mod event_source;
 mod live_match;
 mod other_origin;
 mod page;

@@ -222,3 +222,28 @@ async fn an_id_that_is_no_text_is_refused() {
         assert_eq!(open(&server, "topics=t", Some(malformed)).await.status(), 400, "{malformed:?}");
     }
 }
+
+/// By the standard, any status but 200 ends a browser's `EventSource` for good.
+#[tokio::test]
+async fn a_stopping_node_lets_an_event_source_come_back() {
+    let server = Server::start().await;
+    let (_stays, _) = server.connect("alice", "device=a").await;
+    let stopping = server.node.drain();
+    tokio::pin!(stopping);
+    // The first poll is what begins the stop.
+    assert!(futures_util::poll!(&mut stopping).is_pending());
+    let token = token::scoped("alice", ALL_TOPICS);
+    let follow = async |headers: &[(&str, &str)]| server.call(&token, "GET", "/v1/stream", headers, "").await;
+    let source = ("accept", "text/event-stream");
+    let told = follow(&[source]).await;
+    assert_eq!((told.status, told.header("content-type")), (200, Some("text/event-stream")));
+    assert_eq!(told.header("cache-control"), Some("no-store, no-transform"));
+    let retry = told.text.strip_prefix("retry: ").and_then(|text| text.strip_suffix("\n\n"));
+    assert!(retry.is_some_and(|ms| ms.parse::<u64>().is_ok()), "{told:?}");
+    // Whoever can act on a status is told by it; so is a proxy that tries another node.
+    assert_eq!(follow(&[]).await.status, 503);
+    assert_eq!(follow(&[source, ("draftwire-failover", "503")]).await.status, 503);
+    // What does not pass by itself ends it.
+    let refused = server.call("x", "GET", "/v1/stream", &[source], "").await;
+    assert_eq!(refused.status, 401);
+}

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use common::{Code, ConnectionId, DeviceId, Stream, TopicName, ids::InvalidId, time::unix_ms};
 use fanout::log::LogError;
 use futures_util::{future::try_join_all, stream};
-use metrics::gauge;
+use metrics::{counter, gauge};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -56,15 +56,61 @@ struct EventStream {
     _entered: Entered,
 }
 
+/// Set by a proxy that tries another node when one answers 503.
+const FAILOVER: HeaderName = HeaderName::from_static("draftwire-failover");
+
 pub(super) async fn follow(
     State(node): State<Arc<Node>>,
-    bearer::Visitor(identity): bearer::Visitor,
+    visitor: bearer::Visitor,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let parameters = Parameters::of(&uri, &["topics", "device", "cursor"])?;
+    let elsewhere = node.drain.is_stopping() && headers.contains_key(FAILOVER);
+    let opened = begin(node, visitor, &uri, &headers).await;
+    opened.or_else(|problem| {
+        if problem.is_unavailable() && !elsewhere && is_event_source(&headers) {
+            return Ok(come_back());
+        }
+        Err(problem)
+    })
+}
+
+/// Whether the client says that it takes nothing but event streams, as a browser's `EventSource` does.
+fn is_event_source(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).is_some_and(|accept| accept == "text/event-stream")
+}
+
+/// An event stream that ends at once, and says when to come back. Any status but 200 would end an
+/// `EventSource` for good (HTML Standard, section 9.2.3), over trouble that passes.
+fn come_back() -> Response {
+    counter!("draftwire_errors_total", "code" => Code::Unavailable.as_str()).increment(1);
+    let mut lines = Lines::default();
+    lines.retry(retry_ms());
+    (head(), lines.take()).into_response()
+}
+
+/// The header fields of every event stream.
+fn head() -> [(HeaderName, HeaderValue); 3] {
+    [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        // A proxy that compressed it, or collected it into buffers, would hold events back.
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform")),
+        (X_ACCEL_BUFFERING, HeaderValue::from_static("no")),
+    ]
+}
+
+fn retry_ms() -> u64 {
+    u64::try_from(RETRY.mul_f64(rand::random_range(0.5..1.5)).as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn begin(
+    node: Arc<Node>,
+    bearer::Visitor(identity): bearer::Visitor,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let parameters = Parameters::of(uri, &["topics", "device", "cursor"])?;
     if node.drain.is_stopping() {
-        // Nginx tries the next node on a 503.
         return Err(Problem::unavailable("this node is stopping"));
     }
     // Names, separated by commas.
@@ -84,13 +130,7 @@ pub(super) async fn follow(
         let bytes = events.next().await?;
         Some((Ok::<Bytes, Infallible>(bytes), events))
     }));
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        // A proxy that compressed it, or collected it into buffers, would hold events back.
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform")),
-        (X_ACCEL_BUFFERING, HeaderValue::from_static("no")),
-    ];
-    Ok((headers, body).into_response())
+    Ok((head(), body).into_response())
 }
 
 /// Joins all streams and queues what comes first.
@@ -126,7 +166,7 @@ async fn open(
     let joined = try_join_all(joins).await.map_err(unavailable)?;
     drop(permit);
     let mut lines = Lines::default();
-    lines.retry(u64::try_from(RETRY.mul_f64(rand::random_range(0.5..1.5)).as_millis()).unwrap_or(u64::MAX));
+    lines.retry(retry_ms());
     let starts = first.iter().chain(&joined);
     for joined in starts {
         // Where each stream begins stands in the first id: a client that loses the connection before
