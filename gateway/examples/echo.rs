@@ -31,7 +31,8 @@ async fn main() -> Result<()> {
     let listener = TcpListener::bind(address).await?;
     println!("{}", listener.local_addr()?);
     let (_stop, stopped) = watch::channel(false);
-    listener::serve(listener, Router::new().route("/", get(upgrade)), stopped).await;
+    let router = Router::new().route("/", get(upgrade));
+    listener::serve(listener, router, listener::Patience::default(), stopped).await;
     Ok(())
 }
 
@@ -45,8 +46,8 @@ async fn upgrade(mut request: Request) -> Response {
     let deflate = handshake.deflate();
     tokio::spawn(async move {
         let Ok(upgraded) = on_upgrade.await else { return };
-        if let Some(socket) = Socket::upgraded(upgraded, deflate, MESSAGE_BYTES_MAX) {
-            echo(socket, deflate).await;
+        if let Some((stream, unread)) = listener::take_over(upgraded) {
+            echo(Socket::new(stream, &unread, deflate, MESSAGE_BYTES_MAX), deflate).await;
         }
     });
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();

@@ -17,6 +17,7 @@ pub mod listener;
 mod memory;
 pub mod metrics;
 pub mod node;
+mod open_files;
 mod process;
 pub mod reads;
 pub mod retention;

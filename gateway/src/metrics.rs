@@ -89,6 +89,12 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "Streams, or devices of a stream, that are locked or were a second ago; two of them per shard are tried at a time",
     ),
     (
+        "draftwire_bodies_discarded_total",
+        Kind::Counter,
+        "",
+        "Bodies of requests that were refused before they were read; up to 2 MiB of each is read and discarded",
+    ),
+    (
         "draftwire_bodies_refused_total",
         Kind::Counter,
         "",
@@ -261,6 +267,7 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
     ("draftwire_bus_trusted", Kind::Gauge, "", "1 while canaries return"),
     ("process_cpu_seconds_total", Kind::Counter, "", "Time on processors, user and system; Linux only"),
     ("process_resident_memory_bytes", Kind::Gauge, "", "Memory in use; Linux only"),
+    ("process_max_fds", Kind::Gauge, "", "Open files that are allowed"),
     ("process_open_fds", Kind::Gauge, "", "Open files, sockets included; Linux only"),
 ];
 

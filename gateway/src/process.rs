@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use crate::open_files;
+
 /// The text of `process_*` metrics, as of now. Empty where there is no `/proc`, and a metric that
 /// cannot be read is left out.
 pub(crate) fn render() -> String {
@@ -17,6 +19,7 @@ pub(crate) fn render() -> String {
     say("process_cpu_seconds_total", "counter", cpu_seconds().map(|seconds| format!("{seconds:.6}")));
     say("process_resident_memory_bytes", "gauge", resident_bytes().map(|bytes| bytes.to_string()));
     say("process_open_fds", "gauge", open_files().map(|files| files.to_string()));
+    say("process_max_fds", "gauge", open_files::limit().map(|files| files.to_string()));
     text
 }
 

@@ -14,8 +14,11 @@ use tracing::{info, warn};
 
 use crate::{
     config::Config,
-    http, listener, metrics,
+    http,
+    listener::{self, Patience},
+    metrics,
     node::{Node, StartError},
+    open_files,
     store::StoreError,
 };
 
@@ -37,8 +40,10 @@ pub async fn serve(settings: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let handle = metrics::install()?;
-    let public = bind(&settings, "LISTEN_ADDR").await?;
-    let private = bind(&settings, "METRICS_ADDR").await?;
+    open_files::raise(settings.websocket.connections_max);
+    let public = bind(&settings, "LISTEN_ADDR")?;
+    let private = bind(&settings, "METRICS_ADDR")?;
+    let patience = Patience { idle: settings.listen.keep_alive, ..Patience::default() };
     let node = tokio::select! {
         started = start(settings) => started?,
         _ = terminate.recv() => return Ok(()),
@@ -59,9 +64,10 @@ pub async fn serve(settings: Config) -> anyhow::Result<()> {
     let metrics_server = tokio::spawn(listener::serve(
         private,
         http::prometheus::router(handle, node.clone()),
+        patience,
         stopped.clone(),
     ));
-    let server = tokio::spawn(listener::serve(public, http::router(node.clone()), stopped));
+    let server = tokio::spawn(listener::serve(public, http::router(node.clone()), patience, stopped));
     let keys = tokio::spawn({
         let node = node.clone();
         async move { node.verifier.keep_keys_fresh().await }
@@ -91,10 +97,9 @@ pub async fn serve(settings: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn bind(settings: &Config, name: &'static str) -> anyhow::Result<TcpListener> {
+fn bind(settings: &Config, name: &'static str) -> anyhow::Result<TcpListener> {
     let addr = if name == "LISTEN_ADDR" { settings.listen.addr } else { settings.listen.metrics_addr };
-    TcpListener::bind(addr)
-        .await
+    listener::bind(addr)
         .with_context(|| format!("{name}: cannot listen on {addr}; free it or choose another address"))
 }
 

@@ -1,6 +1,6 @@
 //! Where the node listens, how it is called and what it logs.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use common::ids::NodeId;
 use reqwest::Url;
@@ -15,6 +15,8 @@ pub struct Listen {
     pub addr: SocketAddr,
     /// For Prometheus.
     pub metrics_addr: SocketAddr,
+    /// For how long a client may keep a connection without a request.
+    pub keep_alive: Duration,
     /// The name of this node.
     pub node: NodeId,
     /// Which web pages may connect.
@@ -60,6 +62,7 @@ impl Listen {
         Self {
             addr,
             metrics_addr,
+            keep_alive: reader.duration("HTTP_KEEP_ALIVE"),
             node: node(reader),
             origins: reader.read("ALLOWED_ORIGINS", origins).unwrap_or(Origins::Same),
             demo: match reader.choice("DEMO") {

@@ -224,6 +224,14 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         LISTENING,
+        "HTTP_KEEP_ALIVE",
+        "http-keep-alive",
+        Kind::Duration(SECOND, HOUR),
+        Value("75s"),
+        "How long an idle HTTP connection is kept for the next request. Longer than proxies in front keep theirs, often 60s: what they send on one that is being closed is lost, a 502.",
+    ),
+    setting(
+        LISTENING,
         "NODE_NAME",
         "node-name",
         Kind::Text,

@@ -29,6 +29,7 @@ use crate::{
     connections::{Crowded, made_up},
     failure::Failure,
     http::{bearer, problem::Problem},
+    listener,
     node::Node,
 };
 
@@ -86,10 +87,11 @@ async fn begin(
         .ok()?;
     let has_token = client.as_ref().is_ok_and(|client| client.identity.is_some());
     let message_bytes_max = node.settings.websocket.connection_message_bytes_max(has_token);
-    let Some(socket) = Socket::upgraded(upgraded, deflate, message_bytes_max) else {
+    let Some((stream, unread)) = listener::take_over(upgraded) else {
         debug!("the connection is not one of the listener's");
         return None;
     };
+    let socket = Socket::new(stream, &unread, deflate, message_bytes_max);
     let entered = client.and_then(|client| {
         let entered = node.connections.enter(client.identity.as_ref().map(|identity| &identity.user));
         Ok((client, entered.map_err(crowded)?))

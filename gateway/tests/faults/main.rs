@@ -17,6 +17,7 @@ mod nginx;
 mod node_frozen;
 mod node_killed;
 mod node_stopped;
+mod open_files;
 mod postgres_stopped;
 mod presence_killed;
 mod publishers;

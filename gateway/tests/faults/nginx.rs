@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use testkit::{Cluster, DeviceOptions, Service, http, token};
+use serde_json::json;
+use testkit::{Cluster, DeviceOptions, Nginx, Node, NodeOptions, Service, http, token};
 
 use crate::{
     DEADLINE, cluster,
@@ -79,4 +80,31 @@ async fn its_own_failures_are_survived_and_tokens_stay_out_of_logs() {
     assert!(logs.contains("/ws/realtime") && logs.contains("/v1/drafts"), "Nginx logs requests: {logs}");
     // Every JWT begins with `{"` in base64.
     assert!(!logs.contains("eyJ"), "a token was logged: {logs}");
+}
+
+/// A 502 tells a client to come back with the same token, and a page to show that the server is down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_large_body_is_answered_by_the_node() {
+    const TRIES: usize = 20;
+    let _turn = turn().await;
+    let node = Node::start(NodeOptions::embedded(env!("CARGO_BIN_EXE_draftwire"))).await.unwrap();
+    let nginx = Nginx::start(&[node.port()]).await.unwrap();
+    let expired = format!("Bearer {}", token::sign(&json!({ "sub": "alice", "exp": 1 }), token::SECRET));
+    let alice = format!("Bearer {}", token::good("alice"));
+    for bytes in [60_000, 300_000, 900_000] {
+        let body = " ".repeat(bytes);
+        for (path, token, status) in [
+            ("/v1/drafts", &expired, 401),
+            ("/v1/topics/t/events", &alice, 403),
+            ("/v1/nothing", &alice, 404),
+            ("/v1/drafts?what=ever", &alice, 400),
+        ] {
+            let url = nginx.http_url(path);
+            for _ in 0..TRIES {
+                let headers = [("authorization", token.as_str())];
+                let answer = http::request_text("POST", &url, &headers, &body).await.unwrap();
+                assert_eq!(answer.status, status, "{path} with {bytes} bytes: {}", answer.text);
+            }
+        }
+    }
 }

@@ -28,7 +28,7 @@ use testkit::{
     http::Answer,
     token,
 };
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle};
 
 use crate::DEADLINE;
 
@@ -132,11 +132,12 @@ impl Server {
         bus: Arc<dyn Bus>,
         settings: Config,
     ) -> Self {
+        let patience = listener::Patience { idle: settings.listen.keep_alive, ..Default::default() };
         let node = Node::assemble(settings, disk.store.clone(), bus).unwrap();
-        let listener = TcpListener::bind(addr).await.unwrap();
+        let listener = listener::bind(addr).unwrap();
         let addr = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(listener::serve(listener, http::router(node.clone()), stopped));
+        let serving = tokio::spawn(listener::serve(listener, http::router(node.clone()), patience, stopped));
         Self { node, addr, disk: disk.clone(), stop, serving }
     }
 

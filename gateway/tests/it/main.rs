@@ -15,6 +15,7 @@ mod deflate;
 mod demo;
 mod docs;
 mod drafts;
+mod edge;
 mod encodings;
 mod event_stream;
 mod failing_store;

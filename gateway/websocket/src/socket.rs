@@ -15,8 +15,6 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
@@ -122,13 +120,6 @@ impl Socket {
         // into.
         let unread = Bytes::copy_from_slice(unread);
         Self { stream, reader, unread, phase: Phase::Open, owed: None }
-    }
-
-    /// On a connection that hyper has upgraded; `None` if it was not served from a [`TokioIo`] of a
-    /// [`TcpStream`].
-    pub fn upgraded(upgraded: Upgraded, deflate: Deflate, message_bytes_max: usize) -> Option<Self> {
-        let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-        Some(Self::new(parts.io.into_inner(), &parts.read_buf, deflate, message_bytes_max))
     }
 
     /// Waits for the next message. Pings and the client's close frame are answered by the way.
