@@ -15,7 +15,7 @@ pub(crate) fn event(seq: u64) -> Arc<Event> {
     with_payload(seq, seq.to_string())
 }
 
-/// The same with a payload of so many bytes.
+/// The same with a payload of `bytes` bytes.
 pub(crate) fn large_event(seq: u64, bytes: usize) -> Arc<Event> {
     with_payload(seq, format!("\"{}\"", "x".repeat(bytes - 2)))
 }

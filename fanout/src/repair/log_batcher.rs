@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_slow_question_askers_gather_for_a_while() {
+    async fn after_a_slow_question_waiters_gather_for_a_while() {
         let queried: Arc<Mutex<Vec<usize>>> = Arc::default();
         let limits = BatchLimits { queue_max: 1000, keys_max: 1000, in_flight_max: 1 };
         let batcher = Arc::new(Batcher::start(limits, {

@@ -1,5 +1,5 @@
 //! Several hubs over a log and a bus that fail in every way that real ones do, driven by random plans
-//! and held against a simple model: every follower sees every event once, in order, and in the end
+//! and compared with a simple model: every follower sees every event once, in order, and in the end
 //! all of them; signals at most once; and in the end who is here.
 //!
 //! Time is simulated and everything runs on one thread, so a plan is its seed. A failing seed prints

@@ -1,4 +1,4 @@
-//! What a device has seen, held against what it may see.
+//! What a device has seen, compared with what it may see.
 
 use std::collections::{BTreeSet, HashSet};
 

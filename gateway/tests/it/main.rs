@@ -25,6 +25,7 @@ mod harness;
 mod headers;
 mod history;
 mod http;
+mod layers;
 mod limits;
 mod numbers;
 mod presence;
@@ -34,6 +35,8 @@ mod retention;
 mod rights;
 mod session;
 mod shutdown;
+mod sources;
+mod tidy;
 mod topics;
 mod unavailable;
 

@@ -22,10 +22,9 @@ use tokio::{
 };
 
 use super::{
-    Shared,
     backoff::Backoff,
-    lock,
     session::{Ended, Session, Side, closed, report_ended, report_up},
+    shared::{Shared, lock},
     subscriptions::Verb,
 };
 use crate::bus::{Channel, Unsure, metrics as names};
@@ -43,21 +42,21 @@ const CLUSTER_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Connects, subscribes and delivers, for ever.
 pub(super) async fn listen_for_ever(shared: Arc<Shared>) {
-    let mut told = false;
-    // The inbox runs in here. A panic of it must not leave a node that hears nothing and says so nowhere.
-    while AssertUnwindSafe(reconnect_for_ever(&shared, told)).catch_unwind().await.is_err() {
+    let mut report_reconnect = false;
+    // The inbox runs in here. A panic of it must not leave a node that silently receives nothing.
+    while AssertUnwindSafe(reconnect_for_ever(&shared, report_reconnect)).catch_unwind().await.is_err() {
         tracing::error!("the handler of bus messages panicked; connecting again");
         shared.listening.store(false, Ordering::Relaxed);
-        told = true;
+        report_reconnect = true;
         sleep(RETRY_INTERVAL).await;
     }
 }
 
-/// `told`: whether the inbox has to hear of the reconnection.
-async fn reconnect_for_ever(shared: &Shared, mut told: bool) {
+/// `report_reconnect`: whether the inbox must learn that the connection was established again.
+async fn reconnect_for_ever(shared: &Shared, mut report_reconnect: bool) {
     let mut backoff = Backoff::default();
-    let mut first = !told;
-    if told {
+    let mut first = !report_reconnect;
+    if report_reconnect {
         // After a panic: whatever was subscribed is void, and it may be long until it is again.
         shared.unsure(Unsure::Disconnected);
     }
@@ -67,14 +66,14 @@ async fn reconnect_for_ever(shared: &Shared, mut told: bool) {
         let (ended, lasted, began) = match connected {
             Ok(session) => {
                 report_up(Side::Subscribe, std::mem::take(&mut first));
-                let ended = listen(shared, session, &mut told).await;
+                let ended = listen(shared, session, &mut report_reconnect).await;
                 shared.listening.store(false, Ordering::Relaxed);
                 (ended, since.elapsed(), true)
             }
             Err(ended) => (ended, Duration::ZERO, false),
         };
         // Also when it ended before everything was subscribed: what it had confirmed is void.
-        if !std::mem::replace(&mut told, true) || began {
+        if !std::mem::replace(&mut report_reconnect, true) || began {
             shared.unsure(Unsure::Disconnected);
         }
         if matches!(ended, Ended::Asked | Ended::ClusterChanged) {
@@ -90,9 +89,9 @@ async fn reconnect_for_ever(shared: &Shared, mut told: bool) {
 type Answers = Vec<(Channel, Verb, FredResult<()>)>;
 
 /// Subscribes everything and delivers until the session ends.
-async fn listen(shared: &Shared, mut session: Session, told: &mut bool) -> Ended {
+async fn listen(shared: &Shared, mut session: Session, report_reconnect: &mut bool) -> Ended {
     let client = session.client.clone();
-    // Taken before anything is subscribed, so that nothing comes earlier.
+    // Taken before anything is subscribed, so that no message arrives earlier.
     let mut delivery = pin!(deliver(shared, client.message_rx()));
     let mut ended = pin!(session.ended());
     let mut chunks: FuturesUnordered<BoxFuture<'_, Answers>> = FuturesUnordered::new();
@@ -112,7 +111,7 @@ async fn listen(shared: &Shared, mut session: Session, told: &mut bool) -> Ended
         if !rebuilt && lock(&shared.subscriptions).is_rebuilt() {
             rebuilt = true;
             shared.listening.store(true, Ordering::Relaxed);
-            if std::mem::take(told) {
+            if std::mem::take(report_reconnect) {
                 shared.unsure(Unsure::Reconnected);
             }
         }

@@ -16,10 +16,10 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{sync::mpsc, time::sleep};
 
 use super::{
-    Shared,
     backoff::Backoff,
     outgoing::{Dropped, Outgoing},
     session::{Ended, Session, Side, report_ended, report_up},
+    shared::Shared,
 };
 use crate::bus::metrics as names;
 

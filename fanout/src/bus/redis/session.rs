@@ -16,7 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::Shared;
+use super::shared::Shared;
 use crate::bus::metrics as names;
 
 /// How long Redis may take to answer anything. Its answers take microseconds; a longer wait than this only

@@ -10,8 +10,8 @@
 //!
 //! # Connections
 //!
-//! One connection publishes and one listens (in a Cluster: one each per primary). Each is one session
-//! of a loop: connect, work until anything is wrong, drop everything, wait, connect again. fred's own
+//! One connection publishes and one listens (in a Cluster: one each per primary). Each is a loop of sessions:
+//! connect, work until anything fails, drop everything, wait, connect again. fred's own
 //! reconnecting is switched off, for two reasons read in its code and not promised by its documentation:
 //! a write to a server that has stopped reading blocks its router without a timeout, so that only
 //! dropping the client ends it; and what is subscribed after a reconnect would depend on its
@@ -26,12 +26,13 @@ mod listen;
 mod outgoing;
 mod publish;
 mod session;
+mod shared;
 mod subscriptions;
 
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -45,11 +46,11 @@ use tokio::{
 
 use self::{
     listen::listen_for_ever,
-    outgoing::{Outbox, Outgoing, outbox},
+    outgoing::{Outgoing, outbox},
     publish::publish_for_ever,
-    subscriptions::Subscriptions,
+    shared::{Shared, lock},
 };
-use super::{Bus, Channel, Inbox, Unsure};
+use super::{Bus, Channel, Inbox};
 
 /// Canaries on a Cluster. Channels spread over the shards by hash: with three shards all are covered in
 /// 99.5 of 100 cases, and with more a deaf one is still likely to be met.
@@ -58,7 +59,7 @@ const CLUSTER_CANARIES: usize = 16;
 /// The longest prefix, in characters.
 const PREFIX_CHARS_MAX: usize = 64;
 
-/// Where Redis is and what to call things there.
+/// Where Redis is, and how channels are named.
 #[derive(Clone)]
 pub struct RedisOptions {
     /// `redis://`, `redis-sentinel://` or `redis-cluster://`, each with a second `s` after `redis` for
@@ -98,27 +99,13 @@ pub enum BusConfigError {
     Prefix,
 }
 
-/// A bus over Redis. Building one opens no connection, and Redis need not be there: it is looked for, for
-/// ever, from [`Bus::attach`] on, until the bus is closed or dropped.
+/// A bus over Redis. Building one opens no connection, and Redis need not be up: from [`Bus::attach`] on the bus
+/// tries to connect, until it is closed or dropped.
 pub struct RedisBus {
     shared: Arc<Shared>,
     /// The queue's other end, until the publishing task takes it.
     outgoing: Mutex<Option<mpsc::Receiver<Outgoing>>>,
     tasks: Mutex<Vec<AbortHandle>>,
-}
-
-struct Shared {
-    config: Config,
-    prefix: String,
-    inbox: OnceLock<Weak<dyn Inbox>>,
-    outbox: Outbox,
-    subscriptions: Mutex<Subscriptions>,
-    /// `subscriptions` has something to ask.
-    changed: Notify,
-    /// Counts the requests to build every connection anew.
-    rebuilds: watch::Sender<u64>,
-    publishing: AtomicBool,
-    listening: AtomicBool,
 }
 
 impl RedisBus {
@@ -206,43 +193,6 @@ impl Drop for RedisBus {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-impl Shared {
-    fn name(&self, channel: &Channel) -> String {
-        match channel {
-            Channel::Stream(stream) => format!("{}:{stream}", self.prefix),
-            Channel::Canary(name) => format!("{}:canary:{name}", self.prefix),
-        }
-    }
-
-    fn channel(&self, name: &str) -> Option<Channel> {
-        let name = name.strip_prefix(&self.prefix)?.strip_prefix(':')?;
-        // No stream's key begins like this.
-        match name.strip_prefix("canary:") {
-            Some(canary) => Some(Channel::Canary(canary.into())),
-            None => name.parse().ok().map(Channel::Stream),
-        }
-    }
-
-    /// Ends the sessions that are there.
-    fn rebuild(&self) {
-        self.rebuilds.send_modify(|count| *count += 1);
-    }
-
-    fn with_inbox(&self, call: impl FnOnce(&dyn Inbox)) {
-        if let Some(inbox) = self.inbox.get().and_then(Weak::upgrade) {
-            call(&*inbox);
-        }
-    }
-
-    fn unsure(&self, why: Unsure) {
-        self.with_inbox(|inbox| inbox.unsure(why));
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
