@@ -31,6 +31,8 @@ pub struct Proxy {
 
 #[derive(Debug, Clone, Copy)]
 struct State {
+    /// Where new connections lead.
+    upstream: u16,
     flow: Flow,
     /// How often it was cut: each cut ends all connections, also when it is restored at once.
     cuts: u64,
@@ -65,14 +67,20 @@ impl Proxy {
     ) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
-        let (state, watched) = watch::channel(State { flow: Flow::Open, cuts: 0, forgets: 0 });
-        let accept = tokio::spawn(accept(listener, upstream, watched, Arc::new(filter)));
+        let (state, watched) = watch::channel(State { upstream, flow: Flow::Open, cuts: 0, forgets: 0 });
+        let accept = tokio::spawn(accept(listener, watched, Arc::new(filter)));
         Ok(Self { port, state, accept })
     }
 
     /// The port to connect to.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Leads new connections to another port, as a failover behind one address does; those that there are
+    /// stay where they are.
+    pub fn lead_to(&self, upstream: u16) {
+        self.state.send_modify(|state| state.upstream = upstream);
     }
 
     /// Ends all connections and accepts none, until [`Proxy::restore`].
@@ -114,7 +122,6 @@ impl Drop for Proxy {
 
 async fn accept(
     listener: TcpListener,
-    upstream: u16,
     state: watch::Receiver<State>,
     filter: Arc<dyn Fn() -> Filter + Send + Sync>,
 ) {
@@ -124,7 +131,7 @@ async fn accept(
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => {
                 if let Ok((client, _)) = accepted {
                     let born = *state.borrow();
-                    connections.spawn(carry(client, upstream, state.clone(), born, filter()));
+                    connections.spawn(carry(client, state.clone(), born, filter()));
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -133,20 +140,14 @@ async fn accept(
 }
 
 /// One connection, until either side ends it or it is cut.
-async fn carry(
-    client: TcpStream,
-    upstream: u16,
-    mut state: watch::Receiver<State>,
-    born: State,
-    filter: Filter,
-) {
+async fn carry(client: TcpStream, mut state: watch::Receiver<State>, born: State, filter: Filter) {
     let mut cut = state.clone();
     let both = async {
         // A paused network does not complete a handshake either; the client's own is the kernel's.
         if state.wait_for(|state| state.flow == Flow::Open).await.is_err() {
             return;
         }
-        let connect = TcpStream::connect((Ipv4Addr::LOCALHOST, upstream));
+        let connect = TcpStream::connect((Ipv4Addr::LOCALHOST, born.upstream));
         let Ok(Ok(server)) = tokio::time::timeout(CONNECT_WAIT, connect).await else { return };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let (from_client, to_client) = client.into_split();

@@ -7,11 +7,11 @@ use fanout::{
     bus::{Bus, Channel, Inbox, MemoryBus, Unsure},
     canary::Canary,
 };
-use testkit::{Redis, Service};
+use testkit::{Proxy, Redis, Service};
 
 use crate::{
     redis_bus,
-    support::{Node, Proxy, Recorder, cli, topic, until, until_live},
+    support::{Node, Recorder, cli, topic, until, until_live},
 };
 
 /// Hands canaries to their canary, as a node does.
@@ -60,13 +60,13 @@ async fn a_bus_in_memory_is_heard() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_left_behind_by_a_failover_is_found_out() {
     let (old, new) = (Redis::start().await.unwrap(), Redis::start().await.unwrap());
-    let proxy = Proxy::to(&old).await;
-    let (node, canary, _router) = with_canary(redis_bus(&format!("redis://127.0.0.1:{}", proxy.port)));
+    let proxy = Proxy::start(old.port()).await.unwrap();
+    let (node, canary, _router) = with_canary(redis_bus(&format!("redis://127.0.0.1:{}", proxy.port())));
     let channel = topic("t");
     node.subscribe(std::slice::from_ref(&channel)).await;
     until("it is heard", || canary.is_heard()).await;
 
-    proxy.lead_to(&new);
+    proxy.lead_to(new.port());
     cli(&old, &["CLIENT", "KILL", "TYPE", "normal"]);
     until("deafness is noticed", || node.was_unsure(Unsure::Deaf)).await;
     until_live(&node, &node, &channel).await;

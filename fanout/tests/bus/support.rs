@@ -3,11 +3,10 @@
 use std::{
     collections::HashSet,
     io::Write,
-    net::Ipv4Addr,
     process::{Command, Stdio},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU16, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -15,7 +14,6 @@ use std::{
 use bytes::Bytes;
 use fanout::bus::{Bus, Channel, Inbox, Unsure};
 use testkit::Redis;
-use tokio::{io::copy_bidirectional, net::TcpStream, task::JoinHandle};
 
 /// How long anything may take before a test gives up. Nothing waits for it unless it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -185,42 +183,4 @@ fn redis_cli(redis: &Redis) -> Command {
     let mut command = Command::new("redis-cli");
     command.args(["-p", &redis.port().to_string()]);
     command
-}
-
-/// A TCP proxy whose new connections can be led elsewhere, as a failover behind one address does.
-pub(crate) struct Proxy {
-    pub(crate) port: u16,
-    upstream: Arc<AtomicU16>,
-    task: JoinHandle<()>,
-}
-
-impl Proxy {
-    pub(crate) async fn to(upstream: &Redis) -> Self {
-        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let upstream = Arc::new(AtomicU16::new(upstream.port()));
-        let to = upstream.clone();
-        let task = tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let to = to.load(Ordering::Relaxed);
-                tokio::spawn(async move {
-                    if let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await {
-                        let _ = copy_bidirectional(&mut client, &mut server).await;
-                    }
-                });
-            }
-        });
-        Self { port, upstream, task }
-    }
-
-    /// Where new connections go from now on.
-    pub(crate) fn lead_to(&self, upstream: &Redis) {
-        self.upstream.store(upstream.port(), Ordering::Relaxed);
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
