@@ -155,7 +155,7 @@ async fn the_demo_gives_tokens_with_rights_to_topics() {
     assert_eq!(ran.code, 0, "{ran:?}");
 }
 
-/// Ends a feed with Ctrl-C once so many events were delivered.
+/// Ends a feed with Ctrl-C once this many events were delivered.
 async fn ended_after(delivered: f64, more: &[&str]) -> Ran {
     let node = Node::start(NodeOptions::embedded(server::built())).await.unwrap();
     let url = format!("ws://127.0.0.1:{}", node.port());

@@ -182,7 +182,7 @@ pub(crate) struct StreamHistory {
 }
 
 impl StreamHistory {
-    /// Whether everybody stands at the head and holds what the database holds.
+    /// Whether every follower is at the head and holds what the database holds.
     pub(crate) fn is_settled(&self) -> bool {
         let agrees = |follower: &Follower| {
             let head = follower.position().is_some_and(|(_, seq)| seq == self.stored.head);

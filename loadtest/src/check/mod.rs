@@ -293,4 +293,4 @@ fn backwards(events: &BTreeMap<u64, &Op>) -> Vec<Fault> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,7 +12,6 @@ use crate::{
         clock,
         summary::{Summary, micros},
     },
-    swarm::Swarm,
 };
 
 /// From here on, threads wait for processors, and every latency is that of the queue.
@@ -23,8 +22,7 @@ const FULL: f64 = 0.9;
 pub(crate) struct Mark {
     nodes: Option<Reading>,
     generator: f64,
-    helping: f64,
-    helpers: usize,
+    helping: Helping,
     at: Instant,
 }
 
@@ -59,13 +57,19 @@ pub(crate) struct Effort {
     pub(crate) nodes: Option<Reading>,
 }
 
+/// What helper processes have used so far, and how many there are.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Helping {
+    pub(crate) cpu_seconds: f64,
+    pub(crate) helpers: usize,
+}
+
 impl Mark {
     /// Now.
-    pub(crate) async fn now(nodes: &Nodes, swarm: Option<&Swarm>) -> Result<Self> {
+    pub(crate) async fn now(nodes: &Nodes, helping: Helping) -> Result<Self> {
         let nodes = nodes.read().await?;
-        let helping = swarm.map_or(0.0, |swarm| swarm.status().cpu_seconds);
-        let generator = clock::cpu_seconds() + helping;
-        Ok(Self { nodes, generator, helping, helpers: swarm.map_or(0, Swarm::helpers), at: Instant::now() })
+        let generator = clock::cpu_seconds() + helping.cpu_seconds;
+        Ok(Self { nodes, generator, helping, at: Instant::now() })
     }
 
     /// What was used since an earlier moment.
@@ -81,8 +85,8 @@ impl Mark {
             redis_cpu_seconds: nodes.and_then(|nodes| nodes.redis_cpu_seconds),
             postgres_cpu_seconds: nodes.and_then(|nodes| nodes.postgres_cpu_seconds),
             generator_cpu_seconds: self.generator - earlier.generator,
-            helper_cpu_seconds: self.helping - earlier.helping,
-            helpers: self.helpers,
+            helper_cpu_seconds: self.helping.cpu_seconds - earlier.helping.cpu_seconds,
+            helpers: self.helping.helpers,
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             nodes,
         }
@@ -90,12 +94,12 @@ impl Mark {
 }
 
 impl Effort {
-    /// Processor time of the nodes for each of so many things, microseconds.
+    /// Processor time of the nodes for each of `count` things, microseconds.
     pub(crate) fn server_us_each(&self, count: u64) -> Option<f64> {
         us_each(self.server_cpu_seconds, count)
     }
 
-    /// Processor time for each of so many things, part by part.
+    /// Processor time for each of `count` things, part by part.
     pub(crate) fn costs(&self, count: u64) -> Costs {
         let nodes_us = us_each(self.server_cpu_seconds, count);
         let redis_us = us_each(self.redis_cpu_seconds, count);

@@ -69,7 +69,7 @@ impl Check {
         Self::new(name, count.to_string(), format!("all {of}"), count == of && of > 0)
     }
 
-    /// What must happen at least so many times.
+    /// What must happen at least `least` times.
     pub(crate) fn at_least(name: &str, count: u32, least: u32) -> Self {
         Self::new(name, count.to_string(), format!("at least {least}"), count >= least)
     }

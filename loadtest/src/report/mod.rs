@@ -58,7 +58,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Makes all runs, and writes the report. Answers whether all of them held their thresholds.
+    /// Makes all runs, and writes the report. Returns whether all of them held their thresholds.
     ///
     /// # Errors
     /// When there is no server, a chapter is not known, a file cannot be written, or at Ctrl-C. A run that

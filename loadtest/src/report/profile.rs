@@ -50,7 +50,7 @@ pub(super) struct Target {
     pub(super) program: Program,
     /// Scenario and options, without those that say which cluster.
     pub(super) line: String,
-    /// The load has begun once the node has published so many events.
+    /// The load has begun once the node has published this many events.
     pub(super) begun_after: u32,
     pub(super) seconds: u32,
 }

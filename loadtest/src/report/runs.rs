@@ -101,7 +101,7 @@ fn read(json: &Path) -> Result<Value> {
     serde_json::from_str(&text).context("its results are not JSON")
 }
 
-/// Runs this program. Answers what it said last when it could not do what it should.
+/// Runs this program. Returns what it said last when it could not do what it should.
 async fn run(arguments: &[String], stage: &mut Stage) -> Result<Result<Option<String>, String>> {
     let child = Command::new(std::env::current_exe()?)
         .args(arguments)

@@ -1,5 +1,6 @@
 //! What every scenario has besides its options: a display, and a user who may press Ctrl-C.
 
+pub(crate) mod arguments;
 pub(crate) mod files;
 pub(crate) mod interrupt;
 pub(crate) mod open_loop;

@@ -29,7 +29,7 @@ impl OpenLoop {
 
     /// Begins each piece at its moment, which `work` is told, until the time is over, `work` has no more, or
     /// Ctrl-C. `standing` is the line of the progress display, given the time and how much is under way.
-    /// Answers what is under way at the end.
+    /// Returns what is under way at the end.
     pub(crate) async fn run<F>(
         self,
         stage: &mut Stage,

@@ -12,13 +12,12 @@ use super::{
     clients::{Clients, Prepared, run_name},
 };
 use crate::{
-    cli,
     cluster::{ClusterArgs, Place, nodes::Reading},
     measure::{
         stats,
         summary::{Check, Outcome, Summary, bytes},
     },
-    run::Stage,
+    run::{Stage, arguments},
     swarm::{
         Pace, Swarm,
         orders::{To, Wire},
@@ -46,13 +45,13 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     connections: u32,
     /// How long they stay, and stay away.
-    #[arg(long, default_value = "200ms", value_parser = cli::duration)]
+    #[arg(long, default_value = "200ms", value_parser = arguments::duration)]
     hold: Duration,
     /// They leave without a word.
     #[arg(long)]
     abrupt: bool,
     /// The threshold of growth, in bytes for each connection that was made. Growth below 1 MiB in all is
-    /// never held against the nodes.
+    /// never counted as growth.
     #[arg(long, value_name = "BYTES", default_value_t = 512)]
     growth_max: u32,
 }
@@ -184,7 +183,7 @@ impl Growth {
         Self { each_cycle, each_connection: each_cycle / f64::from(connections.max(1)), in_all }
     }
 
-    /// What is held against the nodes.
+    /// The growth that is compared with the threshold.
     fn charged(&self) -> f64 {
         if self.in_all < NOISE_BYTES { 0.0 } else { self.each_connection }
     }

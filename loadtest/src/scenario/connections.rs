@@ -12,14 +12,13 @@ use super::{
     clients::{Clients, Prepared, run_name},
 };
 use crate::{
-    cli,
     cluster::{ClusterArgs, Place},
     measure::{
         effort::{Effort, Mark},
         latency::{Percentiles, time},
         summary::{Check, Outcome, Summary, bytes, micros, times},
     },
-    run::Stage,
+    run::{Stage, arguments},
     scenario::floor::bare,
     swarm::{
         CLIENTS_MAX, Pace, Swarm,
@@ -55,10 +54,10 @@ pub(crate) struct Options {
     #[arg(long)]
     burst: bool,
     /// How long clients are held before memory is read.
-    #[arg(long, default_value = "2s", value_parser = cli::duration)]
+    #[arg(long, default_value = "2s", value_parser = arguments::duration)]
     hold: Duration,
     /// The threshold of the 99th percentile of connecting; ten times as much in a burst.
-    #[arg(long, default_value = "1s", value_parser = cli::duration)]
+    #[arg(long, default_value = "1s", value_parser = arguments::duration)]
     p99_max: Duration,
     /// The threshold of the nodes' memory for each connection, in KiB, at the largest level.
     #[arg(long, value_name = "KIB", default_value_t = 32)]
@@ -157,11 +156,11 @@ impl Options {
         stage.progress.part(&format!("connecting {clients} clients"));
         let ended = swarm.status().ended;
         let others = place.nodes.read().await?.map_or(0.0, |nodes| nodes.connections);
-        let before = Mark::now(&place.nodes, Some(swarm)).await?;
+        let before = Mark::now(&place.nodes, swarm.helping()).await?;
         let begun = std::time::Instant::now();
         let status = swarm.connected(stage, clients, to, self.pace(), WAIT).await?;
         let seconds = begun.elapsed().as_secs_f64();
-        let effort = Mark::now(&place.nodes, Some(swarm)).await?.since(&before);
+        let effort = Mark::now(&place.nodes, swarm.helping()).await?.since(&before);
         let Judged { connect, failures, .. } = swarm.judge(&[]).await?;
         tokio::time::sleep(self.hold).await;
         let held = place.nodes.read().await?.and_then(|nodes| nodes.resident_bytes);

@@ -9,13 +9,12 @@ use tokio::time::timeout;
 
 use super::Scenario;
 use crate::{
-    cli,
     cluster::{ClusterArgs, Place},
     measure::{
-        effort::Mark,
+        effort::{Helping, Mark},
         summary::{Check, Outcome, Summary},
     },
-    run::{Stage, open_loop::OpenLoop},
+    run::{Stage, arguments, open_loop::OpenLoop},
     users::{
         arrivals,
         edits::edit_by_any,
@@ -42,16 +41,16 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     devices: u32,
     /// Edits a second, by all users together.
-    #[arg(long, default_value = "20", value_parser = cli::rate)]
+    #[arg(long, default_value = "20", value_parser = arguments::rate)]
     rate: f64,
     /// How long users edit: 250ms, 60s, 5m, 1h.
-    #[arg(long, default_value = "60s", value_parser = cli::duration)]
+    #[arg(long, default_value = "60s", value_parser = arguments::duration)]
     duration: Duration,
     /// How many drafts each user has.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
     drafts_per_user: u32,
     /// How long, at the end, answers may take that are still awaited, and then devices to catch up.
-    #[arg(long, default_value = "15s", value_parser = cli::duration)]
+    #[arg(long, default_value = "15s", value_parser = arguments::duration)]
     settle: Duration,
     /// The part of the planned edits that has to be answered with success or a conflict, percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 99, value_parser = clap::value_parser!(u8).range(0..=100))]
@@ -83,7 +82,7 @@ impl Scenario for Options {
         };
 
         stage.progress.part(&format!("editing for {:?}, {} times a second", self.duration, self.rate));
-        let before = Mark::now(&place.nodes, None).await?;
+        let before = Mark::now(&place.nodes, Helping::default()).await?;
         let begun = Instant::now();
         let standing = |elapsed, under_way| standing(&fleet, elapsed, under_way);
         let edit = |intended: tokio::time::Instant| {
@@ -97,7 +96,7 @@ impl Scenario for Options {
         // What has no answer by then stays unknown.
         let _ = timeout(self.settle, answers).await;
         under_way.shutdown().await;
-        let effort = Mark::now(&place.nodes, None).await?.since(&before);
+        let effort = Mark::now(&place.nodes, Helping::default()).await?.since(&before);
         let histories = settle_all(&fleet, self.settle).await?;
 
         let mut tally = Tally::default();

@@ -16,14 +16,13 @@ use super::{
     clients::{Clients, Prepared, run_name},
 };
 use crate::{
-    cli,
     cluster::{ClusterArgs, Place, nodes::Nodes, publisher::Publisher, urls::Entrance},
     measure::{
         effort::Mark,
         latency::time,
         summary::{Check, Outcome, Summary},
     },
-    run::Stage,
+    run::{Stage, arguments},
     scenario::floor::server::data,
     swarm::{
         Pace, Swarm,
@@ -71,7 +70,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(60..=65_000))]
     bytes: u32,
     /// The threshold of the time until all are back and have all that they missed.
-    #[arg(long, default_value = "30s", value_parser = cli::duration)]
+    #[arg(long, default_value = "30s", value_parser = arguments::duration)]
     within: Duration,
     /// The threshold of the database: for each query of the log, this many devices have to be back.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
@@ -130,7 +129,7 @@ impl Scenario for Options {
     }
 }
 
-/// Takes the first node away; answers which are left.
+/// Takes the first node away; returns which are left.
 async fn lose_node(
     place: &mut Place,
     swarm: &mut Swarm,
@@ -166,7 +165,7 @@ async fn lose_node(
 }
 
 impl Options {
-    /// Writes what the devices miss; answers the last event of each stream.
+    /// Writes what the devices miss; returns the last event of each stream.
     async fn write_gap(&self, left: &[Entrance], token: &str, paths: &[String]) -> Result<Vec<u64>> {
         let node = left.last().context("no node is left")?;
         let chunk = paths.len().div_ceil(WRITING_MAX).max(1);
@@ -211,13 +210,13 @@ impl Options {
     ) -> Result<(Judged, Status, f64, Mark, Mark)> {
         let count = self.devices as usize;
         stage.progress.part(&format!("{count} devices come back"));
-        let before = Mark::now(nodes, Some(swarm)).await?;
+        let before = Mark::now(nodes, swarm.helping()).await?;
         let begun = Instant::now();
         swarm.connect(count, to, Pace::Storm).await?;
         let (status, _) =
             swarm.until(stage, self.within * 2, "coming back", |status| status.synced == count).await?;
         let seconds = begun.elapsed().as_secs_f64();
-        let after = Mark::now(nodes, Some(swarm)).await?;
+        let after = Mark::now(nodes, swarm.helping()).await?;
         let judged = swarm.judge(heads).await?;
         swarm.close(false).await?;
         Ok((judged, status, seconds, before, after))

@@ -12,14 +12,13 @@ use tokio::{task::JoinSet, time::Instant};
 
 use super::{Scenario, clients::run_name};
 use crate::{
-    cli,
     cluster::{ClusterArgs, Place, publisher::Publisher},
     measure::{
-        effort::{Effort, Mark},
+        effort::{Effort, Helping, Mark},
         latency::Latency,
         summary::{Check, Outcome, Summary},
     },
-    run::{Shared, Stage},
+    run::{Shared, Stage, arguments},
     scenario::floor::{inserts, server::data},
 };
 
@@ -41,10 +40,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(inserts::WRITERS_MAX)))]
     writers: u32,
     /// How long it is measured.
-    #[arg(long, default_value = "15s", value_parser = cli::duration)]
+    #[arg(long, default_value = "15s", value_parser = arguments::duration)]
     duration: Duration,
     /// How long it goes on before it is measured.
-    #[arg(long, default_value = "2s", value_parser = cli::duration)]
+    #[arg(long, default_value = "2s", value_parser = arguments::duration)]
     warmup: Duration,
     /// The length of what a change sets, as JSON.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(60..=65_000))]
@@ -105,9 +104,9 @@ impl Scenario for Options {
             writer.answered = Latency::new();
         }
         stage.progress.part(&format!("writing for {:?}", self.duration));
-        let before = Mark::now(&place.nodes, None).await?;
+        let before = Mark::now(&place.nodes, Helping::default()).await?;
         let (mut writers, seconds) = write_all(writers, self.duration, stage).await;
-        let effort = Mark::now(&place.nodes, None).await?.since(&before);
+        let effort = Mark::now(&place.nodes, Helping::default()).await?.since(&before);
         stage.verifying = true;
         stage.progress.part("reading the drafts");
         let mut wrong = Vec::new();
@@ -138,7 +137,7 @@ impl Scenario for Options {
     }
 }
 
-/// Lets all write; answers them, and how long that was in seconds.
+/// Lets all write; returns them, and how long that was in seconds.
 async fn write_all(writers: Vec<Writer>, duration: Duration, stage: &mut Stage) -> (Vec<Writer>, f64) {
     let begun = Instant::now();
     let until = Until { end: begun + duration, shared: Shared::default() };
@@ -178,7 +177,7 @@ impl Writer {
         self
     }
 
-    /// Answers whether it was acknowledged.
+    /// Returns whether it was acknowledged.
     async fn change(&mut self, at: usize) -> bool {
         let Self { publisher, drafts, bytes, answered, failures } = self;
         let draft = &mut drafts[at];

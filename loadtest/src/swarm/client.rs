@@ -175,7 +175,7 @@ impl Client {
         self.track.as_ref().map(|track| format!("{}:{}", self.epoch, track.cursor()))
     }
 
-    /// Takes the answer to the handshake from the beginning of `bytes`; answers how many bytes it had.
+    /// Takes the answer to the handshake from the beginning of `bytes`; returns how many bytes it had.
     /// Zero when it is not all there.
     ///
     /// # Errors

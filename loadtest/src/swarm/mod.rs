@@ -24,6 +24,7 @@ use tokio::{
 use self::orders::{ClientSpec, Judged, Numbered, Order, Reply, Setup, Status, To};
 use crate::{
     cluster::urls::Entrance,
+    measure::effort::Helping,
     run::{
         Stage,
         files::{self, OTHER_FILES},
@@ -116,9 +117,9 @@ impl Swarm {
         self.clients
     }
 
-    /// How many processes they run in.
-    pub(crate) fn helpers(&self) -> usize {
-        self.helpers.len()
+    /// What the processes that they run in have used.
+    pub(crate) fn helping(&self) -> Helping {
+        Helping { cpu_seconds: self.status().cpu_seconds, helpers: self.helpers.len() }
     }
 
     /// Lets `count` clients connect, those that did before with their cursors.
@@ -188,7 +189,7 @@ impl Swarm {
         sum
     }
 
-    /// Waits until the last order was taken and the clients stand as they shall; answers how they
+    /// Waits until the last order was taken and the clients stand as they shall; returns how they
     /// stand, and whether it was in time.
     pub(crate) async fn until(
         &mut self,

@@ -18,7 +18,7 @@ use super::client::{Client, Measures, Moment, Next, Phase, Shared};
 /// The longest frame that is taken, in bytes: a page of the log is far below it.
 const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 
-/// Takes all frames from the beginning of some bytes; answers how many bytes they had.
+/// Takes all frames from the beginning of some bytes; returns how many bytes they had.
 pub(super) fn take(
     client: &mut Client,
     socket: &mut TcpStream,

@@ -65,7 +65,7 @@ impl Track {
         self.holes.first().map_or(self.next, |(first, _)| *first).saturating_sub(1)
     }
 
-    /// Takes an event. Answers whether it came for the first time.
+    /// Takes an event. Returns whether it came for the first time.
     pub(crate) fn take(&mut self, seq: u64) -> bool {
         if seq == self.next {
             self.next += 1;

@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::series::{Point, growth};
 use crate::{
-    cli,
     measure::{latency, summary::Check},
+    run::arguments,
 };
 
 /// Its thresholds.
@@ -17,7 +17,7 @@ pub(crate) struct EnduranceArgs {
     #[arg(long, value_name = "MB", default_value_t = 10)]
     growth_max: u32,
     /// By how much the 95th percentile of changes on other devices may rise meanwhile.
-    #[arg(long, default_value = "10ms", value_parser = cli::duration)]
+    #[arg(long, default_value = "10ms", value_parser = arguments::duration)]
     rise_max: Duration,
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Leg {
 /// When users make changes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Rhythm {
-    /// Each for itself, so many a second.
+    /// Each for itself, at this rate a second.
     Each(f64),
     /// All at the same moments, this far apart.
     Together(Duration),

@@ -23,7 +23,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// For at most so many entries, on all devices together.
+    /// With room for `most` entries, on all devices together.
     pub(crate) fn new(most: u64) -> Arc<Self> {
         Arc::new(Self { most, entries: AtomicU64::new(0), events: AtomicU64::new(0) })
     }

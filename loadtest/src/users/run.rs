@@ -30,15 +30,14 @@ use super::{
 };
 use crate::{
     check::history::Moment,
-    cli,
     cluster::{ClusterArgs, Place, nodes::Nodes},
     measure::{
         clock,
-        effort::Mark,
+        effort::{Helping, Mark},
         latency::{self, Latency},
         summary::micros_of,
     },
-    run::{Stage, open_loop::UNDER_WAY_MAX},
+    run::{Stage, arguments, open_loop::UNDER_WAY_MAX},
 };
 
 /// Changes of one run on other devices: how long each took is kept to the end.
@@ -67,18 +66,18 @@ pub(crate) struct UserArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(super) drafts_per_user: u32,
     /// How long two users edit before anything is measured.
-    #[arg(long, default_value = "2s", value_parser = cli::duration)]
+    #[arg(long, default_value = "2s", value_parser = arguments::duration)]
     warmup: Duration,
     /// How long, when a user leaves, its answers may take that are still awaited, and then its devices to
     /// catch up.
-    #[arg(long, default_value = "15s", value_parser = cli::duration)]
+    #[arg(long, default_value = "15s", value_parser = arguments::duration)]
     pub(super) settle: Duration,
     /// The threshold of the 95th percentile of connecting, instead of the scenario's.
-    #[arg(long, value_parser = cli::duration)]
+    #[arg(long, value_parser = arguments::duration)]
     connect_p95_max: Option<Duration>,
     /// The threshold of the 95th percentile from a change's intended sending to a user's other devices,
     /// instead of the scenario's.
-    #[arg(long, value_parser = cli::duration)]
+    #[arg(long, value_parser = arguments::duration)]
     p95_max: Option<Duration>,
     /// The threshold of how many connections, and changes on other devices, succeed, instead of the
     /// scenario's.
@@ -88,7 +87,7 @@ pub(crate) struct UserArgs {
 
 impl UserArgs {
     /// Lets a few users edit, so that what happens once is not measured, and then those of the plan, each
-    /// with so many devices. Ends when `go_on` says no, which is asked every second.
+    /// with this number of devices. Ends when `go_on` says no, which is asked every second.
     ///
     /// # Errors
     /// When there is no cluster, nobody can connect, nothing was acknowledged, or a user's drafts cannot be
@@ -246,7 +245,7 @@ impl Visits<'_> {
         // Users are judged and forgotten when they leave, so there is no end to what the run may record.
         let (counts, room) = (Counts::new(clock), Room::new(u64::MAX));
         let roster = Roster::of(self.place, visits.len(), "", counts, room).await?;
-        let before = Mark::now(&self.place.nodes, None).await?;
+        let before = Mark::now(&self.place.nodes, Helping::default()).await?;
         let series = Series::new(plan.lasts());
         let width = series.width();
         let begun = Instant::now();
@@ -309,7 +308,7 @@ impl Visits<'_> {
             lasted = all => lasted?,
             never = sampler => match never {},
         };
-        let effort = Mark::now(&self.place.nodes, None).await?.since(&before);
+        let effort = Mark::now(&self.place.nodes, Helping::default()).await?.since(&before);
         let shared = Arc::into_inner(shared).context("a user is still here")?;
         let journal = shared.journal.into_inner().unwrap_or_else(PoisonError::into_inner);
         Findings::of(journal, effort, lasted)

@@ -33,7 +33,7 @@ struct Bucket {
     sample: Option<Sample>,
 }
 
-/// How it stands at one moment.
+/// The state at one moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sample {
     pub(crate) nodes: Option<Reading>,
@@ -59,7 +59,7 @@ pub(crate) struct Window {
 pub(crate) struct Point {
     /// Where it begins, since the plan's beginning.
     pub(crate) at_seconds: f64,
-    /// How it stands at its end.
+    /// The state at its end.
     pub(crate) users: Option<u64>,
     pub(crate) devices: Option<u64>,
     pub(crate) nodes_resident_bytes: Option<f64>,
@@ -115,7 +115,7 @@ impl Series {
         bucket.connects_us.extend(took.map(micros));
     }
 
-    /// A change was to be made at a moment, and to arrive on so many other devices.
+    /// A change was to be made at a moment, and to arrive on this many other devices.
     pub(crate) fn change(&mut self, at: Duration, others: u64) {
         let bucket = self.bucket(at);
         bucket.changes_due += 1;
@@ -220,7 +220,7 @@ impl Window {
         quantile(&self.arrivals_us, self.arrivals_us.len() as u64, part)
     }
 
-    /// The same of all that were due: `None` when so many have not arrived, or none was due.
+    /// The same of all that were due: `None` when that many have not arrived, or none was due.
     pub(crate) fn due(&self, part: f64) -> Option<u64> {
         quantile(&self.arrivals_us, self.arrivals_due, part)
     }

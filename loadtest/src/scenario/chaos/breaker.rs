@@ -124,7 +124,7 @@ async fn mend(service: &mut (impl Service + Send), how: How) -> Result<()> {
     }
 }
 
-/// Waits for a moment; answers whether it was cut short.
+/// Waits for a moment; returns whether it was cut short.
 async fn stopped(stop: &mut watch::Receiver<bool>, at: Instant) -> bool {
     tokio::select! {
         // Whoever no longer holds the sender wants nothing more.

@@ -6,7 +6,7 @@
 
 mod breaker;
 mod plan;
-pub(crate) mod story;
+mod story;
 mod summary;
 mod timeline;
 mod work;
@@ -39,10 +39,9 @@ use crate::{
         Fault, check,
         history::{Moment, StreamHistory},
     },
-    cli,
     cluster::{ClusterArgs, Place},
     measure::summary::Outcome,
-    run::{Stage, open_loop::OpenLoop},
+    run::{Stage, arguments, open_loop::OpenLoop},
     users::{
         edits::{draft_id, edit},
         fleet::{Fleet, Roster},
@@ -89,23 +88,23 @@ pub(crate) struct Options {
     drafts_per_user: u32,
     /// Requests a second: half of them edit drafts, the others publish, from devices and over HTTP, there now and
     /// then several events at once.
-    #[arg(long, default_value = "50", value_parser = cli::rate)]
+    #[arg(long, default_value = "50", value_parser = arguments::rate)]
     rate: f64,
     /// How long changes are made, and parts fail: 30s, 5m.
-    #[arg(long, default_value = "60s", value_parser = cli::duration)]
+    #[arg(long, default_value = "60s", value_parser = arguments::duration)]
     duration: Duration,
     /// What may fail of a cluster that is started for the run; everything unless this says otherwise.
     #[arg(long, value_enum, value_delimiter = ',')]
     faults: Option<Vec<Kind>>,
     /// The pause from the end of one fault to the next, give or take a half.
-    #[arg(long, default_value = "3s", value_parser = cli::duration)]
+    #[arg(long, default_value = "3s", value_parser = arguments::duration)]
     pause: Duration,
-    /// What the plan of faults follows from; made up, and printed, when it is not given.
+    /// What the plan of faults follows from; chosen at random, and printed, when it is not given.
     #[arg(long)]
     seed: Option<u64>,
     /// How long, once everything is mended, answers may take that are still awaited, and then devices to
     /// catch up.
-    #[arg(long, default_value = "30s", value_parser = cli::duration)]
+    #[arg(long, default_value = "30s", value_parser = arguments::duration)]
     settle: Duration,
 }
 
@@ -263,7 +262,7 @@ impl Options {
         Ok(Crew { fleet: Arc::new(fleet), topics, backend, token })
     }
 
-    /// Makes changes for the duration, while the plan is carried out. Answers when it began, and what is
+    /// Makes changes for the duration, while the plan is carried out. Returns when it began, and what is
     /// under way; everything is mended then.
     async fn load(
         &self,

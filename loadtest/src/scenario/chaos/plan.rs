@@ -10,12 +10,12 @@ use crate::check::history::Moment;
 /// How long a part is away at most; at least a hundredth of it.
 const AWAY_MAX: Duration = Duration::from_secs(5);
 
-/// How often a second part fails while one is away: one time in so many.
+/// How often a second part fails while one is away: one time in this many.
 const TOGETHER_ONE_IN: u32 = 4;
 
 /// A part of the cluster that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Part {
+pub(super) enum Part {
     /// A node, by its place from zero.
     Node(usize),
     Redis,
@@ -43,7 +43,7 @@ impl Serialize for Part {
 /// What is done to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum How {
+pub(super) enum How {
     /// SIGKILL; later it is started again.
     Kill,
     /// SIGSTOP, and later SIGCONT: its connections stay, and nothing is answered.
@@ -84,7 +84,7 @@ impl Planned {
 
 /// One fault that was carried out, and mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Outage {
+pub(super) struct Outage {
     pub(super) part: Part,
     pub(super) how: How,
     pub(super) began: Moment,

@@ -17,7 +17,7 @@ const NEAR: u64 = 3;
 
 /// What happened near what is wrong: changes asked for and answered, what the device that it is about was
 /// sent, who else has the same events, its connections, and faults.
-pub(crate) fn around(
+pub(super) fn around(
     stream: &StreamHistory,
     fault: &Fault,
     outages: &[Outage],
@@ -126,5 +126,31 @@ impl Story {
         self.lines.truncate(LINES_MAX);
         self.lines.sort_by_key(|(at, _)| *at);
         self.lines.iter().map(|(at, what)| format!("{:>12.6}s  {what}", *at as f64 / 1e6)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::check::{
+        check,
+        tests::{LIES, lied},
+    };
+
+    proptest! {
+        #[test]
+        fn each_fault_has_a_story(
+            user: bool,
+            changes in 5..30_usize,
+            lie in prop::sample::select(&LIES[..]),
+            place in 0..1000_usize,
+        ) {
+            let (stream, _) = lied(user, changes, lie, place);
+            for fault in check(&stream) {
+                prop_assert!(!around(&stream, &fault, &[], &[]).is_empty(), "{}", fault);
+            }
+        }
     }
 }

@@ -21,14 +21,13 @@ use super::{
     clients::{Clients, Prepared, run_name},
 };
 use crate::{
-    cli,
     cluster::{ClusterArgs, Place},
     measure::{
-        effort::{Effort, Mark},
+        effort::{Effort, Helping, Mark},
         latency::Latency,
         summary::{Check, Outcome, Summary, micros, times},
     },
-    run::Stage,
+    run::{Stage, arguments},
     scenario::floor::{bare, inserts},
     swarm::{
         Pace, Swarm,
@@ -63,7 +62,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     publishers: u32,
     /// Events a second, by all publishers together.
-    #[arg(long, default_value = "20", value_parser = cli::rate)]
+    #[arg(long, default_value = "20", value_parser = arguments::rate)]
     rate: f64,
     /// Instead of a rate: this many publishers, each of which sends its next event once the last one is
     /// committed.
@@ -74,20 +73,20 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with = "durable_writers")]
     saturate: bool,
     /// The highest rate that --saturate tries.
-    #[arg(long, default_value_t = cli::RATE_MAX, value_parser = cli::rate)]
+    #[arg(long, default_value_t = arguments::RATE_MAX, value_parser = arguments::rate)]
     rate_max: f64,
     /// How long each rate is tried with --saturate.
-    #[arg(long, default_value = "4s", value_parser = cli::duration)]
+    #[arg(long, default_value = "4s", value_parser = arguments::duration)]
     step: Duration,
     /// Events in one request: a backend that collects them for a moment. They are sent when the last of them
     /// is due.
     #[arg(long, value_name = "EVENTS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     together: u32,
     /// How long it is measured.
-    #[arg(long, default_value = "30s", value_parser = cli::duration)]
+    #[arg(long, default_value = "30s", value_parser = arguments::duration)]
     duration: Duration,
     /// How long it goes on before it is measured.
-    #[arg(long, default_value = "3s", value_parser = cli::duration)]
+    #[arg(long, default_value = "3s", value_parser = arguments::duration)]
     warmup: Duration,
     /// How many topics the followers and the events are spread over.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -103,10 +102,10 @@ pub(crate) struct Options {
     batch: bool,
     /// The threshold of the 99th percentile from the intended sending to the client: 250ms, or 100ms with
     /// --saturate. Not with --durable-writers.
-    #[arg(long, value_parser = cli::duration)]
+    #[arg(long, value_parser = arguments::duration)]
     p99_max: Option<Duration>,
     /// How long, at the end, events may take that are still missing.
-    #[arg(long, default_value = "10s", value_parser = cli::duration)]
+    #[arg(long, default_value = "10s", value_parser = arguments::duration)]
     settle: Duration,
     /// Does not measure what the machine alone costs.
     #[arg(long)]
@@ -185,7 +184,8 @@ impl Options {
         let warm_up = Round { rate, duration: self.warmup, measured: false, behind_max: BEHIND_MAX };
         load.publish(stage, followers.as_ref(), warm_up).await;
         stage.progress.part(&format!("publishing for {:?}", self.duration));
-        let before = Mark::now(&place.nodes, followers.as_ref()).await?;
+        let helping = |swarm: &Option<Swarm>| swarm.as_ref().map_or_else(Helping::default, Swarm::helping);
+        let before = Mark::now(&place.nodes, helping(&followers)).await?;
         let round = Round { duration: self.duration, measured: true, ..warm_up };
         let seconds = load.publish(stage, followers.as_ref(), round).await.as_secs_f64();
         let sent = load.sent;
@@ -197,7 +197,7 @@ impl Options {
             None => true,
         };
         // Before the nodes are asked for all of it again.
-        let effort = Mark::now(&place.nodes, followers.as_ref()).await?.since(&before);
+        let effort = Mark::now(&place.nodes, helping(&followers)).await?.since(&before);
         stage.progress.part("reading the history");
         let acked = sent.iter().filter_map(|sent| Some((sent.topic, sent.seq?, sent.number))).collect();
         let history = history::compare(place, &service, &topics, acked).await?;
@@ -218,7 +218,7 @@ impl Options {
         Ok(Findings { sent, seconds, effort, judged, followers, connected, ended, history })
     }
 
-    /// Waits until everybody has the events up to these, one for each topic; answers whether it was in time.
+    /// Waits until everybody has the events up to these, one for each topic; returns whether it was in time.
     async fn settle(&self, swarm: &mut Swarm, heads: &[u64], stage: &mut Stage) -> Result<bool> {
         let wanted = self.deliveries_of(heads);
         Ok(swarm.until(stage, self.settle, "settling", |status| status.received >= wanted).await?.1)

@@ -121,7 +121,7 @@ impl Load {
     }
 
     /// Publishes at a rate, or as fast as commits are, until the time is over or Ctrl-C; and waits for
-    /// the answers. Answers how long that was.
+    /// the answers. Returns how long that was.
     pub(super) async fn publish(
         &mut self,
         stage: &mut Stage,
@@ -203,7 +203,7 @@ impl Turn {
         (publisher, sent)
     }
 
-    /// Publishes events, each with its number and the moment at which it was to be sent. Answers the number
+    /// Publishes events, each with its number and the moment at which it was to be sent. Returns the number
     /// of the first of them in the topic.
     async fn request(
         &self,

@@ -243,7 +243,7 @@ impl Options {
 }
 
 impl Feed<'_> {
-    /// Answers the highest rate that held.
+    /// Returns the highest rate that held.
     async fn search(&mut self, stage: &mut Stage) -> Result<Option<Step>> {
         let mut search = Search {
             held: None,
@@ -279,17 +279,17 @@ impl Feed<'_> {
         Ok(highest)
     }
 
-    /// Tries a rate. Answers also whether all that was published has arrived: otherwise the next would be
+    /// Tries a rate. Returns also whether all that was published has arrived: otherwise the next would be
     /// measured with what is left of this one.
     async fn step(&mut self, rate: f64, duration: Duration, stage: &mut Stage) -> Result<(Step, bool)> {
         let planned = rate * duration.as_secs_f64() + self.load.sent.len() as f64;
         ensure!(planned <= super::EVENTS_MAX, "{planned:.0} events are too many for one run");
         let from = self.load.sent.len();
-        let before = Mark::now(&self.place.nodes, Some(&self.swarm)).await?;
+        let before = Mark::now(&self.place.nodes, self.swarm.helping()).await?;
         let round = Round { rate: Some(rate), duration, measured: true, behind_max: BEHIND_MAX };
         let seconds = self.load.publish(stage, Some(&self.swarm), round).await.as_secs_f64();
         let drained = self.settle(stage).await?;
-        let effort = Mark::now(&self.place.nodes, Some(&self.swarm)).await?.since(&before);
+        let effort = Mark::now(&self.place.nodes, self.swarm.helping()).await?.since(&before);
         let earlier = std::mem::take(&mut self.judged);
         self.judged = self.swarm.judge(&self.heads()).await?;
         let from_send = self.judged.from_send.since(&earlier.from_send).percentiles();
@@ -320,7 +320,7 @@ impl Feed<'_> {
         Ok((step, drained))
     }
 
-    /// Waits until everybody has what was acknowledged; answers whether it was in time.
+    /// Waits until everybody has what was acknowledged; returns whether it was in time.
     async fn settle(&mut self, stage: &mut Stage) -> Result<bool> {
         let heads = self.heads();
         self.options.settle(&mut self.swarm, &heads, stage).await

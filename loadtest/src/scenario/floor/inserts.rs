@@ -51,7 +51,7 @@ pub(crate) async fn inserts(
     measured
 }
 
-/// Compares a cluster, which commits so many events a second, with as many writers.
+/// Compares a cluster that commits `per_second` events a second with as many writers.
 pub(crate) async fn compare(
     summary: &mut Summary,
     database: &str,

@@ -13,9 +13,8 @@ use testkit::Postgres;
 use self::bare::{BATCH, Delivery};
 use super::Scenario;
 use crate::{
-    cli,
     measure::summary::{Check, Outcome, Summary, bytes, micros},
-    run::Stage,
+    run::{Stage, arguments},
     swarm::{Pace, orders::Wire},
 };
 
@@ -29,7 +28,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     sockets: u32,
     /// Events a second.
-    #[arg(long, default_value = "20", value_parser = cli::rate)]
+    #[arg(long, default_value = "20", value_parser = arguments::rate)]
     rate: f64,
     /// The length of an event's data, as JSON.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(60..=65_000))]
@@ -47,7 +46,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "URL")]
     database: Option<String>,
     /// How long each part goes on.
-    #[arg(long, default_value = "5s", value_parser = cli::duration)]
+    #[arg(long, default_value = "5s", value_parser = arguments::duration)]
     duration: Duration,
 }
 

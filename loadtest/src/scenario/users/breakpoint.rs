@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Each level has so many times the users of the one before.
+/// Each level has this many times the users of the one before.
 const TIMES: f64 = 1.5;
 
 /// A level at which more than this part of the changes has not arrived on other devices is where it breaks.

@@ -45,7 +45,7 @@ pub(crate) trait Planned {
     /// Devices of each user, unless another number is given.
     const DEVICES: u32;
 
-    /// What is to be run, with so many devices for each user.
+    /// What is to be run, with this number of devices for each user.
     fn planned(&self, devices: u32, users: &UserArgs) -> Run;
 }
 

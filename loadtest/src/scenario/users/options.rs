@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Also, Planned, Run, Tier, breakpoint::Breakpoint};
 use crate::{
-    cli,
+    run::arguments,
     users::{
         endurance::EnduranceArgs,
         limits::Limits,
@@ -36,16 +36,16 @@ pub(crate) struct Load {
     #[arg(long)]
     full: bool,
     /// How long it takes until all users are here; 10s.
-    #[arg(long, value_parser = cli::duration)]
+    #[arg(long, value_parser = arguments::duration)]
     ramp: Option<Duration>,
     /// How long all of them are; 20s.
-    #[arg(long, value_parser = cli::duration)]
+    #[arg(long, value_parser = arguments::duration)]
     hold: Option<Duration>,
     /// How long it takes until all have left; 5s.
-    #[arg(long, value_parser = cli::duration)]
+    #[arg(long, value_parser = arguments::duration)]
     down: Option<Duration>,
     /// Changes a second, by each user.
-    #[arg(long, default_value = "1", value_parser = cli::rate)]
+    #[arg(long, default_value = "1", value_parser = arguments::rate)]
     user_rate: f64,
 }
 
@@ -85,13 +85,13 @@ pub(crate) struct Steady<const HIGH: bool> {
     #[arg(long, value_parser = clap::value_parser!(u32).range(2..=20_000))]
     connections: Option<u32>,
     /// Changes a second, by all users together: 10, and 50 of `high`.
-    #[arg(long, value_parser = cli::rate)]
+    #[arg(long, value_parser = arguments::rate)]
     rate: Option<f64>,
     /// How long it takes until all are connected: 5s, and 10s of `high`.
-    #[arg(long, value_parser = cli::duration)]
+    #[arg(long, value_parser = arguments::duration)]
     ramp: Option<Duration>,
     /// How long all of them are.
-    #[arg(long, default_value = "30s", value_parser = cli::duration)]
+    #[arg(long, default_value = "30s", value_parser = arguments::duration)]
     duration: Duration,
 }
 
@@ -131,7 +131,7 @@ pub(crate) struct Burst {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     bursts: u32,
     /// How long nobody does anything in between.
-    #[arg(long, default_value = "4s", value_parser = cli::duration)]
+    #[arg(long, default_value = "4s", value_parser = arguments::duration)]
     every: Duration,
 }
 
@@ -170,16 +170,16 @@ pub(crate) struct Stability {
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=168))]
     hours: u32,
     /// How long instead: 250ms, 60s, 5m, 1h.
-    #[arg(long, value_parser = cli::duration, conflicts_with = "hours")]
+    #[arg(long, value_parser = arguments::duration, conflicts_with = "hours")]
     duration: Option<Duration>,
     /// How many devices are connected.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=20_000))]
     connections: u32,
     /// Changes a second, by all users together.
-    #[arg(long, default_value = "10", value_parser = cli::rate)]
+    #[arg(long, default_value = "10", value_parser = arguments::rate)]
     rate: f64,
     /// How long a user stays before it leaves, is checked, and another one comes.
-    #[arg(long, default_value = "10m", value_parser = cli::duration)]
+    #[arg(long, default_value = "10m", value_parser = arguments::duration)]
     stay: Duration,
     #[command(flatten)]
     endurance: EnduranceArgs,
@@ -221,23 +221,23 @@ pub(crate) struct Stress {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=8_000))]
     users: Option<u32>,
     /// How long a spike lasts at its top (10s), a soak in all (30m), a level of a breakpoint (5s).
-    #[arg(long, value_parser = cli::duration)]
+    #[arg(long, value_parser = arguments::duration)]
     duration: Option<Duration>,
     /// How long it takes until a spike is at its top (30s), or all users of a soak are here (10s), or those
     /// of the next level of a breakpoint (2s).
-    #[arg(long, value_parser = cli::duration)]
+    #[arg(long, value_parser = arguments::duration)]
     ramp: Option<Duration>,
     /// How long a few users stay after a spike.
-    #[arg(long, default_value = "10s", value_parser = cli::duration)]
+    #[arg(long, default_value = "10s", value_parser = arguments::duration)]
     after: Duration,
     /// How long after a spike changes may still be slow.
-    #[arg(long, default_value = "5s", value_parser = cli::duration)]
+    #[arg(long, default_value = "5s", value_parser = arguments::duration)]
     recovery_max: Duration,
     /// The users that a breakpoint begins with, and has to bear.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=8_000))]
     users_min: u32,
     /// Changes a second, by each user: 1, and 5 of a breakpoint.
-    #[arg(long, value_parser = cli::rate)]
+    #[arg(long, value_parser = arguments::rate)]
     user_rate: Option<f64>,
     #[command(flatten)]
     endurance: EnduranceArgs,
