@@ -51,6 +51,33 @@ async fn without_a_token_public_topics_and_all_can_be_followed_and_nothing_else_
     refused(&ask(&mut alice, "SUBSCRIBE", "s", json!({ "topic": "project:1" })).await, "forbidden");
 }
 
+/// Nothing vouches for the name of a visitor's device: whoever names the same is counted with it.
+#[tokio::test]
+async fn visitors_who_name_the_same_device_count_as_one() {
+    let server = Server::with(&[PUBLIC]).await;
+    let enter = async |query: &str| {
+        let (mut socket, _) = server.connect_as("", query).await;
+        subscribe(&mut socket, json!({ "topic": "open", "presence": true })).await;
+        let here = socket.next_of("PRESENCE", DEADLINE).await.unwrap()["payload"].clone();
+        (socket, (here["users"].clone(), here["devices"].clone()))
+    };
+    let (mut first, here) = enter("device=tv").await;
+    assert_eq!(here, (json!(1), json!(1)));
+    let (second, here) = enter("device=tv").await;
+    assert_eq!(here, (json!(1), json!(1)), "the same name");
+    // Those who name none are told apart.
+    let (third, here) = enter("").await;
+    assert_eq!(here, (json!(2), json!(2)));
+    let join = first.next(DEADLINE).await.unwrap();
+    assert_eq!((&join["type"], &join["payload"]["devices"]), (&json!("JOIN"), &json!(2)));
+    // One of two who share a name goes: the name stays.
+    second.drop_connection();
+    third.drop_connection();
+    let leave = first.next(DEADLINE).await.unwrap();
+    assert_eq!((&leave["type"], &leave["payload"]["devices"]), (&json!("LEAVE"), &json!(1)));
+    assert_ne!(leave["payload"]["device"], "tv");
+}
+
 #[tokio::test]
 async fn without_a_token_messages_are_small() {
     let server = Server::with(&[PUBLIC]).await;
