@@ -39,13 +39,46 @@ pub(crate) fn is_path_name(text: &str) -> bool {
     is_name(text) && !is_dot_segment(text)
 }
 
-/// A printable text that stands in a URL's path.
-fn is_printable_in_path(text: &str) -> bool {
-    is_printable(text) && !is_dot_segment(text)
+/// A text that does not stand for a place in a URL's path.
+fn is_no_dot_segment(text: &str) -> bool {
+    !is_dot_segment(text)
+}
+
+/// What is wrong with a name that others are shown, and that people and programs take for another: identity
+/// providers and scripts let through what cannot be seen.
+fn invisible_fault(text: &str) -> Option<&'static str> {
+    let blank = |c: char| c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}');
+    if !is_printable(text) {
+        Some("without control characters")
+    } else if text.chars().any(changes_direction) {
+        Some("without characters that change the direction of text")
+    } else if text.starts_with(blank) || text.ends_with(blank) {
+        Some("without blanks at its ends")
+    } else {
+        None
+    }
+}
+
+/// The formatting characters of the Unicode Bidirectional Algorithm (UAX #9 section 2).
+fn changes_direction(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// For identifiers of which only faults are named.
+fn anything(_: &str) -> bool {
+    true
+}
+
+/// For identifiers whose rule says all.
+pub(crate) fn no_fault(_: &str) -> Option<&'static str> {
+    None
 }
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $valid:path, $rule:literal) => {
+        text_id! { $(#[$doc])* $name, $what, $max, $valid, $rule, $crate::ids::no_fault }
+    };
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $valid:path, $rule:literal, $fault:path) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -69,6 +102,9 @@ macro_rules! text_id {
                 let fits = text.len() <= 4 * $max && text.chars().count() <= $max;
                 if text.is_empty() || !fits || !$valid(text) {
                     return Err(InvalidId { what: $what, rule: $rule });
+                }
+                if let Some(rule) = $fault(text) {
+                    return Err(InvalidId { what: $what, rule });
                 }
                 Ok(Self(text.into()))
             }
@@ -105,12 +141,12 @@ macro_rules! text_id {
 pub(crate) use text_id;
 
 text_id! {
-    /// A user: the `sub` of the token. Opaque to Draftwire.
-    UserId, "sub", 128, is_printable_in_path, "1 to 128 characters without control characters, and not . or .."
+    /// A user: the `sub` of the token, up to what OpenID Connect Core section 2 allows. Opaque to Draftwire.
+    UserId, "sub", 255, is_no_dot_segment, "1 to 255 characters, and not . or ..", invisible_fault
 }
 text_id! {
     /// One device of a user, stable over reconnects; the `origin` of the events that it causes.
-    DeviceId, "device", 64, is_printable, "1 to 64 characters without control characters"
+    DeviceId, "device", 64, anything, "1 to 64 characters", invisible_fault
 }
 text_id! {
     /// The client's own name for a command, unique per device: its idempotency key.
@@ -276,7 +312,44 @@ mod tests {
         assert!("...".parse::<DraftId>().is_ok() && ".a".parse::<DraftId>().is_ok());
         assert_eq!(
             "x\n".parse::<DeviceId>().unwrap_err().to_string(),
-            "device must be 1 to 64 characters without control characters"
+            "device must be without control characters"
         );
+    }
+
+    #[test]
+    fn names_that_others_see_hide_nothing() {
+        let fault = |text: &str| {
+            let user = text.parse::<UserId>().map_err(|error| error.rule);
+            assert_eq!(
+                text.parse::<DeviceId>().map_err(|error| error.rule).err(),
+                user.as_ref().err().copied()
+            );
+            user.err()
+        };
+        for text in ["alice", "auth0|5f7c8ec7c33c6c004bbafe82", "a b", "Zoë", "עדי", "علي", "👩‍👧", "a\u{a0}b"]
+        {
+            assert_eq!(fault(text), None, "{text:?}");
+        }
+        for text in [" a", "a ", "\u{a0}a", "a\u{3000}", "\u{200b}a", "a\u{feff}", "a\u{2028}"] {
+            assert_eq!(fault(text), Some("without blanks at its ends"), "{text:?}");
+        }
+        for text in ["a\nb", "\t", "a\0", "a\u{7f}", "a\u{85}b"] {
+            assert_eq!(fault(text), Some("without control characters"), "{text:?}");
+        }
+        for text in ["a\u{202e}b", "\u{200f}a", "a\u{2066}b\u{2069}", "a\u{61c}"] {
+            assert_eq!(fault(text), Some("without characters that change the direction of text"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn users_are_as_long_as_the_standard_allows() {
+        for c in ["u", "é", "𝄞"] {
+            assert!(c.repeat(255).parse::<UserId>().is_ok(), "{c}");
+            let refused = c.repeat(256).parse::<UserId>().unwrap_err();
+            assert_eq!(refused.to_string(), "sub must be 1 to 255 characters, and not . or ..");
+        }
+        // Compared byte by byte: neither case nor composition makes two one.
+        assert_ne!("Alice".parse::<UserId>(), "alice".parse::<UserId>());
+        assert_ne!("\u{e9}".parse::<UserId>(), "e\u{301}".parse::<UserId>());
     }
 }

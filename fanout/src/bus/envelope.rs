@@ -286,7 +286,7 @@ pub(crate) fn put_short(out: &mut BytesMut, text: &str) {
 
 /// Writes a text of any characters, which do not fit a one-byte length: 64 of them take up to 256 bytes.
 pub(crate) fn put_text(out: &mut BytesMut, text: &str) {
-    out.put_u16(u16::try_from(text.len()).expect("ids are at most 128 characters of 4 bytes"));
+    out.put_u16(u16::try_from(text.len()).expect("ids are at most 255 characters of 4 bytes"));
     out.put_slice(text.as_bytes());
 }
 

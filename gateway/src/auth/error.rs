@@ -37,7 +37,7 @@ pub enum AuthError {
     #[error("the token is not valid yet (nbf)")]
     NotYetValid,
     /// No `sub`, or none that is a user id.
-    #[error("the token's subject (sub) must be 1 to 128 characters without control characters")]
+    #[error("the token's subject (sub) must be 1 to 255 printable characters without blanks at its ends")]
     BadSubject,
     /// Another `aud`, or none where one is configured.
     #[error("the token is for another audience (aud)")]

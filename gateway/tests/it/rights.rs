@@ -52,6 +52,31 @@ async fn publish_everywhere(server: &Server) {
     }
 }
 
+/// OpenID Connect Core section 2: up to 255 ASCII characters.
+#[tokio::test]
+async fn users_are_as_long_as_the_standard_allows_and_hide_nothing() {
+    let server = Server::start().await;
+    let long = format!("auth0|{}", "u".repeat(249));
+    let (mut socket, welcome) = server.connect(&long, "").await;
+    assert_eq!(welcome["userId"], long.as_str());
+    let path = format!("/v1/users/{}/events", long.replace('|', "%7C"));
+    let sent = server.call(&service(), "POST", &path, &[], r#"{"event":"E","data":1}"#).await;
+    assert_eq!(sent.status, 201, "{}", sent.text);
+    assert_eq!(socket.next(DEADLINE).await.unwrap()["type"], "E");
+    for (user, query) in [
+        ("u".repeat(256).as_str(), ""),
+        (" alice", ""),
+        ("alice\u{202e}", ""),
+        ("alice", "device=%20phone"),
+        ("alice", "device=pho%E2%80%AEne"),
+    ] {
+        let request = RawRequest::new(format!("{}?{query}", server.socket_url())).token(&token::good(user));
+        let (code, reason) = server.refused(request).await;
+        assert_eq!(code, if query.is_empty() { 4401 } else { 4400 }, "{user:?} {query}: {reason}");
+        assert!(reason.contains(if query.is_empty() { "(sub) must be" } else { "device must be without" }));
+    }
+}
+
 #[tokio::test]
 async fn a_token_for_some_topics_is_for_no_others() {
     let server = Server::start().await;

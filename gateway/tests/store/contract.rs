@@ -60,6 +60,7 @@ macro_rules! contract {
             positions_beyond_everything_are_empty
             many_streams_are_answered_in_order
             texts_survive_as_they_are
+            the_longest_names_are_kept
             no_key_of_a_content_has_a_meaning
             a_row_that_means_nothing_fails_the_call
             the_epoch_stays
@@ -862,6 +863,27 @@ pub(crate) async fn texts_survive_as_they_are(database: &dyn Database) {
     assert_eq!(events[0].origin, write.device);
     let payload: Value = serde_json::from_str(events[0].payload.get()).unwrap();
     assert_eq!(payload["content"], odd);
+}
+
+/// Users are as long as OpenID Connect allows, and then some bytes: the keys of the tables must hold them.
+pub(crate) async fn the_longest_names_are_kept(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    // Of many characters, so that no index can compress it.
+    let of_many = |count: u32| -> String {
+        (0..count).map(|n| char::from_u32(0x1_f300 + n * 7 % 0x300).unwrap()).collect()
+    };
+    let (ann, bob) = (of_many(255), format!("{}!", of_many(254)));
+    let draft = "d".repeat(64);
+    for name in [&ann, &bob] {
+        let mut write = with_id(&of_many(64), create(name, &draft, json!({"of": name})));
+        write.device = of_many(64).parse().unwrap();
+        let done = one(&store, write.clone()).await.unwrap();
+        assert_eq!(numbers(&done), (1, Some(1)));
+        assert_eq!(numbers(&one(&store, write).await.unwrap()), (1, Some(1)), "it is remembered");
+        let list = store.drafts(&user(name)).await.unwrap();
+        assert_eq!(content(&list.drafts[0]), json!({"of": name}));
+        assert_eq!(log(&store, name).await.len(), 1);
+    }
 }
 
 pub(crate) async fn no_key_of_a_content_has_a_meaning(database: &dyn Database) {
