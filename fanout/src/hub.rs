@@ -23,7 +23,7 @@ use crate::{
     canary::Canary,
     log::{Log, LogError, Page, Read},
     presence::{Attendance, Rooms},
-    repair::{BusTrust, GapFill, HeadCheck, LogReader, Sweep},
+    repair::{BusTrust, GapFill, HeadCheck, LogReader, Origin, Sweep},
     stream::{LocalStream, Mailbox, MailboxSlot, Registry, Source, StreamReader},
 };
 
@@ -60,7 +60,8 @@ impl Hub {
         let log = Arc::new(LogReader::start(log, &settings, registry.clone(), trust.clone()));
         let gaps = Arc::new(GapFill::new(&settings, registry.clone(), log.clone()));
         let heads = Arc::new(HeadCheck::new(bus.clone(), trust.clone(), log.clone(), gaps.clone()));
-        let rooms = Rooms::new(sender.clone(), &settings, bus.clone(), registry.clone(), trust.clone());
+        let rooms =
+            Rooms::new(sender.clone(), &settings, bus.clone(), registry.clone(), trust.clone(), log.clone());
         let sweep = Sweep::new(settings.clone(), registry.clone(), trust.clone(), log.clone(), heads.clone());
         let hub = Arc::new(Self {
             sender,
@@ -167,12 +168,24 @@ impl Hub {
     /// any is not known: it is stored nowhere and sent once.
     pub fn signal(&self, signal: Arc<Signal>) {
         let number = self.signals_sent.fetch_add(1, Ordering::Relaxed) + 1;
-        let message = envelope::signal(&self.sender, number, &signal);
-        let channel = Channel::Stream(signal.stream.clone());
         if let Some(stream) = self.registry.get(&signal.stream) {
-            stream.signal(signal);
+            stream.signal(signal.clone());
         }
-        self.bus.publish(channel, message);
+        let publish = move |bus: &dyn Bus, sender: &NodeId, epoch: &Epoch, signal: &Signal| {
+            let message = envelope::signal(sender, epoch, number, signal);
+            bus.publish(Channel::Stream(signal.stream.clone()), message);
+        };
+        if let Some(epoch) = self.log.epoch() {
+            return publish(&*self.bus, &self.sender, &epoch, &signal);
+        }
+        // A node that has just started.
+        let (bus, sender, log) = (self.bus.clone(), self.sender.clone(), self.log.clone());
+        tokio::spawn(async move {
+            match log.head(&signal.stream).await {
+                Ok((epoch, _)) => publish(&*bus, &sender, &epoch, &signal),
+                Err(error) => debug!(stream = %signal.stream, %error, "a signal stays on this node"),
+            }
+        });
     }
 
     /// Makes a device present in the stream that the reader follows, for as long as the attendance lives.
@@ -256,10 +269,14 @@ impl Inbox for Hub {
         }
         let Some(stream) = self.registry.get(name) else { return };
         match envelope::decode(&message, name) {
-            Ok(Envelope { sender, body }) => match body {
-                Body::Events { epoch, events } => self.offer(&stream, &epoch, &events, Source::Bus),
-                Body::Signal { number, signal } => stream.signal_from(&sender, number, signal),
-                Body::Presence(body) => self.rooms.announced(name, sender, body),
+            Ok(Envelope { sender, epoch, body }) => match (self.log.origin(&epoch, name), body) {
+                (Origin::Stranger, _) | (Origin::Unknown, Body::Signal { .. } | Body::Presence(_)) => {
+                    counter!("draftwire_bus_messages_rejected_total", "reason" => "stranger").increment(1);
+                }
+                // Of a history that is not known, a stream that is not open yet holds events back.
+                (_, Body::Events { events }) => self.offer(&stream, &epoch, &events, Source::Bus),
+                (Origin::Own, Body::Signal { number, signal }) => stream.signal_from(&sender, number, signal),
+                (Origin::Own, Body::Presence(body)) => self.rooms.announced(name, sender, body),
             },
             Err(error) => {
                 counter!("draftwire_bus_messages_rejected_total", "reason" => error.label()).increment(1);

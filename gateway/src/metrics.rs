@@ -262,7 +262,7 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "draftwire_bus_messages_rejected_total",
         Kind::Counter,
         "reason",
-        "Messages of other nodes that this node could not use",
+        "Messages that this node could not use; `stranger`: of another cluster on the same channels, or for a moment after a failover",
     ),
     ("draftwire_bus_trusted", Kind::Gauge, "", "1 while canaries return"),
     ("process_cpu_seconds_total", Kind::Counter, "", "Time on processors, user and system; Linux only"),

@@ -1,18 +1,18 @@
 //! What nodes send each other over a stream's channel.
 //!
-//! Version 2, all numbers big-endian; the stream is the channel's and is not repeated:
+//! Version 3, all numbers big-endian; the stream is the channel's and is not repeated:
 //!
 //! | bytes | |
 //! |---|---|
 //! | 1 | version |
 //! | 1 + n | process that sent the copy: length, text |
+//! | 1 + n | epoch that the sender last saw: length, text |
 //! | 1 | what it holds: 1 events, 2 a signal, 3 presence |
 //!
 //! then of events, which are consecutive,
 //!
 //! | bytes | |
 //! |---|---|
-//! | 1 + n | epoch: length, text |
 //! | 8 | seq of the first |
 //!
 //! and for each of them
@@ -36,6 +36,10 @@
 //!
 //! and of presence an [announcement](crate::presence).
 //!
+//! The epoch names the history that events count in, and tells clusters apart that share channels: a Redis has
+//! one space of channels for all of its databases. What comes from a history that is not the node's own is
+//! rejected, whatever it holds (see `repair::histories`).
+//!
 //! A node that meets a version or a kind that it does not know drops the copy and counts it: its
 //! followers get events by the sweep. So nodes of different versions can run side by side, slower but
 //! right.
@@ -50,7 +54,7 @@ use common::{
 use serde_json::value::RawValue;
 
 /// The version that this node writes, and the only one that it reads.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 const EVENTS: u8 = 1;
 const SIGNAL: u8 = 2;
@@ -61,6 +65,8 @@ const PRESENCE: u8 = 3;
 pub struct Envelope<'a> {
     /// The process that sent the copy.
     pub sender: NodeId,
+    /// The history that the sender last saw; of events, the one that their `seq` counts in.
+    pub epoch: Epoch,
     /// What it holds.
     pub body: Body<'a>,
 }
@@ -70,8 +76,6 @@ pub struct Envelope<'a> {
 pub enum Body<'a> {
     /// Committed events.
     Events {
-        /// The history that their `seq` counts in.
-        epoch: Epoch,
         /// Consecutive, at least one.
         events: Vec<Arc<Event>>,
     },
@@ -157,10 +161,8 @@ pub fn events<'a>(
         });
         let (copied, rest) = left.split_at(fitting.count());
         left = rest;
-        // A short length and a number.
-        let room = 1 + epoch.as_str().len() + 8 + copied.iter().map(|event| size(event)).sum::<usize>();
-        let mut out = begin(sender, EVENTS, room);
-        put_short(&mut out, epoch.as_str());
+        let room = 8 + copied.iter().map(|event| size(event)).sum::<usize>();
+        let mut out = begin(sender, epoch, EVENTS, room);
         out.put_u64(first.seq.0);
         for event in copied {
             put_event(&mut out, event);
@@ -186,11 +188,11 @@ fn put_event(out: &mut BytesMut, event: &Event) {
 }
 
 /// Writes a copy of a signal. `number` grows with each signal of the sender.
-pub fn signal(sender: &NodeId, number: u64, signal: &Signal) -> Bytes {
+pub fn signal(sender: &NodeId, epoch: &Epoch, number: u64, signal: &Signal) -> Bytes {
     let (kind, origin, payload) = (signal.kind.as_str(), signal.origin.as_str(), signal.payload.get());
     // A number, a short length, a long one.
     let fixed = 8 + 1 + 2;
-    let mut out = begin(sender, SIGNAL, fixed + kind.len() + origin.len() + payload.len());
+    let mut out = begin(sender, epoch, SIGNAL, fixed + kind.len() + origin.len() + payload.len());
     out.put_u64(number);
     put_short(&mut out, kind);
     put_text(&mut out, origin);
@@ -199,17 +201,18 @@ pub fn signal(sender: &NodeId, number: u64, signal: &Signal) -> Bytes {
 }
 
 /// Writes a copy that says who is here through the sender.
-pub(crate) fn presence(sender: &NodeId, body: &[u8]) -> Bytes {
-    let mut out = begin(sender, PRESENCE, body.len());
+pub(crate) fn presence(sender: &NodeId, epoch: &Epoch, body: &[u8]) -> Bytes {
+    let mut out = begin(sender, epoch, PRESENCE, body.len());
     out.put_slice(body);
     out.freeze()
 }
 
 /// What every copy begins with, and room for so many bytes more.
-fn begin(sender: &NodeId, kind: u8, room: usize) -> BytesMut {
-    let mut out = BytesMut::with_capacity(3 + sender.as_str().len() + room);
+fn begin(sender: &NodeId, epoch: &Epoch, kind: u8, room: usize) -> BytesMut {
+    let mut out = BytesMut::with_capacity(4 + sender.as_str().len() + epoch.as_str().len() + room);
     out.put_u8(VERSION);
     put_short(&mut out, sender.as_str());
+    put_short(&mut out, epoch.as_str());
     out.put_u8(kind);
     out
 }
@@ -222,17 +225,17 @@ pub fn decode<'a>(bytes: &'a [u8], stream: &Stream) -> Result<Envelope<'a>, Enve
     let mut rest = Reader(bytes);
     version(&mut rest)?;
     let sender = rest.short_id()?;
+    let epoch = rest.short_id()?;
     let body = match rest.u8()? {
         EVENTS => decode_events(rest, stream)?,
         SIGNAL => decode_signal(rest, stream)?,
         PRESENCE => Body::Presence(rest.0),
         other => return Err(EnvelopeError::Kind(other)),
     };
-    Ok(Envelope { sender, body })
+    Ok(Envelope { sender, epoch, body })
 }
 
 fn decode_events(mut rest: Reader<'_>, stream: &Stream) -> Result<Body<'static>, EnvelopeError> {
-    let epoch = rest.short_id()?;
     let mut seq = rest.u64()?;
     let mut events = Vec::new();
     while events.is_empty() || !rest.0.is_empty() {
@@ -243,7 +246,7 @@ fn decode_events(mut rest: Reader<'_>, stream: &Stream) -> Result<Body<'static>,
         // Past the last number comes zero, which is none.
         seq = seq.wrapping_add(1);
     }
-    Ok(Body::Events { epoch, events })
+    Ok(Body::Events { events })
 }
 
 fn decode_event(rest: &mut Reader<'_>, stream: &Stream, seq: Seq) -> Result<Event, EnvelopeError> {

@@ -23,7 +23,7 @@ fn stream() -> Stream {
 
 fn as_events(bytes: &[u8]) -> (NodeId, Epoch, Vec<Arc<Event>>) {
     match decode(bytes, &stream()).unwrap() {
-        Envelope { sender, body: Body::Events { epoch, events } } => (sender, epoch, events),
+        Envelope { sender, epoch, body: Body::Events { events } } => (sender, epoch, events),
         other => panic!("{other:?}"),
     }
 }
@@ -46,20 +46,21 @@ fn copies_of(sender: &NodeId, epoch: &Epoch, of: &[Arc<Event>]) -> Vec<Bytes> {
     events(sender, epoch, of).collect()
 }
 
-fn as_signal(bytes: &[u8]) -> (NodeId, u64, Arc<Signal>) {
+fn as_signal(bytes: &[u8]) -> (NodeId, Epoch, u64, Arc<Signal>) {
     match decode(bytes, &stream()).unwrap() {
-        Envelope { sender, body: Body::Signal { number, signal } } => (sender, number, signal),
+        Envelope { sender, epoch, body: Body::Signal { number, signal } } => (sender, epoch, number, signal),
         other => panic!("{other:?}"),
     }
 }
 
-const GOLDEN_EVENT: &[u8] = b"\x02\x06node-a\x01\x06epoch1\
+const GOLDEN_EVENT: &[u8] = b"\x03\x06node-a\x06epoch1\x01\
     \0\0\0\0\0\0\0\x07\0\0\x01\x8b\xcf\xe5\x68\0\x01\x04GOAL\0\x06t\xc3\xa9l 1\
     \0\0\0\x0e{\"b\":1, \"a\":2}";
 
-const GOLDEN_SIGNAL: &[u8] = b"\x02\x06node-a\x02\0\0\0\0\0\0\x01\x09\x06TYPING\0\x05phone{\"at\":3}";
+const GOLDEN_SIGNAL: &[u8] =
+    b"\x03\x06node-a\x06epoch1\x02\0\0\0\0\0\0\x01\x09\x06TYPING\0\x05phone{\"at\":3}";
 
-const GOLDEN_PRESENCE: &[u8] = b"\x02\x06node-a\x03whatever";
+const GOLDEN_PRESENCE: &[u8] = b"\x03\x06node-a\x06epoch1\x03whatever";
 
 fn golden_event() -> Event {
     new_event(7, "GOAL", "tél 1", 1_700_000_000_000, r#"{"b":1, "a":2}"#).with_priority(Priority::High)
@@ -70,7 +71,7 @@ fn golden_signal() -> Signal {
 }
 
 #[test]
-fn version_2_stays_what_it_is() {
+fn version_3_stays_what_it_is() {
     let sender: NodeId = "node-a".parse().unwrap();
     let bytes = event(&sender, &"epoch1".parse().unwrap(), golden_event());
     assert_eq!(bytes.escape_ascii().to_string(), GOLDEN_EVENT.escape_ascii().to_string());
@@ -79,13 +80,14 @@ fn version_2_stays_what_it_is() {
     assert_eq!(read.json(), golden_event().json());
     assert_eq!(read.priority, Priority::High);
 
-    let bytes = signal(&sender, 265, &golden_signal());
+    let bytes = signal(&sender, &"epoch1".parse().unwrap(), 265, &golden_signal());
     assert_eq!(bytes.escape_ascii().to_string(), GOLDEN_SIGNAL.escape_ascii().to_string());
-    let (from, number, read) = as_signal(GOLDEN_SIGNAL);
-    assert_eq!((from.as_str(), number), ("node-a", 265));
+    let (from, epoch, number, read) = as_signal(GOLDEN_SIGNAL);
+    assert_eq!((from.as_str(), epoch.as_str(), number), ("node-a", "epoch1", 265));
     assert_eq!(read.message().json(), golden_signal().message().json());
 
     let read = decode(GOLDEN_PRESENCE, &stream()).unwrap();
+    assert_eq!(read.epoch.as_str(), "epoch1");
     assert!(matches!(read.body, Body::Presence(b"whatever")));
 }
 
@@ -97,19 +99,19 @@ fn the_sender_is_seen_without_reading_the_rest() {
         assert_eq!(sender(&golden[..7]), None);
     }
     assert_eq!(sender(b""), None);
-    assert_eq!(sender(b"\x01\x01a"), None);
+    assert_eq!(sender(b"\x02\x01a"), None);
 }
 
 #[test]
 fn another_version_or_kind_is_told_from_garbage() {
-    for version in [1, 3] {
+    for version in [2, 4] {
         let mut other = GOLDEN_EVENT.to_vec();
         other[0] = version;
         assert_eq!(decode(&other, &stream()).unwrap_err().label(), "version");
     }
     for kind in [0, 4, 255] {
         let mut other = GOLDEN_EVENT.to_vec();
-        other[8] = kind;
+        other[15] = kind;
         assert_eq!(decode(&other, &stream()).unwrap_err().label(), "kind");
     }
     assert_eq!(decode(b"", &stream()).unwrap_err().label(), "malformed");
@@ -138,8 +140,8 @@ fn texts_must_keep_their_rules() {
     assert!(matches!(event(GOLDEN_EVENT.len() - 1, b"]"), Err(EnvelopeError::Payload(_))));
     assert!(matches!(event(GOLDEN_EVENT.len() - 1, b"\xff"), Err(EnvelopeError::Utf8(_))));
     let signal = |at, with| replace(GOLDEN_SIGNAL, at, with);
-    assert!(matches!(signal(18, b"t"), Err(EnvelopeError::Id(_))));
-    assert!(matches!(signal(26, b"\n"), Err(EnvelopeError::Id(_))));
+    assert!(matches!(signal(25, b"t"), Err(EnvelopeError::Id(_))));
+    assert!(matches!(signal(33, b"\n"), Err(EnvelopeError::Id(_))));
     assert!(matches!(signal(GOLDEN_SIGNAL.len() - 1, b"]"), Err(EnvelopeError::Payload(_))));
 }
 
@@ -169,7 +171,7 @@ fn the_longest_names_fit() {
     let (.., read) = as_event(&event(&sender, &epoch, longest()));
     assert_eq!(read.json(), longest().json());
     let longest = new_signal(&kind, &origin, "null");
-    let (_, number, read) = as_signal(&signal(&sender, u64::MAX, &longest));
+    let (.., number, read) = as_signal(&signal(&sender, &epoch, u64::MAX, &longest));
     assert_eq!(number, u64::MAX);
     assert_eq!(read.message().json(), longest.message().json());
 }
@@ -198,8 +200,8 @@ proptest! {
         prop_assert_eq!((read.timestamp, read.priority), (timestamp, priority));
 
         let sent = new_signal(&kind, &origin, &payload);
-        let (read_node, read_number, read) = as_signal(&signal(&node, number, &sent));
-        prop_assert_eq!((read_node, read_number), (node, number));
+        let (read_node, read_epoch, read_number, read) = as_signal(&signal(&node, &epoch, number, &sent));
+        prop_assert_eq!((read_node, read_epoch, read_number), (node, epoch, number));
         prop_assert_eq!(read.message().json(), sent.message().json());
     }
 
@@ -207,7 +209,7 @@ proptest! {
     fn any_bytes_are_survived(bytes: Vec<u8>, kind in 0_u8..5) {
         let _ = sender(&bytes);
         let _ = decode(&bytes, &stream());
-        let with_start = [b"\x02\x01a", &[kind][..], &bytes[..]].concat();
+        let with_start = [b"\x03\x01a\x01e", &[kind][..], &bytes[..]].concat();
         let _ = decode(&with_start, &stream());
     }
 

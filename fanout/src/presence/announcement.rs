@@ -18,7 +18,7 @@
 //! and of numbers users and devices, 4 bytes each.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use common::{ids::NodeId, protocol::Device};
+use common::{Epoch, ids::NodeId, protocol::Device};
 
 use crate::bus::envelope::{self, EnvelopeError, Reader, put_text};
 
@@ -56,7 +56,7 @@ pub(crate) struct Counts {
 }
 
 /// Writes an announcement as a copy for the bus.
-pub(crate) fn encode(sender: &NodeId, announcement: &Announcement) -> Bytes {
+pub(crate) fn encode(sender: &NodeId, epoch: &Epoch, announcement: &Announcement) -> Bytes {
     let mut body = BytesMut::new();
     body.put_u64(announcement.version);
     body.put_u8(announcement.asks.into());
@@ -77,7 +77,7 @@ pub(crate) fn encode(sender: &NodeId, announcement: &Announcement) -> Bytes {
             }
         }
     }
-    envelope::presence(sender, &body)
+    envelope::presence(sender, epoch, &body)
 }
 
 /// Reads the body of a presence envelope. Any bytes may be given.
@@ -148,13 +148,17 @@ mod tests {
         }
     }
 
-    const LISTED: &[u8] = b"\x02\x01n\x03\0\0\0\0\0\0\x01\x07\x01\x01\0\x02\
+    fn epoch() -> Epoch {
+        "e".parse().unwrap()
+    }
+
+    const LISTED: &[u8] = b"\x03\x01n\x01e\x03\0\0\0\0\0\0\x01\x07\x01\x01\0\x02\
         \0\x03bob\0\x05phone\0\0\0\x03tv1";
-    const COUNTED: &[u8] = b"\x02\x01n\x03\0\0\0\0\0\0\0\x08\0\x02\
+    const COUNTED: &[u8] = b"\x03\x01n\x01e\x03\0\0\0\0\0\0\0\x08\0\x02\
         \0\0\0\x02\0\0\0\x03";
 
     #[test]
-    fn version_2_stays_what_it_is() {
+    fn version_3_stays_what_it_is() {
         let sender = "n".parse().unwrap();
         let golden = [
             (
@@ -172,7 +176,7 @@ mod tests {
         ];
         for (bytes, announcement) in golden {
             assert_eq!(
-                encode(&sender, &announcement).escape_ascii().to_string(),
+                encode(&sender, &epoch(), &announcement).escape_ascii().to_string(),
                 bytes.escape_ascii().to_string()
             );
             assert_eq!(read(bytes).unwrap(), announcement);
@@ -197,9 +201,9 @@ mod tests {
         };
         let members = LocalMembers::Listed(vec![long; LIST_MAX]);
         let announcement = Announcement { version: 1, asks: false, members };
-        let mut bytes = encode(&"n".parse().unwrap(), &announcement).to_vec();
+        let mut bytes = encode(&"n".parse().unwrap(), &epoch(), &announcement).to_vec();
         assert_eq!(read(&bytes).unwrap(), announcement);
-        bytes[14..16].copy_from_slice(&1001_u16.to_be_bytes());
+        bytes[16..18].copy_from_slice(&1001_u16.to_be_bytes());
         assert!(matches!(read(&bytes), Err(EnvelopeError::List(1001))));
     }
 
@@ -215,14 +219,14 @@ mod tests {
             let devices: Vec<_> = devices.iter().map(|(user, device)| (&**user, &**device)).collect();
             for members in [listed(&devices), LocalMembers::Counted(Counts { users: users.into(), devices: count.into() })] {
                 let announcement = Announcement { version, asks, members };
-                prop_assert_eq!(read(&encode(&"n".parse().unwrap(), &announcement)).unwrap(), announcement);
+                prop_assert_eq!(read(&encode(&"n".parse().unwrap(), &epoch(), &announcement)).unwrap(), announcement);
             }
         }
 
         #[test]
         fn any_bytes_are_survived(bytes: Vec<u8>, at: usize, byte: u8) {
             let _ = decode(&bytes);
-            let mut damaged = LISTED[4..].to_vec();
+            let mut damaged = LISTED[6..].to_vec();
             let at = at % damaged.len();
             damaged[at] = byte;
             let _ = decode(&damaged);

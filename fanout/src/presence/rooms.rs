@@ -24,7 +24,7 @@ use super::{
 use crate::{
     Settings,
     bus::{Bus, Channel},
-    repair::BusTrust,
+    repair::{BusTrust, LogReader},
     stream::{LocalStream, Mailbox, MailboxSlot, Registry},
 };
 
@@ -37,6 +37,7 @@ pub(crate) struct Rooms {
     bus: Arc<dyn Bus>,
     registry: Arc<Registry>,
     trust: Arc<BusTrust>,
+    log: Arc<LogReader>,
     map: Mutex<BTreeMap<Stream, Arc<Room>>>,
     /// Numbers the announcements of this process, over all streams: a room that is left and entered
     /// again goes on where it ended.
@@ -52,6 +53,7 @@ impl Rooms {
         bus: Arc<dyn Bus>,
         registry: Arc<Registry>,
         trust: Arc<BusTrust>,
+        log: Arc<LogReader>,
     ) -> Arc<Self> {
         Arc::new(Self {
             sender,
@@ -60,6 +62,7 @@ impl Rooms {
             bus,
             registry,
             trust,
+            log,
             map: Mutex::default(),
             version: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
@@ -165,9 +168,13 @@ impl Rooms {
             debug!(%stream, "no other node is heard; subscribing to the channel again");
             self.registry.resubscribe(room.stream());
         }
-        if let Some((members, asks)) = tick.announce {
+        // The epoch is known: the stream of a room is open, or was.
+        if let Some((members, asks)) = tick.announce
+            && let Some(epoch) = self.log.epoch()
+        {
             let version = self.version.fetch_add(1, Ordering::Relaxed) + 1;
-            let message = announcement::encode(&self.sender, &Announcement { version, asks, members });
+            let message =
+                announcement::encode(&self.sender, &epoch, &Announcement { version, asks, members });
             self.bus.publish(Channel::Stream(stream.clone()), message);
             counter!("draftwire_presence_announcements_total", "direction" => "sent").increment(1);
         }

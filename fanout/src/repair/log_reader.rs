@@ -1,7 +1,7 @@
 //! The log as this node reads it.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -9,7 +9,11 @@ use common::{Epoch, Stream};
 use metrics::counter;
 use tracing::{debug, warn};
 
-use super::{log_batcher::LogBatcher, trust::BusTrust};
+use super::{
+    histories::{Histories, Origin},
+    log_batcher::LogBatcher,
+    trust::BusTrust,
+};
 use crate::{
     Settings,
     log::{Head, Heads, Log, LogError, Page, Read},
@@ -22,8 +26,8 @@ pub(crate) struct LogReader {
     log: LogBatcher,
     registry: Arc<Registry>,
     trust: Arc<BusTrust>,
-    /// The history that the log was last seen in.
-    epoch: Mutex<Option<Epoch>>,
+    /// The histories that the log was seen in, and those that the bus has told of.
+    histories: Mutex<Histories>,
 }
 
 /// The first and the longest pause between attempts to read a page.
@@ -36,7 +40,7 @@ impl LogReader {
         registry: Arc<Registry>,
         trust: Arc<BusTrust>,
     ) -> Self {
-        Self { log: LogBatcher::start(log, settings.fills_max), registry, trust, epoch: Mutex::default() }
+        Self { log: LogBatcher::start(log, settings.fills_max), registry, trust, histories: Mutex::default() }
     }
 
     /// Reads a page until the store answers. Cancel-safe.
@@ -60,7 +64,7 @@ impl LogReader {
     }
 
     /// Reads the head of a stream. Concurrent calls share queries.
-    pub(super) async fn head(&self, stream: &Stream) -> Result<(Epoch, Head), LogError> {
+    pub(crate) async fn head(&self, stream: &Stream) -> Result<(Epoch, Head), LogError> {
         let (epoch, head) = self.log.head(stream).await?;
         self.observe_epoch(&epoch);
         Ok((epoch, head))
@@ -76,12 +80,7 @@ impl LogReader {
     /// Notes the epoch that the store was just seen in. When it is another one, every stream is closed, and
     /// followers are sent the state once the stream is open again.
     pub(crate) fn observe_epoch(&self, epoch: &Epoch) {
-        let mut known = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.as_ref() == Some(epoch) {
-            return;
-        }
-        let before = known.replace(epoch.clone());
-        drop(known);
+        let before = self.histories().observe(epoch);
         if let Some(before) = before {
             warn!(%before, now = %epoch, "the epoch of the store changed; every stream is opened again");
             counter!("draftwire_epoch_changes_total").increment(1);
@@ -92,6 +91,36 @@ impl LogReader {
             }
             self.trust.request_sweep();
         }
+    }
+
+    /// The history that the log was last seen in; `None` before the first answer.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        self.histories().current().cloned()
+    }
+
+    /// Returns where a message on a stream's channel comes from, by the history that it names. One that is not
+    /// known makes the log be asked.
+    pub(crate) fn origin(self: &Arc<Self>, epoch: &Epoch, stream: &Stream) -> Origin {
+        let (origin, ask) = self.histories().judge(epoch);
+        if ask {
+            let (log, epoch, stream) = (self.clone(), epoch.clone(), stream.clone());
+            tokio::spawn(async move {
+                let answered = log.head(&stream).await.is_ok();
+                let is_stranger = log.histories().settle(&epoch, answered);
+                if is_stranger {
+                    warn!(
+                        stranger = %epoch,
+                        "rejecting messages of another cluster on the same Redis channels; give each cluster \
+                         a REDIS_PREFIX of its own, because channels do not depend on the database number"
+                    );
+                }
+            });
+        }
+        origin
+    }
+
+    fn histories(&self) -> MutexGuard<'_, Histories> {
+        self.histories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Updates the gauges of waiting reads.

@@ -7,6 +7,7 @@
 pub mod canary;
 mod gap_fill;
 mod head_check;
+mod histories;
 mod log_batcher;
 mod log_reader;
 mod sweep;
@@ -14,6 +15,7 @@ mod trust;
 
 pub(crate) use gap_fill::GapFill;
 pub(crate) use head_check::HeadCheck;
+pub(crate) use histories::Origin;
 pub(crate) use log_reader::LogReader;
 pub(crate) use sweep::Sweep;
 pub(crate) use trust::{BusTrust, Trust};

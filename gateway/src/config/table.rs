@@ -164,7 +164,7 @@ pub const SETTINGS: &[Setting] = &[
         "redis-prefix",
         Kind::Text,
         Value("draftwire"),
-        "The first part of every Redis channel name. Clusters that share a Redis need different ones.",
+        "The first part of every Redis channel name. Give clusters that share a Redis different ones, also when their database numbers differ, which channels do not know; messages of another cluster are rejected.",
     ),
     setting(
         TOKENS,

@@ -38,6 +38,7 @@ mod shutdown;
 mod sources;
 mod tidy;
 mod topics;
+mod two_clusters;
 mod unavailable;
 
 use std::time::Duration;
