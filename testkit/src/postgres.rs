@@ -35,9 +35,19 @@ pub struct Postgres {
 }
 
 #[derive(Debug)]
-struct RunAs {
+pub(crate) struct RunAs {
     uid: u32,
     gid: u32,
+}
+
+impl RunAs {
+    /// It replaces itself by the program, so the pid is that of the program.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new("setpriv");
+        command.arg(format!("--reuid={}", self.uid)).arg(format!("--regid={}", self.gid));
+        command.arg("--clear-groups").arg(program);
+        command
+    }
 }
 
 impl Postgres {
@@ -152,13 +162,7 @@ impl Postgres {
         let program = self.programs.join(program);
         let mut command = match &self.run_as {
             None => Command::new(program),
-            Some(user) => {
-                // It replaces itself by the program, so the pid is that of Postgres.
-                let mut command = Command::new("setpriv");
-                command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid));
-                command.arg("--clear-groups").arg(program);
-                command
-            }
+            Some(user) => user.command(&program),
         };
         command.current_dir(self.dir.path()).env("LC_ALL", "C");
         command
@@ -200,7 +204,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(find_programs()?.join(name))
 }
 
-fn url_at(port: u16, database: &str) -> String {
+pub(crate) fn url_at(port: u16, database: &str) -> String {
     format!("postgres://postgres@127.0.0.1:{port}/{database}")
 }
 
@@ -219,7 +223,7 @@ fn find_programs() -> Result<PathBuf> {
         .context("no Postgres found: install the package `postgresql`")
 }
 
-fn other_user_if_root() -> Result<Option<RunAs>> {
+pub(crate) fn other_user_if_root() -> Result<Option<RunAs>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }

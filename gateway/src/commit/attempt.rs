@@ -19,11 +19,17 @@ pub(super) struct Commits {
     pub(super) wait_max: Duration,
 }
 
+/// So many writes of a batch the store may fail one by one, because of a damaged row say. When it fails more,
+/// the batch is not tried to its end: that would take two statements for each of hundreds.
+const FAILED_ALONE_MAX: usize = 3;
+
 /// What is left of a batch.
 #[derive(Default)]
 pub(super) struct Left {
     /// Writes that another transaction kept from being tried, in their order. Nobody has been answered.
     pub(super) locked: Vec<(Lock, Write, Waiting)>,
+    /// How many writes the store failed one by one.
+    pub(super) alone: usize,
     /// The store failed. Then nothing is left: everybody has been answered.
     pub(super) failed: bool,
 }
@@ -58,12 +64,12 @@ impl Commits {
                     histogram!("draftwire_write_seconds").record(waiting.since.elapsed().as_secs_f64());
                     waiting.answer(Ok(outcome));
                 }
-                Left { locked, failed: false }
+                Left { locked, ..Left::default() }
             }
-            Err(StoreError::Rejected(reason)) if writes.len() > 1 => {
-                // One of them is at fault; the others must not suffer for it.
-                warn!(reason, batch = writes.len(), "the store refuses a batch; it goes in two halves");
-                counter!("draftwire_commit_failures_total", "why" => "rejected").increment(1);
+            Err(error @ (StoreError::Rejected(_) | StoreError::Failed(_))) if writes.len() > 1 => {
+                // One of them is at fault, or a row that it touches; the others must not suffer for it.
+                warn!(%error, batch = writes.len(), "the store refuses a batch; it goes in two halves");
+                count_failure(&error);
                 let half = writes.len() / 2;
                 let later = (writes.split_off(half), waiting.split_off(half));
                 let mut left = Left::default();
@@ -82,7 +88,8 @@ impl Commits {
                     if !in_time.is_empty() {
                         let of_half = Box::pin(self.run(in_time, answers, lock_wait)).await;
                         left.locked.extend(of_half.locked);
-                        left.failed |= of_half.failed;
+                        left.alone += of_half.alone;
+                        left.failed |= of_half.failed || left.alone >= FAILED_ALONE_MAX;
                     }
                 }
                 if left.failed {
@@ -92,9 +99,9 @@ impl Commits {
                 }
                 left
             }
-            Err(StoreError::Rejected(reason)) => {
-                error!(reason, "the store refuses a write");
-                counter!("draftwire_commit_failures_total", "why" => "rejected").increment(1);
+            Err(error @ StoreError::Rejected(_)) => {
+                error!(%error, "the store refuses a write");
+                count_failure(&error);
                 for waiting in waiting {
                     // Repeating it would not help, and would slow down whatever it shares a batch with.
                     let refusal = Refusal::BadRequest("the store cannot keep this change".to_owned());
@@ -102,9 +109,17 @@ impl Commits {
                 }
                 Left::default()
             }
-            Err(StoreError::Unavailable(reason)) => {
-                warn!(reason, writes = writes.len(), "the store is unavailable");
-                counter!("draftwire_commit_failures_total", "why" => "unavailable").increment(1);
+            Err(error @ StoreError::Failed(_)) => {
+                error!(%error, "the store fails a write");
+                count_failure(&error);
+                for waiting in waiting {
+                    waiting.answer(Err(Unavailable::Store));
+                }
+                Left { alone: 1, ..Left::default() }
+            }
+            Err(error @ StoreError::Unavailable(_)) => {
+                warn!(%error, writes = writes.len(), "a batch was not committed");
+                count_failure(&error);
                 for waiting in waiting {
                     waiting.answer(Err(Unavailable::Store));
                 }
@@ -128,4 +143,13 @@ impl Commits {
             }
         }
     }
+}
+
+fn count_failure(error: &StoreError) {
+    let why = match error {
+        StoreError::Unavailable(_) => "unavailable",
+        StoreError::Rejected(_) => "rejected",
+        StoreError::Failed(_) => "failed",
+    };
+    counter!("draftwire_commit_failures_total", "why" => why).increment(1);
 }

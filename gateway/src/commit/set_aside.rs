@@ -181,7 +181,7 @@ impl SetAside {
                 let locked = writes.into_iter().zip(waiting);
                 Left {
                     locked: locked.map(|(write, waiting)| (Lock::Stream, write, waiting)).collect(),
-                    failed: false,
+                    ..Left::default()
                 }
             };
             drop(turn);

@@ -86,9 +86,15 @@ pub enum StoreError {
     /// out, because it is then answered from memory of the first.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// The database refuses this very call, and would again: a defect of ours, or of the schema.
-    #[error("the store refuses the statement: {0}")]
+    /// The database refuses what is to be kept, and would again: the content of a write causes it. Of a
+    /// batch of several, one is at fault.
+    #[error("the store cannot keep this: {0}")]
     Rejected(String),
+    /// The database is not as it has to be: a right, a table or a setting is missing, a row is damaged, or
+    /// it is a defect of ours. It lasts until somebody mends it, and is never the fault of a client. It may
+    /// concern all calls, or those alone that touch a damaged row.
+    #[error("the store does not work: {0}")]
+    Failed(String),
 }
 
 /// One change that somebody asks for.

@@ -22,6 +22,7 @@ mod commit;
 mod migrate;
 mod pool;
 mod schema;
+mod session;
 mod upkeep;
 
 use std::time::Duration;
@@ -32,7 +33,7 @@ use fanout::log::{Heads, Log, LogError, Page, READ_BYTES_MAX, Read};
 use sqlx::{ConnectOptions, SqlStr, postgres::PgConnectOptions};
 
 pub use self::schema::SchemaName;
-use self::{pool::Pool, upkeep::PostgresUpkeep};
+use self::{pool::Pool, session::Sessions, upkeep::PostgresUpkeep};
 use super::{
     Committed, DraftList, History, Limits, Store, StoreError, Upkeep, Write,
     failure::within,
@@ -59,8 +60,10 @@ pub struct PostgresStore {
     pool: Pool,
     schema: SchemaName,
     sql: Statements,
-    migrator_options: PgConnectOptions,
-    upkeep_options: PgConnectOptions,
+    /// Sessions without settings.
+    plain: Sessions,
+    upkeep: Sessions,
+    connections_max: usize,
     timeout: Duration,
     limits: Limits,
 }
@@ -153,30 +156,32 @@ impl PostgresStore {
     /// Prepares to connect.
     ///
     /// # Errors
-    /// [`StoreError::Rejected`] when the URL is malformed. Whether anybody answers there shows later.
+    /// [`StoreError::Failed`] when the URL is malformed. Whether anybody answers there shows later.
     pub fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
         let base: PgConnectOptions = options.url.parse()?;
-        let base = base.application_name("draftwire").disable_statement_logging();
+        let plain = Sessions::new(base.application_name("draftwire").disable_statement_logging());
+        // Every statement looks up a handful of keys. That must not depend on statistics: on a table
+        // that was small when the plan was made, the planner prefers to read all of it.
+        let plans = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"];
+        let planned = plain.with(plans.map(|name| (name, "off".to_owned())));
+        // One plan fits all values, and planning a commit's statements anew each time was more than a third of
+        // their work.
+        let planned = planned.with([("plan_cache_mode", "force_generic_plan".to_owned())]);
         // The server ends what this node has given up, or can no longer end because it was stopped in
         // the middle: no lock outlives its call by much.
         let limit = format!("{}ms", options.timeout.as_millis().max(1));
         let limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
+        let calls = planned.with(limits.map(|name| (name, limit.clone())));
         // Stated, because a database may have another default. Stricter levels fail where this one waits.
-        let isolation = [("default_transaction_isolation", "read committed")];
-        // Every statement looks up a handful of keys. That must not depend on statistics: on a table
-        // that was small when the plan was made, the planner prefers to read all of it.
-        let plans = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"];
-        let planned = base.clone().options(plans.map(|name| (name, "off")));
-        // One plan fits all values, and planning a commit's statements anew each time was more than a third of
-        // their work.
-        let planned = planned.options([("plan_cache_mode", "force_generic_plan")]);
-        let calls = planned.clone().options(limits.map(|name| (name, limit.as_str()))).options(isolation);
+        let calls = calls.with([("default_transaction_isolation", "read committed".to_owned())]);
+        let connections_max = options.connections_max.max(1);
         Ok(Self {
             schema: options.schema.clone(),
             sql: Statements::new(&options.schema),
-            pool: Pool::new(calls, options.connections_max.max(1)),
-            migrator_options: base,
-            upkeep_options: planned,
+            pool: Pool::new(calls, connections_max),
+            upkeep: upkeep::sessions(&planned),
+            plain,
+            connections_max,
             timeout: options.timeout,
             limits: options.limits,
         })
@@ -246,7 +251,7 @@ impl Store for PostgresStore {
     }
 
     async fn claim_upkeep(&self) -> Result<Option<Box<dyn Upkeep>>, StoreError> {
-        PostgresUpkeep::claim(&self.upkeep_options, &self.sql.upkeep).await
+        PostgresUpkeep::claim(&self.upkeep, &self.sql.upkeep).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

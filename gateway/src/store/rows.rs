@@ -276,7 +276,7 @@ fn raw(what: &str, place: impl Display, json: String) -> Result<Box<RawValue>, S
 }
 
 pub(super) fn corrupt(what: &str, place: impl Display, why: impl Display) -> StoreError {
-    StoreError::Rejected(format!("{what} of {place} is corrupt: {why}"))
+    StoreError::Failed(format!("{what} of {place} is corrupt: {why}"))
 }
 
 /// A number as the databases hold it. What is beyond them is beyond anything stored, so their largest

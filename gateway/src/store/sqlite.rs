@@ -131,7 +131,7 @@ impl SqliteStore {
     /// Opens the file, makes it if need be, and brings its schema up to date.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when the file cannot be opened, [`StoreError::Rejected`] when it is
+    /// [`StoreError::Unavailable`] when the file cannot be opened, [`StoreError::Failed`] when it is
     /// something else, or a migration fails.
     pub async fn open(options: &SqliteOptions) -> Result<Self, StoreError> {
         let file = SqliteConnectOptions::new()

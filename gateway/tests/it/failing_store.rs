@@ -52,7 +52,8 @@ impl FailingStore {
         self.lists.load(Ordering::Acquire)
     }
 
-    /// While it rejects, commits that hold a draft with the content `{"poison": true}` fail for good.
+    /// While it rejects, it cannot keep drafts with the content `{"poison": true}`, and fails at those with
+    /// `{"damaged": true}`.
     pub(crate) fn set_rejects(&self, rejects: bool) {
         self.rejects.store(rejects, Ordering::Release);
     }
@@ -102,11 +103,16 @@ impl Store for FailingStore {
         self.batches.lock().unwrap().push(writes.len());
         let _ = self.held.subscribe().wait_for(|held| !held).await.is_ok();
         self.answers()?;
-        let poison = |write: &Write| match &write.op {
-            Op::Draft(DraftOp::Create { content, .. }) => content.contains_key("poison"),
-            _ => false,
+        let holds = |word: &str| {
+            writes.iter().any(|write| match &write.op {
+                Op::Draft(DraftOp::Create { content, .. }) => content.contains_key(word),
+                _ => false,
+            })
         };
-        if self.rejects.load(Ordering::Acquire) && writes.iter().any(poison) {
+        if self.rejects.load(Ordering::Acquire) && holds("damaged") {
+            return Err(StoreError::Failed("a test has damaged it".to_owned()));
+        }
+        if self.rejects.load(Ordering::Acquire) && holds("poison") {
             return Err(StoreError::Rejected("a test does not like it".to_owned()));
         }
         self.store.commit(writes).await

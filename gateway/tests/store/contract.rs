@@ -165,7 +165,7 @@ pub(crate) async fn a_failed_batch_leaves_nothing_behind(database: &dyn Database
         .await;
     let batch = [with_id("1", update("ann", "d", 1, json!({"a": 1}))), create("bob", "d", json!({}))];
     let failed = store.commit(&batch).await;
-    assert!(matches!(failed, Err(StoreError::Rejected(_))), "{failed:?}");
+    assert!(matches!(failed, Err(StoreError::Failed(_))), "{failed:?}");
     assert_eq!(log(&store, "ann").await.len(), 1);
     assert!(store.drafts(&user("bob")).await.unwrap().drafts.is_empty());
     // The others of the batch go through without the poisoned one, under the same id.
@@ -903,10 +903,10 @@ pub(crate) async fn a_row_that_means_nothing_fails_the_call(database: &dyn Datab
     one(&store, create("bob", "d", json!({}))).await.unwrap();
     database.execute("UPDATE drafts SET kind = 'no kind' WHERE user_id = 'ann'").await;
     database.execute("UPDATE events SET kind = 'no kind' WHERE stream = 'user:ann'").await;
-    let Err(StoreError::Rejected(why)) = store.drafts(&user("ann")).await else { panic!("it was taken") };
+    let Err(StoreError::Failed(why)) = store.drafts(&user("ann")).await else { panic!("it was taken") };
     assert!(why.contains("draft d of ann"), "{why}");
     let failed = store.commit(&[update("ann", "d", 1, json!({"a": 1}))]).await;
-    assert!(matches!(failed, Err(StoreError::Rejected(_))), "{failed:?}");
+    assert!(matches!(failed, Err(StoreError::Failed(_))), "{failed:?}");
     let read = Read { stream: stream("ann"), after: Seq(0), limit: 1 };
     assert!(store.read(&[read]).await.is_err());
     one(&store, update("bob", "d", 1, json!({"a": 1}))).await.unwrap();

@@ -6,6 +6,7 @@ mod contract;
 mod fixture;
 mod locked_rows;
 mod numbers;
+mod pgbouncer;
 mod postgres;
 mod postgres_faults;
 mod postgres_schema;

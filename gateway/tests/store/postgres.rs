@@ -194,11 +194,11 @@ async fn a_change_of_a_draft_leaves_the_indexes_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn before_its_migration_a_database_rejects_calls() {
+async fn before_its_migration_a_database_fails_calls() {
     let database = server().await;
     let store = database.store(PATIENT, LIMITS);
     let failed = store.commit(&[create("ann", "d", json!({}))]).await;
-    assert!(matches!(failed, Err(StoreError::Rejected(_))), "{failed:?}");
+    assert!(matches!(failed, Err(StoreError::Failed(_))), "{failed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

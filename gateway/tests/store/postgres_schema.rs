@@ -88,7 +88,7 @@ async fn a_role_that_may_not_create_the_schema_is_told_what_to_run() {
     let url = role(&database, "app-1", r#"CREATE ROLE "app-1" LOGIN"#).await;
     for _ in 0..2 {
         let refused = store(&url, "draftwire").migrate().await;
-        let Err(StoreError::Rejected(told)) = refused else { panic!("{refused:?}") };
+        let Err(StoreError::Failed(told)) = refused else { panic!("{refused:?}") };
         let (_, statements) = told.split_once("run there: ").expect("statements");
         assert_eq!(
             statements,

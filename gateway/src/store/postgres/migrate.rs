@@ -6,7 +6,7 @@ use sqlx::{PgPool, migrate::MigrateError, postgres::PgPoolOptions};
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::{PostgresStore, SchemaName, StoreError, schema};
+use super::{PostgresStore, SchemaName, StoreError, schema, session::check_pooling};
 
 impl PostgresStore {
     /// Creates the schema where it is missing, and brings it up to date. Nodes that start together take turns; a schema that a newer node
@@ -15,16 +15,16 @@ impl PostgresStore {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the database cannot be reached or its tables stay in use,
-    /// [`StoreError::Rejected`] when the role may not create the schema, or when a migration fails or was
-    /// changed after it was applied.
+    /// [`StoreError::Failed`] when there is a pooler that shares sessions, the role may not create the schema,
+    /// or a migration fails or was changed after it was applied.
     pub async fn migrate(&self) -> Result<(), StoreError> {
+        check_pooling(&self.plain, self.connections_max, self.timeout).await?;
         let wait_max = format!("{}ms", TABLE_WAIT_MAX.min(self.timeout / 2).as_millis().max(1));
-        let options = self.migrator_options.clone().options([("lock_timeout", wait_max)]);
         // A connection of its own: no statement of it has a time limit, and closing it is what gives the
         // lock of a failed migration back.
         let own = PgPoolOptions::new().max_connections(1).acquire_timeout(self.timeout);
-        let own = own.connect_lazy_with(options);
-        let migrated = migrate(&own, &self.schema).await;
+        let own = own.connect_lazy_with(self.plain.options().clone());
+        let migrated = migrate(&own, &self.schema, &wait_max).await;
         own.close().await;
         migrated
     }
@@ -45,19 +45,21 @@ const TABLE_PATIENCE: Duration = Duration::from_secs(60);
 /// an application with migrations of its own in this database may hold.
 const LOCK: &str = "SELECT pg_advisory_lock(hashtextextended('draftwire migrate ' || $1, 0))";
 
+const LIMIT_LOCKS: &str = "SELECT set_config('lock_timeout', $1, false)";
+
 /// The migrations name tables without a schema, and this session alone has them made in ours. (The store's
 /// own statements name the schema.)
 const SET_PATH: &str = "SET search_path = {schema}";
 
 /// Runs the migrations. The lock under which nodes take turns is kept until the connection ends, also
 /// while a table is waited for: those who wait for their turn try nothing themselves.
-async fn migrate(own: &PgPool, schema: &SchemaName) -> Result<(), StoreError> {
+async fn migrate(own: &PgPool, schema: &SchemaName, wait_max: &str) -> Result<(), StoreError> {
     // The same connection to the end: another one would have neither the lock nor the path.
     let mut connection = own.acquire().await?;
     // Waiting for one's turn disturbs nobody, and takes as long as the migrations of the others.
-    sqlx::query("SET lock_timeout = 0").execute(&mut *connection).await?;
+    sqlx::query(LIMIT_LOCKS).bind("0").execute(&mut *connection).await?;
     sqlx::query(LOCK).bind(schema.to_string()).execute(&mut *connection).await?;
-    sqlx::query("RESET lock_timeout").execute(&mut *connection).await?;
+    sqlx::query(LIMIT_LOCKS).bind(wait_max).execute(&mut *connection).await?;
     schema::ensure(&mut connection, schema).await?;
     sqlx::query(schema.sql(SET_PATH)).execute(&mut *connection).await?;
     let mut migrator = sqlx::migrate!("migrations/postgres");

@@ -14,12 +14,13 @@ use std::{
 };
 
 use metrics::{Gauge, gauge, histogram};
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{Connection, PgConnection};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::timeout,
 };
 
+use super::session::Sessions;
 use crate::store::StoreError;
 
 /// A connection that was idle for longer is tried before it is used: a failover or a firewall may have
@@ -40,7 +41,7 @@ const AGE_MAX: Duration = Duration::from_secs(30 * 60);
 /// At most `connections_max` connections at a time; whoever asks while all are in use waits in turn.
 /// How many wait, and for how long, is the caller's to bound.
 pub(super) struct Pool {
-    options: PgConnectOptions,
+    sessions: Sessions,
     permits: Semaphore,
     /// The most recently used last. Never more than there are permits.
     idle: Mutex<Vec<Idle>>,
@@ -91,10 +92,10 @@ impl Idle {
 
 impl Pool {
     /// Opens nothing yet.
-    pub(super) fn new(options: PgConnectOptions, connections_max: usize) -> Self {
+    pub(super) fn new(sessions: Sessions, connections_max: usize) -> Self {
         #[allow(clippy::cast_precision_loss)]
         gauge!("draftwire_store_pool_max").set(connections_max as f64);
-        Self { options, permits: Semaphore::new(connections_max), idle: Mutex::default() }
+        Self { sessions, permits: Semaphore::new(connections_max), idle: Mutex::default() }
     }
 
     /// A connection that works, or worked a moment ago. Cancel-safe.
@@ -116,7 +117,7 @@ impl Pool {
         }
         // Whatever keeps us from connecting, a wrong password included, may be mended while we run.
         let unavailable = |error: sqlx::Error| StoreError::Unavailable(format!("cannot connect: {error}"));
-        let connection = PgConnection::connect_with(&self.options).await.map_err(unavailable)?;
+        let connection = self.sessions.open().await.map_err(unavailable)?;
         let now = Instant::now();
         let open = Counted::new(gauge!("draftwire_store_pool_open"));
         let idle = Idle { connection, _open: open, opened: now, used: now, suspect: false };

@@ -68,7 +68,7 @@ const WHO_AND_WHERE: &str = "SELECT quote_ident(current_user), quote_ident(curre
 /// Creates the schema unless it exists. To be called by one session at a time.
 ///
 /// # Errors
-/// [`StoreError::Rejected`] with the statements that an administrator has to run, when the role may not
+/// [`StoreError::Failed`] with the statements that an administrator has to run, when the role may not
 /// create the schema, or may not create tables in it.
 pub(super) async fn ensure(connection: &mut PgConnection, name: &SchemaName) -> Result<(), StoreError> {
     let rights: Option<bool> =
@@ -93,7 +93,7 @@ async fn missing_rights(connection: &mut PgConnection, name: &SchemaName) -> Sto
         Ok(found) => found,
         Err(error) => return error.into(),
     };
-    StoreError::Rejected(format!(
+    StoreError::Failed(format!(
         "the role {role} may not create the schema {name} in the database {database}, or tables in it; an \
          administrator has to run there: CREATE SCHEMA IF NOT EXISTS {name}; GRANT USAGE, CREATE ON SCHEMA \
          {name} TO {role};"

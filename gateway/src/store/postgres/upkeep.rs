@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use common::Seq;
-use sqlx::{Connection, PgConnection, Row, SqlStr, postgres::PgConnectOptions};
+use sqlx::{Connection, PgConnection, Row, SqlStr};
 
-use super::{column, schema::SchemaName};
+use super::{column, schema::SchemaName, session::Sessions};
 use crate::store::{
     CONFIRM_INTERVAL_MAX, Chunk, Deleted, Rule, StoreError, Trimmed, Upkeep,
     failure::within,
@@ -129,6 +129,25 @@ impl Statements {
     }
 }
 
+fn ms(limit: Duration) -> String {
+    format!("{}ms", limit.as_millis())
+}
+
+/// Sessions for the upkeep.
+pub(super) fn sessions(planned: &Sessions) -> Sessions {
+    planned.with([
+        ("statement_timeout", ms(TIMEOUT)),
+        ("lock_timeout", ms(TURN_WAIT_MAX)),
+        // What a crash takes back is done again. The order stays: no deletion survives the floor
+        // that it followed.
+        ("synchronous_commit", "off".to_owned()),
+        // A machine that is gone is noticed in half a minute, not after hours.
+        ("tcp_keepalives_idle", "15".to_owned()),
+        ("tcp_keepalives_interval", "5".to_owned()),
+        ("tcp_keepalives_count", "3".to_owned()),
+    ])
+}
+
 /// The right to the upkeep: a session that holds the lock.
 pub(super) struct PostgresUpkeep {
     session: PgConnection,
@@ -138,24 +157,12 @@ pub(super) struct PostgresUpkeep {
 impl PostgresUpkeep {
     /// `None` when another session has the right.
     pub(super) async fn claim(
-        options: &PgConnectOptions,
+        sessions: &Sessions,
         sql: &Statements,
     ) -> Result<Option<Box<dyn Upkeep>>, StoreError> {
-        let ms = |limit: Duration| format!("{}ms", limit.as_millis());
-        let options = options.clone().options([
-            ("statement_timeout", ms(TIMEOUT)),
-            ("lock_timeout", ms(TURN_WAIT_MAX)),
-            // What a crash takes back is done again. The order stays: no deletion survives the floor
-            // that it followed.
-            ("synchronous_commit", "off".to_owned()),
-            // A machine that is gone is noticed in half a minute, not after hours.
-            ("tcp_keepalives_idle", "15".to_owned()),
-            ("tcp_keepalives_interval", "5".to_owned()),
-            ("tcp_keepalives_count", "3".to_owned()),
-        ]);
         within(TIMEOUT, async {
             let cannot = |error| StoreError::Unavailable(format!("cannot connect: {error}"));
-            let mut session = PgConnection::connect_with(&options).await.map_err(cannot)?;
+            let mut session = sessions.open().await.map_err(cannot)?;
             let claimed: bool =
                 sqlx::query_scalar(CLAIM).bind(sql.schema.to_string()).fetch_one(&mut session).await?;
             if !claimed {

@@ -68,7 +68,7 @@ pub(super) async fn commit(
         match attempt.commit(part).await {
             Ok(again) => parts.extend(again.into_iter().rev()),
             // Others are committed: it is not known of which part the defect is, but of this one.
-            Err((part, StoreError::Rejected(_))) if !results.committed.is_empty() => {
+            Err((part, StoreError::Rejected(_) | StoreError::Failed(_))) if !results.committed.is_empty() => {
                 results.refuse(&part, Lock::Key);
             }
             Err((_, error)) => return Err(error),

@@ -125,7 +125,8 @@ pub(super) async fn commit(
 /// Decides and commits a batch; `None` when a lock is in the way.
 ///
 /// # Errors
-/// [`StoreError::Rejected`] also when others are in the way time and again.
+/// [`StoreError::Failed`] also when others are in the way time and again: the writes of a batch go one by one
+/// then.
 async fn attempt(
     connection: &mut PgConnection,
     sql: &Statements,
@@ -155,7 +156,7 @@ async fn attempt(
             Attempt::NeedsLocks => needs_locks = true,
         }
     }
-    Err(StoreError::Rejected("keys of commands keep being taken by others".to_owned()))
+    Err(StoreError::Failed("keys of commands keep being taken by others".to_owned()))
 }
 
 const CREATE_STREAMS: &str = concat!(

@@ -32,7 +32,7 @@ pub(super) async fn commit(
         found.push(lookup);
     }
     let Some(epoch) = epoch else {
-        return Err(StoreError::Rejected("nothing was found, not even where the streams stand".to_owned()));
+        return Err(StoreError::Failed("nothing was found, not even where the streams stand".to_owned()));
     };
     let epoch = rows::epoch(&epoch)?;
     rows::file(found, batch, &mut state)?;
