@@ -25,7 +25,7 @@ use crate::{
     metrics::Meters,
     reads::Reads,
     retention::Retention,
-    store::{Limits, Store, StoreError, postgres, sqlite},
+    store::{Limits, Store, StoreError, WriteHealth, postgres, sqlite},
     topics::Topics,
 };
 
@@ -61,6 +61,7 @@ pub struct Node {
     /// When it started.
     pub started: Instant,
     /// Whether the store answered when it was last asked for its health.
+    writes: Arc<WriteHealth>,
     store_health: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
 
@@ -122,7 +123,8 @@ impl Node {
         bus: Arc<dyn Bus>,
     ) -> Result<Arc<Self>, StartError> {
         let hub = Hub::start(settings.listen.node.clone(), settings.fanout.clone(), store.clone(), bus);
-        let committer = Committer::start(&settings.writes, &store, &hub);
+        let writes = Arc::<WriteHealth>::default();
+        let committer = Committer::start(&settings.writes, &store, &hub, &writes);
         let reads = Reads::new(store.clone(), reads_max(&settings));
         let limits = &settings.websocket;
         let connections = Connections::new(limits.connections_max, limits.connections_per_user);
@@ -145,6 +147,7 @@ impl Node {
             retention: Retention::start(&settings.retention, settings.writes.command_memory, store.clone()),
             metrics: Meters::default(),
             started: Instant::now(),
+            writes,
             store_health: tokio::sync::Mutex::default(),
             store,
             hub,
@@ -171,8 +174,11 @@ impl Node {
         self.store.close().await;
     }
 
-    /// Whether the store answers, as of a moment ago.
+    /// Returns whether the store answers, as of a moment ago, and takes writes.
     pub async fn store_answers(&self) -> bool {
+        if self.writes.fails() {
+            return false;
+        }
         let mut known = self.store_health.lock().await;
         if let Some((asked, answers)) = *known
             && asked.elapsed() < HEALTH_TTL

@@ -8,13 +8,14 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::{Unavailable, Waiting};
-use crate::store::{Committed, Done, Lock, Refusal, Store, StoreError, Write};
+use crate::store::{Committed, Done, Lock, Refusal, Store, StoreError, Write, WriteHealth};
 
 /// Commits batches and answers those who wait for them.
 #[derive(Clone)]
 pub(super) struct Commits {
     pub(super) store: Arc<dyn Store>,
     pub(super) hub: Arc<Hub>,
+    pub(super) health: Arc<WriteHealth>,
     /// The longest that a write waits for its transaction to begin.
     pub(super) wait_max: Duration,
 }
@@ -51,6 +52,7 @@ impl Commits {
         let began = Instant::now();
         match self.store.commit_within(&writes, lock_wait).await {
             Ok(committed) => {
+                self.health.record(true);
                 histogram!("draftwire_commit_seconds").record(began.elapsed().as_secs_f64());
                 counter!("draftwire_events_published_total").increment(committed.events.len() as u64);
                 self.hub.committed(&committed.epoch, &committed.events);
@@ -111,6 +113,7 @@ impl Commits {
             }
             Err(error @ StoreError::Failed(_)) => {
                 error!(%error, "the store fails a write");
+                self.health.record(false);
                 count_failure(&error);
                 for waiting in waiting {
                     waiting.answer(Err(Unavailable::Store));
@@ -119,6 +122,7 @@ impl Commits {
             }
             Err(error @ StoreError::Unavailable(_)) => {
                 warn!(%error, writes = writes.len(), "a batch was not committed");
+                self.health.record(false);
                 count_failure(&error);
                 for waiting in waiting {
                     waiting.answer(Err(Unavailable::Store));

@@ -33,7 +33,7 @@ use tokio::{
 use self::{attempt::Commits, set_aside::SetAside, writer::Writer};
 use crate::{
     config,
-    store::{Done, Refusal, Store, Write},
+    store::{Done, Refusal, Store, Write, WriteHealth},
 };
 
 /// Takes writes and answers them once they are durable. Writes to one stream keep their order. Clones
@@ -175,13 +175,23 @@ impl Unavailable {
 
 impl Committer {
     /// Starts the shards. They end when the last clone is dropped and the queues are empty.
-    pub fn start(settings: &config::Writes, store: &Arc<dyn Store>, hub: &Arc<Hub>) -> Self {
+    pub fn start(
+        settings: &config::Writes,
+        store: &Arc<dyn Store>,
+        hub: &Arc<Hub>,
+        health: &Arc<WriteHealth>,
+    ) -> Self {
         let bytes = Arc::<AtomicUsize>::default();
         let shards = (0..settings.shards)
             .map(|index| {
                 let (queue, jobs) = mpsc::channel(settings.queue_max);
                 let down = Arc::<AtomicBool>::default();
-                let commits = Commits { store: store.clone(), hub: hub.clone(), wait_max: settings.wait_max };
+                let commits = Commits {
+                    store: store.clone(),
+                    hub: hub.clone(),
+                    health: health.clone(),
+                    wait_max: settings.wait_max,
+                };
                 let writer = Writer {
                     index: index.to_string(),
                     bounds: writer::Bounds::new(settings),

@@ -1,6 +1,7 @@
 //! The store: streams, events, drafts and remembered commands, in Postgres or in SQLite.
 
 mod failure;
+mod health;
 pub mod plan;
 pub mod postgres;
 mod rows;
@@ -20,6 +21,7 @@ use common::{
 use fanout::log::{Log, Page, Read};
 
 pub use self::{
+    health::WriteHealth,
     plan::APPEND_EVENTS_MAX,
     upkeep::{Chunk, Deleted, Rule, StreamKind, Trimmed, Upkeep},
 };

@@ -3,6 +3,7 @@
 //! One connection writes, a few read: in WAL mode readers see the last commit and never wait for the
 //! writer. Sets go in as JSON arrays, so that each step is one statement, as in Postgres.
 
+mod lease;
 mod upkeep;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
@@ -12,12 +13,12 @@ use common::{DraftId, Epoch, Seq, Stream, UserId, protocol::Draft, time::unix_ms
 use fanout::log::{Heads, Log, LogError, Page, READ_BYTES_MAX, Read};
 use serde_json::json;
 use sqlx::{
-    ConnectOptions, Row, SqlitePool, SqliteTransaction,
+    ConnectOptions, Connection, Row, SqlitePool, SqliteTransaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
 
-use self::upkeep::SqliteUpkeep;
+use self::{lease::Lease, upkeep::SqliteUpkeep};
 use super::{
     Committed, DraftList, History, Limits, Store, StoreError, Upkeep, Write,
     failure::within,
@@ -164,7 +165,8 @@ impl Store for SqliteStore {
         let batch = Batch::new(writes);
         within(self.timeout, async {
             // Immediate: a transaction that starts as a reader cannot always become the writer.
-            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let mut connection = Lease::of(&self.writer).await?;
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
             let (epoch, mut state) = load_heads(&mut transaction, &batch).await?;
             let lookups = batch.lookups();
             if !lookups.is_empty() {
@@ -178,6 +180,7 @@ impl Store for SqliteStore {
                 write(&mut transaction, &plan, now).await?;
                 transaction.commit().await?;
             }
+            connection.put_back();
             Ok(Committed { epoch, events: plan.events, answers: plan.answers })
         })
         .await
@@ -185,11 +188,13 @@ impl Store for SqliteStore {
 
     async fn drafts(&self, user: &UserId) -> Result<DraftList, StoreError> {
         within(self.timeout, async {
+            let mut connection = Lease::of(&self.readers).await?;
             let rows: Vec<ListRow> = sqlx::query_as(DRAFTS)
                 .bind(Stream::User(user.clone()).key())
                 .bind(user.as_str())
-                .fetch_all(&self.readers)
+                .fetch_all(&mut *connection)
                 .await?;
+            connection.put_back();
             rows::list(rows, user)
         })
         .await
@@ -197,11 +202,13 @@ impl Store for SqliteStore {
 
     async fn draft(&self, user: &UserId, id: &DraftId) -> Result<Option<Draft>, StoreError> {
         within(self.timeout, async {
+            let mut connection = Lease::of(&self.readers).await?;
             let row: Option<DraftColumns> = sqlx::query_as(DRAFT)
                 .bind(user.as_str())
                 .bind(id.as_str())
-                .fetch_optional(&self.readers)
+                .fetch_optional(&mut *connection)
                 .await?;
+            connection.put_back();
             row.map(|row| row.read(user)).transpose()
         })
         .await
@@ -245,11 +252,13 @@ impl SqliteStore {
             json!([read.stream.key(), signed(read.after.0), signed(last)])
         }));
         within(self.timeout, async {
+            let mut connection = Lease::of(&self.readers).await?;
             let rows = sqlx::query_as(READ)
                 .bind(ranges)
                 .bind(signed(READ_BYTES_MAX as u64))
-                .fetch_all(&self.readers)
+                .fetch_all(&mut *connection)
                 .await?;
+            connection.put_back();
             Ok(rows)
         })
         .await
@@ -259,7 +268,9 @@ impl SqliteStore {
 async fn positions(store: &SqliteStore, streams: &[Stream]) -> Result<Heads, StoreError> {
     let names = array(streams.iter().map(|stream| stream.key().into()));
     within(store.timeout, async {
-        let rows: Vec<HeadRow> = sqlx::query_as(HEADS).bind(names).fetch_all(&store.readers).await?;
+        let mut connection = Lease::of(&store.readers).await?;
+        let rows: Vec<HeadRow> = sqlx::query_as(HEADS).bind(names).fetch_all(&mut *connection).await?;
+        connection.put_back();
         rows::heads(rows)
     })
     .await

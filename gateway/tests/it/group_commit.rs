@@ -40,7 +40,7 @@ impl Writers {
             MemoryBus::new(),
         );
         let shared: Arc<dyn Store> = store.clone();
-        let committer = Committer::start(&settings.writes, &shared, &hub);
+        let committer = Committer::start(&settings.writes, &shared, &hub, &Arc::default());
         Self { store, hub, committer }
     }
 

@@ -4,10 +4,10 @@
 use async_trait::async_trait;
 use common::time::unix_ms;
 use serde_json::json;
-use sqlx::{Row, SqlitePool};
+use sqlx::{Connection, Row, SqlitePool};
 use tokio::sync::OwnedMutexGuard;
 
-use super::array;
+use super::{array, lease::Lease};
 use crate::store::{
     Chunk, Deleted, Rule, StoreError, Trimmed, Upkeep,
     failure::within,
@@ -73,23 +73,27 @@ impl Upkeep for SqliteUpkeep {
     async fn trim(&mut self, rule: &Rule, after: Option<&str>, chunk: Chunk) -> Result<Trimmed, StoreError> {
         let (start, end) = rule.kind.range();
         within(self.timeout, async {
+            let mut reader = Lease::of(&self.readers).await?;
             let found: Vec<PositionRow> = sqlx::query_as(POSITIONS)
                 .bind(after.unwrap_or(start))
                 .bind(end)
                 .bind(chunk.streams_max)
                 .bind(rule.before.map_or(i64::MIN, signed))
                 .bind(chunk.events_max)
-                .fetch_all(&self.readers)
+                .fetch_all(&mut *reader)
                 .await?;
+            reader.put_back();
             let moves = moves(rows::positions(found)?, rule, after, chunk);
             if moves.floors.is_empty() {
                 return Ok(moves.done(0));
             }
             let floors = array(moves.floors.iter().map(|(name, floor)| json!([name, floor])));
-            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let mut writer = Lease::of(&self.writer).await?;
+            let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
             sqlx::query(NOTE).bind(&floors).execute(&mut *transaction).await?;
             let moved = sqlx::query(MOVE).bind(&floors).execute(&mut *transaction).await?.rows_affected();
             transaction.commit().await?;
+            writer.put_back();
             Ok(moves.done(usize::try_from(moved).unwrap_or(usize::MAX)))
         })
         .await
@@ -98,7 +102,8 @@ impl Upkeep for SqliteUpkeep {
     async fn delete(&mut self, events_max: u32) -> Result<Deleted, StoreError> {
         within(self.timeout, async {
             let mut deleted = Deleted::default();
-            let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let mut writer = Lease::of(&self.writer).await?;
+            let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
             let due = sqlx::query(DUE).bind(events_max).fetch_all(&mut *transaction).await?;
             for row in due {
                 let stream: String = row.try_get("stream")?;
@@ -117,6 +122,7 @@ impl Upkeep for SqliteUpkeep {
                 }
             }
             transaction.commit().await?;
+            writer.put_back();
             Ok(deleted)
         })
         .await
@@ -124,11 +130,13 @@ impl Upkeep for SqliteUpkeep {
 
     async fn forget_commands(&mut self, before: u64, limit: u32) -> Result<u64, StoreError> {
         within(self.timeout, async {
+            let mut writer = Lease::of(&self.writer).await?;
             let deleted = sqlx::query(FORGET_COMMANDS)
                 .bind(signed(before))
                 .bind(i64::from(limit))
-                .execute(&self.writer)
+                .execute(&mut *writer)
                 .await?;
+            writer.put_back();
             Ok(deleted.rows_affected())
         })
         .await
