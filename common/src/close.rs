@@ -15,7 +15,7 @@ pub enum Close {
     TooLarge,
     /// No sign of life, or no progress in reading.
     Dead,
-    /// Too many commands, or too many connections of one user.
+    /// Too many connections of one user.
     TooMany,
     /// The node stops; others serve on.
     Restart,

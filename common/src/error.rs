@@ -19,7 +19,7 @@ pub enum Code {
     Conflict,
     /// Over a size limit.
     TooLarge,
-    /// Too many commands in too short a time.
+    /// Too many event streams of one user.
     RateLimited,
     /// The store is down or full. Nothing was acknowledged: repeat it with the same `id`.
     Unavailable,

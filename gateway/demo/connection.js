@@ -22,8 +22,8 @@ const FINAL_CLOSES = new Map([
   [4403, 'access was revoked'],
   [1009, 'a message was too large'],
 ]);
-/** Errors that say nothing about the command itself: repeat it, under the same id. */
-export const PASSING_ERRORS = new Set(['unavailable', 'rate_limited']);
+/** The error that says nothing about the command itself: repeat it, under the same id. */
+export const UNAVAILABLE = 'unavailable';
 
 /** A command that was not carried out. `code` is the server's, or one of this client's own:
  *  `queue_full`, `disconnected` (only what is of no use on another connection), `reset` (the epoch
@@ -55,8 +55,13 @@ export class Connection {
   #renewedAt = 0;
   #heartbeatMs = 0;
   #heardAt = 0;
-  /** id to { message, resolve, reject, retries, bound }, in the order of sending. */
+  /** id to { message, resolve, reject, bound, waits }, in the order of sending. `waits`: it was refused for
+   *  the moment, or is held back behind one that was, and goes out when the pause is over. */
   #pending = new Map();
+  /** Whether there is such a pause. */
+  #pausing = false;
+  /** Pauses since a command was carried out. */
+  #pauses = 0;
   /** What the server takes, from WELCOME. */
   #messageBytesMax = Infinity;
 
@@ -127,13 +132,18 @@ export class Connection {
       return;
     }
     const message = { type, id: randomId(), payload: wellFormed(payload) };
-    this.#pending.set(message.id, { message, resolve, reject, retries: 0, bound });
-    if (this.#state === 'connected') this.#transmit(message);
+    // Only what changes something has to keep its order. All of that outlives the connection.
+    const waits = this.#pausing && !bound;
+    this.#pending.set(message.id, { message, resolve, reject, bound, waits });
+    if (this.#state === 'connected' && !waits) this.#transmit(message);
   }
 
   /** Sends what was not answered on earlier connections. */
   resend() {
-    for (const command of this.#pending.values()) this.#transmit(command.message);
+    for (const command of this.#pending.values()) {
+      command.waits = false;
+      this.#transmit(command.message);
+    }
   }
 
   /** Gives up the commands of earlier connections. */
@@ -141,6 +151,8 @@ export class Connection {
     for (const [id, command] of this.#pending) {
       if (command.bound) continue;
       this.#settle(id, () => command.reject(error));
+      // Otherwise the server would wait for it to come again before it takes others.
+      if (command.waits) this.#transmit({ type: 'PING', id });
     }
   }
 
@@ -190,10 +202,10 @@ export class Connection {
     this.#generation += 1;
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
+    this.#pausing = false;
     this.#socket?.close(1000);
     this.#socket = null;
     for (const [id, command] of this.#pending) {
-      clearTimeout(command.retryTimer);
       if (!command.bound) continue;
       this.#pending.delete(id);
       command.reject(new DraftwireError('disconnected', 'the connection ended before the answer'));
@@ -241,6 +253,7 @@ export class Connection {
       case 'WELCOME':
         return this.#welcome(payload);
       case 'ACK':
+        this.#pauses = 0;
         return this.#settle(message.id, (command) => command.resolve({ seq: message.seq, payload }));
       case 'ERROR':
         return this.#refused(message);
@@ -295,19 +308,33 @@ export class Connection {
   #refused({ id, code, message, payload }) {
     const command = this.#pending.get(id);
     if (!command) return this.#hear.refused({ code, message });
-    if (PASSING_ERRORS.has(code)) {
-      const delayMs = backoff(command.retries);
-      command.retries += 1;
-      command.retryTimer = setTimeout(() => this.#transmit(command.message), delayMs);
-      return undefined;
+    if (code === UNAVAILABLE) {
+      command.waits = true;
+      return this.#pause();
     }
     return this.#settle(id, () => command.reject(new DraftwireError(code, message, payload)));
+  }
+
+  /** What was refused for the moment goes out again together, in its order, and what came up meanwhile
+   *  behind it: the server takes it in no other. */
+  #pause() {
+    if (this.#pausing) return;
+    this.#pausing = true;
+    const delayMs = backoff(this.#pauses);
+    this.#pauses += 1;
+    this.after('repeat', delayMs, () => {
+      this.#pausing = false;
+      for (const command of this.#pending.values()) {
+        if (!command.waits) continue;
+        command.waits = false;
+        this.#transmit(command.message);
+      }
+    });
   }
 
   #settle(id, conclude) {
     const command = this.#pending.get(id);
     if (!command) return;
-    clearTimeout(command.retryTimer);
     this.#pending.delete(id);
     conclude(command);
   }

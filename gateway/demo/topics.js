@@ -1,7 +1,7 @@
 // The topics that a device follows. They outlive connections: after each WELCOME all of them are
 // subscribed to again in one command, each from where it stopped.
 
-import { PASSING_ERRORS, backoff } from './connection.js';
+import { UNAVAILABLE, backoff } from './connection.js';
 import { Following } from './following.js';
 
 /**
@@ -214,7 +214,7 @@ export class Topics {
     if (!answer.code) {
       this.#failures = 0;
       topic.accepted(answer);
-    } else if (PASSING_ERRORS.has(answer.code)) {
+    } else if (answer.code === UNAVAILABLE) {
       this.#connection.after('subscribe', backoff(this.#failures++), () => {
         this.#ask(Array.from(this.#topics.values()).filter(({ state }) => state === 'waiting'));
       });

@@ -2,6 +2,8 @@
 
 use common::{CommandId, DeviceId, UserId};
 
+use crate::pipeline::Pipeline;
+
 /// Who asks, from which device, under which id.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -11,4 +13,6 @@ pub struct Caller {
     pub device: DeviceId,
     /// The id that makes a repetition known.
     pub id: Option<CommandId>,
+    /// What keeps the changes of one connection in order; requests over HTTP have none among each other.
+    pub pipeline: Option<Pipeline>,
 }

@@ -93,8 +93,9 @@ impl Drafts {
             DraftOp::Create { content: object, .. } | DraftOp::Update { patch: object, .. } => weight(object),
             DraftOp::Delete { .. } => 0,
         };
-        let write = Write { user: caller.user, device: caller.device, id: caller.id, op: Op::Draft(op) };
-        let answer = self.committer.submit(write, bytes);
+        let Caller { user, device, id, pipeline } = caller;
+        let write = Write { user, device, id, op: Op::Draft(op) };
+        let answer = self.committer.submit(write, bytes, pipeline.as_ref());
         async move { settle(&draft_id, answer.await) }
     }
 }

@@ -18,6 +18,7 @@ mod memory;
 pub mod metrics;
 pub mod node;
 mod open_files;
+pub mod pipeline;
 mod process;
 pub mod reads;
 pub mod retention;

@@ -51,6 +51,18 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "Tokens taken without checking the signature, because it was checked a moment ago; bound: 32768",
     ),
     ("draftwire_commands_total", Kind::Counter, "type", "Commands taken over the socket"),
+    (
+        "draftwire_commands_held_back_total",
+        Kind::Counter,
+        "",
+        "Commands answered unavailable because one before them was, and had not come again",
+    ),
+    (
+        "draftwire_rate_pauses_total",
+        Kind::Counter,
+        "",
+        "Times that a connection was not read for a while because it had sent more than COMMANDS_PER_SECOND",
+    ),
     ("draftwire_errors_total", Kind::Counter, "code", "Errors answered, over the socket and HTTP"),
     (
         "draftwire_write_queue_depth",
@@ -68,7 +80,7 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "draftwire_writes_refused_total",
         Kind::Counter,
         "why",
-        "Writes answered unavailable without being committed: `full`, `late` (WRITE_WAIT_MAX), `locked`, `down`",
+        "Writes answered unavailable without being committed: `full`, `late` (WRITE_WAIT_MAX), `locked`, `down`, `behind` another one of their connection",
     ),
     (
         "draftwire_writes_set_aside",

@@ -103,9 +103,9 @@ impl Topics {
                 return None;
             }
             let bytes = events.iter().map(size).sum();
-            let Caller { user, device, id } = caller;
+            let Caller { user, device, id, pipeline } = caller;
             let write = Write { user, device, id, op: Op::Append(Append { stream, events }) };
-            Some(self.committer.submit(write, bytes))
+            Some(self.committer.submit(write, bytes, pipeline.as_ref()))
         });
         async move {
             match published? {

@@ -8,7 +8,10 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::{Unavailable, Waiting};
-use crate::store::{Committed, Done, Lock, Refusal, Store, StoreError, Write, WriteHealth};
+use crate::{
+    pipeline::Pass,
+    store::{Committed, Done, Lock, Refusal, Store, StoreError, Write, WriteHealth},
+};
 
 /// Commits batches and answers those who wait for them.
 #[derive(Clone)]
@@ -36,8 +39,16 @@ pub(super) struct Left {
 }
 
 impl Commits {
-    pub(super) fn is_late(&self, waiting: &Waiting) -> bool {
-        waiting.since.elapsed() > self.wait_max
+    /// Why a write is not to be tried, if so: one that it must not overtake was not carried out, or it has
+    /// waited too long.
+    pub(super) fn missed_its_turn(&self, waiting: &Waiting) -> Option<Unavailable> {
+        if waiting.pass.as_ref().is_some_and(Pass::is_void) {
+            Some(Unavailable::Behind)
+        } else if waiting.since.elapsed() > self.wait_max {
+            Some(Unavailable::Late)
+        } else {
+            None
+        }
     }
 
     /// Commits and answers. For each lock that another transaction holds it waits for `lock_wait`.
@@ -80,8 +91,8 @@ impl Commits {
                     for (write, one) in writes.into_iter().zip(waiting) {
                         if left.failed {
                             one.refuse(Unavailable::Store);
-                        } else if self.is_late(&one) {
-                            one.refuse(Unavailable::Late);
+                        } else if let Some(unavailable) = self.missed_its_turn(&one) {
+                            one.refuse(unavailable);
                         } else {
                             in_time.push(write);
                             answers.push(one);

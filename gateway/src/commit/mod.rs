@@ -33,6 +33,7 @@ use tokio::{
 use self::{attempt::Commits, set_aside::SetAside, writer::Writer};
 use crate::{
     config,
+    pipeline::{Pass, Pipeline},
     store::{Done, Refusal, Store, Write, WriteHealth},
 };
 
@@ -78,6 +79,9 @@ pub enum Unavailable {
     /// The database does not answer, or refuses.
     #[error("the store does not answer; repeat it with the same id")]
     Store,
+    /// A change that was sent before it could not be carried out, so its turn has not come.
+    #[error("a change before it was refused; repeat both in their order, with the same ids")]
+    Behind,
 }
 
 /// What becomes of a write.
@@ -123,12 +127,19 @@ impl Drop for Barrier {
 /// Who waits for a write. However it is answered, or dropped, its bytes are given back.
 struct Waiting {
     since: Instant,
+    /// For a write that has an order among others. Dropped before `answer`, see [`Waiting::answer`].
+    pass: Option<Pass>,
     answer: oneshot::Sender<Answer>,
     size: Size,
 }
 
 impl Waiting {
     fn answer(self, answer: Answer) {
+        // Before the answer is known: whoever has it may already repeat the write.
+        match self.pass {
+            Some(pass) if answer.is_ok() => pass.decided(),
+            pass => drop(pass),
+        }
         // Nobody waits any more where the client has gone.
         let _ = self.answer.send(answer);
     }
@@ -168,6 +179,7 @@ impl Unavailable {
             Self::Late => "late",
             Self::Locked => "locked",
             Self::Store => "down",
+            Self::Behind => "behind",
         };
         counter!("draftwire_writes_refused_total", "why" => why).increment(1);
     }
@@ -212,9 +224,15 @@ impl Committer {
     /// memory while it waits.
     ///
     /// The write takes its place in the queue before this returns, so calls in a row keep their
-    /// order. Dropping the future does not take the write back.
-    pub fn submit(&self, write: Write, bytes: usize) -> impl Future<Output = Answer> + use<> {
-        let queued = self.queue(write, bytes);
+    /// order. Dropping the future does not take the write back. With a `pipeline` they also keep it when one
+    /// of them is answered [`Unavailable`]: those behind it are then, too.
+    pub fn submit(
+        &self,
+        write: Write,
+        bytes: usize,
+        pipeline: Option<&Pipeline>,
+    ) -> impl Future<Output = Answer> + use<> {
+        let queued = self.queue(write, bytes, pipeline.map(Pipeline::enter));
         async move {
             match queued {
                 Ok(answer) => answer.await.unwrap_or(Err(Unavailable::Store)),
@@ -223,13 +241,18 @@ impl Committer {
         }
     }
 
-    fn queue(&self, write: Write, bytes: usize) -> Result<oneshot::Receiver<Answer>, Unavailable> {
+    fn queue(
+        &self,
+        write: Write,
+        bytes: usize,
+        pass: Option<Pass>,
+    ) -> Result<oneshot::Receiver<Answer>, Unavailable> {
         let shard = self.shard(&write.stream());
         let queued = if shard.down.load(Ordering::Acquire) {
             Err(Unavailable::Store)
         } else if let Some(size) = Size::take(bytes, &self.bytes) {
             let (answer, answered) = oneshot::channel();
-            let waiting = Waiting { since: Instant::now(), answer, size };
+            let waiting = Waiting { since: Instant::now(), pass, answer, size };
             let sent = shard.queue.try_send(Job::Write(Box::new(write), waiting));
             sent.map(|()| answered).map_err(|_| Unavailable::Full)
         } else {

@@ -242,13 +242,19 @@ impl SetAside {
             && let Some(job) = lane.jobs.pop_front()
         {
             match job {
-                Job::Write(_, waiting) if self.commits.is_late(&waiting) => {
+                Job::Write(write, waiting) => {
+                    let Some(unavailable) = self.commits.missed_its_turn(&waiting) else {
+                        batch.add(Job::Write(write, waiting));
+                        continue;
+                    };
                     lane.size.remove(waiting.size.bytes);
                     size.remove(waiting.size.bytes);
                     gauge!("draftwire_writes_set_aside").decrement(1.0);
-                    waiting.refuse(Unavailable::Locked);
+                    // What made it late.
+                    let locked = unavailable == Unavailable::Late;
+                    waiting.refuse(if locked { Unavailable::Locked } else { unavailable });
                 }
-                job => batch.add(job),
+                barrier @ Job::Barrier(_) => batch.add(barrier),
             }
         }
         batch

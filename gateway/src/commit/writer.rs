@@ -134,14 +134,15 @@ impl Writer {
         }
     }
 
-    /// Adds a job to the batch, unless it is a write that has waited too long, or has to wait behind one that
-    /// was set aside.
+    /// Adds a job to the batch, unless it is a write whose turn does not come, or that has to wait behind one
+    /// that was set aside.
     fn take(&self, job: Job, batch: &mut Batch) {
         match self.set_aside.take(job) {
-            Some(Job::Write(_, waiting)) if self.commits.is_late(&waiting) => {
-                waiting.refuse(Unavailable::Late);
-            }
-            Some(job) => batch.add(job),
+            Some(Job::Write(write, waiting)) => match self.commits.missed_its_turn(&waiting) {
+                Some(unavailable) => waiting.refuse(unavailable),
+                None => batch.add(Job::Write(write, waiting)),
+            },
+            Some(barrier) => batch.add(barrier),
             None => {}
         }
     }

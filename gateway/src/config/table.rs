@@ -364,7 +364,7 @@ pub const SETTINGS: &[Setting] = &[
         "commands-per-second",
         Kind::Count(1, 1_000_000),
         Value("50"),
-        "How many commands a second one connection may send on average; twice as many in a burst.",
+        "How many commands a second are read from one connection on average; twice as many in a burst. What comes faster waits in the socket.",
     ),
     setting(
         WEBSOCKET,

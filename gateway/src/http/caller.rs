@@ -20,7 +20,7 @@ pub(super) fn caller(
         None => DEFAULT_DEVICE.parse().map_err(|error| Problem::bad_request(format!("{error}")))?,
     };
     let id = headers.get("idempotency-key").map(idempotency_key).transpose()?;
-    Ok(Caller { user: identity.user, device, id })
+    Ok(Caller { user: identity.user, device, id, pipeline: None })
 }
 
 fn idempotency_key(value: &HeaderValue) -> Result<CommandId, Problem> {

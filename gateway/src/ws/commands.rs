@@ -18,12 +18,14 @@ use tokio::{sync::Semaphore, time::Instant};
 use websocket::Received;
 
 use super::{
+    order::{Behind, Taken},
     reply,
     session::{Due, End, Session},
 };
 use crate::{
     auth::{AuthError, Expiry, Identity},
     caller::Caller,
+    commit::Unavailable,
     drafts::DraftListBody,
     failure::Failure,
     store::Base,
@@ -41,18 +43,25 @@ const BYTES_PER_COST: usize = 16 * 1024;
 /// not have to wait.
 const TOPICS_PER_COST: usize = 10;
 
-/// Up to how many bytes a message over the rate is read nevertheless, to answer under its `id`.
-const OVER_RATE_READ_MAX: usize = 4 * 1024;
-
 impl Session {
     pub(super) fn received(&mut self, received: Received) -> Result<(), End> {
         self.heartbeat.alive();
+        let taken = self.take(received);
+        self.pause_reading();
+        taken
+    }
+
+    fn take(&mut self, received: Received) -> Result<(), End> {
         match received {
             // They too are work: a client that sends nothing but pings must not keep a thread to itself.
-            Received::Alive => self.control(),
+            Received::Alive => {
+                self.rate.charge(1, Instant::now());
+                Ok(())
+            }
             Received::Pong(payload) => {
                 self.ponged(&payload);
-                self.control()
+                self.rate.charge(1, Instant::now());
+                Ok(())
             }
             Received::Text(text) => match self.outbox.encoding() {
                 Encoding::Json => self.message(text.len(), || Request::from_json(&text)),
@@ -67,8 +76,7 @@ impl Session {
         }
     }
 
-    /// Takes a message of so many bytes, if it is within the rate. Reading is what a message costs
-    /// first, so it is paid for beforehand.
+    /// Takes a message of so many bytes. Reading is what a message costs first.
     fn message(
         &mut self,
         bytes: usize,
@@ -76,13 +84,19 @@ impl Session {
     ) -> Result<(), End> {
         let now = Instant::now();
         self.spoke_at = now;
-        if !self.rate.take(1 + bytes / BYTES_PER_COST, now) {
-            return self.refuse_over_rate(bytes, read);
-        }
-        self.over_rate = 0;
+        self.rate.charge(1 + bytes / BYTES_PER_COST, now);
         match read() {
             Ok(request) => self.command(request),
             Err(Malformed { id, message }) => self.misused(id.as_ref(), Code::BadRequest, message),
+        }
+    }
+
+    /// Reads nothing more for a while from a client that sends too fast. Refusing what comes too early would
+    /// take it out of its order; so it waits in the socket, and the client for the socket.
+    fn pause_reading(&mut self) {
+        self.paused_until = self.rate.exhausted_until();
+        if self.paused_until.is_some() {
+            counter!("draftwire_rate_pauses_total").increment(1);
         }
     }
 
@@ -95,9 +109,12 @@ impl Session {
             return Ok(());
         };
         match command {
-            Command::Ping => self.pong(Some(&id)),
+            Command::Ping => {
+                self.give_up(&id);
+                self.pong(Some(&id));
+            }
             Command::Subscribe(subscribe) => {
-                self.rate.charge(subscribe.topics.len() / TOPICS_PER_COST);
+                self.rate.charge(subscribe.topics.len() / TOPICS_PER_COST, Instant::now());
                 self.subscribe(id, subscribe);
             }
             Command::Unsubscribe(unsubscribe) => self.unsubscribe(&id, unsubscribe),
@@ -113,30 +130,25 @@ impl Session {
         Ok(())
     }
 
-    /// Takes a control frame, which counts against the rate like a message and is answered by none.
-    fn control(&mut self) -> Result<(), End> {
-        if self.rate.take(1, Instant::now()) { Ok(()) } else { self.count_over_rate() }
-    }
-
     /// Carries out a command that only a user may give.
     fn change(&mut self, id: CommandId, identity: &Identity, command: Command) {
-        let caller =
-            Caller { user: identity.user.clone(), device: self.client.device.clone(), id: Some(id.clone()) };
+        let (user, device) = (identity.user.clone(), self.client.device.clone());
+        let caller = Caller { user, device, id: Some(id.clone()), pipeline: None };
         let node = self.node.clone();
         let drafts = &node.drafts;
         match command {
             Command::DraftCreate(create) => {
-                self.answer(id, drafts.create(caller, create), |id, done| reply::done(id, &done));
+                self.in_order(id, caller, |caller| drafts.create(caller, create), reply::done);
             }
             Command::DraftUpdate(update) => {
                 let base = Base::Merge(update.base_version);
-                let updated = drafts.update(caller, update.draft_id, base, update.patch);
-                self.answer(id, updated, |id, done| reply::done(id, &done));
+                let change = |caller| drafts.update(caller, update.draft_id, base, update.patch);
+                self.in_order(id, caller, change, reply::done);
             }
             Command::DraftDelete(delete) => {
                 let base = delete.base_version.map(Base::Merge);
-                let deleted = drafts.delete(caller, delete.draft_id, base);
-                self.answer(id, deleted, |id, done| reply::done(id, &done));
+                let change = |caller| drafts.delete(caller, delete.draft_id, base);
+                self.in_order(id, caller, change, reply::done);
             }
             Command::DraftList => {
                 let listed = drafts.list(caller.user);
@@ -146,16 +158,20 @@ impl Session {
                     let _turn = turn.acquire_owned().await;
                     listed.await
                 };
-                self.answer(id, listed, |id, list| reply::ack(id, &DraftListBody::from(&list)));
+                self.answer(id, listed, |id, list| reply::ack(id, &DraftListBody::from(list)));
             }
             Command::Publish(publish) => {
                 let Publish { topic, event } = publish;
-                match node.topics.check_publish(identity, &topic) {
-                    Ok(()) => {
-                        let published = node.topics.publish(caller, Stream::Topic(topic), vec![event]);
-                        self.answer(id, published, reply::published);
-                    }
-                    Err(failure) => self.push(reply::error(Some(&id), &failure)),
+                if let Err(failure) = node.topics.check_publish(identity, &topic) {
+                    self.give_up(&id);
+                    return self.push(reply::error(Some(&id), &failure));
+                }
+                let is_signal = event.signal;
+                let publish = |caller| node.topics.publish(caller, Stream::Topic(topic), vec![event]);
+                if is_signal {
+                    self.answer(id, publish(caller), reply::published);
+                } else {
+                    self.in_order(id, caller, publish, reply::published);
                 }
             }
             Command::Auth { token } => {
@@ -170,16 +186,65 @@ impl Session {
         }
     }
 
+    /// Makes a change, unless another one has to come again before it, and answers it when it is done.
+    fn in_order<T, F>(
+        &mut self,
+        id: CommandId,
+        caller: Caller,
+        change: impl FnOnce(Caller) -> F,
+        told: impl FnOnce(&CommandId, &T) -> Bytes + Send + 'static,
+    ) where
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        let order = self.order.get_or_insert_default();
+        let taken = match order.take(&id) {
+            Ok(taken) => taken,
+            Err(Behind(first)) => {
+                counter!("draftwire_commands_held_back_total").increment(1);
+                let message = match first {
+                    Some(first) => format!("{first} was refused before it and has to be repeated first"),
+                    None => Unavailable::Behind.to_string(),
+                };
+                return self.push(reply::error(Some(&id), &Failure::new(Code::Unavailable, message)));
+            }
+        };
+        let changed = change(Caller { pipeline: Some(order.pipeline()), ..caller });
+        self.under_way(async move {
+            let (decided, reply) = match changed.await {
+                Ok(done) => (true, told(&id, &done)),
+                Err(failure) => (failure.code != Code::Unavailable, reply::error(Some(&id), &failure)),
+            };
+            Due::Changed { taken, id, decided, reply }
+        });
+    }
+
+    /// Takes the outcome of a change.
+    pub(super) fn changed(&mut self, taken: Taken, id: &CommandId, decided: bool) {
+        if let Some(order) = &mut self.order {
+            order.settle(taken, id, decided);
+            if order.is_idle() {
+                self.order = None;
+            }
+        }
+    }
+
+    /// A change that was refused for the moment will not come again.
+    fn give_up(&mut self, id: &CommandId) {
+        if let Some(order) = &mut self.order {
+            order.give_up(id);
+        }
+    }
+
     /// Answers a command when it is done.
     fn answer<T>(
         &mut self,
         id: CommandId,
         answer: impl Future<Output = Result<T, Failure>> + Send + 'static,
-        told: impl FnOnce(&CommandId, T) -> Bytes + Send + 'static,
+        told: impl FnOnce(&CommandId, &T) -> Bytes + Send + 'static,
     ) {
         self.under_way(async move {
             Due::Reply(match answer.await {
-                Ok(done) => told(&id, done),
+                Ok(done) => told(&id, &done),
                 Err(failure) => reply::error(Some(&id), &failure),
             })
         });
@@ -222,33 +287,10 @@ impl Session {
         }
     }
 
-    fn refuse_over_rate(
-        &mut self,
-        bytes: usize,
-        read: impl FnOnce() -> Result<Request, Malformed>,
-    ) -> Result<(), End> {
-        self.count_over_rate()?;
-        let per_second = self.limits().commands_per_second;
-        let id = if bytes <= OVER_RATE_READ_MAX {
-            read().map_or_else(|malformed| malformed.id, |request| request.id)
-        } else {
-            None
-        };
-        let failure = Failure::new(Code::RateLimited, format!("at most {per_second} commands per second"));
-        self.push(reply::error(id.as_ref(), &failure));
-        Ok(())
-    }
-
-    fn count_over_rate(&mut self) -> Result<(), End> {
-        self.over_rate += 1;
-        if self.over_rate > self.limits().commands_burst() {
-            let per_second = self.limits().commands_per_second;
-            return Err(End::close(Close::TooMany, format!("more than {per_second} commands per second")));
-        }
-        Ok(())
-    }
-
     fn misused(&mut self, id: Option<&CommandId>, code: Code, message: String) -> Result<(), End> {
+        if let Some(id) = id {
+            self.give_up(id);
+        }
         self.misuse += 1;
         if self.misuse >= MISUSE_MAX {
             let reason = format!("{MISUSE_MAX} messages in a row without use: {message}");

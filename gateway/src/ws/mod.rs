@@ -2,6 +2,7 @@
 
 mod commands;
 mod heartbeat;
+mod order;
 mod outbox;
 mod rate;
 mod reply;

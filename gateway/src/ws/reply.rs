@@ -21,9 +21,9 @@ pub(crate) fn ack(id: &CommandId, payload: &impl Serialize) -> Bytes {
 }
 
 /// `ACK` of what was published.
-pub(crate) fn published(id: &CommandId, published: Published) -> Bytes {
+pub(crate) fn published(id: &CommandId, published: &Published) -> Bytes {
     let seq = match published {
-        Published::Events { seq, .. } => Some(seq),
+        Published::Events { seq, .. } => Some(*seq),
         Published::Signals => None,
     };
     ServerMessage::Ack { id, seq, payload: None }.json()

@@ -32,6 +32,7 @@ use websocket::{Deflate, Ended, Received, Socket, Violation};
 use super::{
     close,
     heartbeat::{Beat, Heartbeat},
+    order::{Order, Taken},
     outbox::Frames,
     rate::Rate,
     subscriptions::Joining,
@@ -94,6 +95,8 @@ enum Turn {
 pub(super) enum Due {
     /// The answer.
     Reply(Bytes),
+    /// The outcome of a change, and its answer.
+    Changed { taken: Taken, id: CommandId, decided: bool, reply: Bytes },
     /// Topics that were joined.
     Joined(Box<Joining>),
     /// What a fresh token says.
@@ -118,9 +121,11 @@ pub(super) struct Session {
     /// Messages for the next write.
     pub(super) outbox: Frames,
     pub(super) heartbeat: Heartbeat,
+    /// The order of its changes, while some of them have no outcome or were refused for the moment.
+    pub(super) order: Option<Box<Order>>,
     pub(super) rate: Rate,
-    /// Commands over the rate since the last one within it.
-    pub(super) over_rate: u32,
+    /// Until when nothing is read, because the client sends too fast.
+    pub(super) paused_until: Option<Instant>,
     /// Malformed messages since the last good one.
     pub(super) misuse: u32,
     /// When the token ends; `None` without one.
@@ -196,7 +201,8 @@ pub(super) async fn begin(
         pending: Underway::default(),
         listing: None,
         outbox: Frames::new(client.encoding, client.deflate, limits.deflate_bytes_min, client.batch),
-        over_rate: 0,
+        order: None,
+        paused_until: None,
         misuse: 0,
         spoke_at: now,
         leave_at: None,
@@ -261,7 +267,9 @@ impl Session {
         let changed = self.following.poll_changed(context).is_ready();
         if woken.by_others(context) {
             let context = &mut woken.context();
-            let taking = self.pending.len() < self.limits().pending_commands_max && !self.authenticating;
+            let taking = self.pending.len() < self.limits().pending_commands_max
+                && !self.authenticating
+                && self.paused_until.is_none();
             if taking && let Poll::Ready(received) = pin!(self.socket.receive()).poll(context) {
                 return Poll::Ready(Turn::Received(received));
             }
@@ -279,6 +287,10 @@ impl Session {
     fn due(&mut self, due: Due) {
         match due {
             Due::Reply(reply) => self.push(reply),
+            Due::Changed { taken, id, decided, reply } => {
+                self.changed(taken, &id, decided);
+                self.push(reply);
+            }
             Due::Joined(joining) => self.joined(*joining),
             Due::Auth(id, verified) => {
                 self.authenticating = false;
@@ -351,7 +363,8 @@ impl Session {
             None => self.spoke_at + self.limits().anonymous_idle,
         };
         let deadline = self.heartbeat.deadline().min(by_itself);
-        self.leave_at.map_or(deadline, |leave_at| deadline.min(leave_at))
+        let others = self.leave_at.into_iter().chain(self.paused_until);
+        others.fold(deadline, Instant::min)
     }
 
     async fn tick(&mut self) -> Result<(), End> {
@@ -367,6 +380,11 @@ impl Session {
                 return Err(End::close(Close::Dead, "idle for too long without a token"));
             }
             _ => {}
+        }
+        if let Some(until) = self.paused_until {
+            // Its pongs were not looked for.
+            self.heartbeat.alive();
+            self.paused_until = Some(until).filter(|until| now < *until);
         }
         match self.heartbeat.due(now) {
             Beat::Wait => {}

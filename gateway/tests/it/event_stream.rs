@@ -6,7 +6,7 @@ use std::{
 };
 
 use common::time::unix_ms;
-use reqwest::{Client, Response, header::HeaderValue};
+use reqwest::{Response, header::HeaderValue};
 use serde_json::{Value, json};
 use testkit::{SseFollower, SseOptions, device::Track, token};
 use tokio::time::timeout;
@@ -37,7 +37,8 @@ impl Block {
 /// Asks for an event stream, and with the id of an event to go on from it.
 async fn open(server: &Server, query: &str, last_id: Option<&[u8]>) -> Response {
     let url = format!("http://{}/v1/stream?{query}", server.addr);
-    let request = Client::new().get(url).bearer_auth(token::scoped("alice", ALL_TOPICS));
+    let client = testkit::http::builder().build().unwrap();
+    let request = client.get(url).bearer_auth(token::scoped("alice", ALL_TOPICS));
     let request = match last_id {
         Some(id) => request.header("last-event-id", HeaderValue::from_bytes(id).unwrap()),
         None => request,
@@ -246,4 +247,16 @@ async fn a_stopping_node_lets_an_event_source_come_back() {
     // What does not pass by itself ends it.
     let refused = server.call("x", "GET", "/v1/stream", &[source], "").await;
     assert_eq!(refused.status, 401);
+}
+
+#[tokio::test]
+async fn more_event_streams_than_a_user_may_have_are_429() {
+    let server = Server::with(&[("CONNECTIONS_PER_USER", "1")]).await;
+    let first = open(&server, "", None).await;
+    assert_eq!(first.status(), 200);
+    let second = open(&server, "", None).await;
+    assert_eq!(second.status(), 429);
+    assert!(second.headers().contains_key("retry-after"));
+    let problem: Value = second.json().await.unwrap();
+    assert_eq!(problem["code"], "rate_limited");
 }

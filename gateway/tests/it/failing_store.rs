@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
@@ -19,6 +19,8 @@ pub(crate) struct FailingStore {
     down: AtomicBool,
     lists_hang: AtomicBool,
     rejects: AtomicBool,
+    /// What decides about the next commit while they fail by chance; zero while they do not.
+    chance: AtomicU64,
     held: watch::Sender<bool>,
     batches: Mutex<Vec<usize>>,
     lists: AtomicUsize,
@@ -31,6 +33,7 @@ impl FailingStore {
             down: AtomicBool::new(false),
             lists_hang: AtomicBool::new(false),
             rejects: AtomicBool::new(false),
+            chance: AtomicU64::new(0),
             held: watch::Sender::new(false),
             batches: Mutex::default(),
             lists: AtomicUsize::new(0),
@@ -58,6 +61,12 @@ impl FailingStore {
         self.rejects.store(rejects, Ordering::Release);
     }
 
+    /// Lets commits fail by chance, as the seed has it: an eighth without effect, an eighth although they
+    /// were carried out. Zero ends it.
+    pub(crate) fn set_chance(&self, seed: u64) {
+        self.chance.store(seed, Ordering::Release);
+    }
+
     pub(crate) fn hold_commits(&self) {
         self.held.send_replace(true);
     }
@@ -74,6 +83,17 @@ impl FailingStore {
     /// How many writes each commit had so far.
     pub(crate) fn batches(&self) -> Vec<usize> {
         self.batches.lock().unwrap().clone()
+    }
+
+    /// The next of eight equally likely numbers; `None` when nothing fails by chance.
+    fn draw(&self) -> Option<u64> {
+        let step = |seed: u64| {
+            let seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed != 0).then_some(seed)
+        };
+        let next = |seed: u64| if seed == 0 { None } else { step(seed) };
+        let before = self.chance.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok()?;
+        Some(step(before)? >> 61)
     }
 
     fn answers(&self) -> Result<(), StoreError> {
@@ -115,7 +135,15 @@ impl Store for FailingStore {
         if self.rejects.load(Ordering::Acquire) && holds("poison") {
             return Err(StoreError::Rejected("a test does not like it".to_owned()));
         }
-        self.store.commit(writes).await
+        let chance = self.draw();
+        if chance == Some(0) {
+            return Err(StoreError::Unavailable("a test loses the commit".to_owned()));
+        }
+        let committed = self.store.commit(writes).await;
+        if chance == Some(1) {
+            return Err(StoreError::Unavailable("a test loses the answer".to_owned()));
+        }
+        committed
     }
 
     async fn drafts(&self, user: &UserId) -> Result<DraftList, StoreError> {

@@ -49,7 +49,8 @@ impl Writers {
         let event = NewEvent::from_json(r#"{"event":"E"}"#).unwrap();
         let append = Append { stream: Stream::Topic(topic.parse().unwrap()), events: vec![event] };
         let (user, device) = ("svc".parse().unwrap(), "backend".parse().unwrap());
-        tokio::spawn(self.committer.submit(Write { user, device, id: None, op: Op::Append(append) }, bytes))
+        let write = Write { user, device, id: None, op: Op::Append(append) };
+        tokio::spawn(self.committer.submit(write, bytes, None))
     }
 
     /// Has a commit under way that does not end.

@@ -28,6 +28,7 @@ mod http;
 mod layers;
 mod limits;
 mod numbers;
+mod order;
 mod presence;
 mod publish;
 mod resume;

@@ -77,7 +77,7 @@ fn every_error_code_is_provoked_by_a_test() {
         (Code::NotFound, "drafts, http"),
         (Code::Conflict, "drafts, http"),
         (Code::TooLarge, "drafts, http"),
-        (Code::RateLimited, "bad_input"),
+        (Code::RateLimited, "event_stream"),
         (Code::Unavailable, "unavailable"),
     ];
     let known: BTreeSet<&str> = provoked.iter().map(|(code, _)| code.as_str()).collect();

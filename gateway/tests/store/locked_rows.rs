@@ -67,7 +67,7 @@ impl Scene {
     }
 
     fn submit(&self, write: Write) -> JoinHandle<Answer> {
-        tokio::spawn(self.committer.submit(write, 100))
+        tokio::spawn(self.committer.submit(write, 100, None))
     }
 }
 

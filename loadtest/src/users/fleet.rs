@@ -116,7 +116,7 @@ pub(crate) struct Connections {
     pub(crate) snapshots: u64,
     /// Commands repeated over another connection.
     pub(crate) resent: u64,
-    /// Answers `unavailable` and `rate_limited`, after which devices try again.
+    /// Answers `unavailable`, after which devices try again.
     pub(crate) unavailable: u64,
 }
 

@@ -1,11 +1,12 @@
 //! A device's connection, and coming back when it is lost.
 
+mod commands;
 mod topics;
 
 use std::{sync::Arc, time::Duration};
 
 use common::{close::Close, protocol::Welcome};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, sleep_until, timeout},
@@ -13,7 +14,7 @@ use tokio::{
 
 use super::{
     Ack, Connected, Control, DeviceOptions, Observed, Outgoing, Refused, Shared, Track, Violation, local,
-    wire::{Framing, Gone, Incoming, Wire},
+    wire::{Framing, Incoming, Wire},
 };
 use crate::raw_socket::RawRequest;
 
@@ -37,8 +38,15 @@ pub(super) struct Link {
     shared: Arc<Shared>,
     queue: mpsc::Receiver<Outgoing>,
     control: watch::Receiver<Control>,
-    /// Commands without an answer, oldest first.
+    /// Commands without an answer, in the order in which they were given.
     pending: Vec<Pending>,
+    /// When to send again what was refused for the moment. Until then further changes are held back, so
+    /// that they keep their order.
+    repeat_at: Option<Instant>,
+    /// Pauses since a command was carried out.
+    repeats: u32,
+    /// Refused commands that nobody waits for any more; the server is to hear of it.
+    given_up: Vec<String>,
     /// When to ask again for topics that were refused as `unavailable`.
     topics_at: Option<Instant>,
     /// How often in a row that was so.
@@ -50,10 +58,10 @@ struct Pending {
     id: String,
     message: Value,
     asker: Asker,
-    /// When to send it again after `unavailable`.
-    repeat_at: Option<Instant>,
-    repeats: u32,
+    /// Whether it was sent on some connection.
     sent: bool,
+    /// Whether it is to be sent when the pause is over: it was refused for the moment, or held back.
+    waits: bool,
 }
 
 /// Who waits for an answer.
@@ -96,6 +104,9 @@ impl Link {
             queue,
             control,
             pending: Vec::new(),
+            repeat_at: None,
+            repeats: 0,
+            given_up: Vec::new(),
             topics_at: None,
             topics_refused: 0,
             next_topics: 0,
@@ -185,13 +196,11 @@ impl Link {
         let mut move_at: Option<Instant> = None;
         self.topics_at = None;
         self.pending.retain(|pending| !pending.asker.is_of_connection());
-        for pending in &mut self.pending {
-            pending.repeat_at = None;
-        }
+        self.repeat_at = None;
+        self.given_up.clear();
         loop {
             let control = *self.control.borrow();
-            let repeats = self.pending.iter().filter_map(|pending| pending.repeat_at);
-            let repeat_at = repeats.chain(self.topics_at).min();
+            let repeat_at = self.repeat_at.into_iter().chain(self.topics_at).min();
             tokio::select! {
                 changed = self.control.changed() => {
                     let control = *self.control.borrow_and_update();
@@ -240,11 +249,18 @@ impl Link {
                             Taken::Move(wait) => move_at = Some(Instant::now() + wait),
                         }
                     }
+                    if self.give_up(&mut wire).await.is_err() {
+                        return End::Lost;
+                    }
                 }
                 outgoing = self.queue.recv(), if welcomed && self.pending.len() < PENDING_MAX => {
                     let Some(outgoing) = outgoing else { return End::Over };
                     let asker = Asker::Owner(outgoing.answer);
-                    if self.ask(&mut wire, outgoing.id, outgoing.message, asker).await.is_err() {
+                    if self.repeat_at.is_some() {
+                        let mut pending = Pending::new(outgoing.id, outgoing.message, asker);
+                        pending.waits = true;
+                        self.pending.push(pending);
+                    } else if self.ask(&mut wire, outgoing.id, outgoing.message, asker).await.is_err() {
                         return End::Lost;
                     }
                 }
@@ -273,47 +289,6 @@ impl Link {
             Some(close) if !close.come_back() => End::Closed(code),
             _ => End::Lost,
         }
-    }
-
-    /// Asks for the topics, then sends every command without an answer, in the order in which they were
-    /// given.
-    async fn resend(&mut self, wire: &mut Wire) -> Result<(), Gone> {
-        self.ask_for_topics(wire).await?;
-        let needs_list = self.options.drafts && !self.shared.state().replica.is_complete();
-        if needs_list && !self.pending.iter().any(|pending| pending.id == LIST_ID) {
-            let message = json!({ "type": "DRAFT_LIST", "id": LIST_ID });
-            self.pending.insert(0, Pending::new(LIST_ID.to_owned(), message, Asker::List));
-        }
-        for pending in self.pending.iter_mut().filter(|pending| !pending.asker.is_of_connection()) {
-            if pending.sent {
-                self.shared.change(|state| state.counters.resent += 1);
-            }
-            pending.sent = true;
-            send(wire, &pending.message).await?;
-        }
-        Ok(())
-    }
-
-    /// Sends a command and notes that it waits for its answer.
-    async fn ask(&mut self, wire: &mut Wire, id: String, message: Value, asker: Asker) -> Result<(), Gone> {
-        let mut pending = Pending::new(id, message.clone(), asker);
-        pending.sent = true;
-        self.pending.push(pending);
-        send(wire, &message).await
-    }
-
-    async fn repeat_due(&mut self, wire: &mut Wire) -> Result<(), Gone> {
-        let now = Instant::now();
-        if self.topics_at.is_some_and(|at| at <= now) {
-            self.ask_for_topics(wire).await?;
-        }
-        for pending in &mut self.pending {
-            if pending.repeat_at.is_some_and(|at| at <= now) {
-                pending.repeat_at = None;
-                send(wire, &pending.message).await?;
-            }
-        }
-        Ok(())
     }
 
     fn check_framing(&self, framing: Framing) {
@@ -373,17 +348,22 @@ impl Link {
         let text = |field: &str| message[field].as_str().unwrap_or_default().to_owned();
         let refused =
             Refused { code: text("code"), message: text("message"), payload: message["payload"].clone() };
-        if matches!(refused.code.as_str(), "unavailable" | "rate_limited") {
+        if refused.code == "unavailable" {
             self.shared.change(|state| state.counters.unavailable += 1);
             let id = text("id");
             let pending = self.pending.iter().position(|pending| pending.id == id);
             if let Some(at) = pending
                 && (self.options.repeat_unavailable || !matches!(self.pending[at].asker, Asker::Owner(_)))
             {
-                let wait = self.backoff(self.pending[at].repeats);
-                self.pending[at].repeats += 1;
-                self.pending[at].repeat_at = Some(Instant::now() + wait);
+                self.pending[at].waits = true;
+                if self.repeat_at.is_none() {
+                    self.repeat_at = Some(Instant::now() + self.backoff(self.repeats));
+                    self.repeats += 1;
+                }
                 return;
+            }
+            if pending.is_some() {
+                self.given_up.push(id);
             }
         }
         self.answer(message, Err(refused));
@@ -396,6 +376,9 @@ impl Link {
             return;
         };
         let pending = self.pending.remove(at);
+        if answer.is_ok() {
+            self.repeats = 0;
+        }
         match pending.asker {
             // The caller may have given up.
             Asker::Owner(owner) => drop(owner.send(answer)),
@@ -430,10 +413,6 @@ impl Asker {
 
 impl Pending {
     fn new(id: String, message: Value, asker: Asker) -> Self {
-        Self { id, message, asker, repeat_at: None, repeats: 0, sent: false }
+        Self { id, message, asker, sent: false, waits: false }
     }
-}
-
-async fn send(wire: &mut Wire, message: &Value) -> Result<(), Gone> {
-    timeout(SEND_WAIT, wire.send(message)).await.unwrap_or(Err(Gone))
 }

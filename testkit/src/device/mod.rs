@@ -94,7 +94,7 @@ pub struct Counters {
     pub resent: u64,
     /// `SNAPSHOT`s taken.
     pub snapshots: u64,
-    /// Answers `unavailable` and `rate_limited`.
+    /// Answers `unavailable`.
     pub unavailable: u64,
     /// Connections given up because nothing came for two heartbeats.
     pub silent: u64,

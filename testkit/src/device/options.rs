@@ -49,7 +49,7 @@ pub struct DeviceOptions {
     /// How long a command waits for its answer, reconnects included, before its caller is told
     /// `timeout`.
     pub answer_wait: Duration,
-    /// Whether commands answered with `unavailable` or `rate_limited` are repeated, under the same id,
+    /// Whether commands answered with `unavailable` are repeated, under the same id,
     /// until they are decided. Otherwise the caller is told.
     pub repeat_unavailable: bool,
     /// Whether whole events and signals are kept, not only their numbers.

@@ -76,7 +76,7 @@ impl Link {
                 let text = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();
                 match answer["code"].as_str() {
                     None => track.follow(&text("epoch"), answer["seq"].as_u64().unwrap_or(0)),
-                    Some("unavailable" | "rate_limited") => {
+                    Some("unavailable") => {
                         track.end(Standing::Unasked);
                         again = true;
                     }
