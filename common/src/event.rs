@@ -102,6 +102,14 @@ impl Event {
         Self { stream, seq, kind, origin, timestamp, payload, priority, message: OnceLock::new() }
     }
 
+    /// Returns whether the other one, of the same stream and number, is this event.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.origin == other.origin
+            && self.timestamp == other.timestamp
+            && self.payload.get() == other.payload.get()
+    }
+
     /// The same event with a priority.
     #[must_use]
     pub fn with_priority(self, priority: Priority) -> Self {

@@ -23,7 +23,7 @@ use crate::{
     canary::Canary,
     log::{Log, LogError, Page, Read},
     presence::{Attendance, Rooms},
-    repair::{BusTrust, GapFill, HeadCheck, LogReader, Origin, Sweep},
+    repair::{BusTrust, GapFill, HeadCheck, LogReader, Loss, LossReport, Origin, Sweep},
     stream::{LocalStream, Mailbox, MailboxSlot, Registry, Source, StreamReader},
 };
 
@@ -43,6 +43,7 @@ pub struct Hub {
     log: Arc<LogReader>,
     gaps: Arc<GapFill>,
     heads: Arc<HeadCheck>,
+    losses: Arc<LossReport>,
     rooms: Arc<Rooms>,
     /// Numbers the signals that this process sends, over all streams.
     signals_sent: AtomicU64,
@@ -58,8 +59,10 @@ impl Hub {
         let registry = Arc::new(Registry::new(bus.clone(), &settings));
         let trust = Arc::new(BusTrust::new(canary.clone()));
         let log = Arc::new(LogReader::start(log, &settings, registry.clone(), trust.clone()));
-        let gaps = Arc::new(GapFill::new(&settings, registry.clone(), log.clone()));
-        let heads = Arc::new(HeadCheck::new(bus.clone(), trust.clone(), log.clone(), gaps.clone()));
+        let losses = Arc::new(LossReport::new(log.clone(), trust.clone()));
+        let gaps = Arc::new(GapFill::new(&settings, registry.clone(), log.clone(), losses.clone()));
+        let heads = HeadCheck::new(bus.clone(), trust.clone(), log.clone(), gaps.clone(), losses.clone());
+        let heads = Arc::new(heads);
         let rooms =
             Rooms::new(sender.clone(), &settings, bus.clone(), registry.clone(), trust.clone(), log.clone());
         let sweep = Sweep::new(settings.clone(), registry.clone(), trust.clone(), log.clone(), heads.clone());
@@ -73,6 +76,7 @@ impl Hub {
             log,
             gaps,
             heads,
+            losses,
             rooms: rooms.clone(),
             signals_sent: AtomicU64::new(0),
             tasks: Mutex::default(),
@@ -89,6 +93,7 @@ impl Hub {
     pub fn stop(&self) {
         self.tasks().drain(..).for_each(|task| task.abort());
         self.gaps.stop();
+        self.losses.stop();
         self.rooms.stop();
         self.bus.close();
     }
@@ -139,6 +144,11 @@ impl Hub {
             if let Err(error) = self.heads.refresh(stream).await {
                 debug!(stream = %stream.name(), %error, "the head cannot be read; following from memory");
             }
+        }
+        if let Some(from) = from
+            && self.losses.report_cursor(stream, from).await
+        {
+            self.heads.refresh(stream).await?;
         }
         StreamReader::open(registration, from)
     }
@@ -236,6 +246,9 @@ impl Hub {
     }
 
     fn offer(&self, stream: &Arc<LocalStream>, epoch: &Epoch, events: &[Arc<Event>], source: Source) {
+        if stream.contradicts(epoch, events) {
+            self.losses.report(epoch, stream, Loss::Contents);
+        }
         match stream.offer(epoch, events, source) {
             Some(released) => {
                 source.count_released(released);

@@ -20,6 +20,16 @@ pub trait Log: Send + Sync + 'static {
     /// about [`READ_BYTES_MAX`] but at least one, in the order asked for. At most
     /// [`READS_PER_CALL_MAX`] reads.
     async fn read(&self, reads: &[Read]) -> Result<Vec<Page>, LogError>;
+
+    /// Gives the history another name, because events that were acknowledged or announced in `epoch` are not in
+    /// the log any more. Once it has returned, no answer to a question that is asked later carries `epoch`, on
+    /// any node. It does nothing when the history has another name already.
+    ///
+    /// A log whose history changes its name whenever events can be lost does not need it.
+    async fn rename_history(&self, epoch: &Epoch) -> Result<(), LogError> {
+        let _ = epoch;
+        Ok(())
+    }
 }
 
 /// Streams in one [`Log::heads`] call.

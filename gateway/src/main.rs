@@ -48,6 +48,8 @@ async fn migrate(migration: Migration) -> anyhow::Result<()> {
     let store = postgres::PostgresStore::new(&postgres::PostgresOptions {
         url: migration.url.reveal().to_owned(),
         schema: migration.schema,
+        // Which role the nodes have, and what it may do, shows when they start.
+        history: postgres::HistorySource::default(),
         connections_max: 1,
         timeout: MIGRATION_TIMEOUT,
         limits,

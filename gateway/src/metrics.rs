@@ -265,6 +265,12 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
     ("draftwire_sweep_failures_total", Kind::Counter, "", "Sweeps that the store did not answer"),
     ("draftwire_epoch_changes_total", Kind::Counter, "", "Changes of the store's history"),
     (
+        "draftwire_history_losses_total",
+        Kind::Counter,
+        "reason",
+        "Signs that the store lacks acknowledged events: a `head` that went back, other `contents`, a client's `cursor`",
+    ),
+    (
         "draftwire_bus_unsure_total",
         Kind::Counter,
         "reason",

@@ -230,16 +230,18 @@ async fn open_store(settings: &Config) -> Result<Arc<dyn Store>, StartError> {
             let options = sqlite::SqliteOptions { path: dir.join("draftwire.db"), timeout, limits };
             Arc::new(sqlite::SqliteStore::open(&options).await?)
         }
-        Database::Postgres { url, schema, pool_max } => {
+        Database::Postgres { url, schema, history, pool_max } => {
             let options = postgres::PostgresOptions {
                 url: url.reveal().to_owned(),
                 schema: schema.clone(),
+                history: *history,
                 connections_max: *pool_max as usize,
                 timeout,
                 limits,
             };
             let store = postgres::PostgresStore::new(&options)?;
             store.migrate().await?;
+            store.prepare().await?;
             Arc::new(store)
         }
     })

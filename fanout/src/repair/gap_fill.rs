@@ -11,7 +11,10 @@ use std::{
 use metrics::counter;
 use tracing::debug;
 
-use super::log_reader::LogReader;
+use super::{
+    log_reader::LogReader,
+    loss::{Loss, LossReport},
+};
 use crate::{
     Settings,
     log::Read,
@@ -25,15 +28,21 @@ const FILL_EVENTS: u32 = 256;
 pub(crate) struct GapFill {
     registry: Arc<Registry>,
     log: Arc<LogReader>,
+    losses: Arc<LossReport>,
     reorder_wait: Duration,
     retry_pause: Duration,
     stopped: AtomicBool,
 }
 
 impl GapFill {
-    pub(crate) fn new(settings: &Settings, registry: Arc<Registry>, log: Arc<LogReader>) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        registry: Arc<Registry>,
+        log: Arc<LogReader>,
+        losses: Arc<LossReport>,
+    ) -> Self {
         let (reorder_wait, retry_pause) = (settings.reorder_wait, settings.sweep_interval_unsure);
-        Self { registry, log, reorder_wait, retry_pause, stopped: AtomicBool::new(false) }
+        Self { registry, log, losses, reorder_wait, retry_pause, stopped: AtomicBool::new(false) }
     }
 
     /// Ends the tasks that wait for a store that does not answer.
@@ -67,17 +76,23 @@ impl GapFill {
 
     /// Reads what is missing until nothing is. Returns whether that was reached; otherwise the log does not
     /// hold what was announced, and the next sweep reads the head again.
-    async fn fill(&self, stream: &LocalStream, source: Source) -> bool {
+    async fn fill(&self, stream: &Arc<LocalStream>, source: Source) -> bool {
         while let Some(missing) = stream.missing() {
             let wanted = missing.up_to.0 - missing.after.0;
             let limit = u32::try_from(wanted).unwrap_or(FILL_EVENTS).min(FILL_EVENTS);
             counter!("draftwire_gap_fills_total", "source" => source.label()).increment(1);
             let read = Read { stream: stream.name().clone(), after: missing.after, limit };
             match self.log.page(&read).await {
-                Ok(page) => match stream.fill(missing.after, &page, source) {
-                    Some(released) => source.count_released(released),
-                    None => return false,
-                },
+                Ok(page) => {
+                    // Announced in this history, and not in the log.
+                    if page.events.is_empty() && page.floor <= missing.after && stream.is_in(&page.epoch) {
+                        self.losses.report(&page.epoch, stream, Loss::Head);
+                    }
+                    match stream.fill(missing.after, &page, source) {
+                        Some(released) => source.count_released(released),
+                        None => return false,
+                    }
+                }
                 Err(error) => {
                     debug!(stream = %stream.name(), %error, "the gap cannot be read; trying again");
                     tokio::time::sleep(self.retry_pause).await;

@@ -6,7 +6,12 @@ use common::{Epoch, Seq};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{gap_fill::GapFill, log_reader::LogReader, trust::BusTrust};
+use super::{
+    gap_fill::GapFill,
+    log_reader::LogReader,
+    loss::{Loss, LossReport},
+    trust::BusTrust,
+};
 use crate::{
     bus::Bus,
     log::{HEADS_PER_CALL_MAX, Head, LogError},
@@ -23,12 +28,14 @@ pub(crate) struct HeadCheck {
     trust: Arc<BusTrust>,
     log: Arc<LogReader>,
     gaps: Arc<GapFill>,
+    losses: Arc<LossReport>,
 }
 
 /// What was true when a head was asked for. The answer confirms no more than that.
 #[derive(Debug, Clone, Copy)]
 struct Request {
-    tip: Option<Seq>,
+    /// The last event that was known to exist; `None` while the stream was closed.
+    known: Option<Seq>,
     /// The generation of the bus, if the stream's channel was subscribed.
     generation: Option<u64>,
 }
@@ -39,8 +46,9 @@ impl HeadCheck {
         trust: Arc<BusTrust>,
         log: Arc<LogReader>,
         gaps: Arc<GapFill>,
+        losses: Arc<LossReport>,
     ) -> Self {
-        Self { bus, trust, log, gaps }
+        Self { bus, trust, log, gaps, losses }
     }
 
     /// Opens the stream if it is closed. Returns whether its head was read for that.
@@ -94,13 +102,14 @@ impl HeadCheck {
 
     fn request(&self, stream: &LocalStream) -> Request {
         let generation = stream.is_subscribed().then(|| self.trust.generation());
-        Request { tip: stream.tip(), generation }
+        Request { known: stream.known_head(), generation }
     }
 
     fn apply(&self, stream: &Arc<LocalStream>, epoch: &Epoch, head: Head, request: Request, source: Source) {
-        match stream.apply_head(epoch, head, request.tip, request.generation) {
+        match stream.apply_head(epoch, head, request.known, request.generation) {
             HeadChange::Unchanged => {}
             HeadChange::Opened | HeadChange::Behind => self.gaps.fill_if_missing(stream, source),
+            HeadChange::WentBack => self.losses.report(epoch, stream, Loss::Head),
         }
     }
 }

@@ -70,6 +70,11 @@ impl LogBatcher {
         heads_of(&*self.log, streams).await
     }
 
+    /// Gives the history another name; see [`Log::rename_history`].
+    pub(crate) async fn rename_history(&self, epoch: &Epoch) -> Result<(), LogError> {
+        self.log.rename_history(epoch).await
+    }
+
     /// Updates the gauges of waiting requests.
     pub(crate) fn measure(&self) {
         #[allow(clippy::cast_precision_loss)]

@@ -7,6 +7,7 @@ use std::{
 
 use common::{Epoch, Stream};
 use metrics::counter;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{
@@ -28,7 +29,14 @@ pub(crate) struct LogReader {
     trust: Arc<BusTrust>,
     /// The histories that the log was seen in, and those that the bus has told of.
     histories: Mutex<Histories>,
+    /// Until when a client's cursor may show a loss.
+    doubted_until: Mutex<Option<Instant>>,
 }
+
+/// For how long after the node has started, or the log was last away, a client's cursor beyond the log counts as
+/// a loss. A client can make a cursor up, and a new name costs every follower a fresh start: so one cursor at a
+/// time counts.
+const DOUBT: Duration = Duration::from_secs(60);
 
 /// The first and the longest pause between attempts to read a page.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -40,7 +48,9 @@ impl LogReader {
         registry: Arc<Registry>,
         trust: Arc<BusTrust>,
     ) -> Self {
-        Self { log: LogBatcher::start(log, settings.fills_max), registry, trust, histories: Mutex::default() }
+        let log = LogBatcher::start(log, settings.fills_max);
+        let doubted_until = Mutex::new(Some(Instant::now() + DOUBT));
+        Self { log, registry, trust, histories: Mutex::default(), doubted_until }
     }
 
     /// Reads a page until the store answers. Cancel-safe.
@@ -58,21 +68,21 @@ impl LogReader {
 
     /// Reads a page. Concurrent calls share queries.
     pub(super) async fn page(&self, read: &Read) -> Result<Page, LogError> {
-        let page = self.log.page(read).await?;
+        let page = self.log.page(read).await.inspect_err(|_| self.doubt())?;
         self.observe_epoch(&page.epoch);
         Ok(page)
     }
 
     /// Reads the head of a stream. Concurrent calls share queries.
     pub(crate) async fn head(&self, stream: &Stream) -> Result<(Epoch, Head), LogError> {
-        let (epoch, head) = self.log.head(stream).await?;
+        let (epoch, head) = self.log.head(stream).await.inspect_err(|_| self.doubt())?;
         self.observe_epoch(&epoch);
         Ok((epoch, head))
     }
 
     /// Reads the heads of many streams in a query of their own.
     pub(super) async fn heads(&self, streams: &[Stream]) -> Result<Heads, LogError> {
-        let heads = self.log.heads(streams).await?;
+        let heads = self.log.heads(streams).await.inspect_err(|_| self.doubt())?;
         self.observe_epoch(&heads.epoch);
         Ok(heads)
     }
@@ -121,6 +131,22 @@ impl LogReader {
 
     fn histories(&self) -> MutexGuard<'_, Histories> {
         self.histories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the history another name, for every node; see [`Log::rename_history`].
+    pub(super) async fn rename_history(&self, epoch: &Epoch) -> Result<(), LogError> {
+        self.log.rename_history(epoch).await.inspect_err(|_| self.doubt())
+    }
+
+    /// The log does not answer: what answers next may be another one.
+    fn doubt(&self) {
+        *self.doubted_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + DOUBT);
+    }
+
+    /// Returns whether a client's cursor may show a loss. The next one may not, until the log was away again.
+    pub(super) fn take_doubt(&self) -> bool {
+        let mut until = self.doubted_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.take().is_some_and(|until| Instant::now() < until)
     }
 
     /// Updates the gauges of waiting reads.

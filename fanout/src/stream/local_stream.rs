@@ -86,6 +86,8 @@ pub(crate) enum HeadChange {
     Behind,
     /// The stream was opened, or its history is another one.
     Opened,
+    /// The same, because the head is before what was known of this history.
+    WentBack,
 }
 
 impl LocalStream {
@@ -284,24 +286,24 @@ impl LocalStream {
         Some(self.deliver(state, released, source))
     }
 
-    /// Takes the stream's head as the log has it. `tip` is where the stream stood when the head was asked for,
-    /// and `confirmed` the generation of the bus that the answer confirms.
+    /// Takes the stream's head as the log has it. `known` is the last event that was known when the head was asked
+    /// for, and `confirmed` the generation of the bus that the answer confirms.
     pub(crate) fn apply_head(
         &self,
         epoch: &Epoch,
         head: Head,
-        tip: Option<Seq>,
+        known: Option<Seq>,
         confirmed: Option<u64>,
     ) -> HeadChange {
         let mut state = self.state();
         if confirmed.is_some() {
             state.confirmed = confirmed;
         }
-        let same_history = state.epoch.as_ref() == Some(epoch)
-            // A head before an event that was known when the head was asked for: the log was restored from
-            // a backup without a change of epoch. The events here are no longer its history.
-            && tip.is_none_or(|tip| tip <= head.head);
-        if same_history {
+        let same_epoch = state.epoch.as_ref() == Some(epoch);
+        // A head before an event that was known when the head was asked for: the log was restored from a backup
+        // without a change of epoch. The events here are no longer its history.
+        let went_back = same_epoch && known.is_some_and(|known| known > head.head);
+        if same_epoch && !went_back {
             state.floor = state.floor.max(head.floor);
             state.sequencer.announce(head.head);
             let behind = state.sequencer.missing().is_some();
@@ -318,7 +320,7 @@ impl LocalStream {
         let released = state.sequencer.open(head.head);
         self.deliver(state, released, Source::Bus);
         self.wake();
-        HeadChange::Opened
+        if went_back { HeadChange::WentBack } else { HeadChange::Opened }
     }
 
     /// Notes that an event exists. Returns whether something is missing now.
@@ -355,9 +357,25 @@ impl LocalStream {
         self.state().sequencer.missing()
     }
 
-    /// The last event released; `None` while closed.
-    pub(crate) fn tip(&self) -> Option<Seq> {
-        self.state().sequencer.tip()
+    /// The last event known to exist; `None` while closed.
+    pub(crate) fn known_head(&self) -> Option<Seq> {
+        let state = self.state();
+        state.sequencer.tip().map(|_| state.sequencer.known_head())
+    }
+
+    /// Returns whether the stream is open in this history.
+    pub(crate) fn is_in(&self, epoch: &Epoch) -> bool {
+        self.state().epoch.as_ref() == Some(epoch)
+    }
+
+    /// Returns whether one of these events of history `epoch` has the number of another one.
+    pub(crate) fn contradicts(&self, epoch: &Epoch, events: &[Arc<Event>]) -> bool {
+        let state = self.state();
+        state.epoch.as_ref() == Some(epoch)
+            && events.iter().any(|event| {
+                let known = state.ring.get(event.seq).or_else(|| state.sequencer.held(event.seq));
+                known.is_some_and(|known| !known.is_same(event))
+            })
     }
 
     /// The stream's position: everything up to it can be sent. `None` while closed.

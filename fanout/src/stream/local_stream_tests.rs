@@ -70,6 +70,6 @@ fn a_log_that_was_put_back_begins_anew() {
     // Asked before event 10 was known here: an old answer, not an old log.
     stream.offer(&epoch("one"), &[event(10)], Source::Bus);
     assert_eq!(stream.apply_head(&epoch("one"), head(9), Some(Seq(9)), None), HeadChange::Unchanged);
-    assert_eq!(stream.apply_head(&epoch("one"), head(5), Some(Seq(10)), None), HeadChange::Opened);
+    assert_eq!(stream.apply_head(&epoch("one"), head(5), Some(Seq(10)), None), HeadChange::WentBack);
     assert_eq!(stream.position().unwrap().seq, Seq(5));
 }

@@ -141,6 +141,12 @@ impl Ring {
         }
     }
 
+    /// Returns the event of this number, if it is in memory.
+    pub(crate) fn get(&self, seq: Seq) -> Option<&Arc<Event>> {
+        let index = seq.0.checked_sub(self.events.front()?.event.seq.0)?;
+        self.events.get(usize::try_from(index).ok()?).map(|delivery| &delivery.event)
+    }
+
     /// Returns the events after `cursor`, about `bytes_max` of payload but at least one event; `None` when the
     /// next one is not in memory.
     pub(crate) fn after(&mut self, cursor: Seq, bytes_max: usize) -> Option<Vec<Deliveries>> {

@@ -64,6 +64,11 @@ impl Sequencer {
         self.known_head
     }
 
+    /// The event of this number, if it is held back.
+    pub(crate) fn held(&self, seq: Seq) -> Option<&Arc<Event>> {
+        self.held.get(&seq)
+    }
+
     /// Takes one event, from wherever. Returns what is released by it, in order.
     pub(crate) fn offer(&mut self, event: Arc<Event>) -> Vec<Arc<Event>> {
         if self.tip.is_some_and(|tip| event.seq <= tip) {

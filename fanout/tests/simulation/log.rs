@@ -18,9 +18,28 @@ pub(crate) struct ModelLog {
 
 struct Inner {
     rng: StdRng,
+    naming: Naming,
     epoch: u64,
+    /// The last name that was given; no name is given twice.
+    last_name: u64,
+    /// How often another server has taken over.
+    server: u64,
+    /// The server on which the history got its name.
+    named_on: u64,
+    /// How often events were lost.
+    losses: u64,
     down: bool,
     streams: BTreeMap<Stream, Kept>,
+}
+
+/// Where the history has its name from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// A failover is a new name by itself.
+    Timeline,
+    /// A row among the data, with the server that it was given on: whoever meets it on another server gives it
+    /// a new one.
+    Row,
 }
 
 #[derive(Default)]
@@ -40,17 +59,38 @@ pub(crate) fn priority(seq: Seq) -> Priority {
 
 impl ModelLog {
     pub(crate) fn new(seed: u64) -> Arc<Self> {
-        let rng = StdRng::seed_from_u64(seed);
-        Arc::new(Self { inner: Mutex::new(Inner { rng, epoch: 1, down: false, streams: BTreeMap::new() }) })
+        Self::named(seed, Naming::Timeline)
+    }
+
+    pub(crate) fn named(seed: u64, naming: Naming) -> Arc<Self> {
+        let inner = Inner {
+            rng: StdRng::seed_from_u64(seed),
+            naming,
+            epoch: 1,
+            last_name: 1,
+            server: 1,
+            named_on: 1,
+            losses: 0,
+            down: false,
+            streams: BTreeMap::new(),
+        };
+        Arc::new(Self { inner: Mutex::new(inner) })
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
-        format!("e{}", self.inner.lock().unwrap().epoch).parse().unwrap()
+        self.inner.lock().unwrap().name()
     }
 
-    /// It has never failed over.
+    /// It has never lost anything.
     pub(crate) fn has_one_history(&self) -> bool {
-        self.inner.lock().unwrap().epoch == 1
+        self.inner.lock().unwrap().losses == 0
+    }
+
+    /// The bodies of the events that it holds after this one, in their order.
+    pub(crate) fn bodies(&self, stream: &Stream, after: Seq) -> Vec<String> {
+        let inner = self.inner.lock().unwrap();
+        let events = inner.streams.get(stream).map(|kept| kept.events.iter()).into_iter().flatten();
+        events.skip_while(|event| event.seq <= after).map(|event| event.payload.get().to_owned()).collect()
     }
 
     pub(crate) fn set_down(&self, down: bool) {
@@ -60,11 +100,12 @@ impl ModelLog {
     /// Commits an event: from here on it must reach everybody.
     pub(crate) fn append(&self, stream: &Stream) -> Arc<Event> {
         let mut inner = self.inner.lock().unwrap();
-        let epoch = inner.epoch;
+        inner.name();
+        let (epoch, losses) = (inner.epoch, inner.losses);
         let events = &mut inner.streams.entry(stream.clone()).or_default().events;
         let seq = events.len() as u64 + 1;
-        // The body tells histories apart: the same number of another epoch is another event.
-        let body = format!("{{\"epoch\":{epoch},\"seq\":{seq}}}");
+        // The body tells histories apart: the same number after a loss is another event.
+        let body = format!("{{\"epoch\":{epoch},\"seq\":{seq},\"losses\":{losses}}}");
         let event = Event::new(
             stream.clone(),
             Seq(seq),
@@ -101,12 +142,23 @@ impl ModelLog {
     pub(crate) fn fail_over(&self) {
         let mut guard = self.inner.lock().unwrap();
         let inner = &mut *guard;
-        inner.epoch += 1;
+        inner.losses += 1;
+        inner.server += 1;
+        if inner.naming == Naming::Timeline {
+            inner.rename();
+        }
         for kept in inner.streams.values_mut() {
             let lost = inner.rng.random_range(0..=3_usize);
             let left = kept.events.len().saturating_sub(lost).max(usize::try_from(kept.floor).unwrap());
             kept.events.truncate(left);
         }
+    }
+
+    /// A backup is restored in place: the newest events of a stream are gone, and no server or timeline tells.
+    pub(crate) fn put_back(&self, stream: &Stream, head: usize) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.losses += 1;
+        inner.streams.get_mut(stream).unwrap().events.truncate(head);
     }
 
     async fn answer(&self) -> Result<(), LogError> {
@@ -123,9 +175,9 @@ impl ModelLog {
 impl Log for ModelLog {
     async fn heads(&self, streams: &[Stream]) -> Result<Heads, LogError> {
         self.answer().await?;
-        let epoch = self.epoch();
         let heads = {
-            let inner = self.inner.lock().unwrap();
+            let mut inner = self.inner.lock().unwrap();
+            let epoch = inner.name();
             let head = |stream| {
                 inner.streams.get(stream).map_or_else(Head::default, |kept| Head {
                     head: Seq(kept.events.len() as u64),
@@ -145,13 +197,38 @@ impl Log for ModelLog {
         self.answer().await?;
         Ok(pages)
     }
+
+    async fn rename_history(&self, epoch: &Epoch) -> Result<(), LogError> {
+        self.answer().await?;
+        {
+            let mut inner = self.inner.lock().unwrap();
+            if inner.naming == Naming::Row && inner.name() == *epoch {
+                inner.rename();
+            }
+        }
+        self.answer().await
+    }
 }
 
 impl Inner {
-    fn pages(&self, reads: &[Read]) -> Vec<Page> {
+    /// The name of the history, given anew where it is from another server.
+    fn name(&mut self) -> Epoch {
+        if self.naming == Naming::Row && self.named_on != self.server {
+            self.rename();
+        }
+        format!("e{}", self.epoch).parse().unwrap()
+    }
+
+    fn rename(&mut self) {
+        self.last_name += 1;
+        self.epoch = self.last_name;
+        self.named_on = self.server;
+    }
+
+    fn pages(&mut self, reads: &[Read]) -> Vec<Page> {
+        let epoch = self.name();
         let page = |read: &Read| {
-            let epoch = format!("e{}", self.epoch).parse().unwrap();
-            let mut page = Page { epoch, events: Vec::new(), floor: Seq(0) };
+            let mut page = Page { epoch: epoch.clone(), events: Vec::new(), floor: Seq(0) };
             let Some(kept) = self.streams.get(&read.stream) else { return page };
             page.floor = Seq(kept.floor);
             if read.after >= page.floor {

@@ -9,6 +9,7 @@
 
 mod connection;
 mod device;
+mod history;
 mod log;
 mod network;
 mod presence;

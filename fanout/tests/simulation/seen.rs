@@ -1,6 +1,6 @@
 //! What a device has seen, compared with what it may see.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use common::{Cursor, Event, Seq, Signal, Stream, protocol};
 use serde_json::Value;
@@ -21,6 +21,8 @@ pub(crate) struct Place {
     pub(crate) cursor: Option<Cursor>,
     /// Word that everything missed has been sent is still to come.
     pub(crate) awaits_synced: bool,
+    /// The events that came since the last fresh start, by number.
+    pub(crate) events: BTreeMap<Seq, String>,
 }
 
 /// Who is here, as a client knows it.
@@ -53,12 +55,12 @@ impl Seen {
         let cursor = self.places[slot].cursor.as_mut().unwrap();
         assert_eq!(event.seq, cursor.seq.next(), "the event after {cursor}");
         assert_eq!(event.priority, priority(event.seq));
-        let expected = format!("{{\"epoch\":{},\"seq\":{}}}", &cursor.epoch.as_str()[1..], event.seq);
         // An event of an earlier epoch that survived the failover is as good as one of this epoch.
-        let body = event.payload.get();
-        let of_epoch = |body: &str| body[9..].split(',').next().unwrap().parse::<u64>().unwrap();
-        assert!(of_epoch(body) <= of_epoch(&expected), "{body} in the history of {cursor}");
+        let body: Value = serde_json::from_str(event.payload.get()).unwrap();
+        let epoch: u64 = cursor.epoch.as_str()[1..].parse().unwrap();
+        assert!(body["epoch"].as_u64().unwrap() <= epoch, "{body} in the history of {cursor}");
         cursor.seq = event.seq;
+        self.places[slot].events.insert(event.seq, event.payload.get().to_owned());
     }
 
     /// Every signal is one that was sent to this stream, comes once, and to one that is live.
@@ -113,5 +115,6 @@ impl Place {
         assert!(lost, "reset at {stood} for nothing, now at {cursor}");
         self.cursor = Some(cursor);
         self.awaits_synced = true;
+        self.events.clear();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use common::{Signal, Stream, protocol};
+use common::{Seq, Signal, Stream, protocol};
 use fanout::{Hub, Settings};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::value::RawValue;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     connection::Habits,
     device::Device,
-    log::ModelLog,
+    log::{ModelLog, Naming},
     network::{FaultyBus, Handle, Network},
     seen::{signal_body, users},
 };
@@ -56,7 +56,8 @@ fn settings(presence_list_max: usize) -> Settings {
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
-        let log = ModelLog::new(seed ^ 1);
+        let naming = if seed.is_multiple_of(2) { Naming::Timeline } else { Naming::Row };
+        let log = ModelLog::named(seed ^ 1, naming);
         let network = Network::new(seed ^ 2);
         let streams: Vec<Stream> = ["user:alice", "user:bob", "topic:match", "topic:chat", "all"]
             .map(|key| key.parse().unwrap())
@@ -143,7 +144,13 @@ impl World {
                 let stream = self.stream();
                 self.log.retain(&stream);
             }
-            94..96 if self.rng.random_bool(self.fail_over) => self.log.fail_over(),
+            94..96 if self.rng.random_bool(self.fail_over) => {
+                self.log.fail_over();
+                if self.rng.random_bool(0.3) {
+                    // Nobody is left who remembers.
+                    (0..self.nodes.len()).for_each(|node| self.restart(node));
+                }
+            }
             96..98 => self.kill_a_node(),
             _ => sleep(Duration::from_millis(self.rng.random_range(0..4000))).await,
         }
@@ -175,7 +182,11 @@ impl World {
 
     fn kill_a_node(&mut self) {
         let killed = self.node();
-        self.nodes[killed] = self.new_node();
+        self.restart(killed);
+    }
+
+    fn restart(&mut self, node: usize) {
+        self.nodes[node] = self.new_node();
         self.next_node += 1;
         // Its devices notice at some time; here at once, each finding another node.
         for device in 0..self.devices.len() {
@@ -198,6 +209,9 @@ impl World {
             world.where_behind(device).or_else(|| world.unknown(device))
         })
         .await;
+        for device in &self.devices {
+            self.check_events(device);
+        }
         for stream in self.streams.clone() {
             let number = self.signal(stream.clone());
             self.all_become(Duration::from_secs(1), |_, device| {
@@ -227,6 +241,18 @@ impl World {
                 Some(complaint) => assert!(Instant::now() < bound, "{complaint}"),
             }
             sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// What a device has seen since it began anew is what the log holds: no number was used again unnoticed.
+    fn check_events(&self, device: &Device) {
+        for (stream, place) in device.streams.iter().zip(&device.seen().places) {
+            let floor = self.log.floor(stream);
+            let bodies = self.log.bodies(stream, Seq(0));
+            for (seq, body) in place.events.iter().filter(|(seq, _)| **seq > floor) {
+                let kept = seq.0.checked_sub(1).and_then(|index| bodies.get(usize::try_from(index).unwrap()));
+                assert_eq!(Some(body), kept, "{:?} has seen another event {seq} of {stream}", device.who);
+            }
         }
     }
 

@@ -25,6 +25,49 @@ A test compares this page with the table in `gateway/src/config/table.rs`; it is
 `UPDATE_DOCS=1 cargo test -p gateway config`.
 ";
 
+const HISTORY: &str = "
+## What names the history
+
+Events are numbered in a history, and its name (the epoch) is part of every cursor. It has to change when
+acknowledged events may be gone, because their numbers are used again: then every client is sent the state
+instead of events that contradict what it has. `HISTORY_SOURCE` says what notices that.
+
+| `HISTORY_SOURCE` | the name is | it changes with | it does not notice |
+|---|---|---|---|
+| `timeline` | the system identifier, the timeline, the database's and the table's number | the promotion of a standby, a restored base backup, a dump that creates the tables anew | data that is put back into the same tables of the same server; a storage that is set back under the server |
+| `row` | in a row of the table `history`, with the start time of its server | every start of the server, a failover of any kind, a dump that creates the tables anew | data put back into the same tables of a server that runs on, until a node or a client shows it |
+| `auto` | the timeline where it can be read when the first node starts, otherwise the row | as above | as above |
+
+With `row` nothing is read or written on another server, or on the same one after a restart, until a node has
+given the history a new name, by one statement for all nodes. It need not remember anything for that, so it holds
+also when all nodes restart at the same moment. The price is that every restart of the server costs every client a
+fresh start. Beyond that, the history gets a new name as soon as a node finds the log behind what it has seen: a
+head that went back, or the number of an event with other contents. A client's cursor beyond the log counts as well,
+once, in the minute after a node has started or the store was away; at other times it is answered as any cursor
+that cannot be continued, because a client can make one up.
+
+A node with `auto` that cannot read the timeline switches all nodes to the row, and they stay with it. To go back,
+set `timeline` on all nodes.
+
+What the documentation of these services says, read in November 2026, none of them tried; where it says nothing
+of the functions, `auto` finds out:
+
+| service | what its failover keeps | advice |
+|---|---|---|
+| Postgres of your own, alone or under an operator | what the standby has that is promoted; a promotion is a new timeline | `auto` |
+| Amazon RDS, Multi-AZ | everything: the standby is synchronous. A promoted read replica is asynchronous, and a new timeline | `auto` |
+| Amazon Aurora | everything: writer and readers share the storage. `pg_current_wal_lsn()` fails unless `wal_level` is `logical` (`rds.logical_replication`) | `row`, which `auto` comes to by itself; set it, so that a change of `wal_level` changes nothing |
+| Google Cloud SQL | everything within the region: the disk is replicated. A replica in another region is asynchronous | `auto` |
+| Google AlloyDB | everything within the cluster. A secondary cluster in another region is asynchronous | `row` where a secondary cluster may be promoted |
+| Azure Database for PostgreSQL, flexible server | everything: the standby is synchronous. Read replicas are asynchronous | `auto` |
+| Neon | everything. A branch that is restored keeps its address, and its storage is set back | `row`, with scale to zero switched off: each start of a compute is a new history |
+| Supabase | it backs up, by plan and size, with dumps or with base backups and their WAL; a restore by either is noticed | `auto` |
+
+**Rights.** The role of a node needs the tables of its schema, which it owns when it has created them, and
+functions that everybody may call by default. The start checks each of them and says which statements an
+administrator has to run for those that are missing.
+";
+
 /// The page.
 pub fn markdown() -> String {
     let mut page = INTRODUCTION.to_owned();
@@ -50,5 +93,6 @@ pub fn markdown() -> String {
             setting.help,
         );
     }
+    page.push_str(HISTORY);
     page
 }

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use reqwest::Url;
 
 use super::{Secret, reader::Reader, redacted};
-use crate::store::postgres::SchemaName;
+use crate::store::postgres::{HistorySource, SchemaName};
 
 /// The store.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub enum Database {
         url: Secret,
         /// The schema that holds the tables.
         schema: SchemaName,
+        /// What names the history.
+        history: HistorySource,
         /// The most connections of this node.
         pool_max: u32,
     },
@@ -44,6 +46,7 @@ impl Store {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let pool_max = reader.count("DATABASE_POOL_MAX");
         let schema = reader.read("DATABASE_SCHEMA", str::parse).unwrap_or_default();
+        let history = reader.read("HISTORY_SOURCE", str::parse).unwrap_or_default();
         let dir = reader.text("DATA_DIR").unwrap_or_default().into();
         let database = match reader.secret("DATABASE_URL") {
             Some(url) => {
@@ -54,7 +57,7 @@ impl Store {
                          of the password percent-encoded",
                     );
                 }
-                Database::Postgres { url, schema, pool_max }
+                Database::Postgres { url, schema, history, pool_max }
             }
             None => Database::Embedded { dir },
         };

@@ -136,6 +136,14 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         STORE,
+        "HISTORY_SOURCE",
+        "history-source",
+        Kind::Choice(&["auto", "timeline", "row"]),
+        Value("auto"),
+        "What notices that Postgres may have lost acknowledged changes: the server's timeline, or a row, which takes every restart for a loss. auto: the timeline where it can be read. The same on all nodes.",
+    ),
+    setting(
+        STORE,
         "DATABASE_POOL_MAX",
         "database-pool-max",
         Kind::Count(1, 1000),

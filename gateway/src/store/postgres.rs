@@ -3,37 +3,32 @@
 //! The epoch is read by the same statement as the positions that it qualifies. A failover behind a
 //! connection pooler is seen with the first answer of the new primary.
 
-/// Names the history: the cluster, its timeline, the database in it.
-///
-/// The timeline is taken from the current WAL file, because `pg_control_checkpoint()` keeps naming the
-/// old one after a fast promotion, until the next checkpoint. A standby refuses to answer this, and
-/// that is right: its positions lag. (Statements without an epoch ask for the position in the WAL to
-/// be refused as well.)
-macro_rules! epoch_sql {
-    () => {
-        "(SELECT to_hex(system_identifier)
-            || '-' || ltrim(left(pg_walfile_name(pg_current_wal_lsn()), 8), '0')
-            || '-' || (SELECT oid FROM pg_database WHERE datname = current_database())
-          FROM pg_control_system())"
-    };
-}
-
 mod commit;
+mod history;
 mod migrate;
 mod pool;
+mod rights;
 mod schema;
 mod session;
 mod upkeep;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use common::{DraftId, Stream, UserId, protocol::Draft};
+use common::{DraftId, Epoch, Stream, UserId, protocol::Draft};
 use fanout::log::{Heads, Log, LogError, Page, READ_BYTES_MAX, Read};
-use sqlx::{ConnectOptions, SqlStr, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions, FromRow, Row, SqlStr, postgres::PgConnectOptions};
 
-pub use self::schema::SchemaName;
-use self::{pool::Pool, session::Sessions, upkeep::PostgresUpkeep};
+pub use self::{history::HistorySource, schema::SchemaName};
+use self::{
+    history::{Naming, Template},
+    pool::Pool,
+    session::Sessions,
+    upkeep::PostgresUpkeep,
+};
 use super::{
     Committed, DraftList, History, Limits, Store, StoreError, Upkeep, Write,
     failure::within,
@@ -47,6 +42,8 @@ pub struct PostgresOptions {
     pub url: String,
     /// The schema that holds the tables.
     pub schema: SchemaName,
+    /// What names the history.
+    pub history: HistorySource,
     /// Connections at a time.
     pub connections_max: usize,
     /// The longest that a call takes, waiting for a connection included.
@@ -59,7 +56,9 @@ pub struct PostgresOptions {
 pub struct PostgresStore {
     pool: Pool,
     schema: SchemaName,
-    sql: Statements,
+    history: HistorySource,
+    /// As the history is named: known once [`PostgresStore::prepare`] has asked the server.
+    sql: RwLock<Arc<Statements>>,
     /// Sessions without settings.
     plain: Sessions,
     upkeep: Sessions,
@@ -70,6 +69,10 @@ pub struct PostgresStore {
 
 /// Every statement, over the tables of one schema.
 struct Statements {
+    /// Names the history where it has no name on this server; see [`history`].
+    adopt: Option<SqlStr>,
+    /// Gives the history another name.
+    rename: Option<SqlStr>,
     heads: SqlStr,
     read: SqlStr,
     drafts: SqlStr,
@@ -79,39 +82,35 @@ struct Statements {
 }
 
 impl Statements {
-    fn new(schema: &SchemaName) -> Self {
+    fn new(schema: &SchemaName, naming: Naming) -> Self {
+        let template = Template { schema, naming };
         Self {
-            heads: schema.sql(HEADS),
-            read: schema.sql(READ),
-            drafts: schema.sql(DRAFTS),
-            draft: schema.sql(DRAFT),
-            commit: commit::Statements::new(schema),
+            adopt: naming.may_be_a_row().then(|| template.sql(history::ADOPT)),
+            rename: naming.may_be_a_row().then(|| template.sql(history::RENAME)),
+            heads: template.sql(HEADS),
+            read: template.sql(READ),
+            drafts: template.sql(DRAFTS),
+            draft: template.sql(DRAFT),
+            commit: commit::Statements::new(&template),
             upkeep: upkeep::Statements::new(schema),
         }
     }
 }
 
-const HEADS: &str = concat!(
-    "WITH epoch AS MATERIALIZED (SELECT ",
-    epoch_sql!(),
-    " AS epoch)
+const HEADS: &str = "WITH epoch AS MATERIALIZED (SELECT {epoch} AS epoch)
     SELECT epoch.epoch,
         CASE WHEN w.ord IS NOT NULL THEN coalesce(s.head, 0) END AS head,
         CASE WHEN w.ord IS NOT NULL THEN coalesce(s.floor, 0) END AS floor
     FROM epoch
     LEFT JOIN unnest($1::text[]) WITH ORDINALITY AS w (name, ord) ON true
     LEFT JOIN {schema}.streams s ON s.name = w.name
-    ORDER BY w.ord"
-);
+    ORDER BY w.ord";
 
 // Below the floor there is nothing, deleted yet or not: a reader must not wade through what is.
 //
 // The size of a payload is known once it has been fetched and unpacked. The size that it is stored in is
 // known without, and is not larger but for a header: by it most of what does not fit is left out first.
-const READ: &str = concat!(
-    "WITH epoch AS MATERIALIZED (SELECT ",
-    epoch_sql!(),
-    " AS epoch)
+const READ: &str = "WITH epoch AS MATERIALIZED (SELECT {epoch} AS epoch)
     SELECT epoch.epoch, w.ord - 1 AS ord, coalesce(s.head, 0) AS head, coalesce(s.floor, 0) AS floor,
         e.seq, e.kind, e.origin, e.ts, e.priority::bigint AS priority, e.payload::text
     FROM epoch
@@ -132,25 +131,21 @@ const READ: &str = concat!(
             WHERE coalesce(stored, 0) < $4
             WINDOW before AS (ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
         ) page WHERE coalesce(bytes, 0) < $4
-    ) e ON true"
-);
+    ) e ON true";
 
-const DRAFTS: &str = concat!(
-    "WITH epoch AS MATERIALIZED (SELECT ",
-    epoch_sql!(),
-    " AS epoch)
+const DRAFTS: &str = "WITH epoch AS MATERIALIZED (SELECT {epoch} AS epoch)
     SELECT epoch.epoch, coalesce(s.head, 0) AS head,
         d.draft_id, d.version, d.kind, d.content::text, d.updated_at
     FROM epoch
     LEFT JOIN {schema}.streams s ON s.name = $1
     LEFT JOIN {schema}.drafts d ON d.user_id = $2 AND d.live AND d.content IS NOT NULL
-    ORDER BY d.draft_id"
-);
+    ORDER BY d.draft_id";
 
+/// It carries no epoch, so it says itself whether it is from a standby, which lags.
 const DRAFT: &str = "
-    SELECT draft_id, version, kind, content::text, updated_at
-    FROM {schema}.drafts WHERE user_id = $1 AND draft_id = $2 AND content IS NOT NULL
-        AND (SELECT pg_current_wal_lsn()) IS NOT NULL -- fails on a standby, which lags";
+    SELECT server.is_standby, d.draft_id, d.version, d.kind, d.content::text, d.updated_at
+    FROM (SELECT pg_is_in_recovery() AS is_standby) server
+    LEFT JOIN {schema}.drafts d ON d.user_id = $1 AND d.draft_id = $2 AND d.content IS NOT NULL";
 
 impl PostgresStore {
     /// Prepares to connect.
@@ -177,7 +172,8 @@ impl PostgresStore {
         let connections_max = options.connections_max.max(1);
         Ok(Self {
             schema: options.schema.clone(),
-            sql: Statements::new(&options.schema),
+            history: options.history,
+            sql: RwLock::new(Arc::new(Statements::new(&options.schema, options.history.assumed()))),
             pool: Pool::new(calls, connections_max),
             upkeep: upkeep::sessions(&planned),
             plain,
@@ -196,8 +192,9 @@ impl Store for PostgresStore {
         }
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let (sql, limits) = (&self.sql.commit, &self.limits);
-            let committed = commit::commit(&mut connection, sql, writes, limits, self.timeout).await?;
+            let (sql, limits) = (self.sql(), &self.limits);
+            let committed =
+                commit::commit(&mut connection, &sql.commit, writes, limits, self.timeout).await?;
             connection.put_back();
             Ok(committed)
         })
@@ -210,8 +207,9 @@ impl Store for PostgresStore {
         }
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let (sql, limits) = (&self.sql.commit, &self.limits);
-            let committed = commit::commit_within(&mut connection, sql, writes, limits, lock_wait).await?;
+            let (sql, limits) = (self.sql(), &self.limits);
+            let committed =
+                commit::commit_within(&mut connection, &sql.commit, writes, limits, lock_wait).await?;
             connection.put_back();
             Ok(committed)
         })
@@ -221,13 +219,14 @@ impl Store for PostgresStore {
     async fn drafts(&self, user: &UserId) -> Result<DraftList, StoreError> {
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let rows: Vec<ListRow> = sqlx::query_as(self.sql.drafts.clone())
+            let rows: Vec<ListRow> = sqlx::query_as(self.sql().drafts.clone())
                 .bind(Stream::User(user.clone()).key())
                 .bind(user.as_str())
                 .fetch_all(&mut *connection)
                 .await?;
+            let list = rows::list(rows, user)?;
             connection.put_back();
-            rows::list(rows, user)
+            Ok(list)
         })
         .await
     }
@@ -235,23 +234,28 @@ impl Store for PostgresStore {
     async fn draft(&self, user: &UserId, id: &DraftId) -> Result<Option<Draft>, StoreError> {
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let row: Option<DraftColumns> = sqlx::query_as(self.sql.draft.clone())
+            let row = sqlx::query(self.sql().draft.clone())
                 .bind(user.as_str())
                 .bind(id.as_str())
-                .fetch_optional(&mut *connection)
+                .fetch_one(&mut *connection)
                 .await?;
+            if row.try_get("is_standby")? {
+                return Err(history::standby());
+            }
             connection.put_back();
+            let found: Option<String> = row.try_get("draft_id")?;
+            let row = found.map(|_| DraftColumns::from_row(&row)).transpose()?;
             row.map(|row| row.read(user)).transpose()
         })
         .await
     }
 
     async fn history(&self, read: &Read) -> Result<History, StoreError> {
-        rows::history(self.pages(std::slice::from_ref(read)).await?, read)
+        self.pages(std::slice::from_ref(read), |rows| rows::history(rows, read)).await
     }
 
     async fn claim_upkeep(&self) -> Result<Option<Box<dyn Upkeep>>, StoreError> {
-        PostgresUpkeep::claim(&self.upkeep, &self.sql.upkeep).await
+        PostgresUpkeep::claim(&self.upkeep, &self.sql().upkeep).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -271,32 +275,81 @@ impl Log for PostgresStore {
     }
 
     async fn read(&self, reads: &[Read]) -> Result<Vec<Page>, LogError> {
-        Ok(rows::pages(self.pages(reads).await?, reads)?)
+        Ok(self.pages(reads, |rows| rows::pages(rows, reads)).await?)
+    }
+
+    async fn rename_history(&self, epoch: &Epoch) -> Result<(), LogError> {
+        let Some(rename) = self.sql().rename.clone() else { return Ok(()) };
+        let renamed = within(self.timeout, async {
+            let mut connection = self.pool.get().await?;
+            let rename = sqlx::query(rename).bind(epoch.as_str()).bind(history::new_name());
+            let renamed = rename.execute(&mut *connection).await?;
+            connection.put_back();
+            Ok(renamed.rows_affected() > 0)
+        });
+        if renamed.await? {
+            tracing::warn!(before = %epoch, "the history has another name now");
+        }
+        Ok(())
     }
 }
 
 impl PostgresStore {
+    /// Settles what names the history, and checks every right that the node will need. Call it once, after the
+    /// schema is up to date and before the first other call.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] with the statements that an administrator has to run, when a right is missing;
+    /// [`StoreError::Unavailable`] when the server does not answer, or is a standby.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        within(self.timeout, async {
+            let mut connection = self.pool.get().await?;
+            rights::check(&mut connection, &self.schema).await?;
+            let naming = history::settle(&mut connection, &self.schema, self.history).await?;
+            let sql = Arc::new(Statements::new(&self.schema, naming));
+            if let Some(adopt) = &sql.adopt {
+                history::adopt(&mut connection, adopt).await?;
+                self.pool.adopt_with(adopt.clone());
+            }
+            *self.sql.write().unwrap_or_else(PoisonError::into_inner) = sql;
+            connection.put_back();
+            Ok(())
+        })
+        .await
+    }
+
+    fn sql(&self) -> Arc<Statements> {
+        self.sql.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What came of a batch without writes.
     async fn nothing(&self) -> Result<Committed, StoreError> {
         let epoch = positions(self, &[]).await?.epoch;
         Ok(Committed { epoch, events: Vec::new(), answers: Vec::new() })
     }
 
-    async fn pages(&self, reads: &[Read]) -> Result<Vec<EventRow>, StoreError> {
+    /// Reads pages. A connection whose answer cannot be used is not used again: it may lead to a server on
+    /// which the history has no name.
+    async fn pages<T>(
+        &self,
+        reads: &[Read],
+        read: impl FnOnce(Vec<EventRow>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let streams: Vec<String> = reads.iter().map(|read| read.stream.key()).collect();
         let after: Vec<i64> = reads.iter().map(|read| signed(read.after.0)).collect();
         let events_max: Vec<i64> = reads.iter().map(|read| i64::from(read.limit)).collect();
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let rows = sqlx::query_as(self.sql.read.clone())
+            let rows = sqlx::query_as(self.sql().read.clone())
                 .bind(streams)
                 .bind(after)
                 .bind(events_max)
                 .bind(signed(READ_BYTES_MAX as u64))
                 .fetch_all(&mut *connection)
                 .await?;
+            let pages = read(rows)?;
             connection.put_back();
-            Ok(rows)
+            Ok(pages)
         })
         .await
     }
@@ -307,9 +360,10 @@ async fn positions(store: &PostgresStore, streams: &[Stream]) -> Result<Heads, S
     within(store.timeout, async {
         let mut connection = store.pool.get().await?;
         let rows: Vec<HeadRow> =
-            sqlx::query_as(store.sql.heads.clone()).bind(names).fetch_all(&mut *connection).await?;
+            sqlx::query_as(store.sql().heads.clone()).bind(names).fetch_all(&mut *connection).await?;
+        let heads = rows::heads(rows)?;
         connection.put_back();
-        rows::heads(rows)
+        Ok(heads)
     })
     .await
 }

@@ -13,6 +13,10 @@ use super::{
     upkeep::Position,
 };
 
+/// What a store answers in the place of an epoch begins with this, which no epoch does, when it cannot be used
+/// just now; the reason follows.
+pub(super) const NO_EPOCH: char = '?';
+
 /// What was found for one [`super::plan::Lookup`].
 #[derive(sqlx::FromRow)]
 pub(super) struct LookupRow {
@@ -260,6 +264,9 @@ pub(super) fn position(name: &str, head: i64) -> Result<(Stream, Seq), StoreErro
 }
 
 pub(super) fn epoch(text: &str) -> Result<Epoch, StoreError> {
+    if let Some(reason) = text.strip_prefix(NO_EPOCH) {
+        return Err(StoreError::Unavailable(reason.to_owned()));
+    }
     parse("the epoch", "the store", text)
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use gateway::store::{
     Store, StoreError,
-    postgres::{PostgresOptions, PostgresStore, SchemaName},
+    postgres::{HistorySource, PostgresOptions, PostgresStore, SchemaName},
 };
 use serde_json::json;
 use testkit::{PgBouncer, Postgres};
@@ -15,7 +15,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn store(url: String) -> PostgresStore {
     let schema = SchemaName::default();
-    let options = PostgresOptions { url, schema, connections_max: 3, timeout: TIMEOUT, limits: LIMITS };
+    let history = HistorySource::default();
+    let options =
+        PostgresOptions { url, schema, history, connections_max: 3, timeout: TIMEOUT, limits: LIMITS };
     PostgresStore::new(&options).unwrap()
 }
 

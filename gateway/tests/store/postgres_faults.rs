@@ -10,7 +10,7 @@ use common::Seq;
 use fanout::log::Read;
 use gateway::store::{
     Store, StoreError,
-    postgres::{PostgresOptions, PostgresStore, SchemaName},
+    postgres::{HistorySource, PostgresOptions, PostgresStore, SchemaName},
 };
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
@@ -28,6 +28,7 @@ async fn store(url: String) -> Arc<dyn Store> {
     let options = PostgresOptions {
         url,
         schema: SchemaName::default(),
+        history: HistorySource::default(),
         connections_max: 4,
         timeout: TIMEOUT,
         limits: LIMITS,
@@ -99,6 +100,7 @@ async fn connections_that_lead_nowhere_are_given_up_together() {
     let options = PostgresOptions {
         url,
         schema: SchemaName::default(),
+        history: HistorySource::default(),
         connections_max: 4,
         timeout: 3 * TIMEOUT,
         limits: LIMITS,

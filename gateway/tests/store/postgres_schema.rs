@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gateway::store::{
     Store, StoreError,
-    postgres::{PostgresOptions, PostgresStore},
+    postgres::{HistorySource, PostgresOptions, PostgresStore},
 };
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
@@ -39,7 +39,9 @@ async fn tables_of(url: &str, schema: &str) -> i64 {
 
 fn store(url: &str, schema: &str) -> PostgresStore {
     let (url, schema) = (url.to_owned(), schema.parse().unwrap());
-    let options = PostgresOptions { url, schema, connections_max: 3, timeout: PATIENT, limits: LIMITS };
+    let history = HistorySource::default();
+    let options =
+        PostgresOptions { url, schema, history, connections_max: 3, timeout: PATIENT, limits: LIMITS };
     PostgresStore::new(&options).unwrap()
 }
 

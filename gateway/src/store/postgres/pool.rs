@@ -9,18 +9,18 @@
 use std::{
     mem,
     ops::{Deref, DerefMut},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 use metrics::{Gauge, gauge, histogram};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, SqlStr};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::timeout,
 };
 
-use super::session::Sessions;
+use super::{history, session::Sessions};
 use crate::store::StoreError;
 
 /// A connection that was idle for longer is tried before it is used: a failover or a firewall may have
@@ -42,6 +42,8 @@ const AGE_MAX: Duration = Duration::from_secs(30 * 60);
 /// How many wait, and for how long, is the caller's to bound.
 pub(super) struct Pool {
     sessions: Sessions,
+    /// What a connection runs that is new, or suspect.
+    adopt: OnceLock<SqlStr>,
     permits: Semaphore,
     /// The most recently used last. Never more than there are permits.
     idle: Mutex<Vec<Idle>>,
@@ -95,7 +97,19 @@ impl Pool {
     pub(super) fn new(sessions: Sessions, connections_max: usize) -> Self {
         #[allow(clippy::cast_precision_loss)]
         gauge!("draftwire_store_pool_max").set(connections_max as f64);
-        Self { sessions, permits: Semaphore::new(connections_max), idle: Mutex::default() }
+        Self {
+            sessions,
+            adopt: OnceLock::new(),
+            permits: Semaphore::new(connections_max),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Has each new connection see to it that the history has a name on its server. A connection that is open
+    /// does not change its server, unless a pooler is between: then a statement finds out and fails, which makes
+    /// the other connections suspect.
+    pub(super) fn adopt_with(&self, sql: SqlStr) {
+        self.adopt.get_or_init(|| sql);
     }
 
     /// A connection that works, or worked a moment ago. Cancel-safe.
@@ -108,7 +122,7 @@ impl Pool {
             if idle.proven() {
                 return Ok(self.lease(idle, permit));
             }
-            match timeout(PROOF_MAX, idle.connection.ping()).await {
+            match timeout(PROOF_MAX, self.prove(&mut idle.connection)).await {
                 Ok(Ok(())) => return Ok(self.lease(idle, permit)),
                 Ok(Err(_)) => {}
                 // A server that is gone without a word: the others, used before this one, lead to it as well.
@@ -117,11 +131,22 @@ impl Pool {
         }
         // Whatever keeps us from connecting, a wrong password included, may be mended while we run.
         let unavailable = |error: sqlx::Error| StoreError::Unavailable(format!("cannot connect: {error}"));
-        let connection = self.sessions.open().await.map_err(unavailable)?;
+        let mut connection = self.sessions.open().await.map_err(unavailable)?;
+        if let Some(adopt) = self.adopt.get() {
+            history::adopt(&mut connection, adopt).await?;
+        }
         let now = Instant::now();
         let open = Counted::new(gauge!("draftwire_store_pool_open"));
         let idle = Idle { connection, _open: open, opened: now, used: now, suspect: false };
         Ok(self.lease(idle, permit))
+    }
+
+    /// Shows whether a connection works, and that the history has a name where it leads to.
+    async fn prove(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
+        match self.adopt.get() {
+            Some(adopt) => history::adopt(connection, adopt).await,
+            None => Ok(connection.ping().await?),
+        }
     }
 
     /// The right to have a connection; waits for it in turn.

@@ -19,7 +19,7 @@ impl SchemaName {
     ///
     /// The name is written out instead of left to `search_path`: that is a state of the session, which the
     /// settings of a role or a pooler may change.
-    pub(super) fn sql(&self, template: &'static str) -> SqlStr {
+    pub(super) fn sql(&self, template: &str) -> SqlStr {
         // A name of letters, digits and `_` cannot end the quotes.
         AssertSqlSafe(template.replace("{schema}", &format!("\"{self}\""))).into_sql_str()
     }

@@ -13,14 +13,17 @@ use super::{
     unless_locked,
 };
 
-/// Locks in the order of the names, as every commit does; nothing moves unless all streams are there.
+/// Locks in the order of the names, as every commit does; nothing moves unless all streams are there and the
+/// history has a name.
 ///
 /// A stream whose lock is waited for is updated from the version that is current then (READ COMMITTED), so
 /// the numbers follow each other whoever else writes.
 pub(super) const APPEND: &str = concat!(
     "WITH ",
     patience_sql!("$10"),
-    ", locked AS MATERIALIZED (
+    ", epoch AS MATERIALIZED (
+        SELECT {epoch} AS epoch
+    ), locked AS MATERIALIZED (
         SELECT s.name FROM patience, {schema}.streams s WHERE s.name = ANY($1)
         ORDER BY s.name FOR UPDATE OF s
     ), moved AS (
@@ -28,6 +31,7 @@ pub(super) const APPEND: &str = concat!(
         FROM locked, unnest($1::text[], $2::bigint[]) AS w (name, events)
         WHERE streams.name = locked.name AND w.name = locked.name
             AND (SELECT count(*) FROM locked) = cardinality($1)
+            AND (SELECT left(epoch, 1) <> '?' FROM epoch)
         RETURNING streams.name, streams.head - w.events AS before
     ), written AS (
         INSERT INTO {schema}.events (stream, seq, kind, origin, ts, priority, payload)
@@ -36,9 +40,7 @@ pub(super) const APPEND: &str = concat!(
                 AS w (stream, nth, kind, origin, priority, payload)
             JOIN moved ON moved.name = w.stream
     )
-    SELECT name, before, ",
-    epoch_sql!(),
-    " AS epoch FROM moved"
+    SELECT epoch.epoch, moved.name, moved.before FROM epoch LEFT JOIN moved ON true"
 );
 
 /// Decides and commits a batch that looks nothing up.
@@ -73,6 +75,9 @@ pub(super) async fn commit(
     let Some(found) = unless_locked(found)? else { return Ok(Attempt::Locked) };
     let Some(first) = found.first() else { return Ok(Attempt::NewStreams) };
     let epoch = rows::epoch(first.try_get("epoch")?)?;
+    if first.try_get::<Option<&str>, _>("name")?.is_none() {
+        return Ok(Attempt::NewStreams);
+    }
     let before = found.iter().map(|row| rows::position(row.try_get("name")?, row.try_get("before")?));
     let before: HashMap<Stream, Seq> = before.collect::<Result<_, StoreError>>()?;
     plan.continue_from(batch, &before);

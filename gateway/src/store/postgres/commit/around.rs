@@ -27,15 +27,13 @@ const WAIT_MAX: Duration = Duration::from_millis(5);
 /// tried by then is answered as if it were locked, so that each stream is tried by itself.
 const PARTS: (Duration, usize) = (Duration::from_millis(200), 32);
 
-pub(super) const EPOCH: &str = concat!("SELECT ", epoch_sql!());
+pub(super) const EPOCH: &str = "SELECT {epoch}";
 
 /// Locks the streams that nobody else has, and says of the others whether they have a row.
 pub(super) const LOCK_FREE: &str = concat!(
     "WITH ",
     patience_sql!("$2"),
-    ", epoch AS MATERIALIZED (SELECT ",
-    epoch_sql!(),
-    " AS epoch), free AS MATERIALIZED (
+    ", epoch AS MATERIALIZED (SELECT {epoch} AS epoch), free AS MATERIALIZED (
         SELECT s.name, s.head FROM patience, {schema}.streams s WHERE s.name = ANY($1)
         ORDER BY s.name FOR UPDATE OF s SKIP LOCKED
     )

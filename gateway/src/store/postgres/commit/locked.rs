@@ -16,9 +16,7 @@ use super::{
 pub(super) const LOCK: &str = concat!(
     "WITH ",
     patience_sql!("$2"),
-    " SELECT s.name, s.head, ",
-    epoch_sql!(),
-    " AS epoch FROM patience, {schema}.streams s WHERE s.name = ANY($1) ORDER BY s.name FOR UPDATE OF s"
+    " SELECT s.name, s.head, {epoch} AS epoch FROM patience, {schema}.streams s WHERE s.name = ANY($1) ORDER BY s.name FOR UPDATE OF s"
 );
 
 /// Where the streams of a batch stood when they were locked, and in which history.

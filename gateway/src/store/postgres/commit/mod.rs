@@ -25,7 +25,7 @@ use std::{collections::HashMap, time::Duration};
 use common::{Epoch, Seq, Stream};
 use sqlx::{PgConnection, SqlStr};
 
-use super::{column, schema::SchemaName};
+use super::{column, history::Template};
 use crate::store::{
     Committed, Limits, StoreError, Write,
     plan::{Batch, Lookup, Plan, State, decide},
@@ -49,15 +49,15 @@ pub(super) struct Statements {
 }
 
 impl Statements {
-    pub(super) fn new(schema: &SchemaName) -> Self {
+    pub(super) fn new(template: &Template<'_>) -> Self {
         Self {
-            append: schema.sql(append::APPEND),
-            lock: schema.sql(locked::LOCK),
-            lock_free: schema.sql(around::LOCK_FREE),
-            epoch: schema.sql(around::EPOCH),
-            create_streams: schema.sql(CREATE_STREAMS),
-            find: schema.sql(FIND),
-            write: schema.sql(WRITE),
+            append: template.sql(append::APPEND),
+            lock: template.sql(locked::LOCK),
+            lock_free: template.sql(around::LOCK_FREE),
+            epoch: template.sql(around::EPOCH),
+            create_streams: template.sql(CREATE_STREAMS),
+            find: template.sql(FIND),
+            write: template.sql(WRITE),
         }
     }
 }
@@ -168,10 +168,7 @@ const CREATE_STREAMS: &str = concat!(
 );
 
 /// What writes depend on, with where the streams of their users stand at the same moment.
-const FIND: &str = concat!(
-    "WITH epoch AS MATERIALIZED (SELECT ",
-    epoch_sql!(),
-    " AS epoch)
+const FIND: &str = "WITH epoch AS MATERIALIZED (SELECT {epoch} AS epoch)
     SELECT epoch.epoch, s.head, w.ord, c.fingerprint, c.answer::text, d.version, d.kind, d.content::text,
         d.fields::text, d.created_at, d.updated_at,
         CASE WHEN w.counts THEN (
@@ -182,11 +179,9 @@ const FIND: &str = concat!(
         AS w (user_id, device, id, draft_id, counts, ord)
     LEFT JOIN {schema}.streams s ON s.name = 'user:' || w.user_id
     LEFT JOIN {schema}.commands c ON c.user_id = w.user_id AND c.device = w.device AND c.id = w.id
-    LEFT JOIN {schema}.drafts d ON d.user_id = w.user_id AND d.draft_id = w.draft_id"
-);
+    LEFT JOIN {schema}.drafts d ON d.user_id = w.user_id AND d.draft_id = w.draft_id";
 
-/// Writes if the streams still stand where the decision was made, in the same history. Of the epoch only the
-/// timeline can change between two statements; the rest is the server's.
+/// Writes if the streams still stand where the decision was made, in the same history.
 const WRITE: &str = concat!(
     "WITH ",
     patience_sql!("$26"),
@@ -196,7 +191,7 @@ const WRITE: &str = concat!(
     ), unchanged AS MATERIALIZED (
         SELECT true FROM patience
         WHERE (SELECT coalesce(array_agg(head ORDER BY name), '{}') FROM locked) = $23::bigint[]
-            AND ltrim(left(pg_walfile_name(pg_current_wal_lsn()), 8), '0') = split_part($25, '-', 2)
+            AND {epoch} = $25
     ), written_drafts AS (
         INSERT INTO {schema}.drafts
             (user_id, draft_id, version, kind, content, live, fields, created_at, updated_at)

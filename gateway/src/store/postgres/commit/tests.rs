@@ -8,7 +8,7 @@ use testkit::Postgres;
 use super::*;
 use crate::store::{
     DraftOp, Op, Store, Write,
-    postgres::{PostgresOptions, PostgresStore, SchemaName},
+    postgres::{HistorySource, PostgresOptions, PostgresStore, SchemaName},
 };
 
 const LIMITS: Limits = Limits { drafts_per_user_max: 10, draft_bytes_max: 1000, event_bytes_max: 1000 };
@@ -37,6 +37,7 @@ async fn what_was_decided_is_written_only_where_and_when_it_was() {
     let store = PostgresStore::new(&PostgresOptions {
         url,
         schema: SchemaName::default(),
+        history: HistorySource::default(),
         connections_max: 1,
         timeout,
         limits: LIMITS,
@@ -46,7 +47,8 @@ async fn what_was_decided_is_written_only_where_and_when_it_was() {
     let epoch = store.commit(&[create("first")]).await.unwrap().epoch;
 
     let mut connection = store.pool.get().await.unwrap();
-    let sql = &store.sql.commit;
+    let statements = store.sql();
+    let sql = &statements.commit;
     let writes = [create("second")];
     let batch = Batch::new(&writes);
     let stream = Stream::User(user());
