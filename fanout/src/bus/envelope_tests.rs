@@ -183,7 +183,7 @@ proptest! {
         epoch in "[A-Za-z0-9_.-]{1,64}",
         number in 1_u64..,
         kind in "[A-Z0-9_]{1,64}",
-        origin in "[^\\p{Cc}]{1,64}",
+        origin in "[\\p{L}\\p{N}]([^\\p{C}]{0,62}[\\p{L}\\p{N}])?",
         timestamp: u64,
         priority in 0_u8..3,
         text in ".*",

@@ -255,7 +255,7 @@ mod tests {
             ("all", StreamKind::All),
             ("topic:-", StreamKind::Topic),
             ("topic:zz", StreamKind::Topic),
-            ("user: ", StreamKind::User),
+            ("user:!", StreamKind::User),
             ("user:\u{10ffff}", StreamKind::User),
         ] {
             for other in StreamKind::ALL {

@@ -21,9 +21,6 @@ const ROOMS_IN_CIRCLES: &[(&str, &[&str])] = &[
     ("gateway", &["auth", "config"]),
     // `Node` is handed to everybody whole.
     ("gateway", &["following", "http", "node", "ws"]),
-    // Users read their options from the command line, and scenarios list both.
-    ("loadtest", &["cli", "scenario", "users"]),
-    ("loadtest", &["measure", "swarm"]),
 ];
 
 /// Rooms whose files still import each other in a circle; the same holds for these.
@@ -38,9 +35,6 @@ const ROOMS_WITH_FILE_CIRCLES: &[(&str, &str)] = &[
     // `Session::push` lives in `subscriptions`.
     ("gateway", "ws"),
     ("testkit", "device"),
-    ("loadtest", "cluster"),
-    ("loadtest", "scenario"),
-    ("loadtest", "users"),
 ];
 
 /// Crates whose rooms have no order in ARCHITECTURE.md yet.

@@ -311,7 +311,7 @@ fn a_fingerprint_tells_changes_apart() {
 #[test]
 fn a_fingerprint_tells_appends_apart() {
     let op = |stream: &str, events: &str| {
-        let events = json::elements(events, 9).unwrap();
+        let events = json::elements(events, 102).unwrap();
         let events = events.into_iter().map(|event| NewEvent::from_json(event).unwrap()).collect();
         fingerprint(&Op::Append(Append { stream: stream.parse().unwrap(), events }))
     };
