@@ -38,7 +38,8 @@ function sub(jwt) {
     }
     try {
         const claims = JSON.parse(Buffer.from(parts[1], 'base64url').toString());
-        return typeof claims.sub === 'string' ? claims.sub.slice(0, SUB_CHARS_MAX) : '';
+        // A number, as some issuers have it, is as good as its text.
+        return ['string', 'number'].includes(typeof claims.sub) ? `${claims.sub}`.slice(0, SUB_CHARS_MAX) : '';
     } catch (e) {
         // Not logged: the reason would quote the token.
         return '';

@@ -57,13 +57,15 @@ struct Known {
     /// Unix milliseconds.
     expires_at: u64,
     /// Unix milliseconds.
+    ends_at: u64,
+    /// Unix milliseconds.
     verified_at: u64,
 }
 
 impl Known {
     fn holds(&self, now: u64) -> bool {
         let fresh = now < self.verified_at.saturating_add(REMEMBERED_MS) && now >= self.verified_at;
-        fresh && now < self.expires_at
+        fresh && now < self.ends_at
     }
 }
 
@@ -113,12 +115,13 @@ impl Generations {
 impl Generation {
     fn insert(&mut self, key: Key, identity: &Identity, verified_at: u64) {
         let (user, scopes) = (identity.user.as_str(), identity.scopes.as_str());
-        let (at, expires_at) = (self.texts.len(), identity.expires_at);
+        let at = self.texts.len();
         let (user_bytes, scopes_bytes) = (user.len(), scopes.len());
         self.taken += 1;
         self.texts.push_str(user);
         self.texts.push_str(scopes);
-        self.known.insert(key, Known { at, user_bytes, scopes_bytes, expires_at, verified_at });
+        let &Identity { expires_at, ends_at, .. } = identity;
+        self.known.insert(key, Known { at, user_bytes, scopes_bytes, expires_at, ends_at, verified_at });
     }
 
     fn identity(&self, known: &Known, now: u64) -> Option<Identity> {
@@ -128,7 +131,8 @@ impl Generation {
         let texts = self.texts.get(known.at..)?;
         let (user, rest) = texts.split_at_checked(known.user_bytes)?;
         let scopes = Scopes::new(rest.get(..known.scopes_bytes)?);
-        Some(Identity { user: user.parse().ok()?, expires_at: known.expires_at, scopes })
+        let &Known { expires_at, ends_at, .. } = known;
+        Some(Identity { user: user.parse().ok()?, expires_at, ends_at, scopes })
     }
 }
 
@@ -138,8 +142,8 @@ mod tests {
     use super::*;
     use crate::auth::Scopes;
 
-    fn identity(expires_at: u64) -> Identity {
-        Identity { user: "alice".parse().unwrap(), expires_at, scopes: Scopes::new("") }
+    fn identity(ends_at: u64) -> Identity {
+        Identity { user: "alice".parse().unwrap(), expires_at: 0, ends_at, scopes: Scopes::new("") }
     }
 
     #[test]
@@ -194,6 +198,7 @@ mod tests {
         let of = |n: usize| Identity {
             user: format!("user-{n}ü").parse().unwrap(),
             expires_at: 10_000 + n as u64,
+            ends_at: 20_000 + n as u64,
             scopes: Scopes::new(["", "subscribe:a", "publish:* subscribe:b"][n % 3]),
         };
         let name = |n: usize| key(&n.to_string(), 0);

@@ -1,45 +1,72 @@
-//! What a verified token says, held against what the operator expects. Pure: the time is an argument.
+//! What a verified token says, compared with what the operator expects. Pure: the time is an argument.
+
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use common::UserId;
 use serde_json::{Map, Value};
 
 use super::{AuthError, Scopes};
 
-/// How far `nbf` may lie ahead, in milliseconds: a fresh token of an issuer whose clock is a little
-/// ahead of ours is the common, harmless case. `exp` has no such leeway: a token ends when it says so,
-/// and connections are closed at that moment.
-pub const NBF_LEEWAY_MS: u64 = 5000;
+/// How far the clocks of an issuer and of this node may differ, unless it is configured.
+const LEEWAY: Duration = Duration::from_secs(60);
 
-/// What tokens must name besides their user and expiry.
-#[derive(Debug, Clone, Default)]
+/// What a token's user may be besides text: larger numbers have lost digits by the time they are looked at,
+/// and two users could become one.
+const USER_TYPES: &str = "text or a whole number of up to 64 bits";
+
+/// What tokens must say, and where they say it.
+#[derive(Debug, Clone)]
 pub struct Rules {
     /// The audience; `None` refuses tokens that name any (RFC 7519 section 4.1.3).
     pub audience: Option<String>,
     /// The issuer; `None` takes any.
     pub issuer: Option<String>,
+    /// The claim that holds the user.
+    pub user: ClaimPath,
+    /// The claim that holds the rights.
+    pub scope: ClaimPath,
+    /// How far the clocks of issuers and of this node may differ, for `exp` and for `nbf`.
+    pub leeway: Duration,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            audience: None,
+            issuer: None,
+            user: ClaimPath("sub".into()),
+            scope: ClaimPath("scope".into()),
+            leeway: LEEWAY,
+        }
+    }
 }
 
 /// Who is on the other side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The user, `sub`.
+    /// The user.
     pub user: UserId,
-    /// When it ends, `exp`: Unix milliseconds.
+    /// When the token says that it ends, `exp`: Unix milliseconds.
     pub expires_at: u64,
-    /// What it allows, `scope`.
+    /// When it is taken no longer, the leeway later: Unix milliseconds.
+    pub ends_at: u64,
+    /// What it allows.
     pub scopes: Scopes,
 }
 
 impl Rules {
     /// Judges the claims of a token whose signature is good. `now` is in Unix milliseconds.
     pub(super) fn judge(&self, claims: &Map<String, Value>, now: u64) -> Result<Identity, AuthError> {
-        let expires_at = claims.get("exp").and_then(unix_ms).ok_or(AuthError::NoExpiry)?;
-        if now >= expires_at {
+        let leeway = u64::try_from(self.leeway.as_millis()).unwrap_or(u64::MAX);
+        let expires_at = present(claims, "exp").ok_or(AuthError::NoExpiry)?;
+        let expires_at = unix_ms(expires_at).ok_or(AuthError::BadExpiry)?;
+        let ends_at = expires_at.saturating_add(leeway);
+        if now >= ends_at {
             return Err(AuthError::Expired);
         }
         if let Some(not_before) = present(claims, "nbf") {
-            let not_before = unix_ms(not_before).ok_or(AuthError::Malformed)?;
-            if now.saturating_add(NBF_LEEWAY_MS) < not_before {
+            let not_before = unix_ms(not_before).ok_or(AuthError::BadNotBefore)?;
+            if now.saturating_add(leeway) < not_before {
                 return Err(AuthError::NotYetValid);
             }
         }
@@ -56,13 +83,86 @@ impl Rules {
         {
             return Err(AuthError::WrongIssuer);
         }
-        let user = claims.get("sub").and_then(Value::as_str).and_then(|sub| sub.parse().ok());
-        let scopes = match present(claims, "scope") {
-            None => Scopes::new(""),
-            Some(Value::String(list)) => Scopes::new(list),
-            Some(_) => return Err(AuthError::Malformed),
+        Ok(Identity { user: self.user(claims)?, expires_at, ends_at, scopes: self.scopes(claims)? })
+    }
+
+    fn user(&self, claims: &Map<String, Value>) -> Result<UserId, AuthError> {
+        let bad = |rule| AuthError::BadUser { claim: self.user.clone(), rule };
+        let user = match self.user.find(claims) {
+            None => return Err(AuthError::NoUser { claim: self.user.clone() }),
+            Some(Value::String(text)) => text.parse(),
+            Some(Value::Number(number)) if number.is_u64() || number.is_i64() => number.to_string().parse(),
+            Some(_) => return Err(bad(USER_TYPES)),
         };
-        Ok(Identity { user: user.ok_or(AuthError::BadSubject)?, expires_at, scopes })
+        user.map_err(|invalid: common::ids::InvalidId| bad(invalid.rule))
+    }
+
+    /// The rights: words of a text (RFC 8693 section 4.2), or of a list, as other issuers have it.
+    fn scopes(&self, claims: &Map<String, Value>) -> Result<Scopes, AuthError> {
+        let bad = || AuthError::BadScope { claim: self.scope.clone() };
+        match self.scope.find(claims) {
+            None => Ok(Scopes::new("")),
+            Some(Value::String(words)) => Ok(Scopes::new(words)),
+            Some(Value::Array(list)) => {
+                let words: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
+                Ok(Scopes::of_list(words.ok_or_else(bad)?))
+            }
+            Some(_) => Err(bad()),
+        }
+    }
+}
+
+/// Where in a token a claim is: its name, or the names of the objects around it, separated by dots
+/// (`realm_access.roles`). A name that is there as a whole comes first, since some names are URLs.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ClaimPath(Arc<str>);
+
+impl ClaimPath {
+    /// The longest that is taken, in bytes: it is quoted in refusals.
+    pub const BYTES_MAX: usize = 64;
+
+    /// The text itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The claim, if it is there; `null` is not.
+    fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
+        fn find<'a>(object: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+            present(object, path).or_else(|| {
+                path.match_indices('.').find_map(|(dot, _)| {
+                    let inner = object.get(&path[..dot])?.as_object()?;
+                    find(inner, &path[dot + 1..])
+                })
+            })
+        }
+        find(claims, &self.0)
+    }
+}
+
+impl FromStr for ClaimPath {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let valid = !text.is_empty()
+            && text.len() <= Self::BYTES_MAX
+            && text.bytes().all(|b| b.is_ascii_graphic())
+            && !text.starts_with('.')
+            && !text.ends_with('.');
+        let rule = "give the name of a claim, or a path to it such as realm_access.roles, of up to 64 bytes";
+        valid.then(|| Self(text.into())).ok_or(rule)
+    }
+}
+
+impl fmt::Display for ClaimPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ClaimPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -2,9 +2,11 @@
 
 use common::{Code, close::Close};
 
+use super::ClaimPath;
+
 /// Why a token is refused. The text of each is safe to show to the client, says what to mend, and
 /// fits the reason of a close frame (123 bytes).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum AuthError {
     /// No token at all.
     #[error("a token is required: Authorization: Bearer, subprotocol bearer.<jwt> or ?token=")]
@@ -12,9 +14,12 @@ pub enum AuthError {
     /// Over [`super::TOKEN_BYTES_MAX`]; not looked at.
     #[error("the token is too long")]
     TooLong,
-    /// Not three parts of base64url with JSON in them, or with critical extensions that nobody knows.
+    /// Not three parts of base64url with JSON in them.
     #[error("the token is not a signed JWT")]
     Malformed,
+    /// Its header demands extensions (RFC 7515 section 4.1.11), of which none is known here.
+    #[error("the token demands extensions (crit) that this server does not know")]
+    UnknownExtension,
     /// Signed by another algorithm than the configured key's, or not signed.
     #[error("the token is not signed with the algorithm of the server's key")]
     WrongAlgorithm,
@@ -27,18 +32,41 @@ pub enum AuthError {
     /// The published keys cannot be fetched, so nothing can be said of the token. Come back.
     #[error("the keys that verify tokens cannot be fetched just now")]
     KeysUnavailable,
-    /// No `exp`, or none that is a number.
+    /// No `exp`.
     #[error("the token has no expiry (exp)")]
     NoExpiry,
-    /// Its `exp` has come.
-    #[error("the token has expired")]
+    /// An `exp` that is no date.
+    #[error("the token's expiry (exp) is not a number of seconds")]
+    BadExpiry,
+    /// Its `exp` has come, and the leeway has gone by.
+    #[error("the token has expired (exp)")]
     Expired,
-    /// Its `nbf` has not come.
+    /// An `nbf` that is no date.
+    #[error("the token's start (nbf) is not a number of seconds")]
+    BadNotBefore,
+    /// Its `nbf` has not come, also with the leeway.
     #[error("the token is not valid yet (nbf)")]
     NotYetValid,
-    /// No `sub`, or none that is a user id.
-    #[error("the token's subject (sub) must be 1 to 255 printable characters without blanks at its ends")]
-    BadSubject,
+    /// Nothing where the user should be.
+    #[error("the token names no user ({claim})")]
+    NoUser {
+        /// Where it was looked for.
+        claim: ClaimPath,
+    },
+    /// Something there that is no user.
+    #[error("the token's user ({claim}) must be {rule}")]
+    BadUser {
+        /// Where it is.
+        claim: ClaimPath,
+        /// What a user is.
+        rule: &'static str,
+    },
+    /// Rights that are neither text nor a list of texts.
+    #[error("the token's rights ({claim}) must be text or a list of texts")]
+    BadScope {
+        /// Where they are.
+        claim: ClaimPath,
+    },
     /// Another `aud`, or none where one is configured.
     #[error("the token is for another audience (aud)")]
     WrongAudience,
@@ -51,38 +79,52 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// Every reason, for tables and their tests.
-    pub const ALL: [Self; 14] = [
-        Self::Missing,
-        Self::TooLong,
-        Self::Malformed,
-        Self::WrongAlgorithm,
-        Self::BadSignature,
-        Self::UnknownKey,
-        Self::KeysUnavailable,
-        Self::NoExpiry,
-        Self::Expired,
-        Self::NotYetValid,
-        Self::BadSubject,
-        Self::WrongAudience,
-        Self::UnexpectedAudience,
-        Self::WrongIssuer,
-    ];
+    /// Every reason.
+    #[cfg(test)]
+    pub(super) fn all() -> [Self; 19] {
+        let super::Rules { user, scope, .. } = super::Rules::default();
+        [
+            Self::Missing,
+            Self::TooLong,
+            Self::Malformed,
+            Self::UnknownExtension,
+            Self::WrongAlgorithm,
+            Self::BadSignature,
+            Self::UnknownKey,
+            Self::KeysUnavailable,
+            Self::NoExpiry,
+            Self::BadExpiry,
+            Self::Expired,
+            Self::BadNotBefore,
+            Self::NotYetValid,
+            Self::NoUser { claim: user.clone() },
+            Self::BadUser { claim: user, rule: "without characters that change the direction of text" },
+            Self::BadScope { claim: scope },
+            Self::WrongAudience,
+            Self::UnexpectedAudience,
+            Self::WrongIssuer,
+        ]
+    }
 
     /// The metric label.
-    pub fn label(self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::TooLong => "too_long",
             Self::Malformed => "malformed",
+            Self::UnknownExtension => "unknown_extension",
             Self::WrongAlgorithm => "wrong_algorithm",
             Self::BadSignature => "bad_signature",
             Self::UnknownKey => "unknown_key",
             Self::KeysUnavailable => "keys_unavailable",
             Self::NoExpiry => "no_expiry",
+            Self::BadExpiry => "bad_expiry",
             Self::Expired => "expired",
+            Self::BadNotBefore => "bad_not_before",
             Self::NotYetValid => "not_yet_valid",
-            Self::BadSubject => "bad_subject",
+            Self::NoUser { .. } => "no_user",
+            Self::BadUser { .. } => "bad_user",
+            Self::BadScope { .. } => "bad_scope",
             Self::WrongAudience => "wrong_audience",
             Self::UnexpectedAudience => "unexpected_audience",
             Self::WrongIssuer => "wrong_issuer",
@@ -90,17 +132,17 @@ impl AuthError {
     }
 
     /// Whether the same token may be accepted later without anybody's doing.
-    pub fn is_retriable(self) -> bool {
-        self == Self::KeysUnavailable
+    pub fn is_retriable(&self) -> bool {
+        *self == Self::KeysUnavailable
     }
 
     /// What a client is told, over the socket and over HTTP.
-    pub fn code(self) -> Code {
+    pub fn code(&self) -> Code {
         if self.is_retriable() { Code::Unavailable } else { Code::Unauthorized }
     }
 
     /// How its socket is closed.
-    pub fn close(self) -> Close {
+    pub fn close(&self) -> Close {
         if self.is_retriable() { Close::Overloaded } else { Close::Unauthorized }
     }
 }

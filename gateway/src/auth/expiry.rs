@@ -14,6 +14,9 @@ const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// When a token ends. Times are Unix milliseconds.
 #[derive(Debug, Clone)]
 pub struct Expiry {
+    /// When the token says that it ends; once that is over, the same as `ends_at`.
+    expires_at: u64,
+    /// When it is taken no longer.
     ends_at: u64,
     /// `None` once the client was told.
     warn_at: Option<u64>,
@@ -24,20 +27,24 @@ pub struct Expiry {
 pub enum TokenState {
     /// Nothing yet.
     Good,
-    /// The client is to be told, once, that it ends after so long.
+    /// The client is to be told, once, that it expires after so long.
     Ending(Duration),
     /// It has ended.
     Ended,
 }
 
 impl Expiry {
+    /// The client is to renew before `exp`: the leeway is for clocks that differ, and not for it to use. A
+    /// token that has come to its `exp` already is taken as one that ends with the leeway.
+    ///
     /// A token that is shorter than `warning` is warned of when half of it is left: otherwise the next
     /// warning would come at once, and a client that heeds them would do nothing else.
     pub fn of(identity: &Identity, warning: Duration, now: u64) -> Self {
-        let ends_at = identity.expires_at;
-        let left = until(ends_at, now);
-        let notice = u64::try_from(warning.min(left / 2).as_millis()).unwrap_or(u64::MAX);
-        Self { ends_at, warn_at: Some(ends_at.saturating_sub(notice)) }
+        let ends_at = identity.ends_at;
+        let expires_at = if now < identity.expires_at { identity.expires_at } else { ends_at };
+        let notice = warning.min(until(expires_at, now) / 2);
+        let notice = u64::try_from(notice.as_millis()).unwrap_or(u64::MAX);
+        Self { expires_at, ends_at, warn_at: Some(expires_at.saturating_sub(notice)) }
     }
 
     /// What there is to do now. A warning is answered once.
@@ -48,7 +55,7 @@ impl Expiry {
         match self.warn_at {
             Some(warn_at) if now >= warn_at => {
                 self.warn_at = None;
-                TokenState::Ending(until(self.ends_at, now))
+                TokenState::Ending(until(self.expires_at, now))
             }
             _ => TokenState::Good,
         }
@@ -84,12 +91,18 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn token(lifetime_ms: u64) -> Expiry {
+        with_leeway(lifetime_ms, 0, START)
+    }
+
+    fn with_leeway(lifetime_ms: u64, leeway_ms: u64, now: u64) -> Expiry {
+        let expires_at = START.saturating_add(lifetime_ms);
         let identity = Identity {
             user: "alice".parse().unwrap(),
-            expires_at: START.saturating_add(lifetime_ms),
+            expires_at,
+            ends_at: expires_at.saturating_add(leeway_ms),
             scopes: Scopes::new(""),
         };
-        Expiry::of(&identity, MINUTE, START)
+        Expiry::of(&identity, MINUTE, now)
     }
 
     #[test]
@@ -110,6 +123,23 @@ mod tests {
         let mut expiry = token(10_000);
         assert_eq!(expiry.wait(START), Duration::from_secs(5));
         assert_eq!(expiry.look(START + 5000), TokenState::Ending(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_client_is_to_renew_before_the_leeway_begins() {
+        let mut expiry = with_leeway(300_000, 60_000, START);
+        assert_eq!(expiry.look(START + 240_000), TokenState::Ending(MINUTE));
+        assert_eq!(expiry.look(START + 359_999), TokenState::Good);
+        assert_eq!(expiry.look(START + 360_000), TokenState::Ended);
+    }
+
+    #[test]
+    fn a_token_in_its_leeway_is_warned_of_half_way() {
+        let late = START + 20_000;
+        let mut expiry = with_leeway(0, 60_000, late);
+        assert_eq!(expiry.look(late), TokenState::Good);
+        assert_eq!(expiry.look(late + 20_000), TokenState::Ending(Duration::from_secs(20)));
+        assert_eq!(expiry.look(late + 40_000), TokenState::Ended);
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use common::UserId;
 use jsonwebtoken::{EncodingKey, Header, encode, errors::Error};
-use serde::Serialize;
+use serde_json::{Map, Value};
 
+use super::Rules;
 use crate::config::Secret;
 
 /// What a token is to say.
@@ -17,38 +18,29 @@ pub struct Grant {
     pub scope: String,
     /// How long it is valid; whole seconds, at least one.
     pub ttl: Duration,
-    /// The `aud` that the server expects, if it does.
-    pub audience: Option<String>,
-    /// The `iss` that the server expects, if it does.
-    pub issuer: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Claims<'a> {
-    sub: &'a str,
-    iat: u64,
-    exp: u64,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    scope: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    aud: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    iss: Option<&'a str>,
-}
-
-/// A token signed with HS256, valid from `now` (Unix milliseconds).
+/// A token signed with HS256, valid from `now` (Unix milliseconds), that says what these rules ask for.
 ///
 /// # Errors
 /// When the library cannot sign, which no input is known to cause.
-pub fn mint(secret: &Secret, grant: &Grant, now: u64) -> Result<String, Error> {
+pub fn mint(secret: &Secret, grant: &Grant, rules: &Rules, now: u64) -> Result<String, Error> {
     let iat = now / 1000;
-    let claims = Claims {
-        sub: grant.user.as_str(),
-        iat,
-        exp: iat.saturating_add(grant.ttl.as_secs().max(1)),
-        scope: &grant.scope,
-        aud: grant.audience.as_deref(),
-        iss: grant.issuer.as_deref(),
-    };
+    let mut claims = Map::new();
+    let mut say = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+    // Also where the user is elsewhere: proxies tell users apart by it.
+    say("sub", grant.user.as_str().into());
+    say(rules.user.as_str(), grant.user.as_str().into());
+    say("iat", iat.into());
+    say("exp", iat.saturating_add(grant.ttl.as_secs().max(1)).into());
+    if !grant.scope.is_empty() {
+        say(rules.scope.as_str(), grant.scope.as_str().into());
+    }
+    if let Some(audience) = &rules.audience {
+        say("aud", audience.as_str().into());
+    }
+    if let Some(issuer) = &rules.issuer {
+        say("iss", issuer.as_str().into());
+    }
     encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.reveal().as_bytes()))
 }

@@ -17,7 +17,7 @@ pub mod secret;
 mod tests;
 mod verifier;
 
-pub use claims::{Identity, NBF_LEEWAY_MS, Rules};
+pub use claims::{ClaimPath, Identity, Rules};
 pub use error::AuthError;
 pub use expiry::{Expiry, TokenState};
 pub use scopes::Scopes;

@@ -17,6 +17,14 @@ impl Scopes {
         Self(list.into())
     }
 
+    /// Takes a list of words. One with a blank in it is a name of somebody else's, such as a role
+    /// `service desk`, and must not become two rights.
+    pub(super) fn of_list(words: Vec<&str>) -> Self {
+        let words: Vec<&str> =
+            words.into_iter().filter(|word| !word.contains(|c: char| c.is_ascii_whitespace())).collect();
+        Self(words.join(" ").into())
+    }
+
     /// The list itself.
     pub(super) fn as_str(&self) -> &str {
         &self.0

@@ -4,7 +4,7 @@ use super::{
     AuthError, Identity, Rules,
     cache::{self, Cache},
     jwks::Jwks,
-    key::Key,
+    key::{self, Key},
     signing_secret,
 };
 use crate::config::{self, KeySource};
@@ -53,8 +53,7 @@ impl Verifier {
                 Keys::One(Key::from_secret(&secret))
             }
         };
-        let rules = Rules { audience: auth.audience.clone(), issuer: auth.issuer.clone() };
-        Ok(Self { keys, rules, cache: Cache::default() })
+        Ok(Self { keys, rules: auth.rules.clone(), cache: Cache::default() })
     }
 
     /// Who the token speaks for at `now` (Unix milliseconds).
@@ -81,12 +80,10 @@ impl Verifier {
         if let Some(identity) = self.cache.get(&remembered, now) {
             return Ok(identity);
         }
+        let header = key::header(token)?;
         let claims = match &self.keys {
-            Keys::One(key) => key.open(token)?,
-            Keys::Published(jwks) => {
-                let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::Malformed)?;
-                jwks.key(header.kid.as_deref()).await?.open(token)?
-            }
+            Keys::One(key) => key.open(token, &header)?,
+            Keys::Published(jwks) => jwks.key(header.kid.as_deref()).await?.open(token, &header)?,
         };
         let identity = self.rules.judge(&claims, now)?;
         self.cache.insert(remembered, &identity, now);

@@ -140,7 +140,7 @@ pub fn command() -> Command {
                 .long("user")
                 .required(true)
                 .value_parser(|text: &str| text.parse::<UserId>())
-                .help("The user (sub)"),
+                .help("The user"),
             Arg::new("scope").long("scope").help("Its rights, separated by spaces [default: none]"),
             Arg::new("ttl")
                 .long("ttl")
@@ -153,7 +153,15 @@ pub fn command() -> Command {
                 .help("How long it is valid"),
         ])
         .next_line_help(true)
-        .args(settings(&["JWT_SECRET", "DATA_DIR", "DATABASE_URL", "JWT_AUDIENCE", "JWT_ISSUER"]));
+        .args(settings(&[
+            "JWT_SECRET",
+            "DATA_DIR",
+            "DATABASE_URL",
+            "JWT_AUDIENCE",
+            "JWT_ISSUER",
+            "JWT_USER_CLAIM",
+            "JWT_SCOPE_CLAIM",
+        ]));
     Command::new("draftwire")
         .about("A realtime sync server: every change reaches every device, all, once, in order")
         .after_help("Without a command, a node is started (serve). Its settings: draftwire serve --help")

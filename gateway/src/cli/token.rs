@@ -45,13 +45,7 @@ impl TokenRequest {
     /// When there is no secret to sign with.
     pub fn mint(self) -> Result<String, TokenError> {
         let secret = signing_secret(&self.auth.keys)?.ok_or(TokenError::PublicKeysOnly)?;
-        let grant = mint::Grant {
-            user: self.user,
-            scope: self.scope,
-            ttl: self.ttl,
-            audience: self.auth.audience,
-            issuer: self.auth.issuer,
-        };
-        Ok(mint::mint(&secret, &grant, common::time::unix_ms())?)
+        let grant = mint::Grant { user: self.user, scope: self.scope, ttl: self.ttl };
+        Ok(mint::mint(&secret, &grant, &self.auth.rules, common::time::unix_ms())?)
     }
 }

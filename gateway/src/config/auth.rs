@@ -10,7 +10,7 @@ use super::{
     redacted,
     store::{Database, Store},
 };
-use crate::auth::key::Key;
+use crate::auth::{ClaimPath, Rules, key::Key};
 
 /// The shortest secret, in bytes: as long as the hash of HS256, which RFC 7518 section 3.2 demands.
 pub const SECRET_BYTES_MIN: usize = 32;
@@ -20,10 +20,8 @@ pub const SECRET_BYTES_MIN: usize = 32;
 pub struct Auth {
     /// What their signatures are checked with.
     pub keys: KeySource,
-    /// The `aud` that they must name; `None` refuses tokens that name one.
-    pub audience: Option<String>,
-    /// The `iss` that they must name; `None` takes any.
-    pub issuer: Option<String>,
+    /// What they must say, and where.
+    pub rules: Rules,
 }
 
 /// What signatures are checked with. The kind fixes the algorithm.
@@ -79,7 +77,19 @@ impl Auth {
                 KeySource::Secret(Secret::new(""))
             }
         };
-        Self { keys, audience: reader.text("JWT_AUDIENCE"), issuer: reader.text("JWT_ISSUER") }
+        Self { keys, rules: rules(reader) }
+    }
+}
+
+fn rules(reader: &mut Reader<'_>) -> Rules {
+    let mut claim = |env| reader.read(env, |text| text.parse::<ClaimPath>().map_err(str::to_owned));
+    let defaults = Rules::default();
+    Rules {
+        user: claim("JWT_USER_CLAIM").unwrap_or(defaults.user),
+        scope: claim("JWT_SCOPE_CLAIM").unwrap_or(defaults.scope),
+        leeway: reader.duration("JWT_LEEWAY"),
+        audience: reader.text("JWT_AUDIENCE"),
+        issuer: reader.text("JWT_ISSUER"),
     }
 }
 

@@ -17,7 +17,7 @@ process ends with status 2. `draftwire serve --help` shows this table.
   SQLite file), both are a cluster. `DATABASE_URL` alone is for a single node on Postgres; several would
   hear of each other's events only by the sweep, which is said in a warning at start.
 - One kind of key checks tokens. Its kind fixes their algorithm; what a token says of itself does not
-  count. Tokens need `sub` and `exp`.
+  count. Tokens need a user (`JWT_USER_CLAIM`) and `exp`.
 - Secrets appear in no log and in no error. Prefer the environment for them: other users of a machine
   can read the flags of its processes.
 

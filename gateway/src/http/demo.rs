@@ -92,16 +92,10 @@ async fn token(
     if scope.len() > SCOPE_BYTES_MAX {
         return Err(Problem::bad_request(format!("scope: {SCOPE_BYTES_MAX} bytes at most")));
     }
-    let auth = &node.settings.auth;
-    let grant = mint::Grant {
-        user: user.clone(),
-        scope,
-        ttl: TOKEN_TTL,
-        audience: auth.audience.clone(),
-        issuer: auth.issuer.clone(),
-    };
+    let grant = mint::Grant { user: user.clone(), scope, ttl: TOKEN_TTL };
     let now = unix_ms();
-    let token = mint::mint(secret, &grant, now).map_err(|error| Problem::bad_request(error.to_string()))?;
+    let token = mint::mint(secret, &grant, &node.settings.auth.rules, now)
+        .map_err(|error| Problem::bad_request(error.to_string()))?;
     let expires_at = now + u64::try_from(TOKEN_TTL.as_millis()).unwrap_or(u64::MAX);
     let body = Json(Token { token, user_id: user, expires_at });
     Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())

@@ -5,7 +5,7 @@ use testkit::{RawRequest, RawSocket, handshake, token, wait};
 
 use crate::{
     DEADLINE,
-    harness::{Server, ask},
+    harness::{Server, ask, subscribe},
 };
 
 #[tokio::test]
@@ -91,6 +91,30 @@ async fn the_subprotocol_is_chosen_and_the_token_is_not_echoed() {
     assert_eq!(socket.next(DEADLINE).await.unwrap()["type"], "WELCOME");
 }
 
+/// Tokens as issuers make them, on machines whose clocks differ from ours.
+#[tokio::test]
+async fn tokens_of_real_issuers_are_taken() {
+    let now = common::time::unix_ms() / 1000;
+    let tokens = [
+        json!({ "sub": 4711, "exp": now + 60 }),
+        json!({ "sub": "alice", "exp": now + 60, "nbf": now + 30, "iat": now + 30 }),
+        json!({ "sub": "alice", "exp": now - 30 }),
+        json!({ "sub": "alice", "exp": now + 60, "scope": ["subscribe:*", "openid"] }),
+    ];
+    let server = Server::with(&[("JWT_LEEWAY", "60s")]).await;
+    for claims in tokens {
+        let answer = server.call(&token::sign(&claims, token::SECRET), "GET", "/v1/drafts", &[], "").await;
+        assert_eq!(answer.status, 200, "{claims}: {}", answer.text);
+    }
+    let named = [("JWT_USER_CLAIM", "user.id"), ("JWT_SCOPE_CLAIM", "realm_access.roles")];
+    let server = Server::with(&named).await;
+    let claims =
+        json!({ "exp": now + 60, "user": { "id": 7 }, "realm_access": { "roles": ["subscribe:match:*"] } });
+    let (mut socket, welcome) = server.connect_as(&token::sign(&claims, token::SECRET), "").await;
+    assert_eq!(welcome["userId"], "7");
+    subscribe(&mut socket, json!({ "topic": "match:1" })).await;
+}
+
 /// Tokens that are refused, and a word of the reason.
 fn bad_tokens() -> Vec<(&'static str, String, &'static str)> {
     vec![
@@ -100,6 +124,11 @@ fn bad_tokens() -> Vec<(&'static str, String, &'static str)> {
         ("without exp", token::endless("alice"), "exp"),
         ("of another audience", token::audience("alice", "elsewhere"), "aud"),
         ("not a token", "x.y.z".to_owned(), "JWT"),
+        (
+            "whose sub is a list",
+            token::sign(&json!({ "sub": [], "exp": 4_000_000_000_u64 }), token::SECRET),
+            "sub",
+        ),
         ("without sub", token::sign(&json!({ "exp": 4_000_000_000_u64 }), token::SECRET), "sub"),
     ]
 }

@@ -96,6 +96,8 @@ pub(crate) fn settings(name: &str, some: &[(&str, &str)]) -> Config {
         ("JWT_SECRET", token::SECRET),
         ("NODE_NAME", name),
         ("DEMO", "false"),
+        // Tests wait for tokens to end.
+        ("JWT_LEEWAY", "0s"),
         // As the stores of most tests have it.
         ("EVENT_BYTES_MAX", "4KiB"),
     ]);
