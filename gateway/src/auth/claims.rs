@@ -1,11 +1,14 @@
 //! What a verified token says, compared with what the operator expects. Pure: the time is an argument.
 
-use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use common::UserId;
 use serde_json::{Map, Value};
 
-use super::{AuthError, Scopes};
+use super::{
+    AuthError, Scopes,
+    claim_path::{ClaimPath, present},
+};
 
 /// How far the clocks of an issuer and of this node may differ, unless it is configured.
 const LEEWAY: Duration = Duration::from_secs(60);
@@ -34,8 +37,8 @@ impl Default for Rules {
         Self {
             audience: None,
             issuer: None,
-            user: ClaimPath("sub".into()),
-            scope: ClaimPath("scope".into()),
+            user: ClaimPath::named("sub"),
+            scope: ClaimPath::named("scope"),
             leeway: LEEWAY,
         }
     }
@@ -110,65 +113,6 @@ impl Rules {
             Some(_) => Err(bad()),
         }
     }
-}
-
-/// Where in a token a claim is: its name, or the names of the objects around it, separated by dots
-/// (`realm_access.roles`). A name that is there as a whole comes first, since some names are URLs.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ClaimPath(Arc<str>);
-
-impl ClaimPath {
-    /// The longest that is taken, in bytes: it is quoted in refusals.
-    pub const BYTES_MAX: usize = 64;
-
-    /// The text itself.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The claim, if it is there; `null` is not.
-    fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
-        fn find<'a>(object: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
-            present(object, path).or_else(|| {
-                path.match_indices('.').find_map(|(dot, _)| {
-                    let inner = object.get(&path[..dot])?.as_object()?;
-                    find(inner, &path[dot + 1..])
-                })
-            })
-        }
-        find(claims, &self.0)
-    }
-}
-
-impl FromStr for ClaimPath {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let valid = !text.is_empty()
-            && text.len() <= Self::BYTES_MAX
-            && text.bytes().all(|b| b.is_ascii_graphic())
-            && !text.starts_with('.')
-            && !text.ends_with('.');
-        let rule = "give the name of a claim, or a path to it such as realm_access.roles, of up to 64 bytes";
-        valid.then(|| Self(text.into())).ok_or(rule)
-    }
-}
-
-impl fmt::Display for ClaimPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for ClaimPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// A claim that is there; `null` is not.
-fn present<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    claims.get(name).filter(|value| !value.is_null())
 }
 
 /// A NumericDate (seconds, possibly with a fraction) in milliseconds. Dates before 1970 become 1970,

@@ -2,7 +2,7 @@
 
 use common::{Code, close::Close};
 
-use super::ClaimPath;
+use super::claim_path::ClaimPath;
 
 /// Why a token is refused. The text of each is safe to show to the client, says what to mend, and
 /// fits the reason of a close frame (123 bytes).
@@ -79,33 +79,6 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// Every reason.
-    #[cfg(test)]
-    pub(super) fn all() -> [Self; 19] {
-        let super::Rules { user, scope, .. } = super::Rules::default();
-        [
-            Self::Missing,
-            Self::TooLong,
-            Self::Malformed,
-            Self::UnknownExtension,
-            Self::WrongAlgorithm,
-            Self::BadSignature,
-            Self::UnknownKey,
-            Self::KeysUnavailable,
-            Self::NoExpiry,
-            Self::BadExpiry,
-            Self::Expired,
-            Self::BadNotBefore,
-            Self::NotYetValid,
-            Self::NoUser { claim: user.clone() },
-            Self::BadUser { claim: user, rule: "without characters that change the direction of text" },
-            Self::BadScope { claim: scope },
-            Self::WrongAudience,
-            Self::UnexpectedAudience,
-            Self::WrongIssuer,
-        ]
-    }
-
     /// The metric label.
     pub fn label(&self) -> &'static str {
         match self {

@@ -1,12 +1,13 @@
 //! Public keys that the issuer of the tokens publishes (RFC 7517), cached.
 //!
-//! Keys are fetched at start, then every [`REFRESH_INTERVAL`], and when a token names a key that is
-//! not known, because issuers rotate them. Anybody can name an unknown key, so such fetches are rare:
-//! one at a time, and not again within `Pace`. While the issuer does not answer, the last keys stay
-//! in use: its outage is not ours.
+//! Keys are fetched at start, then every [`REFRESH_INTERVAL`], and when none of them is a token's, because
+//! issuers rotate them. Anybody can make such a token, so these fetches are rare: one at a time, and not
+//! again within `Pace`. While the issuer does not answer, the last keys stay in use: its outage is not ours.
+//!
+//! A name (`kid`) is optional in keys and in tokens (RFC 7517 section 4.5, RFC 7515 section 4.1.4). Where
+//! one is missing, every key of the token's algorithm may be the right one, and they are tried in turn.
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::{
         Arc, PoisonError, RwLock,
@@ -15,10 +16,10 @@ use std::{
     time::Duration,
 };
 
-use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Header, jwk::Jwk};
 use reqwest::{Client, Url, redirect};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep},
@@ -39,6 +40,9 @@ const RESPONSE_BYTES_MAX: usize = 1 << 20;
 
 /// The most keys that are kept; the first ones win. Issuers publish two or three.
 const KEYS_MAX: usize = 256;
+
+/// The most keys that are tried on one token: each costs a signature check, and anybody can send a token.
+const TRIED_MAX: usize = 8;
 
 /// How soon a token with an unknown key may cause the next fetch.
 #[derive(Debug, Clone, Copy)]
@@ -68,11 +72,18 @@ pub(super) struct Jwks {
     last: Mutex<Option<(Instant, bool)>>,
 }
 
-#[derive(Debug, Default)]
-struct KeySet {
-    by_kid: HashMap<String, Key>,
-    /// The key to use when a token names none: the only one there is.
-    only: Option<Key>,
+/// Keys and their names, in the order in which they were published.
+#[derive(Debug)]
+struct KeySet(Vec<(Option<String>, Key)>);
+
+/// What a set of keys says of a token.
+enum Opened {
+    /// One of them verifies it: its claims.
+    Good(Map<String, Value>),
+    /// Whatever other keys there may be, it is refused.
+    Bad(AuthError),
+    /// None of these keys is the token's, for this reason; a key that is published by now may be.
+    NotOurs(AuthError),
 }
 
 /// Why a fetch did not work; for the log.
@@ -114,25 +125,39 @@ impl Jwks {
         })
     }
 
-    /// The key of this name, or the only one there is for a token that names none.
-    pub(super) async fn key(&self, kid: Option<&str>) -> Result<Key, AuthError> {
-        if let Some(key) = self.cached().and_then(|set| set.find(kid)) {
-            return Ok(key);
-        }
+    /// Checks the signature with whichever key is the token's, and returns the claims.
+    pub(super) async fn open(&self, token: &str, header: &Header) -> Result<Map<String, Value>, AuthError> {
+        let seen = self.generation();
+        let reason = match self.open_with_cached(token, header) {
+            Opened::Good(claims) => return Ok(claims),
+            Opened::Bad(error) => return Err(error),
+            Opened::NotOurs(reason) => reason,
+        };
         let mut last = self.last.lock().await;
-        // Whoever held the lock may have fetched it.
-        if let Some(key) = self.cached().and_then(|set| set.find(kid)) {
-            return Ok(key);
-        }
         let worked = match *last {
+            // Whoever held the lock has just fetched them.
+            _ if self.generation() != seen => true,
             Some((at, true)) if at.elapsed() < self.pace.after_success => true,
             Some((at, false)) if at.elapsed() < self.pace.after_failure => false,
             _ => self.fetch(&mut last).await,
         };
-        match self.cached().and_then(|set| set.find(kid)) {
-            Some(key) => Ok(key),
-            None if worked => Err(AuthError::UnknownKey),
-            None => Err(AuthError::KeysUnavailable),
+        drop(last);
+        if !worked {
+            return Err(AuthError::KeysUnavailable);
+        }
+        if self.generation() == seen {
+            return Err(reason);
+        }
+        match self.open_with_cached(token, header) {
+            Opened::Good(claims) => Ok(claims),
+            Opened::Bad(error) | Opened::NotOurs(error) => Err(error),
+        }
+    }
+
+    fn open_with_cached(&self, token: &str, header: &Header) -> Opened {
+        match self.cached() {
+            Some(set) => set.open(token, header),
+            None => Opened::NotOurs(AuthError::KeysUnavailable),
         }
     }
 
@@ -207,28 +232,50 @@ impl KeySet {
         }
 
         let document: Document = serde_json::from_slice(body)?;
-        let mut keys: Vec<(Option<String>, Key)> = document
+        let keys: Vec<(Option<String>, Key)> = document
             .keys
             .into_iter()
             .filter_map(|value| serde_json::from_value::<Jwk>(value).ok())
             .filter_map(|jwk| Key::from_jwk(&jwk).ok().map(|key| (jwk.common.key_id, key)))
             .take(KEYS_MAX)
             .collect();
-        let only = match keys.as_slice() {
-            [] => return Err(FetchError::NoKeys),
-            [(_, key)] => Some(key.clone()),
-            _ => None,
-        };
-        // The first of a name wins: later ones must not be able to replace it.
-        keys.reverse();
-        let by_kid = keys.into_iter().filter_map(|(kid, key)| Some((kid?, key))).collect();
-        Ok(Self { by_kid, only })
+        if keys.is_empty() { Err(FetchError::NoKeys) } else { Ok(Self(keys)) }
     }
 
-    fn find(&self, kid: Option<&str>) -> Option<Key> {
-        match kid {
-            Some(kid) => self.by_kid.get(kid).cloned(),
-            None => self.only.clone(),
+    fn open(&self, token: &str, header: &Header) -> Opened {
+        let named = |(kid, _): &&(Option<String>, Key)| kid.is_some() && *kid == header.kid;
+        if self.0.iter().any(|key| named(&key)) {
+            // The issuer says which key it is: there is nothing to wait for.
+            return match open_with(self.0.iter().filter(named), token, header) {
+                Ok(claims) => Opened::Good(claims),
+                Err(error) => Opened::Bad(error),
+            };
+        }
+        // A token that names none may be of any key, and one that does may be of a key without a name.
+        let nameless = |(kid, _): &&(Option<String>, Key)| kid.is_none() || header.kid.is_none();
+        match open_with(self.0.iter().filter(nameless), token, header) {
+            Ok(claims) => Opened::Good(claims),
+            Err(error @ (AuthError::BadSignature | AuthError::WrongAlgorithm)) => {
+                let names_one = header.kid.is_some();
+                Opened::NotOurs(if names_one { AuthError::UnknownKey } else { error })
+            }
+            Err(error) => Opened::Bad(error),
         }
     }
+}
+
+/// Tries the keys of the token's algorithm in turn, [`TRIED_MAX`] at most.
+fn open_with<'a>(
+    keys: impl Iterator<Item = &'a (Option<String>, Key)>,
+    token: &str,
+    header: &Header,
+) -> Result<Map<String, Value>, AuthError> {
+    let mut refused = AuthError::WrongAlgorithm;
+    for (_, key) in keys.filter(|(_, key)| key.is_for(header.alg)).take(TRIED_MAX) {
+        match key.open(token, header) {
+            Err(AuthError::BadSignature) => refused = AuthError::BadSignature,
+            opened => return opened,
+        }
+    }
+    Err(refused)
 }

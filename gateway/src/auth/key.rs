@@ -25,6 +25,9 @@ pub enum KeyError {
     /// A private key, which has no business on a node that only verifies.
     #[error("a private key: give its public key, as `openssl pkey -pubout` prints it")]
     Private,
+    /// A certificate, which holds the key.
+    #[error("a certificate: give its public key, as `openssl x509 -pubkey -noout` prints it")]
+    Certificate,
     /// Nothing that is understood.
     #[error("no public key: give the PEM text of an RSA, P-256 or Ed25519 key (-----BEGIN PUBLIC KEY-----)")]
     Unreadable,
@@ -56,6 +59,9 @@ impl Key {
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
         if pem.contains("PRIVATE KEY-----") {
             return Err(KeyError::Private);
+        }
+        if pem.contains("-----BEGIN CERTIFICATE-----") {
+            return Err(KeyError::Certificate);
         }
         let pem = pem.as_bytes();
         let key = DecodingKey::from_rsa_pem(pem)
@@ -106,10 +112,15 @@ impl Key {
         Ok(Self { algorithm, decoding })
     }
 
+    /// Whether it verifies signatures of this algorithm.
+    pub(super) fn is_for(&self, algorithm: Algorithm) -> bool {
+        self.algorithm == algorithm
+    }
+
     /// Checks the signature and returns the claims, on which nothing is decided yet. `header` is the token's
     /// own, as [`header`] reads it.
     pub(super) fn open(&self, token: &str, header: &Header) -> Result<Map<String, Value>, AuthError> {
-        if header.alg != self.algorithm {
+        if !self.is_for(header.alg) {
             return Err(AuthError::WrongAlgorithm);
         }
         let (message, signature) = token.rsplit_once('.').ok_or(AuthError::Malformed)?;

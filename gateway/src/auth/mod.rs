@@ -5,6 +5,7 @@
 //! pass. The signature is checked before any claim is looked at.
 
 mod cache;
+mod claim_path;
 mod claims;
 mod error;
 mod expiry;
@@ -17,7 +18,8 @@ pub mod secret;
 mod tests;
 mod verifier;
 
-pub use claims::{ClaimPath, Identity, Rules};
+pub use claim_path::ClaimPath;
+pub use claims::{Identity, Rules};
 pub use error::AuthError;
 pub use expiry::{Expiry, TokenState};
 pub use scopes::Scopes;

@@ -59,8 +59,8 @@ impl Verifier {
     /// Who the token speaks for at `now` (Unix milliseconds).
     ///
     /// The signature of a token that was verified less than five minutes ago is not checked again.
-    /// With a fixed key this never waits. With published keys it may fetch them, when it meets an
-    /// unknown `kid`, for at most [`super::jwks::FETCH_TIMEOUT`] and at a bounded rate. Dropping the
+    /// With a fixed key this never waits. With published keys it may fetch them, when a token
+    /// is of none that is known, for at most [`super::jwks::FETCH_TIMEOUT`] and at a bounded rate. Dropping the
     /// call is safe.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl Verifier {
         let header = key::header(token)?;
         let claims = match &self.keys {
             Keys::One(key) => key.open(token, &header)?,
-            Keys::Published(jwks) => jwks.key(header.kid.as_deref()).await?.open(token, &header)?,
+            Keys::Published(jwks) => jwks.open(token, &header).await?,
         };
         let identity = self.rules.judge(&claims, now)?;
         self.cache.insert(remembered, &identity, now);

@@ -13,7 +13,7 @@ use common::UserId;
 
 use crate::config::{
     Auth, Config, ConfigErrors, Secret, Store,
-    table::{SETTINGS, Setting},
+    table::{Kind, SETTINGS, Setting},
     text,
 };
 use crate::store::postgres::SchemaName;
@@ -131,7 +131,11 @@ fn with_default_command(args: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
 /// The whole command line.
 pub fn command() -> Command {
     let settings = |envs: &'static [&'static str]| {
-        SETTINGS.iter().filter(|setting| envs.contains(&setting.env)).map(argument)
+        let of = |setting: &Setting| match setting.kind {
+            Kind::FileOf(env) => env,
+            _ => setting.env,
+        };
+        SETTINGS.iter().filter(move |setting| envs.contains(&of(setting))).map(argument)
     };
     let token = Command::new("token")
         .about("Print a token signed with JWT_SECRET, or with the secret of the embedded store")

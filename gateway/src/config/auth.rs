@@ -1,11 +1,14 @@
 //! Whose tokens are taken.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use reqwest::Url;
 
 use super::{
-    Secret,
+    Secret, handed_over,
     reader::Reader,
     redacted,
     store::{Database, Store},
@@ -111,13 +114,10 @@ fn public_key(reader: &mut Reader<'_>) -> Option<KeySource> {
         // Many `.env` files and dashboards hold one line only.
         given.replace("\\n", "\n")
     } else {
-        match std::fs::read_to_string(&given) {
+        match handed_over::read_file(Path::new(&given)) {
             Ok(pem) => pem,
             Err(error) => {
-                reader.wrong(
-                    "JWT_PUBLIC_KEY",
-                    format!("give PEM text or the path of a PEM file that can be read ({error})"),
-                );
+                reader.wrong("JWT_PUBLIC_KEY", format!("give PEM text or the path of a PEM file; {error}"));
                 return None;
             }
         }

@@ -18,8 +18,13 @@ process ends with status 2. `draftwire serve --help` shows this table.
   hear of each other's events only by the sweep, which is said in a warning at start.
 - One kind of key checks tokens. Its kind fixes their algorithm; what a token says of itself does not
   count. Tokens need a user (`JWT_USER_CLAIM`) and `exp`.
-- Secrets appear in no log and in no error. Prefer the environment for them: other users of a machine
-  can read the flags of its processes.
+- Secrets appear in no log and in no error. Prefer the environment or files for them: other users of a
+  machine can read the flags of its processes. What holds a secret can be in a file of its own, as Docker
+  and Kubernetes mount them: `JWT_SECRET_FILE=/run/secrets/jwt` stands for `JWT_SECRET`.
+- Blanks and line ends around a value are cut off, so an environment file may have Windows line ends. Only
+  `JWT_SECRET` is taken to the byte, and refused where a line end, a blank or quotes around it can only be
+  an accident; of files, line ends at the end are cut off. Any other value in quotes is refused too:
+  `docker run --env-file` would make them a part of it.
 
 A test compares this page with the table in `gateway/src/config/table.rs`; it is written anew by
 `UPDATE_DOCS=1 cargo test -p gateway config`.

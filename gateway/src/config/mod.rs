@@ -2,6 +2,7 @@
 
 mod auth;
 mod bus;
+mod handed_over;
 mod limits;
 mod listen;
 mod markdown;
@@ -53,7 +54,7 @@ impl Config {
     /// Reads every setting. `lookup` answers by the name of the environment variable, where a flag has
     /// already won; empty text counts as not set. Tests pass a map.
     ///
-    /// Reads the file that `JWT_PUBLIC_KEY` names and the machine's host name, and nothing else.
+    /// Reads the files that settings name and the machine's host name, and nothing else.
     ///
     /// # Errors
     /// Every mistake, not only the first.

@@ -1,9 +1,9 @@
 //! Reads settings one by one and keeps every complaint, so that all of them are reported at once.
 
-use std::{fmt, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, fmt, path::Path, time::Duration};
 
 use super::{
-    Secret,
+    Secret, handed_over,
     table::{Fallback, Kind, SETTINGS, Setting},
     text,
 };
@@ -23,49 +23,116 @@ impl std::error::Error for ConfigErrors {}
 /// Settings by name, and what was wrong with them so far.
 pub(super) struct Reader<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
-    errors: Vec<String>,
+    /// Each setting that was asked for: where it is from, and its text. A file is read once: it may be a pipe.
+    found: RefCell<BTreeMap<&'static str, Option<Found>>>,
+    complaints: RefCell<Vec<Complaint>>,
+}
+
+/// A setting that was given.
+#[derive(Clone)]
+struct Found {
+    /// The setting itself, or the one that names a file which holds it.
+    by: &'static Setting,
+    text: String,
+}
+
+struct Complaint {
+    /// The setting, if it concerns one alone.
+    env: Option<&'static str>,
+    sentence: String,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { lookup, errors: Vec::new() }
+        Self { lookup, found: RefCell::default(), complaints: RefCell::default() }
     }
 
     /// What was read, unless something was wrong.
     pub(super) fn finish<T>(self, read: T) -> Result<T, ConfigErrors> {
-        if self.errors.is_empty() { Ok(read) } else { Err(ConfigErrors(self.errors)) }
+        let sentences: Vec<String> =
+            self.complaints.into_inner().into_iter().map(|complaint| complaint.sentence).collect();
+        if sentences.is_empty() { Ok(read) } else { Err(ConfigErrors(sentences)) }
     }
 
     /// Adds a complaint that concerns more than one setting.
-    pub(super) fn complain(&mut self, sentence: impl Into<String>) {
-        self.errors.push(sentence.into());
+    pub(super) fn complain(&self, sentence: impl Into<String>) {
+        self.complaints.borrow_mut().push(Complaint { env: None, sentence: sentence.into() });
+    }
+
+    /// Adds a complaint about one setting, the first one only: what else is wrong with it may follow from that.
+    fn complain_of(&self, env: &'static str, sentence: String) {
+        let mut complaints = self.complaints.borrow_mut();
+        if complaints.iter().all(|complaint| complaint.env != Some(env)) {
+            complaints.push(Complaint { env: Some(env), sentence });
+        }
     }
 
     /// Adds a complaint about one setting: `<name> is <value>: <mend>`. A secret's value stays out.
-    pub(super) fn wrong(&mut self, env: &str, mend: impl fmt::Display) {
+    pub(super) fn wrong(&self, env: &str, mend: impl fmt::Display) {
         let setting = setting(env);
+        let found = self.found(setting);
+        let by = found.as_ref().map_or(setting, |found| found.by);
+        let name = format!("{} (--{})", by.env, by.flag);
         let sentence = match setting.kind {
-            Kind::Secret => format!("{env} (--{}) is not valid: {mend}", setting.flag),
+            Kind::Secret | Kind::SecretUrl => format!("{name} is not valid: {mend}"),
             _ => {
                 let value = self.text(env).unwrap_or_default();
                 // A key pasted into the wrong setting would fill the screen.
                 let shown: String = value.chars().take(80).collect();
                 let cut = if shown.len() < value.len() { "…" } else { "" };
-                format!("{env} (--{}) is {:?}{cut}: {mend}", setting.flag, shown)
+                format!("{name} is {shown:?}{cut}: {mend}")
             }
         };
-        self.errors.push(sentence);
+        self.complain_of(setting.env, sentence);
     }
 
     /// The text that was given, if any. Empty text counts as none, as in `.env` files and compose.
     pub(super) fn given(&self, env: &str) -> Option<String> {
-        let text = (self.lookup)(setting(env).env)?;
-        // Blanks at the ends are accidents of files and shells, but a secret is taken to the byte.
-        let text = match setting(env).kind {
-            Kind::Secret => text,
-            _ => text.trim().to_owned(),
+        self.found(setting(env)).map(|found| found.text)
+    }
+
+    fn found(&self, setting: &'static Setting) -> Option<Found> {
+        if let Some(found) = self.found.borrow().get(setting.env) {
+            return found.clone();
+        }
+        let found = self.find(setting);
+        self.found.borrow_mut().insert(setting.env, found.clone());
+        found
+    }
+
+    fn find(&self, setting: &'static Setting) -> Option<Found> {
+        let own = (self.lookup)(setting.env).filter(|text| !text.is_empty());
+        let path = setting.file().and_then(|by| Some((by, self.given(by.env)?)));
+        let (by, text) = match (own, path) {
+            (own, None) => (setting, own?),
+            (Some(text), Some((by, _))) => {
+                self.complain_of(
+                    setting.env,
+                    format!(
+                        "{} (--{}) and {} (--{}) are set: keep one",
+                        setting.env, setting.flag, by.env, by.flag
+                    ),
+                );
+                (setting, text)
+            }
+            (None, Some((by, path))) => match handed_over::read_file(Path::new(&path)) {
+                Ok(text) => (by, text),
+                Err(error) => {
+                    let sentence = format!("{} (--{}) is {path:?}, and {error}", by.env, by.flag);
+                    self.complain_of(setting.env, sentence);
+                    // Something was given, and so nothing else holds instead.
+                    return Some(Found { by, text: String::new() });
+                }
+            },
         };
-        (!text.is_empty()).then_some(text)
+        match handed_over::taken(&text, setting.kind) {
+            Ok("") => None,
+            Ok(text) => Some(Found { by, text: text.to_owned() }),
+            Err(accident) => {
+                self.complain_of(setting.env, format!("{} (--{}) {accident}", by.env, by.flag));
+                Some(Found { by, text })
+            }
+        }
     }
 
     /// The text that was given, or the default where that is a text.

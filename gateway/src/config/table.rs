@@ -24,8 +24,12 @@ pub struct Setting {
 pub enum Kind {
     /// Anything that the reading code takes.
     Text,
-    /// The same, and never shown: not in errors, not in logs.
+    /// The same, and never shown: not in errors, not in logs. It is taken to the byte.
     Secret,
+    /// A URL that may hold a password or a key, and is never shown whole.
+    SecretUrl,
+    /// The path of a file that holds the setting of this name.
+    FileOf(&'static str),
     /// One of a few words.
     Choice(&'static [&'static str]),
     /// A time with its unit, between two bounds, both included.
@@ -60,10 +64,16 @@ impl Setting {
         SETTINGS.iter().find(|setting| setting.env == env)
     }
 
+    /// The setting that names a file which holds this one, for those that hold secrets.
+    pub fn file(&self) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| matches!(setting.kind, Kind::FileOf(env) if env == self.env))
+    }
+
     /// What its text has to be, for people; empty for free text.
     pub fn rule(&self) -> String {
         match self.kind {
-            Kind::Text | Kind::Secret => String::new(),
+            Kind::Text | Kind::Secret | Kind::SecretUrl => String::new(),
+            Kind::FileOf(_) => "a path".to_owned(),
             Kind::Choice(words) => words.join(" or "),
             Kind::Duration(min, max) => {
                 format!("{} to {}", super::text::show_duration(min), super::text::show_duration(max))
@@ -97,6 +107,17 @@ const WRITES: &str = "Writes";
 const RETENTION: &str = "Retention";
 const FANOUT: &str = "Fan-out";
 
+/// A file that holds a secret, as Docker and Kubernetes hand them over.
+const fn file(
+    section: &'static str,
+    env: &'static str,
+    flag: &'static str,
+    of: &'static str,
+    help: &'static str,
+) -> Setting {
+    setting(section, env, flag, Kind::FileOf(of), Otherwise("none"), help)
+}
+
 const fn setting(
     section: &'static str,
     env: &'static str,
@@ -114,9 +135,16 @@ pub const SETTINGS: &[Setting] = &[
         STORE,
         "DATABASE_URL",
         "database-url",
-        Kind::Secret,
+        Kind::SecretUrl,
         Otherwise("none: an embedded SQLite file in DATA_DIR"),
         "The Postgres database, postgres://user:password@host:5432/database.",
+    ),
+    file(
+        STORE,
+        "DATABASE_URL_FILE",
+        "database-url-file",
+        "DATABASE_URL",
+        "A file that holds DATABASE_URL. Line ends at its end are cut off, here and in the other files.",
     ),
     setting(
         STORE,
@@ -162,10 +190,11 @@ pub const SETTINGS: &[Setting] = &[
         BUS,
         "REDIS_URL",
         "redis-url",
-        Kind::Secret,
+        Kind::SecretUrl,
         Otherwise("none: no other node is told"),
         "Redis, which carries live copies between nodes: redis://, rediss://, redis-sentinel:// or redis-cluster://. Needs DATABASE_URL.",
     ),
+    file(BUS, "REDIS_URL_FILE", "redis-url-file", "REDIS_URL", "A file that holds REDIS_URL."),
     setting(
         BUS,
         "REDIS_PREFIX",
@@ -180,7 +209,14 @@ pub const SETTINGS: &[Setting] = &[
         "jwt-secret",
         Kind::Secret,
         Otherwise("embedded: a random one, kept in DATA_DIR/jwt-secret"),
-        "The secret of HS256 tokens, at least 32 bytes. Prefer the environment: other users of the machine see flags.",
+        "The secret of HS256 tokens, at least 32 bytes, on one line and taken as it is: it is not decoded. Prefer the environment or a file: other users of the machine see flags.",
+    ),
+    file(
+        TOKENS,
+        "JWT_SECRET_FILE",
+        "jwt-secret-file",
+        "JWT_SECRET",
+        "A file that holds JWT_SECRET, such as /run/secrets/jwt.",
     ),
     setting(
         TOKENS,
@@ -194,10 +230,11 @@ pub const SETTINGS: &[Setting] = &[
         TOKENS,
         "JWT_JWKS_URL",
         "jwt-jwks-url",
-        Kind::Secret,
+        Kind::SecretUrl,
         Otherwise("none"),
         "Where the issuer of the tokens publishes its public keys (RFC 7517), http:// or https://.",
     ),
+    file(TOKENS, "JWT_JWKS_URL_FILE", "jwt-jwks-url-file", "JWT_JWKS_URL", "A file that holds JWT_JWKS_URL."),
     setting(
         TOKENS,
         "JWT_AUDIENCE",

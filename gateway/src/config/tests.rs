@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeSet, path::Path};
 
 use super::{
-    table::{Kind, SETTINGS},
+    table::{Kind, SETTINGS, Setting},
     *,
 };
 
@@ -83,7 +83,7 @@ fn every_setting_of_the_table_is_read_and_no_other() {
 #[test]
 fn every_number_and_choice_says_what_it_takes() {
     for setting in SETTINGS {
-        if matches!(setting.kind, Kind::Text | Kind::Secret) {
+        if matches!(setting.kind, Kind::Text | Kind::Secret | Kind::SecretUrl | Kind::FileOf(_)) {
             continue;
         }
         let sentence = complaint(&[(setting.env, "abc")]);
@@ -126,6 +126,8 @@ fn free_text_is_checked_too() {
         ("JWT_SECRET", "hunter2", "at least 32 bytes"),
         ("JWT_JWKS_URL", "ftp://u:hunter2@i/keys", "give a URL"),
         ("JWT_PUBLIC_KEY", "/nowhere/key.pem", "path of a PEM file"),
+        ("JWT_SECRET_FILE", "/nowhere/secret", "cannot be read"),
+        ("DATABASE_URL_FILE", "/nowhere/url", "cannot be read"),
         ("LISTEN_ADDR", ":8080", "IP address and port"),
         ("NODE_NAME", "a b", "node must be 1 to 64"),
         ("ALLOWED_ORIGINS", "app.example.com", "is no origin"),
@@ -159,6 +161,118 @@ fn a_public_key_is_text_or_a_file_and_may_be_on_one_line() {
         let config = from(&[("JWT_PUBLIC_KEY", value)]).unwrap();
         assert_eq!(format!("{:?}", config.auth.keys), "Key(ES256)");
     }
+}
+
+/// A folder with a file in it.
+fn file(text: &str) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("secret");
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (dir, path)
+}
+
+#[test]
+fn what_holds_a_secret_can_be_in_a_file() {
+    for (env, value) in [
+        ("DATABASE_URL", "postgres://app:hunter2@db/x"),
+        ("REDIS_URL", "redis://:hunter2@redis"),
+        ("JWT_SECRET", SECRET),
+        ("JWT_JWKS_URL", "https://i/jwks?key=hunter2"),
+    ] {
+        let of_file = Setting::of(env).unwrap().file().expect("it has a file");
+        assert_eq!(of_file.env, format!("{env}_FILE"));
+        let database = ("DATABASE_URL", "postgres://app:hunter2@db/x");
+        let others: &[(&str, &str)] = match env {
+            "DATABASE_URL" => &[("JWT_SECRET", SECRET)],
+            "REDIS_URL" => &[database, ("JWT_SECRET", SECRET)],
+            _ => &[database],
+        };
+        let direct = from(&[others, &[(env, value)]].concat()).unwrap();
+        for ending in ["", "\n", "\r\n", "\n\n"] {
+            let (_dir, path) = file(&format!("\u{feff}{value}{ending}"));
+            let config = from(&[others, &[(of_file.env, path.as_str())]].concat()).unwrap();
+            let of = |config: &Config| match (env, &config.auth.keys, &config.store.database, &config.bus) {
+                ("JWT_SECRET", KeySource::Secret(secret), ..) => secret.reveal().to_owned(),
+                ("JWT_JWKS_URL", KeySource::Jwks(url), ..) => url.to_string(),
+                ("DATABASE_URL", _, Database::Postgres { url, .. }, _) => url.reveal().to_owned(),
+                ("REDIS_URL", _, _, Bus::Redis { url, .. }) => url.reveal().to_owned(),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(of(&config), of(&direct), "{env} with {ending:?}");
+        }
+    }
+    for setting in SETTINGS {
+        let secret = matches!(setting.kind, Kind::Secret | Kind::SecretUrl);
+        assert_eq!(setting.file().is_some(), secret, "{}", setting.env);
+    }
+}
+
+#[test]
+fn a_file_and_the_setting_itself_are_one_too_many() {
+    let (_dir, path) = file(SECRET);
+    let sentence = complaint(&[("JWT_SECRET", SECRET), ("JWT_SECRET_FILE", &path)]);
+    assert!(sentence.contains("JWT_SECRET_FILE (--jwt-secret-file) are set: keep one"), "{sentence}");
+}
+
+#[test]
+fn what_is_wrong_in_a_file_names_the_file_setting_and_nothing_of_it() {
+    for (text, part) in [
+        ("hunter2", "at least 32 bytes"),
+        ("", "it is empty"),
+        (" \n", "it is empty"),
+        ("0123456789abcdef0123456789abcdef \n", "ends with a blank"),
+        ("0123456789abcdef\n0123456789abcdef\n", "more than one line"),
+        ("-----BEGIN PUBLIC KEY-----\nhunter2\n-----END PUBLIC KEY-----\n", "JWT_PUBLIC_KEY"),
+    ] {
+        let (_dir, path) = file(text);
+        let sentence = complaint(&[("JWT_SECRET_FILE", &path)]);
+        assert!(sentence.starts_with("JWT_SECRET_FILE (--jwt-secret-file) "), "{sentence}");
+        assert!(sentence.contains(part) && !sentence.contains("hunter2"), "{sentence}");
+    }
+    let (_dir, path) = file(&"x".repeat(100_000));
+    assert!(complaint(&[("JWT_SECRET_FILE", &path)]).contains("over 64 KiB"));
+}
+
+#[test]
+fn a_secret_with_an_accident_around_it_does_not_start() {
+    for (value, part) in [
+        (format!("{SECRET}\n"), "ends with a line end"),
+        (format!("{SECRET}\r"), "Windows line ends"),
+        (format!("{SECRET} "), "blank"),
+        (format!("\"{SECRET}\""), "in quotes"),
+        (format!("'{SECRET}'"), "in quotes"),
+    ] {
+        let sentence = complaint(&[("JWT_SECRET", &value)]);
+        assert!(sentence.contains(part) && !sentence.contains(SECRET), "{sentence}");
+    }
+    assert!(complaint(&[("JWT_AUDIENCE", "\"us\"")]).contains("in quotes"));
+}
+
+/// Every line of an environment file with Windows line ends, but the one of the secret.
+#[test]
+fn an_environment_file_may_have_windows_line_ends() {
+    let lines = [
+        ("DATABASE_URL", "postgres://app@db/x"),
+        ("REDIS_URL", "redis://redis"),
+        ("JWT_JWKS_URL", "https://issuer.example.com/jwks"),
+        ("JWT_AUDIENCE", "us"),
+        ("LINGER", "1m"),
+        ("DEMO", "false"),
+        ("ALLOWED_ORIGINS", "https://a.example"),
+        ("NODE_NAME", "n1"),
+    ];
+    let windows = lines.map(|(env, value)| (env, format!("{value}\r")));
+    let windows = windows.each_ref().map(|(env, value)| (*env, value.as_str()));
+    let [unix, windows] = [&lines, &windows].map(|settings| from(settings).unwrap());
+    assert_eq!(format!("{unix:?}"), format!("{windows:?}"));
+    let urls = |config: &Config| match (&config.store.database, &config.bus) {
+        (Database::Postgres { url, .. }, Bus::Redis { url: redis, .. }) => {
+            [url.reveal().to_owned(), redis.reveal().to_owned()]
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(urls(&unix), urls(&windows));
 }
 
 #[test]

@@ -38,6 +38,7 @@ mod session;
 mod shutdown;
 mod sources;
 mod tidy;
+mod tokens;
 mod topics;
 mod two_clusters;
 mod unavailable;

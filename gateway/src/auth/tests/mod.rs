@@ -1,34 +1,29 @@
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+mod published;
 
-use axum::{Router, http::StatusCode, routing::get};
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use common::UserId;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use websocket::frame::REASON_BYTES_MAX;
 
 use super::{
-    jwks::{Jwks, Pace},
     key::{Key, KeyError},
     *,
 };
 use crate::config::Auth;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
-const RSA: &str = include_str!("test_keys/rsa.pem");
-const RSA_PUBLIC: &str = include_str!("test_keys/rsa.pub");
-const EC: &str = include_str!("test_keys/ec.pem");
-const EC_PUBLIC: &str = include_str!("test_keys/ec.pub");
-const ED: &str = include_str!("test_keys/ed.pem");
-const ED_PUBLIC: &str = include_str!("test_keys/ed.pub");
+const RSA: &str = include_str!("../test_keys/rsa.pem");
+const RSA_PUBLIC: &str = include_str!("../test_keys/rsa.pub");
+const EC: &str = include_str!("../test_keys/ec.pem");
+const EC_NEXT: &str = include_str!("../test_keys/ec-next.pem");
+const EC_PUBLIC: &str = include_str!("../test_keys/ec.pub");
+const ED: &str = include_str!("../test_keys/ed.pem");
+const ED_PUBLIC: &str = include_str!("../test_keys/ed.pub");
 
 /// Some moment; every test brings its own clock.
 const NOW: u64 = 1_700_000_000_000;
@@ -97,7 +92,8 @@ async fn claims_that_do_not_fit_are_refused() {
     let verifier = with_secret();
     let claim = || "sub".parse::<ClaimPath>().unwrap();
     let user = || AuthError::BadUser { claim: claim(), rule: "text or a whole number of up to 64 bits" };
-    let id = |text: &str| AuthError::BadUser { claim: claim(), rule: text.parse::<UserId>().unwrap_err().rule };
+    let id =
+        |text: &str| AuthError::BadUser { claim: claim(), rule: text.parse::<UserId>().unwrap_err().rule };
     let scope = || AuthError::BadScope { claim: "scope".parse().unwrap() };
     let ended = (NOW - LEEWAY_MS) / 1000;
     for (name, value, reason) in [
@@ -312,9 +308,10 @@ fn keys_that_are_unfit_are_refused() {
         (EC, KeyError::Private),
         (ED, KeyError::Private),
         ("", KeyError::Unreadable),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", KeyError::Certificate),
         ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", KeyError::Unreadable),
-        (include_str!("test_keys/weak.pub"), KeyError::RsaSize),
-        (include_str!("test_keys/p384.pub"), KeyError::Unsupported),
+        (include_str!("../test_keys/weak.pub"), KeyError::RsaSize),
+        (include_str!("../test_keys/p384.pub"), KeyError::Unsupported),
     ] {
         assert_eq!(Key::from_pem(pem).unwrap_err(), reason);
     }
@@ -343,219 +340,38 @@ async fn minted_tokens_are_taken() {
     }
 }
 
+/// Every reason for a refusal.
+fn reasons() -> [AuthError; 19] {
+    let Rules { user, scope, .. } = Rules::default();
+    [
+        AuthError::Missing,
+        AuthError::TooLong,
+        AuthError::Malformed,
+        AuthError::UnknownExtension,
+        AuthError::WrongAlgorithm,
+        AuthError::BadSignature,
+        AuthError::UnknownKey,
+        AuthError::KeysUnavailable,
+        AuthError::NoExpiry,
+        AuthError::BadExpiry,
+        AuthError::Expired,
+        AuthError::BadNotBefore,
+        AuthError::NotYetValid,
+        AuthError::NoUser { claim: user.clone() },
+        AuthError::BadUser { claim: user, rule: "without characters that change the direction of text" },
+        AuthError::BadScope { claim: scope },
+        AuthError::WrongAudience,
+        AuthError::UnexpectedAudience,
+        AuthError::WrongIssuer,
+    ]
+}
+
 #[test]
 fn reasons_fit_a_close_frame_and_labels_differ() {
     let mut labels = std::collections::BTreeSet::new();
-    for error in AuthError::all() {
+    for error in reasons() {
         assert!(error.to_string().len() <= REASON_BYTES_MAX, "{error}");
         assert!(labels.insert(error.label()), "{} is there twice", error.label());
         assert_eq!(error.is_retriable(), error.close().come_back());
-    }
-}
-
-// Published keys, from a server on this machine.
-
-/// An issuer that answers what it is told to, and counts.
-struct Issuer {
-    url: reqwest::Url,
-    answer: Arc<Mutex<(StatusCode, String)>>,
-    asked: Arc<AtomicUsize>,
-    server: tokio::task::JoinHandle<()>,
-}
-
-impl Issuer {
-    async fn start() -> Self {
-        install_crypto();
-        let answer = Arc::new(Mutex::new((StatusCode::OK, String::new())));
-        let asked = Arc::new(AtomicUsize::new(0));
-        let (told, count) = (answer.clone(), asked.clone());
-        let router = Router::new().route(
-            "/jwks",
-            get(async move || {
-                count.fetch_add(1, Ordering::Relaxed);
-                told.lock().unwrap().clone()
-            }),
-        );
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/jwks", listener.local_addr().unwrap()).parse().unwrap();
-        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, answer, asked, server }
-    }
-
-    fn publishes(&self, keys: &[Value]) {
-        *self.answer.lock().unwrap() = (StatusCode::OK, json!({"keys": keys}).to_string());
-    }
-
-    fn answers(&self, status: StatusCode, body: &str) {
-        *self.answer.lock().unwrap() = (status, body.to_owned());
-    }
-
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::Relaxed)
-    }
-
-    fn verifier(&self, after_success: Duration, after_failure: Duration) -> Verifier {
-        let pace = Pace { after_success, after_failure };
-        Verifier::of_jwks(Jwks::with_pace(self.url.clone(), pace).unwrap(), Rules::default())
-    }
-}
-
-impl Drop for Issuer {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
-/// A wait that no test outlasts, and none at all.
-const LONG: Duration = Duration::from_secs(3600);
-const NONE: Duration = Duration::ZERO;
-
-fn signing(algorithm: Algorithm) -> EncodingKey {
-    match algorithm {
-        Algorithm::RS256 => EncodingKey::from_rsa_pem(RSA.as_bytes()),
-        Algorithm::ES256 => EncodingKey::from_ec_pem(EC.as_bytes()),
-        Algorithm::EdDSA => EncodingKey::from_ed_pem(ED.as_bytes()),
-        other => panic!("no test key for {other:?}"),
-    }
-    .unwrap()
-}
-
-fn published(algorithm: Algorithm, kid: Option<&str>) -> Value {
-    let mut jwk = Jwk::from_encoding_key(&signing(algorithm), algorithm).unwrap();
-    jwk.common.key_id = kid.map(str::to_owned);
-    serde_json::to_value(jwk).unwrap()
-}
-
-fn signed(algorithm: Algorithm, kid: Option<&str>) -> String {
-    let header = Header { kid: kid.map(str::to_owned), ..Header::new(algorithm) };
-    sign(&header, &claims(), &signing(algorithm))
-}
-
-#[tokio::test]
-async fn published_keys_of_each_kind_are_used() {
-    let issuer = Issuer::start().await;
-    issuer.publishes(&[
-        json!({"kty": "EC", "crv": "secp256k1", "kid": "odd", "x": "AA", "y": "AA"}),
-        json!({"kty": "oct", "kid": "shared", "k": URL_SAFE_NO_PAD.encode(SECRET)}),
-        json!({"kty": "OKP", "crv": "Ed25519", "kid": "short", "x": "AAAA"}),
-        json!("not a key"),
-        published(Algorithm::RS256, Some("r")),
-        published(Algorithm::ES256, Some("e")),
-        published(Algorithm::EdDSA, Some("d")),
-    ]);
-    let verifier = issuer.verifier(LONG, LONG);
-    for (algorithm, kid) in [(Algorithm::RS256, "r"), (Algorithm::ES256, "e"), (Algorithm::EdDSA, "d")] {
-        assert!(verifier.verify(&signed(algorithm, Some(kid)), NOW).await.is_ok(), "{algorithm:?}");
-    }
-    assert_eq!(issuer.asked(), 1);
-
-    // A symmetric key that somebody published is no secret.
-    let header = Header { kid: Some("shared".into()), ..Header::default() };
-    let shared = sign(&header, &claims(), &EncodingKey::from_secret(SECRET.as_bytes()));
-    assert_eq!(refusal(&verifier, &shared).await, AuthError::UnknownKey);
-    // A key verifies its own algorithm only, and its own signatures.
-    assert_eq!(refusal(&verifier, &signed(Algorithm::EdDSA, Some("r"))).await, AuthError::WrongAlgorithm);
-    // With several, a token has to say which.
-    assert_eq!(refusal(&verifier, &signed(Algorithm::RS256, None)).await, AuthError::UnknownKey);
-    assert_eq!(issuer.asked(), 1);
-}
-
-#[tokio::test]
-async fn a_single_published_key_needs_no_name() {
-    let issuer = Issuer::start().await;
-    issuer.publishes(&[published(Algorithm::ES256, None)]);
-    let verifier = issuer.verifier(LONG, LONG);
-    assert!(verifier.verify(&signed(Algorithm::ES256, None), NOW).await.is_ok());
-}
-
-#[tokio::test]
-async fn a_rotated_key_is_found_and_made_up_ones_do_not_flood_the_issuer() {
-    let issuer = Issuer::start().await;
-    issuer.publishes(&[published(Algorithm::RS256, Some("old"))]);
-    let verifier = issuer.verifier(NONE, NONE);
-    assert!(verifier.verify(&signed(Algorithm::RS256, Some("old")), NOW).await.is_ok());
-
-    issuer.publishes(&[published(Algorithm::EdDSA, Some("new"))]);
-    assert!(verifier.verify(&signed(Algorithm::EdDSA, Some("new")), NOW).await.is_ok());
-    assert_eq!(refusal(&verifier, &signed(Algorithm::RS256, Some("old"))).await, AuthError::UnknownKey);
-
-    let before = issuer.asked();
-    let verifier = issuer.verifier(LONG, LONG);
-    for i in 0..20 {
-        let token = signed(Algorithm::EdDSA, Some(&format!("made-up-{i}")));
-        assert_eq!(refusal(&verifier, &token).await, AuthError::UnknownKey);
-    }
-    assert_eq!(issuer.asked(), before + 1);
-}
-
-#[tokio::test]
-async fn tokens_that_arrive_together_cause_one_fetch() {
-    let issuer = Issuer::start().await;
-    issuer.publishes(&[published(Algorithm::EdDSA, Some("d"))]);
-    let verifier = Arc::new(issuer.verifier(NONE, NONE));
-    let token = signed(Algorithm::EdDSA, Some("d"));
-    let all: Vec<_> = (0..50)
-        .map(|_| {
-            let (verifier, token) = (verifier.clone(), token.clone());
-            tokio::spawn(async move { verifier.verify(&token, NOW).await })
-        })
-        .collect();
-    for one in all {
-        assert!(one.await.unwrap().is_ok());
-    }
-    assert_eq!(issuer.asked(), 1);
-}
-
-#[tokio::test]
-async fn an_issuer_that_is_down_is_no_verdict_on_tokens() {
-    let issuer = Issuer::start().await;
-    let verifier = issuer.verifier(NONE, NONE);
-    let token = signed(Algorithm::EdDSA, Some("d"));
-    let redirect_like = [
-        (StatusCode::SERVICE_UNAVAILABLE, String::new()),
-        (StatusCode::FOUND, String::new()),
-        (StatusCode::OK, "not json".to_owned()),
-        (StatusCode::OK, json!({"keys": []}).to_string()),
-        (StatusCode::OK, json!({"keys": [], "padding": "x".repeat(2 << 20)}).to_string()),
-    ];
-    for (status, body) in redirect_like {
-        issuer.answers(status, &body);
-        assert_eq!(refusal(&verifier, &token).await, AuthError::KeysUnavailable);
-    }
-
-    issuer.publishes(&[published(Algorithm::EdDSA, Some("d"))]);
-    assert!(verifier.verify(&token, NOW).await.is_ok(), "it does not recover");
-
-    // Known keys outlive the issuer; of others nothing can be said.
-    issuer.server.abort();
-    assert!(verifier.verify(&token, NOW).await.is_ok());
-    issuer.answers(StatusCode::SERVICE_UNAVAILABLE, "");
-    assert_eq!(refusal(&verifier, &signed(Algorithm::EdDSA, Some("x"))).await, AuthError::KeysUnavailable);
-}
-
-#[tokio::test]
-async fn while_the_issuer_is_down_it_is_asked_at_a_bounded_rate() {
-    let issuer = Issuer::start().await;
-    issuer.answers(StatusCode::SERVICE_UNAVAILABLE, "");
-    let verifier = issuer.verifier(LONG, LONG);
-    for _ in 0..20 {
-        let token = signed(Algorithm::EdDSA, Some("d"));
-        assert_eq!(refusal(&verifier, &token).await, AuthError::KeysUnavailable);
-    }
-    assert_eq!(issuer.asked(), 1);
-}
-
-#[tokio::test]
-async fn keys_are_fetched_before_the_first_token() {
-    let issuer = Issuer::start().await;
-    issuer.publishes(&[published(Algorithm::EdDSA, Some("d"))]);
-    let verifier = issuer.verifier(LONG, LONG);
-    tokio::select! {
-        () = verifier.keep_keys_fresh() => panic!("it ended"),
-        () = async {
-            while issuer.asked() == 0 {
-                tokio::task::yield_now().await;
-            }
-        } => {}
     }
 }
