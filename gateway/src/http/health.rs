@@ -10,12 +10,15 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::node::Node;
+use crate::{config::text::show_duration, node::Node};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Health {
+    /// `ok`, `degraded`, `down` or `stopping`.
     status: &'static str,
+    /// What is not well, a sentence each.
+    reasons: Vec<String>,
     node: String,
     version: &'static str,
     store: Part,
@@ -33,17 +36,32 @@ struct Part {
     ok: bool,
 }
 
-/// `GET /healthz`: how the node is, part by part. 503 when a part is down.
+/// `GET /healthz`: how the node is, part by part. 503 when it cannot do its work: it stops, or its store does
+/// not answer. Without a bus that is trusted nothing is lost, only late, and so the answer is 200.
 pub(super) async fn healthz(State(node): State<Arc<Node>>) -> Response {
     let store = Part { kind: node.store_kind(), ok: node.store_answers().await };
     let bus = Part { kind: node.bus_kind(), ok: node.hub.bus_is_trusted() };
-    let status = match (node.drain.is_stopping(), store.ok && bus.ok) {
-        (true, _) => "stopping",
-        (false, true) => "ok",
-        (false, false) => "degraded",
+    let mut reasons = Vec::new();
+    if !store.ok {
+        reasons
+            .push(format!("the store ({}) does not answer: commands are refused as unavailable", store.kind));
+    }
+    if !bus.ok {
+        let sweep = show_duration(node.hub.sweep_interval());
+        let kind = bus.kind;
+        reasons.push(format!(
+            "the bus ({kind}) is not known to deliver: events reach other nodes by the sweep, every {sweep}"
+        ));
+    }
+    let (status, code) = match (node.drain.is_stopping(), store.ok, bus.ok) {
+        (true, ..) => ("stopping", StatusCode::SERVICE_UNAVAILABLE),
+        (false, false, _) => ("down", StatusCode::SERVICE_UNAVAILABLE),
+        (false, true, false) => ("degraded", StatusCode::OK),
+        (false, true, true) => ("ok", StatusCode::OK),
     };
     let health = Health {
         status,
+        reasons,
         node: node.settings.listen.node.to_string(),
         version: env!("CARGO_PKG_VERSION"),
         store,
@@ -53,7 +71,6 @@ pub(super) async fn healthz(State(node): State<Arc<Node>>) -> Response {
         sweep_interval_ms: node.hub.sweep_interval().as_millis(),
         uptime_seconds: node.started.elapsed().as_secs(),
     };
-    let code = if status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(health)).into_response()
 }
 

@@ -1,12 +1,13 @@
 //! The HTTP API.
 
+use fanout::bus::{RedisBus, RedisOptions};
 use serde_json::{Value, json};
 use testkit::token;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     DEADLINE,
-    harness::{Server, create, problem},
+    harness::{ANY_PORT, Disk, Server, create, problem, settings},
 };
 
 #[tokio::test]
@@ -202,6 +203,21 @@ async fn changes_over_http_reach_the_devices() {
     assert_eq!((&deleted["type"], &deleted["origin"]), (&json!("DRAFT_DELETED"), &json!("backend")));
 }
 
+/// Nothing listens where it looks for Redis.
+#[tokio::test]
+async fn a_node_without_its_bus_is_degraded_and_not_down() {
+    let bus = RedisBus::new(RedisOptions::new("redis://127.0.0.1:1")).unwrap();
+    let settings = settings("n1", &[("SWEEP_INTERVAL_UNSURE", "250ms")]);
+    let server = Server::assemble_at(ANY_PORT, &Disk::new().await, bus, settings).await;
+    let health = testkit::http::get(&format!("http://{}/healthz", server.addr)).await.unwrap();
+    assert_eq!((health.status, &health.json["status"]), (200, &json!("degraded")), "{}", health.text);
+    assert_eq!((&health.json["store"]["ok"], &health.json["bus"]["ok"]), (&json!(true), &json!(false)));
+    let reasons = health.json["reasons"].as_array().unwrap();
+    assert_eq!(reasons.len(), 1, "{reasons:?}");
+    let reason = reasons[0].as_str().unwrap();
+    assert!(reason.contains("bus") && reason.contains("every 250ms"), "{reason}");
+}
+
 #[tokio::test]
 async fn health_says_how_the_node_is() {
     let server = Server::start().await;
@@ -209,11 +225,12 @@ async fn health_says_how_the_node_is() {
     let url = |path: &str| format!("http://{}{path}", server.addr);
     testkit::wait::until("the bus to be trusted", DEADLINE, || async {
         let health = testkit::http::get(&url("/healthz")).await.unwrap();
-        if health.status == 200 { Ok(()) } else { Err(health.text) }
+        if health.json["status"] == "ok" { Ok(()) } else { Err(health.text) }
     })
     .await;
     let health = testkit::http::get(&url("/healthz")).await.unwrap();
-    assert_eq!((&health.json["status"], &health.json["node"]), (&json!("ok"), &json!("n1")));
+    assert_eq!((health.status, &health.json["node"]), (200, &json!("n1")));
+    assert_eq!(health.json["reasons"], json!([]));
     assert_eq!((&health.json["connections"], &health.json["users"]), (&json!(1), &json!(1)));
     assert_eq!(health.json["store"], json!({ "kind": "sqlite", "ok": true }));
     assert_eq!(testkit::http::get(&url("/readyz")).await.unwrap().status, 200);

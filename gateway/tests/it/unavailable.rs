@@ -45,6 +45,8 @@ async fn commands_are_refused_at_once_and_safe_to_repeat() {
     }
     let health = testkit::http::get(&format!("http://{}/healthz", server.addr)).await.unwrap();
     assert_eq!((health.status, &health.json["store"]["ok"]), (503, &json!(false)));
+    assert_eq!(health.json["status"], "down");
+    assert!(health.json["reasons"][0].as_str().unwrap().contains("store"), "{}", health.text);
     // A user that is known here is followed from memory; another one cannot be.
     let (_laptop, welcome) = server.connect("alice", &format!("device=laptop&cursor={epoch}:1")).await;
     assert_eq!(welcome["seq"], 1);
