@@ -4,9 +4,9 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use gateway::{
     auth,
-    cli::{self, Invocation, Migration},
-    config::{Config, LogFormat},
-    serve,
+    cli::{self, CliError, Invocation, Migration},
+    config::{Config, ConfigErrors, LogFormat},
+    serve::{self, Rereading},
     store::{Limits, postgres},
 };
 use tracing_subscriber::EnvFilter;
@@ -23,8 +23,8 @@ fn main() -> ExitCode {
     let outcome = match invocation {
         Invocation::Token(request) => request.mint().map(|token| println!("{token}")).map_err(Into::into),
         Invocation::Serve(settings) => {
-            log(&settings);
-            run(serve::serve(*settings))
+            let set_log_level = log(&settings);
+            run(serve::serve(*settings, Rereading { settings: Box::new(settings_again), set_log_level }))
         }
         Invocation::Migrate(migration) => run(migrate(migration)),
         Invocation::Healthcheck(addr) => run(async move { Ok(cli::healthcheck(addr).await?) }),
@@ -59,15 +59,37 @@ async fn migrate(migration: Migration) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn log(settings: &Config) {
-    let filter = EnvFilter::builder().parse_lossy(&settings.listen.log_level);
+/// The settings of this process, read again.
+fn settings_again() -> Result<Config, ConfigErrors> {
+    match cli::parse(std::env::args_os(), cli::process_env) {
+        Ok(Invocation::Serve(settings)) => Ok(*settings),
+        Err(CliError::Config(errors)) => Err(errors),
+        // Neither flags nor the command can have changed.
+        Ok(_) | Err(CliError::Usage(_)) => Err(ConfigErrors(Vec::new())),
+    }
+}
+
+/// Begins to log; what is returned sets another level.
+fn log(settings: &Config) -> Box<dyn Fn(&str) + Send + Sync> {
+    let filter = |directives: &str| EnvFilter::builder().parse_lossy(directives);
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(&settings.listen.log_level))
         .with_writer(std::io::stderr)
         // Colours are for people; a log file or a collector would keep their escapes.
         .with_ansi(std::io::stderr().is_terminal());
     match settings.listen.log_format {
-        LogFormat::Text => subscriber.init(),
-        LogFormat::Json => subscriber.json().init(),
+        LogFormat::Text => {
+            let subscriber = subscriber.with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            subscriber.init();
+            // It fails only when the subscriber is gone, which lasts as long as the process.
+            Box::new(move |directives| drop(handle.reload(filter(directives))))
+        }
+        LogFormat::Json => {
+            let subscriber = subscriber.json().with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            subscriber.init();
+            Box::new(move |directives| drop(handle.reload(filter(directives))))
+        }
     }
 }

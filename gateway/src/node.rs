@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     auth::{self, Verifier},
     commit::Committer,
-    config::{self, Config, Database, Secret},
+    config::{self, Config, Database},
     connections::Connections,
     drafts::Drafts,
     drain::Drain,
@@ -52,8 +52,6 @@ pub struct Node {
     joining: Semaphore,
     /// Room for bodies of requests that are being read.
     pub(crate) body_room: Semaphore,
-    /// What demo tokens are signed with; `None` where there are none.
-    pub demo_secret: Option<Secret>,
     /// The removal of what has grown old.
     pub retention: Retention,
     /// Counters touched for every delivery.
@@ -91,9 +89,6 @@ pub enum StartError {
     /// The folder of the embedded store cannot be made.
     #[error("DATA_DIR: cannot make the folder {0}: {1}; choose one that may be written to")]
     DataDir(std::path::PathBuf, std::io::Error),
-    /// The secret beside the embedded store cannot be had.
-    #[error("the token secret: {0}")]
-    Secret(#[from] std::io::Error),
 }
 
 impl Node {
@@ -143,7 +138,6 @@ impl Node {
             drain: Drain::default(),
             joining: Semaphore::new(JOINING_MAX),
             body_room: crate::http::body_room(limits.message_bytes_max),
-            demo_secret: if settings.listen.demo { auth::signing_secret(&settings.auth.keys)? } else { None },
             retention: Retention::start(&settings.retention, settings.writes.command_memory, store.clone()),
             metrics: Meters::default(),
             started: Instant::now(),

@@ -1,19 +1,20 @@
 //! `draftwire serve`: from the settings to the last connection.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use common::time::unix_ms;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    task::spawn_blocking,
     time::sleep,
 };
 use tracing::{info, warn};
 
 use crate::{
-    config::Config,
+    config::{Config, ConfigErrors},
     http,
     listener::{self, Patience},
     metrics,
@@ -29,16 +30,26 @@ const STORE_WAIT_MAX: Duration = Duration::from_secs(60);
 /// The pause between attempts to reach it.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 
-/// Serves until the process is told to stop (SIGTERM or SIGINT), and then drains.
+/// What SIGHUP is answered with.
+pub struct Rereading {
+    /// Reads the settings again, from the flags, the environment and the files of the start.
+    pub settings: Box<dyn Fn() -> Result<Config, ConfigErrors> + Send + Sync>,
+    /// Takes `tracing` filter directives, known to be valid.
+    pub set_log_level: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+/// Serves until the process is told to stop (SIGTERM or SIGINT), and then drains. On SIGHUP keys and the log
+/// level are read again.
 ///
 /// # Errors
 /// When the node cannot start; the message says what to mend.
-pub async fn serve(settings: Config) -> anyhow::Result<()> {
+pub async fn serve(settings: Config, rereading: Rereading) -> anyhow::Result<()> {
     for warning in settings.warnings() {
         warn!("{warning}");
     }
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let handle = metrics::install()?;
     open_files::raise(settings.websocket.connections_max);
     let public = bind(&settings, "LISTEN_ADDR")?;
@@ -70,7 +81,10 @@ pub async fn serve(settings: Config) -> anyhow::Result<()> {
     let server = tokio::spawn(listener::serve(public, http::router(node.clone()), patience, stopped));
     let keys = tokio::spawn({
         let node = node.clone();
-        async move { node.verifier.keep_keys_fresh().await }
+        async move {
+            let rereading = Arc::new(rereading);
+            tokio::join!(node.verifier.keep_keys_fresh(), reread_on(hangup, &node, &rereading))
+        }
     });
 
     tokio::select! {
@@ -95,6 +109,29 @@ pub async fn serve(settings: Config) -> anyhow::Result<()> {
         info!("stopped");
     }
     Ok(())
+}
+
+/// Reads again what can be, at each signal. What is wrong is said, and changes nothing.
+async fn reread_on(mut hangup: Signal, node: &Node, rereading: &Arc<Rereading>) {
+    while hangup.recv().await.is_some() {
+        let read = rereading.clone();
+        // Files may be far away.
+        match spawn_blocking(move || (read.settings)()).await {
+            Ok(Ok(settings)) => {
+                (rereading.set_log_level)(&settings.listen.log_level);
+                match node.verifier.reload(&settings.auth.keys).await {
+                    Ok(()) => info!("SIGHUP: keys and log level were read again; all else needs a restart"),
+                    Err(error) => warn!(%error, "SIGHUP: the keys stay as they were"),
+                }
+            }
+            Ok(Err(ConfigErrors(sentences))) => {
+                for sentence in sentences {
+                    warn!("SIGHUP: everything stays as it was: {sentence}");
+                }
+            }
+            Err(error) => warn!(%error, "SIGHUP: the settings could not be read"),
+        }
+    }
 }
 
 fn bind(settings: &Config, name: &'static str) -> anyhow::Result<TcpListener> {

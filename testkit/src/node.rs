@@ -156,6 +156,11 @@ impl Node {
         self.process.terminate();
     }
 
+    /// Asks it to read again what it can (SIGHUP).
+    pub fn hang_up(&self) {
+        self.process.signal(Signal::HUP);
+    }
+
     /// Waits until it has exited by itself.
     ///
     /// # Errors

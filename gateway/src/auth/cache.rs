@@ -25,6 +25,15 @@ const GENERATION_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// another's would have to find one that agrees in 128 bits.
 type Key = [u8; 16];
 
+/// Which keys a token was verified with: others may have taken it for bad.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct KeysVersion {
+    /// How often the configuration was read again.
+    pub(super) read: u64,
+    /// How often published keys were fetched since.
+    pub(super) fetched: u64,
+}
+
 /// Identities by token. Two generations: when the younger is full, the older one is forgotten. What is
 /// used passes from the older to the younger.
 #[derive(Debug, Default)]
@@ -69,9 +78,13 @@ impl Known {
     }
 }
 
-/// What the cache knows a token by, while the keys are of this generation.
-pub(super) fn key(token: &str, keys: u64) -> Key {
-    let digest = Sha256::new().chain_update(keys.to_be_bytes()).chain_update(token).finalize();
+/// What the cache knows a token by, while the keys are of this version.
+pub(super) fn key(token: &str, keys: KeysVersion) -> Key {
+    let digest = Sha256::new()
+        .chain_update(keys.read.to_be_bytes())
+        .chain_update(keys.fetched.to_be_bytes())
+        .chain_update(token)
+        .finalize();
     std::array::from_fn(|at| digest[at])
 }
 
@@ -146,10 +159,15 @@ mod tests {
         Identity { user: "alice".parse().unwrap(), expires_at: 0, ends_at, scopes: Scopes::new("") }
     }
 
+    /// The name of a token, under the first keys.
+    fn first(token: &str) -> Key {
+        key(token, KeysVersion::default())
+    }
+
     #[test]
     fn a_token_is_remembered_for_a_while_and_never_past_its_end() {
         let cache = Cache::default();
-        let (long, short) = (key("long", 0), key("short", 0));
+        let (long, short) = (first("long"), first("short"));
         cache.insert(long, &identity(u64::MAX), 1000);
         cache.insert(short, &identity(2000), 1000);
         assert!(cache.get(&long, 1000).is_some());
@@ -158,19 +176,24 @@ mod tests {
         assert!(cache.get(&long, 999).is_none(), "the clock went back");
         assert!(cache.get(&short, 1999).is_some());
         assert!(cache.get(&short, 2000).is_none());
-        assert!(cache.get(&key("another", 0), 1000).is_none());
-        assert!(cache.get(&key("long", 1), 1000).is_none(), "the keys are others now");
+        assert!(cache.get(&first("another"), 1000).is_none());
+        assert!(
+            cache.get(&key("long", KeysVersion { read: 0, fetched: 1 }), 1000).is_none(),
+            "other keys were fetched"
+        );
+        let read = KeysVersion { read: 1, fetched: 0 };
+        assert!(cache.get(&key("long", read), 1000).is_none(), "other keys were read");
     }
 
     #[test]
     fn what_is_not_used_is_forgotten() {
         let cache = Cache::default();
-        let (used, unused) = (key("used", 0), key("unused", 0));
+        let (used, unused) = (first("used"), first("unused"));
         for key in [used, unused] {
             cache.insert(key, &identity(u64::MAX), 0);
         }
         for n in 0..3 * GENERATION_MAX {
-            cache.insert(key(&n.to_string(), 0), &identity(u64::MAX), 0);
+            cache.insert(first(&n.to_string()), &identity(u64::MAX), 0);
             if n % 1000 == 0 {
                 assert!(cache.get(&used, 1).is_some());
             }
@@ -184,7 +207,7 @@ mod tests {
     fn a_token_that_is_verified_again_and_again_takes_no_more_room() {
         let cache = Cache::default();
         for now in 0..5 * GENERATION_MAX as u64 {
-            cache.insert(key("one", 0), &identity(u64::MAX), now);
+            cache.insert(first("one"), &identity(u64::MAX), now);
         }
         let generations = cache.lock();
         assert!(
@@ -201,7 +224,7 @@ mod tests {
             ends_at: 20_000 + n as u64,
             scopes: Scopes::new(["", "subscribe:a", "publish:* subscribe:b"][n % 3]),
         };
-        let name = |n: usize| key(&n.to_string(), 0);
+        let name = |n: usize| first(&n.to_string());
         for n in 0..GENERATION_MAX + 9 {
             cache.insert(name(n), &of(n), 0);
         }

@@ -167,10 +167,20 @@ impl Jwks {
         self.fetched.load(Ordering::Acquire)
     }
 
+    /// Whether these are the keys of this address.
+    pub(super) fn is_of(&self, url: &Url) -> bool {
+        self.url == *url
+    }
+
+    /// Fetches them now; whether that worked.
+    pub(super) async fn refresh(&self) -> bool {
+        self.fetch(&mut *self.last.lock().await).await
+    }
+
     /// Fetches them again and again.
     pub(super) async fn keep_fresh(&self) {
         loop {
-            let worked = self.fetch(&mut *self.last.lock().await).await;
+            let worked = self.refresh().await;
             let has_keys = self.cached().is_some();
             sleep(if worked || has_keys { REFRESH_INTERVAL } else { FETCH_TIMEOUT }).await;
         }

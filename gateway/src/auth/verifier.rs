@@ -1,5 +1,9 @@
 //! From a token to an identity.
 
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
 use super::{
     AuthError, Identity, Rules,
     cache::{self, Cache},
@@ -7,7 +11,7 @@ use super::{
     key::{self, Key},
     signing_secret,
 };
-use crate::config::{self, KeySource};
+use crate::config::{self, KeySource, Secret};
 
 /// The longest token that is looked at, in bytes: several times what fits into a header of the
 /// servers on the way, and little to decode.
@@ -16,9 +20,19 @@ pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// Verifies tokens. Shared by all connections of a node.
 #[derive(Debug)]
 pub struct Verifier {
-    keys: Keys,
+    keys: watch::Sender<Arc<KeyRing>>,
     rules: Rules,
     cache: Cache,
+}
+
+/// The keys of a configuration, as they were read.
+#[derive(Debug)]
+struct KeyRing {
+    keys: Keys,
+    /// What tokens can be signed with, if this node holds it.
+    secret: Option<Secret>,
+    /// How often the configuration was read before.
+    reads: u64,
 }
 
 #[derive(Debug)]
@@ -33,6 +47,9 @@ pub enum VerifierError {
     /// The generated secret can be neither read nor made.
     #[error("the token secret beside the database: {0}")]
     Secret(#[from] std::io::Error),
+    /// Published keys that are to be taken instead of others cannot be fetched.
+    #[error("the keys of JWT_JWKS_URL cannot be fetched")]
+    NotFetched,
     /// The client that fetches published keys cannot be built.
     #[error("the client for JWT_JWKS_URL: {0}")]
     Client(#[from] reqwest::Error),
@@ -45,15 +62,39 @@ impl Verifier {
     /// # Errors
     /// When a generated secret cannot be read or made, or the HTTP client not built.
     pub fn new(auth: &config::Auth) -> Result<Self, VerifierError> {
-        let keys = match &auth.keys {
-            KeySource::PublicKey(key) => Keys::One(key.clone()),
-            KeySource::Jwks(url) => Keys::Published(Jwks::new(url.clone())?),
-            source @ (KeySource::Secret(_) | KeySource::Generated { .. }) => {
-                let secret = signing_secret(source)?.expect("both of these sources have a secret");
-                Keys::One(Key::from_secret(&secret))
-            }
-        };
-        Ok(Self { keys, rules: auth.rules.clone(), cache: Cache::default() })
+        let keys = Arc::new(KeyRing::of(&auth.keys, 0)?);
+        Ok(Self { keys: watch::Sender::new(keys), rules: auth.rules.clone(), cache: Cache::default() })
+    }
+
+    /// Takes the keys of a configuration that was read again, and of nothing else in it. Tokens of the old keys
+    /// are refused from now on; connections that they have opened stay.
+    ///
+    /// # Errors
+    /// When the keys cannot be had; the old ones stay in use.
+    pub async fn reload(&self, keys: &KeySource) -> Result<(), VerifierError> {
+        let old = self.key_ring();
+        if let (Keys::Published(jwks), KeySource::Jwks(url)) = (&old.keys, keys)
+            && jwks.is_of(url)
+        {
+            return if jwks.refresh().await { Ok(()) } else { Err(VerifierError::NotFetched) };
+        }
+        let new = KeyRing::of(keys, old.reads + 1)?;
+        if let Keys::Published(jwks) = &new.keys
+            && !jwks.refresh().await
+        {
+            return Err(VerifierError::NotFetched);
+        }
+        self.keys.send_replace(Arc::new(new));
+        Ok(())
+    }
+
+    /// What tokens can be signed with; `None` where this node holds public keys only.
+    pub fn signing_secret(&self) -> Option<Secret> {
+        self.key_ring().secret.clone()
+    }
+
+    fn key_ring(&self) -> Arc<KeyRing> {
+        self.keys.borrow().clone()
     }
 
     /// Who the token speaks for at `now` (Unix milliseconds).
@@ -72,16 +113,13 @@ impl Verifier {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(AuthError::TooLong);
         }
-        let generation = match &self.keys {
-            Keys::One(_) => 0,
-            Keys::Published(jwks) => jwks.generation(),
-        };
-        let remembered = cache::key(token, generation);
+        let ring = self.key_ring();
+        let remembered = cache::key(token, ring.version());
         if let Some(identity) = self.cache.get(&remembered, now) {
             return Ok(identity);
         }
         let header = key::header(token)?;
-        let claims = match &self.keys {
+        let claims = match &ring.keys {
             Keys::One(key) => key.open(token, &header)?,
             Keys::Published(jwks) => jwks.open(token, &header).await?,
         };
@@ -93,14 +131,50 @@ impl Verifier {
     /// Fetches published keys, now and again every [`super::jwks::REFRESH_INTERVAL`]; never returns.
     /// With a fixed key it only waits. To be run as a task, and dropped at the end.
     pub async fn keep_keys_fresh(&self) {
-        match &self.keys {
-            Keys::One(_) => std::future::pending().await,
-            Keys::Published(jwks) => jwks.keep_fresh().await,
+        let mut keys = self.keys.subscribe();
+        loop {
+            let ring = keys.borrow_and_update().clone();
+            tokio::select! {
+                () = ring.keep_fresh() => {}
+                // The sender is a part of this.
+                _ = keys.changed() => {}
+            }
         }
     }
 
     #[cfg(test)]
     pub(super) fn of_jwks(jwks: Jwks, rules: Rules) -> Self {
-        Self { keys: Keys::Published(jwks), rules, cache: Cache::default() }
+        let ring = KeyRing { keys: Keys::Published(jwks), secret: None, reads: 0 };
+        Self { keys: watch::Sender::new(Arc::new(ring)), rules, cache: Cache::default() }
+    }
+}
+
+impl KeyRing {
+    fn of(source: &KeySource, reads: u64) -> Result<Self, VerifierError> {
+        let secret = signing_secret(source)?;
+        let keys = match (source, &secret) {
+            (KeySource::PublicKey(key), _) => Keys::One(key.clone()),
+            (KeySource::Jwks(url), _) => Keys::Published(Jwks::new(url.clone())?),
+            (KeySource::Secret(_) | KeySource::Generated { .. }, secret) => {
+                let secret = secret.as_ref().expect("both of these sources have a secret");
+                Keys::One(Key::from_secret(secret))
+            }
+        };
+        Ok(Self { keys, secret, reads })
+    }
+
+    fn version(&self) -> cache::KeysVersion {
+        let fetched = match &self.keys {
+            Keys::One(_) => 0,
+            Keys::Published(jwks) => jwks.generation(),
+        };
+        cache::KeysVersion { read: self.reads, fetched }
+    }
+
+    async fn keep_fresh(&self) {
+        match &self.keys {
+            Keys::One(_) => std::future::pending().await,
+            Keys::Published(jwks) => jwks.keep_fresh().await,
+        }
     }
 }

@@ -64,7 +64,8 @@ impl Setting {
         SETTINGS.iter().find(|setting| setting.env == env)
     }
 
-    /// The setting that names a file which holds this one, for those that hold secrets.
+    /// The setting that names a file which holds this one: for those that hold secrets, and for those that a
+    /// node can be given another value of while it runs.
     pub fn file(&self) -> Option<&'static Self> {
         SETTINGS.iter().find(|setting| matches!(setting.kind, Kind::FileOf(env) if env == self.env))
     }
@@ -107,7 +108,7 @@ const WRITES: &str = "Writes";
 const RETENTION: &str = "Retention";
 const FANOUT: &str = "Fan-out";
 
-/// A file that holds a secret, as Docker and Kubernetes hand them over.
+/// A file that holds a setting, as Docker and Kubernetes hand over secrets.
 const fn file(
     section: &'static str,
     env: &'static str,
@@ -330,6 +331,13 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Text,
         Value("info"),
         "What is logged: error, warn, info, debug, trace or off, also per module (info,gateway::ws=debug).",
+    ),
+    file(
+        LISTENING,
+        "LOG_LEVEL_FILE",
+        "log-level-file",
+        "LOG_LEVEL",
+        "A file that holds LOG_LEVEL: that of a node that runs can be changed there, and is read again on SIGHUP.",
     ),
     setting(
         LISTENING,

@@ -82,7 +82,7 @@ async fn token(
     State(node): State<Arc<Node>>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    let Some(secret) = &node.demo_secret else { return Err(Problem::no_route()) };
+    let Some(secret) = node.verifier.signing_secret() else { return Err(Problem::no_route()) };
     let user: UserId = query
         .get("user")
         .map_or("", String::as_str)
@@ -94,7 +94,7 @@ async fn token(
     }
     let grant = mint::Grant { user: user.clone(), scope, ttl: TOKEN_TTL };
     let now = unix_ms();
-    let token = mint::mint(secret, &grant, &node.settings.auth.rules, now)
+    let token = mint::mint(&secret, &grant, &node.settings.auth.rules, now)
         .map_err(|error| Problem::bad_request(error.to_string()))?;
     let expires_at = now + u64::try_from(TOKEN_TTL.as_millis()).unwrap_or(u64::MAX);
     let body = Json(Token { token, user_id: user, expires_at });
