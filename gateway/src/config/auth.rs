@@ -8,7 +8,7 @@ use std::{
 use reqwest::Url;
 
 use super::{
-    Secret, handed_over,
+    Listen, Secret, handed_over,
     reader::Reader,
     redacted,
     store::{Database, Store},
@@ -17,6 +17,10 @@ use crate::auth::{ClaimPath, Rules, key::Key};
 
 /// The shortest secret, in bytes: as long as the hash of HS256, which RFC 7518 section 3.2 demands.
 pub const SECRET_BYTES_MIN: usize = 32;
+
+/// The secret of compose.yaml and .env.example, so that `docker compose up` is one command. All the world can
+/// read it: with it, anyone can be any user.
+pub const DEMO_SECRET: &str = "development-only-change-me-0123456789";
 
 /// Whose tokens are taken.
 #[derive(Debug, Clone)]
@@ -81,6 +85,23 @@ impl Auth {
             }
         };
         Self { keys, rules: rules(reader) }
+    }
+}
+
+impl Auth {
+    /// Refuses the secret that all the world can read wherever it would matter.
+    pub(super) fn check_secret(&self, reader: &Reader<'_>, listen: &Listen) {
+        let public = matches!(&self.keys, KeySource::Secret(secret) if secret.reveal() == DEMO_SECRET);
+        let harmless = listen.demo && listen.reachable_at().is_loopback();
+        if public && !harmless {
+            reader.wrong(
+                "JWT_SECRET",
+                "it is the one of the demonstration, which all the world can read: with it, anyone could be \
+                 any user. It is taken only with DEMO=true and where clients are on this machine alone \
+                 (PUBLISHED_ADDR, else LISTEN_ADDR, is a loopback address). Set one of your own, such as \
+                 `openssl rand -hex 32` prints; for compose.yaml, in the file .env",
+            );
+        }
     }
 }
 

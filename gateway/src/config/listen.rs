@@ -1,6 +1,9 @@
 //! Where the node listens, how it is called and what it logs.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use common::ids::NodeId;
 use reqwest::Url;
@@ -13,6 +16,8 @@ use super::{reader::Reader, store::Store};
 pub struct Listen {
     /// For clients: WebSocket and HTTP.
     pub addr: SocketAddr,
+    /// Where the world reaches `addr`, if that is elsewhere, as with a container's published port.
+    pub published_addr: Option<IpAddr>,
     /// For Prometheus.
     pub metrics_addr: SocketAddr,
     /// For how long a client may keep a connection without a request.
@@ -50,6 +55,11 @@ pub enum LogFormat {
 }
 
 impl Listen {
+    /// The address at which clients reach this node, as far as it knows.
+    pub fn reachable_at(&self) -> IpAddr {
+        self.published_addr.unwrap_or(self.addr.ip())
+    }
+
     pub(super) fn read(reader: &mut Reader<'_>, store: &Store) -> Self {
         let addr = address(reader, "LISTEN_ADDR");
         let metrics_addr = address(reader, "METRICS_ADDR");
@@ -61,6 +71,7 @@ impl Listen {
         }
         Self {
             addr,
+            published_addr: reader.read("PUBLISHED_ADDR", ip_address),
             metrics_addr,
             keep_alive: reader.duration("HTTP_KEEP_ALIVE"),
             node: node(reader),
@@ -85,6 +96,12 @@ pub(super) fn address(reader: &mut Reader<'_>, env: &str) -> SocketAddr {
             text.parse().map_err(|_| "give an IP address and port such as 0.0.0.0:8080".to_owned())
         })
         .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+}
+
+/// An address without a port; one of IPv6 may be in brackets, as compose needs it before a port.
+fn ip_address(text: &str) -> Result<IpAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().map_err(|_| "give an IP address without a port, such as 127.0.0.1".to_owned())
 }
 
 fn node(reader: &mut Reader<'_>) -> NodeId {

@@ -15,7 +15,7 @@ pub mod table;
 mod tests;
 pub mod text;
 
-pub use auth::{Auth, KeySource, SECRET_BYTES_MIN};
+pub use auth::{Auth, DEMO_SECRET, KeySource, SECRET_BYTES_MIN};
 pub use bus::Bus;
 pub use limits::{Intervals, WebSocket, Writes};
 pub use listen::{Listen, LogFormat, Origins};
@@ -71,6 +71,7 @@ impl Config {
             fanout: limits::fanout(&mut reader),
             store,
         };
+        config.auth.check_secret(&reader, &config.listen);
         reader.finish(config)
     }
 
@@ -84,10 +85,10 @@ impl Config {
                 text::show_duration(self.fanout.sweep_interval)
             ));
         }
-        if self.listen.demo && !self.listen.addr.ip().is_loopback() {
+        if self.listen.demo && !self.listen.reachable_at().is_loopback() {
             warnings.push(format!(
                 "DEMO is on and {} is open to other machines: whoever reaches it gets a token",
-                self.listen.addr
+                self.listen.reachable_at()
             ));
         }
         warnings

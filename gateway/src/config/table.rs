@@ -286,6 +286,14 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         LISTENING,
+        "PUBLISHED_ADDR",
+        "published-addr",
+        Kind::Text,
+        Otherwise("that of LISTEN_ADDR"),
+        "The IP address at which clients reach LISTEN_ADDR where that is another one, as with the published port of a container. Unless it is a loopback address, the demonstration's secret is refused, and DEMO is warned of.",
+    ),
+    setting(
+        LISTENING,
         "METRICS_ADDR",
         "metrics-addr",
         Kind::Text,

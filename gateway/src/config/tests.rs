@@ -129,6 +129,7 @@ fn free_text_is_checked_too() {
         ("JWT_SECRET_FILE", "/nowhere/secret", "cannot be read"),
         ("DATABASE_URL_FILE", "/nowhere/url", "cannot be read"),
         ("LISTEN_ADDR", ":8080", "IP address and port"),
+        ("PUBLISHED_ADDR", "127.0.0.1:80", "without a port"),
         ("NODE_NAME", "a b", "node must be 1 to 64"),
         ("ALLOWED_ORIGINS", "app.example.com", "is no origin"),
         ("LOG_LEVEL", "verbose", "give error, warn"),
@@ -290,11 +291,58 @@ fn empty_counts_as_not_set_and_blanks_are_cut() {
 }
 
 #[test]
+fn the_secret_that_all_the_world_can_read_is_for_demonstrations_on_this_machine() {
+    let secret = ("JWT_SECRET", DEMO_SECRET);
+    let demo = ("DEMO", "true");
+    let container = ("LISTEN_ADDR", "0.0.0.0:8080");
+    for settings in [
+        &[secret][..],
+        &[secret, demo],
+        &[secret, demo, ("LISTEN_ADDR", "[::1]:8080")],
+        &[secret, demo, container, ("PUBLISHED_ADDR", "127.0.0.1")],
+        &[secret, demo, container, ("PUBLISHED_ADDR", "[::1]")],
+    ] {
+        assert!(from(settings).is_ok(), "{settings:?}");
+    }
+    for settings in [
+        &[secret, ("DEMO", "false")][..],
+        &[secret, ("DATABASE_URL", "postgres://db/x")],
+        &[secret, demo, container],
+        &[secret, demo, ("PUBLISHED_ADDR", "0.0.0.0")],
+        &[secret, demo, container, ("PUBLISHED_ADDR", "192.0.2.1")],
+        &[secret, ("DEMO", "false"), container, ("PUBLISHED_ADDR", "127.0.0.1")],
+    ] {
+        let sentence = complaint(settings);
+        assert!(sentence.contains("anyone could be any user") && sentence.contains("openssl"), "{sentence}");
+        assert!(!sentence.contains(DEMO_SECRET), "{sentence}");
+    }
+    // It is refused for what it is, also from a file.
+    let (_dir, path) = file(&format!("{DEMO_SECRET}\n"));
+    let sentence = complaint(&[("JWT_SECRET_FILE", &path), ("DEMO", "false")]);
+    assert!(sentence.starts_with("JWT_SECRET_FILE "), "{sentence}");
+}
+
+/// Whoever changes the one has to change the other.
+#[test]
+fn the_secret_of_the_demonstration_is_the_one_that_is_published() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let compose = std::fs::read_to_string(root.join("compose.yaml")).unwrap();
+    assert!(compose.contains(&format!("JWT_SECRET: ${{JWT_SECRET:-{DEMO_SECRET}}}")));
+    let address = "${BIND_ADDR:-127.0.0.1}";
+    assert!(compose.contains(&format!("PUBLISHED_ADDR: {address}")), "it says what it publishes");
+    assert!(compose.contains(&format!("- {address}:${{PORT:-8080}}:80")), "and publishes that");
+    let example = std::fs::read_to_string(root.join(".env.example")).unwrap();
+    assert!(example.contains(&format!("\nJWT_SECRET={DEMO_SECRET}\n")));
+}
+
+#[test]
 fn what_may_be_a_mistake_is_said() {
     let config = from(&[("DATABASE_URL", "postgres://db/x"), ("JWT_SECRET", SECRET)]).unwrap();
     assert!(config.warnings()[0].contains("only by the sweep, every 5s"));
     let config = from(&[("LISTEN_ADDR", "0.0.0.0:8080")]).unwrap();
     assert!(config.warnings()[0].contains("DEMO is on"));
+    let config = from(&[("LISTEN_ADDR", "0.0.0.0:8080"), ("PUBLISHED_ADDR", "127.0.0.1")]).unwrap();
+    assert_eq!(config.warnings(), Vec::<String>::new());
 }
 
 /// `UPDATE_DOCS=1` writes the page instead.
