@@ -105,6 +105,40 @@ async fn a_cluster_keeps_the_contract() {
     }
 }
 
+/// The command of docs/operations.md that makes the user, with a password.
+fn documented_user() -> Vec<String> {
+    let page = include_str!("../../../docs/operations.md");
+    let command = page.lines().find(|line| line.starts_with("ACL SETUSER draftwire ")).unwrap();
+    command.replace("PASSWORD", "hunter2").split(' ').map(str::to_owned).collect()
+}
+
+/// Makes that user, and nobody else may do anything.
+fn restrict(server: &Redis) {
+    let command = documented_user();
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    assert_eq!(cli(server, &command), "OK");
+    assert_eq!(cli(server, &["ACL", "LOG", "RESET"]), "OK");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_rights_are_enough() {
+    let single = Redis::start().await.unwrap();
+    restrict(&single);
+    let url = format!("redis://draftwire:hunter2@127.0.0.1:{}/1", single.port());
+    let cluster = Cluster::start(2).await;
+    cluster.nodes.iter().for_each(restrict);
+    let clustered = cluster.url().replace("://", "://draftwire:hunter2@");
+    for url in [&url, &clustered] {
+        let join = || redis_bus(url);
+        contract::a_copy_reaches_every_subscriber_and_the_sender(&join).await;
+        contract::every_kind_of_channel_is_carried(&join).await;
+        contract::unsubscribing_ends_and_subscribing_resumes(&join).await;
+    }
+    for server in std::iter::once(&single).chain(&cluster.nodes) {
+        assert_eq!(cli(server, &["ACL", "LOG"]), "", "something was refused");
+    }
+}
+
 /// A slot moves to another node: its subscriptions are ended there, with nothing that fred would tell.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_moves_is_followed() {

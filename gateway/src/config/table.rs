@@ -193,7 +193,7 @@ pub const SETTINGS: &[Setting] = &[
         "redis-url",
         Kind::SecretUrl,
         Otherwise("none: no other node is told"),
-        "Redis, which carries live copies between nodes: redis://, rediss://, redis-sentinel:// or redis-cluster://. Needs DATABASE_URL.",
+        "Redis, which carries live copies between nodes: redis://, rediss://, redis-sentinel:// or redis-cluster://. Needs DATABASE_URL. The rights that a user of its own needs: operations.md, Redis rights.",
     ),
     file(BUS, "REDIS_URL_FILE", "redis-url-file", "REDIS_URL", "A file that holds REDIS_URL."),
     setting(

@@ -31,6 +31,7 @@ mod numbers;
 mod order;
 mod presence;
 mod publish;
+mod redis_rights;
 mod reread;
 mod resume;
 mod retention;

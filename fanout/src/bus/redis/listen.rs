@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{
     backoff::Backoff,
-    session::{Ended, Session, Side, closed, report_ended, report_up},
+    session::{Ended, Session, Side, closed, hint, report_ended, report_up},
     shared::{Shared, lock},
     subscriptions::Verb,
 };
@@ -157,7 +157,7 @@ fn take_answers(shared: &Shared, answers: Answers) {
     }
     drop(subscriptions);
     if let Some(error) = refused {
-        tracing::warn!(%error, "Redis refused subscriptions; trying again");
+        tracing::warn!(%error, "Redis refused subscriptions; trying again{}", hint(&error));
     }
     shared.with_inbox(|inbox| subscribed.iter().for_each(|channel| inbox.subscribed(channel)));
 }

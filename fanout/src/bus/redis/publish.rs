@@ -10,6 +10,7 @@ use std::{
 
 use fred::{
     clients::Pipeline,
+    error::Error,
     prelude::{Client, PubsubInterface, Value},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -18,7 +19,7 @@ use tokio::{sync::mpsc, time::sleep};
 use super::{
     backoff::Backoff,
     outgoing::{Dropped, Outgoing},
-    session::{Ended, Session, Side, report_ended, report_up},
+    session::{Ended, Session, Side, hint, report_ended, report_up},
     shared::Shared,
 };
 use crate::bus::metrics as names;
@@ -26,6 +27,9 @@ use crate::bus::metrics as names;
 /// Copies published in one pipeline, and pipelines in flight.
 const PIPELINE_MESSAGES_MAX: usize = 128;
 const PIPELINES_MAX: usize = 16;
+
+/// How often it is said that Redis refuses what is published. It may refuse every copy.
+const REFUSALS_SAID_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Connects and publishes, for ever.
 pub(super) async fn publish_for_ever(shared: Arc<Shared>, mut outgoing: mpsc::Receiver<Outgoing>) {
@@ -80,13 +84,14 @@ async fn publish(shared: &Shared, mut session: Session, outgoing: &mut mpsc::Rec
     let mut pipelines = FuturesUnordered::new();
     let mut unanswered = 0;
     let mut batch = Vec::with_capacity(PIPELINE_MESSAGES_MAX);
+    let mut refusals = Refusals::default();
     let ended = loop {
         metrics::gauge!(names::PUBLISH_QUEUE_DEPTH).set(outgoing.len() as f64);
         tokio::select! {
             ended = &mut ended => break ended,
-            Some((sent, published)) = pipelines.next() => {
+            Some(answered @ Answered { sent, .. }) = pipelines.next() => {
                 unanswered -= sent;
-                count_published(sent, published);
+                answered.count(&mut refusals);
             }
             received = outgoing.recv_many(&mut batch, PIPELINE_MESSAGES_MAX),
                 if pipelines.len() < PIPELINES_MAX =>
@@ -103,7 +108,7 @@ async fn publish(shared: &Shared, mut session: Session, outgoing: &mut mpsc::Rec
                 // Polled at once, the pipeline enters the connection now, before any later one: that
                 // keeps the order of copies.
                 match poll_fn(|cx| Poll::Ready(pipeline.as_mut().poll(cx))).await {
-                    Poll::Ready((sent, published)) => count_published(sent, published),
+                    Poll::Ready(answered) => answered.count(&mut refusals),
                     Poll::Pending => {
                         unanswered += sent;
                         pipelines.push(pipeline);
@@ -127,14 +132,47 @@ async fn pipeline(shared: &Shared, client: &Client, copies: &[Outgoing]) -> Pipe
     pipeline
 }
 
-/// Returns how many copies were sent and how many Redis has taken. Everything is on its way after the
-/// first poll.
-async fn send(pipeline: Pipeline<Client>, copies: Vec<Outgoing>) -> (usize, usize) {
-    let answers = pipeline.try_all::<Value>().await;
-    (copies.len(), answers.iter().filter(|answer| answer.is_ok()).count())
+/// What Redis has said to a pipeline.
+struct Answered {
+    sent: usize,
+    taken: usize,
+    /// Why it has not taken one of them.
+    refused: Option<Error>,
 }
 
-fn count_published(sent: usize, published: usize) {
-    metrics::counter!(names::MESSAGES_PUBLISHED).increment(published as u64);
-    Dropped::Failed.count(sent.saturating_sub(published));
+/// Sends a pipeline. Everything is on its way after the first poll.
+async fn send(pipeline: Pipeline<Client>, copies: Vec<Outgoing>) -> Answered {
+    let mut answered = Answered { sent: copies.len(), taken: 0, refused: None };
+    for answer in pipeline.try_all::<Value>().await {
+        match answer {
+            Ok(_) => answered.taken += 1,
+            Err(error) => answered.refused = Some(error),
+        }
+    }
+    answered
+}
+
+impl Answered {
+    fn count(self, refusals: &mut Refusals) {
+        metrics::counter!(names::MESSAGES_PUBLISHED).increment(self.taken as u64);
+        Dropped::Failed.count(self.sent.saturating_sub(self.taken));
+        if let Some(error) = self.refused {
+            refusals.say(&error);
+        }
+    }
+}
+
+/// Says what Redis refuses, at a bounded rate.
+#[derive(Default)]
+struct Refusals {
+    said_at: Option<Instant>,
+}
+
+impl Refusals {
+    fn say(&mut self, error: &Error) {
+        if self.said_at.is_none_or(|at| at.elapsed() >= REFUSALS_SAID_INTERVAL) {
+            self.said_at = Some(Instant::now());
+            tracing::warn!(%error, "Redis refused copies{}", hint(error));
+        }
+    }
 }

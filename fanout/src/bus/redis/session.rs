@@ -66,8 +66,8 @@ pub(super) enum Ended {
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lost(error) => write!(f, "connection lost: {error}"),
-            Self::Unhealthy(error) => write!(f, "not healthy: {error}"),
+            Self::Lost(error) => write!(f, "connection lost: {error}{}", hint(error)),
+            Self::Unhealthy(error) => write!(f, "not healthy: {error}{}", hint(error)),
             Self::ClusterChanged => f.write_str("the topology of the cluster changed"),
             Self::Asked => f.write_str("a new connection was requested"),
         }
@@ -142,6 +142,15 @@ impl Session {
             _ = cluster.recv(), if self.client.is_clustered() => Ended::ClusterChanged,
             Ok(()) = self.rebuilds.changed() => Ended::Asked,
         }
+    }
+}
+
+/// What helps against a refusal, for the end of a sentence.
+pub(super) fn hint(error: &Error) -> &'static str {
+    if error.details().starts_with("NOPERM") {
+        ": its user lacks a right; operations.md, Redis rights, has the list"
+    } else {
+        ""
     }
 }
 
