@@ -2,10 +2,8 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use reqwest::Url;
-
-use super::{Secret, reader::Reader, redacted};
-use crate::store::postgres::{HistorySource, SchemaName};
+use super::{Secret, reader::Reader};
+use crate::store::postgres::{self, HistorySource, SchemaName};
 
 /// The store.
 #[derive(Debug, Clone)]
@@ -50,12 +48,8 @@ impl Store {
         let dir = reader.text("DATA_DIR").unwrap_or_default().into();
         let database = match reader.secret("DATABASE_URL") {
             Some(url) => {
-                if !is_postgres(url.reveal()) {
-                    reader.wrong(
-                        "DATABASE_URL",
-                        "give postgres://user:password@host:5432/database, special characters \
-                         of the password percent-encoded",
-                    );
+                if let Err(mend) = postgres::check_url(url.reveal()) {
+                    reader.wrong("DATABASE_URL", mend);
                 }
                 Database::Postgres { url, schema, history, pool_max }
             }
@@ -65,16 +59,12 @@ impl Store {
     }
 }
 
-fn is_postgres(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "postgres" | "postgresql"))
-}
-
 impl fmt::Display for Store {
     /// What is logged at start.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.database {
             Database::Embedded { dir } => write!(f, "SQLite in {}", dir.display()),
-            Database::Postgres { url, .. } => f.write_str(&redacted(url.reveal())),
+            Database::Postgres { url, .. } => f.write_str(&postgres::shown(url.reveal())),
         }
     }
 }

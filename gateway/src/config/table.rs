@@ -138,7 +138,7 @@ pub const SETTINGS: &[Setting] = &[
         "database-url",
         Kind::SecretUrl,
         Otherwise("none: an embedded SQLite file in DATA_DIR"),
-        "The Postgres database, postgres://user:password@host:5432/database.",
+        "The Postgres database, postgres://user:password@host:5432/database, as libpq takes it: IPv6 addresses in brackets, ?host=/folder for a Unix socket, ?sslmode=verify-full. One host.",
     ),
     file(
         STORE,

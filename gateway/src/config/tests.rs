@@ -48,7 +48,7 @@ fn a_cluster_has_a_database_redis_and_a_key() {
     .unwrap();
     assert!(!config.listen.demo);
     assert_eq!(config.warnings(), Vec::<String>::new());
-    assert_eq!(config.store.to_string(), "postgres://app:***@db/draftwire");
+    assert_eq!(config.store.to_string(), "postgres://app@db:5432/draftwire");
     assert_eq!(config.bus.to_string(), "redis-sentinel://:***@sentinel:26379");
     let debug = format!("{config:?}");
     assert!(!debug.contains("hunter2") && !debug.contains(SECRET), "{debug}");

@@ -3,6 +3,7 @@
 //! The epoch is read by the same statement as the positions that it qualifies. A failover behind a
 //! connection pooler is seen with the first answer of the new primary.
 
+mod address;
 mod commit;
 mod history;
 mod migrate;
@@ -20,14 +21,20 @@ use std::{
 use async_trait::async_trait;
 use common::{DraftId, Epoch, Stream, UserId, protocol::Draft};
 use fanout::log::{Heads, Log, LogError, Page, READ_BYTES_MAX, Read};
-use sqlx::{ConnectOptions, FromRow, Row, SqlStr, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions, FromRow, Row, SqlStr};
+use tracing::warn;
 
-pub use self::{history::HistorySource, schema::SchemaName};
 use self::{
+    address::Address,
     history::{Naming, Template},
     pool::Pool,
     session::Sessions,
     upkeep::PostgresUpkeep,
+};
+pub use self::{
+    address::{check_url, shown},
+    history::HistorySource,
+    schema::SchemaName,
 };
 use super::{
     Committed, DraftList, History, Limits, Store, StoreError, Upkeep, Write,
@@ -38,7 +45,7 @@ use super::{
 /// How to reach Postgres, and what it may hold.
 #[derive(Clone)]
 pub struct PostgresOptions {
-    /// `postgres://user:password@host:port/database?sslmode=…`. It holds a secret.
+    /// `postgres://user:password@host:port/database?sslmode=…`, as libpq takes it. It holds a secret.
     pub url: String,
     /// The schema that holds the tables.
     pub schema: SchemaName,
@@ -153,7 +160,10 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Failed`] when the URL is malformed. Whether anybody answers there shows later.
     pub fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
-        let base: PgConnectOptions = options.url.parse()?;
+        let Address { options: base, ignored } = Address::parse(&options.url).map_err(StoreError::Failed)?;
+        if !ignored.is_empty() {
+            warn!(?ignored, "parameters of DATABASE_URL that mean nothing here");
+        }
         let plain = Sessions::new(base.application_name("draftwire").disable_statement_logging());
         // Every statement looks up a handful of keys. That must not depend on statistics: on a table
         // that was small when the plan was made, the planner prefers to read all of it.
@@ -288,7 +298,7 @@ impl Log for PostgresStore {
             Ok(renamed.rows_affected() > 0)
         });
         if renamed.await? {
-            tracing::warn!(before = %epoch, "the history has another name now");
+            warn!(before = %epoch, "the history has another name now");
         }
         Ok(())
     }

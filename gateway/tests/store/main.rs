@@ -8,6 +8,7 @@ mod locked_rows;
 mod numbers;
 mod pgbouncer;
 mod postgres;
+mod postgres_address;
 mod postgres_faults;
 mod postgres_history;
 mod postgres_schema;
