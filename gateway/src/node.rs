@@ -236,6 +236,9 @@ async fn open_store(settings: &Config) -> Result<Arc<dyn Store>, StartError> {
             let store = postgres::PostgresStore::new(&options)?;
             store.migrate().await?;
             store.prepare().await?;
+            for warning in store.durability_warnings().await? {
+                tracing::warn!("{warning}");
+            }
             Arc::new(store)
         }
     })

@@ -16,6 +16,11 @@ process ends with status 2. `draftwire serve --help` shows this table.
 - `DATABASE_URL` and `REDIS_URL` alone decide how a node runs: none is the embedded mode (one node, a
   SQLite file), both are a cluster. `DATABASE_URL` alone is for a single node on Postgres; several would
   hear of each other's events only by the sweep, which is said in a warning at start.
+- An acknowledged change is on the disk of the database. Where the database or the role sets
+  `synchronous_commit` to less than `on`, the sessions that commit set it to `on`; `remote_apply` stays. With
+  `synchronous_standby_names` set, it is on the disk of the standbys as well. A server with `fsync = off` or
+  `full_page_writes = off`, or an unlogged table, may lose what was acknowledged when its machine crashes; that is
+  said in a warning at start.
 - One kind of key checks tokens. Its kind fixes their algorithm; what a token says of itself does not
   count. Tokens need a user (`JWT_USER_CLAIM`) and `exp`.
 - Secrets appear in no log and in no error. Prefer the environment or files for them: other users of a

@@ -5,6 +5,7 @@
 
 mod address;
 mod commit;
+mod durability;
 mod history;
 mod migrate;
 mod pool;
@@ -178,7 +179,7 @@ impl PostgresStore {
         let limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
         let calls = planned.with(limits.map(|name| (name, limit.clone())));
         // Stated, because a database may have another default. Stricter levels fail where this one waits.
-        let calls = calls.with([("default_transaction_isolation", "read committed".to_owned())]);
+        let calls = calls.with([("default_transaction_isolation", "read committed".to_owned())]).durable();
         let connections_max = options.connections_max.max(1);
         Ok(Self {
             schema: options.schema.clone(),

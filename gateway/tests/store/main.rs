@@ -9,6 +9,7 @@ mod numbers;
 mod pgbouncer;
 mod postgres;
 mod postgres_address;
+mod postgres_durability;
 mod postgres_faults;
 mod postgres_history;
 mod postgres_schema;

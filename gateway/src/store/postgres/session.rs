@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqlSafeStr, SqlStr, postgres::PgConnectOptions};
 
+use super::durability::WAIT_FOR_THE_DISK;
 use crate::store::{StoreError, failure::within};
 
 /// Opens sessions that have settings of their own.
@@ -14,6 +15,7 @@ use crate::store::{StoreError, failure::within};
 pub(super) struct Sessions {
     options: PgConnectOptions,
     settings: Vec<(&'static str, String)>,
+    durable: bool,
 }
 
 impl Sessions {
@@ -21,7 +23,7 @@ impl Sessions {
     pub(super) fn new(options: PgConnectOptions) -> Self {
         // sqlx would have floating-point numbers written in full, by a parameter that PgBouncer refuses. There
         // are none.
-        Self { options: options.extra_float_digits(None), settings: Vec::new() }
+        Self { options: options.extra_float_digits(None), settings: Vec::new(), durable: false }
     }
 
     /// Adds settings.
@@ -29,6 +31,12 @@ impl Sessions {
         let mut more = self.clone();
         more.settings.extend(settings);
         more
+    }
+
+    /// Sessions whose commits are on disk when they are acknowledged.
+    pub(super) fn durable(mut self) -> Self {
+        self.durable = true;
+        self
     }
 
     /// Where they lead to.
@@ -48,6 +56,10 @@ impl Sessions {
         let mut setup = "DEALLOCATE ALL".to_owned();
         for (name, value) in &self.settings {
             setup += &format!("; SET {name} = '{value}'");
+        }
+        if self.durable {
+            setup += "; ";
+            setup += WAIT_FOR_THE_DISK;
         }
         // Names and values are constants and numbers of ours.
         AssertSqlSafe(setup).into_sql_str()
