@@ -17,6 +17,8 @@ pub enum Close {
     Dead,
     /// Too many connections of one user.
     TooMany,
+    /// The same device has taken the place with a new connection.
+    Replaced,
     /// The node stops; others serve on.
     Restart,
     /// The node or its store can take no more just now.
@@ -25,12 +27,13 @@ pub enum Close {
 
 impl Close {
     /// Every way to close, for tables and their tests.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Misuse,
         Self::Unauthorized,
         Self::Revoked,
         Self::TooLarge,
         Self::Dead,
+        Self::Replaced,
         Self::TooMany,
         Self::Restart,
         Self::Overloaded,
@@ -44,6 +47,7 @@ impl Close {
             Self::Revoked => 4403,
             Self::TooLarge => 1009,
             Self::Dead => 4408,
+            Self::Replaced => 4409,
             Self::TooMany => 4429,
             Self::Restart => 1012,
             Self::Overloaded => 1013,
@@ -54,7 +58,7 @@ impl Close {
     /// to change first: its token, or its code.
     pub fn come_back(self) -> bool {
         match self {
-            Self::Misuse | Self::Unauthorized | Self::Revoked | Self::TooLarge => false,
+            Self::Misuse | Self::Unauthorized | Self::Revoked | Self::TooLarge | Self::Replaced => false,
             Self::Dead | Self::TooMany | Self::Restart | Self::Overloaded => true,
         }
     }
@@ -67,6 +71,7 @@ impl Close {
             Self::Revoked => "revoked",
             Self::TooLarge => "too_large",
             Self::Dead => "dead",
+            Self::Replaced => "replaced",
             Self::TooMany => "too_many",
             Self::Restart => "restart",
             Self::Overloaded => "overloaded",

@@ -20,6 +20,7 @@ const FINAL_CLOSES = new Map([
   [4400, 'the server calls this client a misuse of the protocol'],
   [4401, 'the token was not accepted'],
   [4403, 'access was revoked'],
+  [4409, 'this device has connected elsewhere'],
   [1009, 'a message was too large'],
 ]);
 /** The error that says nothing about the command itself: repeat it, under the same id. */

@@ -2,12 +2,19 @@
 
 use std::{
     collections::HashMap,
+    future::poll_fn,
     str::FromStr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
 };
 
-use common::{UserId, ids::InvalidId};
-use metrics::gauge;
+use common::{DeviceId, UserId, ids::InvalidId};
+use futures_util::task::AtomicWaker;
+use metrics::{counter, gauge};
+use tokio::time::Instant;
 
 /// Makes up a name for a connection, or for a device that has given none.
 ///
@@ -19,8 +26,12 @@ pub(crate) fn made_up<T: FromStr<Err = InvalidId>>() -> Result<T, InvalidId> {
 
 /// Counts connections and refuses those beyond the bounds. A user's bound is per node: stickiness
 /// makes it one per cluster in practice, and nothing depends on it being exact.
+///
+/// A device that lost its connection without a word comes back while the old one, which nobody reads, still
+/// counts. So where a bound is reached, a device takes over the place of a connection that it has already.
 pub struct Connections {
     counts: Mutex<Counts>,
+    started: Instant,
     total_max: usize,
     per_user_max: usize,
 }
@@ -30,7 +41,7 @@ struct Counts {
     total: usize,
     /// The most that there were since [`Connections::forget_peak`].
     peak: usize,
-    users: HashMap<UserId, usize>,
+    users: HashMap<UserId, Vec<Arc<Place>>>,
 }
 
 /// Which bound a connection met.
@@ -45,30 +56,62 @@ pub enum Crowded {
 impl Connections {
     /// Nobody yet.
     pub fn new(total_max: usize, per_user_max: usize) -> Arc<Self> {
-        Arc::new(Self { counts: Mutex::default(), total_max, per_user_max })
+        Arc::new(Self { counts: Mutex::default(), started: Instant::now(), total_max, per_user_max })
     }
 
     /// Counts a connection in, until the returned value is dropped. One without a user counts only
-    /// against the node's bound.
+    /// against the node's bound. Where a bound is reached, and the user has connections of `device`, the one
+    /// that was silent for the longest is told to end, and does not count any more.
     ///
     /// # Errors
     /// The bound that is reached.
-    pub fn enter(self: &Arc<Self>, user: Option<&UserId>) -> Result<Entered, Crowded> {
+    pub fn enter(
+        self: &Arc<Self>,
+        user: Option<&UserId>,
+        device: Option<&DeviceId>,
+    ) -> Result<Entered, Crowded> {
         let mut counts = self.lock();
-        if counts.total >= self.total_max {
-            return Err(Crowded::Node);
-        }
+        let of_user = user.map(|user| counts.users.get(user).map_or(&[][..], Vec::as_slice));
+        let crowded = if counts.total >= self.total_max {
+            Some(Crowded::Node)
+        } else if of_user.is_some_and(|places| places.len() >= self.per_user_max) {
+            Some(Crowded::User)
+        } else {
+            None
+        };
+        let former = match (crowded, of_user) {
+            (None, _) => None,
+            (Some(crowded), places) => Some(longest_silent(places, device).ok_or(crowded)?),
+        };
+        let place = Arc::new(Place {
+            device: device.cloned(),
+            heard_at: AtomicU64::new(self.now()),
+            taken: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+        });
         if let Some(user) = user {
-            let of_user = counts.users.get(user).copied().unwrap_or(0);
-            if of_user >= self.per_user_max {
-                return Err(Crowded::User);
+            let places = counts.users.entry(user.clone()).or_default();
+            match &former {
+                Some(former) => places.retain(|place| !Arc::ptr_eq(place, former)),
+                None => places.reserve_exact(1),
             }
-            counts.users.insert(user.clone(), of_user + 1);
+            places.push(place.clone());
         }
-        counts.total += 1;
+        match former {
+            Some(former) => {
+                counter!("draftwire_places_taken_over_total").increment(1);
+                former.taken.store(true, Ordering::Release);
+                former.waker.wake();
+            }
+            None => counts.total += 1,
+        }
         counts.peak = counts.peak.max(counts.total);
         counts.show();
-        Ok(Entered { connections: self.clone(), user: user.cloned() })
+        Ok(Entered { connections: self.clone(), user: user.cloned(), place })
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Connections at this moment.
@@ -110,21 +153,59 @@ impl Counts {
     }
 }
 
+/// What a connection shares with the one that may take its place.
+struct Place {
+    /// `None` where no other may.
+    device: Option<DeviceId>,
+    /// When the client last showed that it lives, in milliseconds.
+    heard_at: AtomicU64,
+    taken: AtomicBool,
+    waker: AtomicWaker,
+}
+
+fn longest_silent(places: Option<&[Arc<Place>]>, device: Option<&DeviceId>) -> Option<Arc<Place>> {
+    let of_device = places?.iter().filter(|place| device.is_some() && place.device.as_ref() == device);
+    of_device.min_by_key(|place| place.heard_at.load(Ordering::Relaxed)).cloned()
+}
+
 /// A connection that is counted.
 pub struct Entered {
     connections: Arc<Connections>,
     user: Option<UserId>,
+    place: Arc<Place>,
+}
+
+impl Entered {
+    /// The client has shown that it lives.
+    pub(crate) fn heard(&self) {
+        self.place.heard_at.store(self.connections.now(), Ordering::Relaxed);
+    }
+
+    /// Ready once another connection of the device has taken the place.
+    pub(crate) fn poll_taken(&self, context: &Context<'_>) -> Poll<()> {
+        self.place.waker.register(context.waker());
+        if self.place.taken.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// The same, waiting. Cancel-safe.
+    pub(crate) async fn taken(&self) {
+        poll_fn(|context| self.poll_taken(context)).await;
+    }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         let mut counts = self.connections.lock();
+        // Set under the lock; then another one counts instead.
+        if self.place.taken.load(Ordering::Acquire) {
+            return;
+        }
         counts.total -= 1;
         if let Some(user) = &self.user
-            && let Some(of_user) = counts.users.get_mut(user)
+            && let Some(places) = counts.users.get_mut(user)
         {
-            *of_user -= 1;
-            if *of_user == 0 {
+            places.retain(|place| !Arc::ptr_eq(place, &self.place));
+            if places.is_empty() {
                 counts.users.remove(user);
             }
         }
@@ -141,17 +222,44 @@ mod tests {
     fn bounds_hold_and_leaving_makes_room() {
         let connections = Connections::new(3, 2);
         let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
-        let first = connections.enter(Some(&alice)).ok().unwrap();
-        let _second = connections.enter(Some(&alice)).ok().unwrap();
-        assert_eq!(connections.enter(Some(&alice)).err(), Some(Crowded::User));
-        let third = connections.enter(Some(&bob)).ok().unwrap();
-        assert_eq!(connections.enter(Some(&bob)).err(), Some(Crowded::Node));
-        assert_eq!(connections.enter(None).err(), Some(Crowded::Node));
+        let first = connections.enter(Some(&alice), None).ok().unwrap();
+        let _second = connections.enter(Some(&alice), None).ok().unwrap();
+        assert_eq!(connections.enter(Some(&alice), None).err(), Some(Crowded::User));
+        let third = connections.enter(Some(&bob), None).ok().unwrap();
+        assert_eq!(connections.enter(Some(&bob), None).err(), Some(Crowded::Node));
+        assert_eq!(connections.enter(None, None).err(), Some(Crowded::Node));
         assert_eq!((connections.total(), connections.users()), (3, 2));
         drop((first, third));
         assert_eq!((connections.total(), connections.users()), (1, 1));
-        assert!(connections.enter(Some(&alice)).is_ok());
-        let _anonymous = connections.enter(None).ok().unwrap();
+        assert!(connections.enter(Some(&alice), None).is_ok());
+        let _anonymous = connections.enter(None, None).ok().unwrap();
         assert_eq!((connections.total(), connections.users()), (2, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_a_bound_is_reached_a_device_takes_the_place_that_was_silent_for_the_longest() {
+        let connections = Connections::new(4, 3);
+        let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+        let (phone, laptop): (DeviceId, DeviceId) = ("phone".parse().unwrap(), "laptop".parse().unwrap());
+        let enter = |user, device| connections.enter(Some(user), Some(device));
+        let is_taken = |entered: &Entered| entered.place.taken.load(Ordering::Acquire);
+        let [first, second, other] =
+            [&phone, &phone, &laptop].map(|device| enter(&alice, device).ok().unwrap());
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        first.heard();
+        let third = enter(&alice, &phone).ok().unwrap();
+        assert_eq!([&first, &second, &other, &third].map(is_taken), [false, true, false, false]);
+        second.taken().await;
+        assert_eq!(connections.enter(Some(&alice), None).err(), Some(Crowded::User), "another device");
+        // What was taken over counts no more, also once it has ended.
+        drop(second);
+        assert_eq!((connections.total(), connections.users()), (3, 1));
+        // The same where the node is full; another user's device of that name is another one.
+        let _of_bob = enter(&bob, &laptop).ok().unwrap();
+        assert_eq!(enter(&bob, &phone).err(), Some(Crowded::Node));
+        let fourth = enter(&alice, &laptop).ok().unwrap();
+        assert_eq!([&first, &other, &third, &fourth].map(is_taken), [false, true, false, false]);
+        drop((first, other, third, fourth));
+        assert_eq!((connections.total(), connections.users()), (1, 1));
     }
 }

@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_crowd_has_left_when_a_quarter_has_and_that_is_many() {
         let connections = Connections::new(10_000, 10_000);
-        let mut entered: Vec<_> = (0..2000).map(|_| connections.enter(None).ok().unwrap()).collect();
+        let mut entered: Vec<_> = (0..2000).map(|_| connections.enter(None, None).ok().unwrap()).collect();
         assert!(!crowd_has_left(&connections));
         entered.truncate(1501);
         assert!(!crowd_has_left(&connections));

@@ -21,6 +21,12 @@ pub enum Kind {
 pub const METRICS: &[(&str, Kind, &str, &str)] = &[
     ("draftwire_build_info", Kind::Gauge, "version", "1; the version is the label"),
     ("draftwire_connections", Kind::Gauge, "", "Connections: WebSockets and event streams"),
+    (
+        "draftwire_places_taken_over_total",
+        Kind::Counter,
+        "",
+        "Connections closed because their device came back while a bound on connections was reached",
+    ),
     ("draftwire_event_streams", Kind::Gauge, "", "Those of them that are event streams"),
     ("draftwire_users", Kind::Gauge, "", "Users with at least one connection"),
     ("draftwire_resumes_total", Kind::Counter, "", "Streams that connections followed on from a cursor"),

@@ -457,7 +457,7 @@ pub const SETTINGS: &[Setting] = &[
         "connections-per-user",
         Kind::Count(1, 1_000_000),
         Value("50"),
-        "The most connections of one user to this node; one more closes with 4429.",
+        "The most connections of one user to this node; one more closes with 4429, unless its device has one already, whose place it takes.",
     ),
     setting(
         WEBSOCKET,

@@ -46,6 +46,7 @@ const TOPICS_PER_COST: usize = 10;
 impl Session {
     pub(super) fn received(&mut self, received: Received) -> Result<(), End> {
         self.heartbeat.alive();
+        self.entered.heard();
         let taken = self.take(received);
         self.pause_reading();
         taken

@@ -89,6 +89,8 @@ enum Turn {
     Due(Due),
     /// The time to act by itself.
     Alarm,
+    /// The same device has connected anew, and taken this one's place.
+    Replaced,
 }
 
 /// What has become of a command.
@@ -135,7 +137,7 @@ pub(super) struct Session {
     /// When the node has asked the client to move, and by when it closes.
     pub(super) leave_at: Option<Instant>,
     /// Counts the connection until it is closed.
-    _entered: Entered,
+    pub(super) entered: Entered,
 }
 
 /// A write that took longer than this had to wait for the client to read: it lives.
@@ -209,7 +211,7 @@ pub(super) async fn begin(
         node,
         client,
         socket,
-        _entered: entered,
+        entered,
     });
     let (connection, device) = (session.client.connection.clone(), session.client.device.clone());
     session.outbox.push(&first.welcome(&session.following, connection, device), None);
@@ -236,7 +238,10 @@ impl Session {
                 woken.again();
             }
             self.following.advance(&mut self.outbox)?;
-            self.flush().await?;
+            if self.flush().await? {
+                // Something else may have happened meanwhile, and have woken the write.
+                woken.again();
+            }
             let turn = poll_fn(|context| self.poll_turn(context, alarm.as_mut(), &mut woken)).await;
             match turn {
                 // That moves no deadline nearer, and all else is as it was.
@@ -247,6 +252,7 @@ impl Session {
                     self.tick().await?;
                     alarm.as_mut().reset(self.deadline());
                 }
+                Turn::Replaced => return Err(replaced()),
             }
             let deadline = self.deadline();
             if deadline < alarm.deadline() {
@@ -279,6 +285,9 @@ impl Session {
             if alarm.poll(context).is_ready() {
                 return Poll::Ready(Turn::Alarm);
             }
+            if self.entered.poll_taken(context).is_ready() {
+                return Poll::Ready(Turn::Replaced);
+            }
         }
         // More is due of a long replay: the others have been asked, and so commands do not wait for its end.
         if changed || !self.following.is_idle() { Poll::Ready(Turn::Events) } else { Poll::Pending }
@@ -299,13 +308,14 @@ impl Session {
         }
     }
 
-    /// Writes what is queued, all of it together.
-    async fn flush(&mut self) -> Result<(), End> {
+    /// Writes what is queued, all of it together. Returns whether that had to wait for the client.
+    async fn flush(&mut self) -> Result<bool, End> {
         if self.outbox.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         // Nearly always the kernel takes it at once.
-        if !self.socket.try_send(self.outbox.frames())? {
+        let waits = !self.socket.try_send(self.outbox.frames())?;
+        if waits {
             // On the heap, because every connection would hold the room for it.
             Box::pin(self.send()).await?;
         }
@@ -315,11 +325,11 @@ impl Session {
         if self.client.identity.is_none() {
             self.spoke_at = Instant::now();
         }
-        Ok(())
+        Ok(waits)
     }
 
     /// Writes the rest as the client reads. Meanwhile the session looks at nothing else, so what ends it in
-    /// any case is looked at here: its token, and the stop of the node.
+    /// any case is looked at here: its token, the stop of the node, and the device elsewhere.
     async fn send(&mut self) -> Result<(), End> {
         let began = Instant::now();
         let stall_max = self.limits().heartbeat.timeout;
@@ -345,6 +355,7 @@ impl Session {
                         return Err(token_expired());
                     }
                 }
+                () = self.entered.taken() => return Err(replaced()),
                 Ok(()) = stopping.changed(), if leave_at.is_none() => {
                     leave_at = Some(Instant::now() + self.node.settings.websocket.drain_window);
                 }
@@ -454,6 +465,10 @@ impl Session {
 
 fn node_stops() -> End {
     End::close(Close::Restart, "the node stops; connect again")
+}
+
+fn replaced() -> End {
+    End::close(Close::Replaced, "the device has connected anew, and the user has all connections allowed")
 }
 
 fn token_expired() -> End {

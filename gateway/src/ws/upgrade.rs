@@ -93,7 +93,8 @@ async fn begin(
     };
     let socket = Socket::new(stream, &unread, deflate, message_bytes_max);
     let entered = client.and_then(|client| {
-        let entered = node.connections.enter(client.identity.as_ref().map(|identity| &identity.user));
+        let user = client.identity.as_ref().map(|identity| &identity.user);
+        let entered = node.connections.enter(user, Some(&client.device));
         Ok((client, entered.map_err(crowded)?))
     });
     let (client, entered) = match entered {

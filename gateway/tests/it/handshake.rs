@@ -5,7 +5,7 @@ use testkit::{RawRequest, RawSocket, handshake, token, wait};
 
 use crate::{
     DEADLINE,
-    harness::{Server, ask, subscribe},
+    harness::{Server, ask, service, subscribe},
 };
 
 #[tokio::test]
@@ -247,6 +247,40 @@ async fn connections_are_counted_per_user_and_in_all() {
     })
     .await;
     let (_fourth, _) = server.connect("alice", "").await;
+}
+
+/// Of a connection that broke without a word the server does not know; its device comes back all the same.
+#[tokio::test]
+async fn a_device_that_comes_back_takes_its_old_place_where_there_is_no_other() {
+    let server = Server::roomy(&[("CONNECTIONS_PER_USER", "2"), ("CONNECTIONS_MAX", "3")]).await;
+    let as_device = |device: &str| {
+        RawRequest::new(format!("{}?device={device}", server.socket_url())).token(&token::good("alice"))
+    };
+    // This one does not read: a write to it waits, as one to a client that is out of reach.
+    let deaf = RawSocket::connect(&as_device("phone").receive_buffer_bytes(4096)).await.unwrap();
+    let (mut laptop, _) = server.connect("alice", "device=laptop").await;
+    let event = json!({ "event": "E", "data": "x".repeat(900_000) }).to_string();
+    for n in 1..=8 {
+        let answer = server.call(&service(), "POST", "/v1/users/alice/events", &[], &event).await;
+        assert_eq!(answer.status, 201);
+        assert_eq!(laptop.next(DEADLINE).await.unwrap()["seq"], n);
+    }
+    assert_eq!(server.refused(as_device("tablet")).await.0, 4429);
+    let (mut phone, _) = server.connect("alice", "device=phone").await;
+    assert_eq!(server.node.connections.total(), 2);
+    // Again, and the one before is there to be told.
+    let (_stays, _) = server.connect("alice", "device=phone").await;
+    assert_eq!(phone.close_code(DEADLINE).await.unwrap(), Some(4409));
+    assert_eq!(ask(&mut laptop, "PING", "p", json!({})).await["type"], "PONG", "the laptop stays");
+    // The node's bound, too.
+    let (_third, _) = server.connect("bob", "device=phone").await;
+    assert_eq!(
+        server.refused(RawRequest::new(server.socket_url()).token(&token::good("carol"))).await.0,
+        1013
+    );
+    let (_back, _) = server.connect("bob", "device=phone").await;
+    assert_eq!(server.node.connections.total(), 3);
+    drop(deaf);
 }
 
 #[tokio::test]

@@ -142,6 +142,7 @@ fn every_close_code_is_provoked_by_a_test() {
         (Close::Unauthorized, "handshake, session"),
         (Close::TooLarge, "bad_input"),
         (Close::Dead, "session"),
+        (Close::Replaced, "handshake"),
         (Close::TooMany, "handshake"),
         (Close::Restart, "shutdown"),
         (Close::Overloaded, "handshake"),

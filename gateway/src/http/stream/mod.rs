@@ -124,7 +124,7 @@ async fn begin(
         text => text.parse().map_err(invalid)?,
     };
     let entered =
-        node.connections.enter(identity.as_ref().map(|identity| &identity.user)).map_err(crowded)?;
+        node.connections.enter(identity.as_ref().map(|identity| &identity.user), None).map_err(crowded)?;
     let events = open(node, identity, parameters.get("device")?, topics, &position, entered).await?;
     let body = Body::from_stream(stream::unfold(events, |mut events| async move {
         let bytes = events.next().await?;
