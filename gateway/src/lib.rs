@@ -8,6 +8,7 @@ pub mod cli;
 pub mod commit;
 pub mod config;
 pub mod connections;
+mod data_dir;
 pub mod drafts;
 pub mod drain;
 pub mod failure;

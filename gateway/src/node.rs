@@ -19,6 +19,7 @@ use crate::{
     commit::Committer,
     config::{self, Config, Database},
     connections::Connections,
+    data_dir,
     drafts::Drafts,
     drain::Drain,
     memory,
@@ -220,8 +221,10 @@ async fn open_store(settings: &Config) -> Result<Arc<dyn Store>, StartError> {
     let timeout = settings.store.timeout;
     Ok(match &settings.store.database {
         Database::Embedded { dir } => {
-            std::fs::create_dir_all(dir).map_err(|error| StartError::DataDir(dir.clone(), error))?;
-            let options = sqlite::SqliteOptions { path: dir.join("draftwire.db"), timeout, limits };
+            let path = data_dir::prepare(dir)
+                .and_then(|()| data_dir::database(dir))
+                .map_err(|error| StartError::DataDir(dir.clone(), error))?;
+            let options = sqlite::SqliteOptions { path, timeout, limits };
             Arc::new(sqlite::SqliteStore::open(&options).await?)
         }
         Database::Postgres { url, schema, history, pool_max } => {

@@ -8,10 +8,10 @@ use std::{
     path::Path,
 };
 
-use crate::config::{SECRET_BYTES_MIN, Secret};
-
-/// The file's name in the data folder.
-pub const FILE_NAME: &str = "jwt-secret";
+use crate::{
+    config::{SECRET_BYTES_MIN, Secret},
+    data_dir::{self, SECRET},
+};
 
 /// The secret in this folder; made on first use, readable by its owner only. Processes that start at
 /// the same time get the same one.
@@ -19,7 +19,7 @@ pub const FILE_NAME: &str = "jwt-secret";
 /// # Errors
 /// When the file can be neither read nor made, or holds too little.
 pub fn load_or_create(dir: &Path) -> io::Result<Secret> {
-    let path = dir.join(FILE_NAME);
+    let path = dir.join(SECRET);
     match load(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(dir, &path)?,
         loaded => return loaded,
@@ -44,13 +44,13 @@ fn load(path: &Path) -> io::Result<Secret> {
 /// Writes the file aside and links it into place, so that it is never seen half-written and never
 /// replaced.
 fn create(dir: &Path, path: &Path) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
+    data_dir::prepare(dir)?;
     let mut text = String::with_capacity(65);
     for byte in rand::random::<[u8; 32]>() {
         let _ = write!(text, "{byte:02x}");
     }
     text.push('\n');
-    let aside = dir.join(format!("{FILE_NAME}.{:016x}", rand::random::<u64>()));
+    let aside = dir.join(format!("{SECRET}.{:016x}", rand::random::<u64>()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     let linked = written.and_then(|()| match fs::hard_link(&aside, path) {
@@ -75,7 +75,7 @@ mod tests {
         let first = load_or_create(&dir).unwrap();
         assert_eq!(first.reveal().len(), 64);
         assert_eq!(load_or_create(&dir).unwrap(), first);
-        let mode = fs::metadata(dir.join(FILE_NAME)).unwrap().permissions().mode();
+        let mode = fs::metadata(dir.join(SECRET)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "something was left behind");
     }
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_short_secret_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE_NAME), "short\n").unwrap();
+        fs::write(dir.path().join(SECRET), "short\n").unwrap();
         let error = load_or_create(dir.path()).unwrap_err().to_string();
         assert!(error.contains("jwt-secret") && !error.contains("short\n"), "{error}");
     }

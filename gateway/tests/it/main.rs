@@ -10,6 +10,7 @@ mod cluster;
 mod conditional;
 mod content_coding;
 mod cors;
+mod data_dir;
 mod decoding;
 mod deflate;
 mod demo;
