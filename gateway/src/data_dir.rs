@@ -1,22 +1,30 @@
 //! The folder of an embedded node: its database and its token secret, which concern nobody else on the machine.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions, Permissions},
-    io,
+    fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
+    io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    process,
 };
 
+use common::ids::NodeId;
 use tracing::warn;
 
 /// The database. SQLite gives the files beside it the permissions that it has.
 const DATABASE: &str = "draftwire.db";
 
 /// What may be in the folder that is ours.
-const FILES: [&str; 4] = [DATABASE, "draftwire.db-wal", "draftwire.db-shm", SECRET];
+const FILES: [&str; 5] = [DATABASE, "draftwire.db-wal", "draftwire.db-shm", SECRET, LOCK];
 
 /// The token secret.
 pub(crate) const SECRET: &str = "jwt-secret";
+
+/// Locked by the process that uses the folder, and names it.
+const LOCK: &str = "draftwire.lock";
+
+/// The most that is read of who holds the lock.
+const HOLDER_CHARS_MAX: usize = 200;
 
 const PRIVATE_FOLDER: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
@@ -56,6 +64,55 @@ pub(crate) fn database(dir: &Path) -> io::Result<PathBuf> {
     let path = dir.join(DATABASE);
     OpenOptions::new().write(true).create(true).truncate(false).mode(PRIVATE_FILE).open(&path)?;
     Ok(path)
+}
+
+/// Who uses the folder, until it is dropped or the process ends, however that happens: then the system unlocks
+/// the file. It stays, because removing it would let two processes lock two files of one name.
+#[derive(Debug)]
+pub(crate) struct InUse {
+    _file: File,
+}
+
+/// Why a folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LockError {
+    /// Another process uses it.
+    #[error("it is used by {0}")]
+    Held(String),
+    /// It cannot be locked.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Takes the folder for this process alone. Two that share a database would hear of each other's changes only
+/// by the sweep.
+///
+/// # Errors
+/// [`LockError::Held`] names the process that has it.
+pub(crate) fn lock(dir: &Path, node: &NodeId) -> Result<InUse, LockError> {
+    let path = dir.join(LOCK);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(PRIVATE_FILE)
+        .open(&path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(LockError::Held(holder(&path))),
+        Err(TryLockError::Error(error)) => return Err(error.into()),
+    }
+    file.set_len(0)?;
+    write!(file, "process {} of node {node}", process::id())?;
+    Ok(InUse { _file: file })
+}
+
+fn holder(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let holder: String = text.chars().filter(|c| !c.is_control()).take(HOLDER_CHARS_MAX).collect();
+    // It was locked a moment ago.
+    if holder.is_empty() { "another process".to_owned() } else { holder }
 }
 
 fn is_ours(name: &str) -> bool {
@@ -114,6 +171,20 @@ mod tests {
         for name in FILES {
             assert_eq!(mode(&dir.path().join(name)), PRIVATE_FILE, "{name}");
         }
+    }
+
+    #[test]
+    fn a_folder_is_used_by_one_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = "n1".parse().unwrap();
+        // As a process that was killed leaves it.
+        fs::write(dir.path().join(LOCK), "process 1 of node with-a-long-name").unwrap();
+        let first = lock(dir.path(), &node).unwrap();
+        let refused = lock(dir.path(), &node).unwrap_err().to_string();
+        let own = format!("it is used by process {} of node n1", process::id());
+        assert_eq!(refused, own);
+        drop(first);
+        assert!(lock(dir.path(), &node).is_ok());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
     commit::Committer,
     config::{self, Config, Database},
     connections::Connections,
-    data_dir,
+    data_dir::{self, LockError},
     drafts::Drafts,
     drain::Drain,
     memory,
@@ -88,8 +88,11 @@ pub enum StartError {
     #[error("{0}")]
     Auth(#[from] auth::VerifierError),
     /// The folder of the embedded store cannot be made.
-    #[error("DATA_DIR: cannot make the folder {0}: {1}; choose one that may be written to")]
+    #[error("DATA_DIR: cannot use the folder {0}: {1}; choose one that may be written to")]
     DataDir(std::path::PathBuf, std::io::Error),
+    /// Another process uses the folder of the embedded store.
+    #[error("DATA_DIR: {0} is used by {1}; stop that one, or choose another folder")]
+    DataDirInUse(std::path::PathBuf, String),
 }
 
 impl Node {
@@ -224,8 +227,12 @@ async fn open_store(settings: &Config) -> Result<Arc<dyn Store>, StartError> {
             let path = data_dir::prepare(dir)
                 .and_then(|()| data_dir::database(dir))
                 .map_err(|error| StartError::DataDir(dir.clone(), error))?;
+            let in_use = data_dir::lock(dir, &settings.listen.node).map_err(|error| match error {
+                LockError::Held(holder) => StartError::DataDirInUse(dir.clone(), holder),
+                LockError::Io(error) => StartError::DataDir(dir.clone(), error),
+            })?;
             let options = sqlite::SqliteOptions { path, timeout, limits };
-            Arc::new(sqlite::SqliteStore::open(&options).await?)
+            Arc::new(sqlite::SqliteStore::open(&options).await?.holding(in_use))
         }
         Database::Postgres { url, schema, history, pool_max } => {
             let options = postgres::PostgresOptions {

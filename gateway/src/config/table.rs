@@ -161,7 +161,7 @@ pub const SETTINGS: &[Setting] = &[
         "data-dir",
         Kind::Text,
         Value("draftwire-data"),
-        "The folder of the embedded database and of its token secret, private to the user that runs the node. Made when missing; unused with DATABASE_URL.",
+        "The folder of the embedded database and of its token secret, private to the user that runs the node, and used by one process at a time. Made when missing; unused with DATABASE_URL.",
     ),
     setting(
         STORE,

@@ -6,7 +6,7 @@
 mod lease;
 mod upkeep;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{any::Any, collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use common::{DraftId, Epoch, Seq, Stream, UserId, protocol::Draft, time::unix_ms};
@@ -49,6 +49,8 @@ pub struct SqliteStore {
     upkeep: Arc<Mutex<()>>,
     timeout: Duration,
     limits: Limits,
+    /// What must not end before the store does.
+    _held: Option<Box<dyn Any + Send + Sync>>,
 }
 
 const HEADS_OF: &str = "
@@ -155,7 +157,21 @@ impl SqliteStore {
         migrator.set_ignore_missing(true);
         migrator.run(&writer).await?;
         let readers = pool(READERS).connect_lazy_with(file.pragma("query_only", "on"));
-        Ok(Self { writer, readers, upkeep: Arc::default(), timeout: options.timeout, limits: options.limits })
+        Ok(Self {
+            writer,
+            readers,
+            upkeep: Arc::default(),
+            timeout: options.timeout,
+            limits: options.limits,
+            _held: None,
+        })
+    }
+
+    /// Keeps something for as long as the store lives: what allows this process to use the file.
+    #[must_use]
+    pub fn holding(mut self, held: impl Send + Sync + 'static) -> Self {
+        self._held = Some(Box::new(held));
+        self
     }
 }
 

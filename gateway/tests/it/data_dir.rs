@@ -4,9 +4,10 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::Path,
+    time::Duration,
 };
 
-use testkit::{Node, NodeOptions};
+use testkit::{Node, NodeOptions, Service};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -45,4 +46,24 @@ async fn nobody_else_can_read_the_data_also_not_of_a_version_before() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn the_second_process_on_a_folder_says_who_uses_it_and_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Node::start(options(dir.path())).await.unwrap();
+    let mut second = Node::spawn(options(dir.path())).unwrap();
+    let ended = second.wait_exit(Duration::from_secs(60)).await.unwrap();
+    let log = second.log().unwrap();
+    assert!(!ended.success(), "{log}");
+    assert!(
+        log.contains("DATA_DIR") && log.contains(&format!("process {} of node", first.pid().unwrap())),
+        "{log}"
+    );
+    // Killed: nobody has the folder any more.
+    drop(first);
+    let mut third = Node::start(options(dir.path())).await.unwrap();
+    third.terminate();
+    assert!(third.wait_exit(Duration::from_secs(60)).await.unwrap().success());
+    Node::start(options(dir.path())).await.unwrap();
 }
