@@ -107,7 +107,7 @@ async fn a_cursor_beyond_the_log_begins_a_new_history_when_no_node_remembers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cursor_that_a_client_made_up_renames_nothing_unless_the_log_was_away() {
+async fn an_invented_cursor_renames_nothing_unless_the_log_was_away() {
     let scene = Scene::new();
     let hub = scene.node();
     let follower = scene.follow(&hub, None).await;

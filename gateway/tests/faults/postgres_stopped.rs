@@ -77,7 +77,7 @@ async fn service_is_back_after_a_kill() {
     load.finish(&fleet, &cluster).await;
 }
 
-/// A client that repeats nothing and so sees every answer.
+/// A client that repeats nothing, gives up what is refused, and so sees every answer.
 struct Bystander {
     socket: RawSocket,
     node: String,
@@ -98,7 +98,13 @@ impl Bystander {
         let id = format!("b{}", self.commands);
         let command = json!({ "type": "DRAFT_CREATE", "id": id, "payload": { "content": {} } });
         self.socket.send(&command).await.unwrap();
-        self.socket.answer(&id, deadline).await.unwrap()
+        let answer = self.socket.answer(&id, deadline).await.unwrap();
+        if answer["code"] == "unavailable" {
+            self.socket.send(&json!({ "type": "PING", "id": id })).await.unwrap();
+            let given_up = self.socket.answer(&id, deadline).await.unwrap();
+            assert_eq!(given_up["type"], "PONG", "{given_up}");
+        }
+        answer
     }
 
     /// The first may have to wait for the store's time limit; later ones find it known to be down.

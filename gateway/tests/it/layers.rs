@@ -35,6 +35,9 @@ const ROOMS_WITH_FILE_CIRCLES: &[(&str, &str)] = &[
     // `Session::push` lives in `subscriptions`.
     ("gateway", "ws"),
     ("testkit", "device"),
+    ("loadtest", "cluster"),
+    ("loadtest", "scenario"),
+    ("loadtest", "users"),
 ];
 
 /// Crates whose rooms have no order in ARCHITECTURE.md yet.

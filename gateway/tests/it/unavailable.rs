@@ -92,15 +92,23 @@ async fn a_change_that_the_store_cannot_keep_harms_no_other() {
     let store = FailingStore::over(&disk);
     let server = Server::on(&Disk::over(store.clone()), &[("WRITE_SHARDS", "1")]).await;
     let (mut socket, _) = server.connect("alice", "").await;
+    let (mut other, _) = server.connect("alice", "").await;
     store.set_rejects(true);
     store.hold_commits();
-    let contents = [json!({}), json!({ "poison": true }), json!({}), json!({ "damaged": true }), json!({})];
-    for (id, content) in ["a", "b", "c", "d", "e"].into_iter().zip(contents) {
+    let create = |id: &str, content: serde_json::Value| {
         let payload = json!({ "draftId": id, "content": content });
-        socket.send(&json!({ "type": "DRAFT_CREATE", "id": id, "payload": payload })).await.unwrap();
+        json!({ "type": "DRAFT_CREATE", "id": id, "payload": payload })
+    };
+    let contents = [json!({}), json!({ "poison": true }), json!({}), json!({ "damaged": true })];
+    for (id, content) in ["a", "b", "c", "d"].into_iter().zip(contents) {
+        socket.send(&create(id, content)).await.unwrap();
     }
+    // What the same connection sends behind the damaged one has to wait for it.
+    other.send(&create("e", json!({}))).await.unwrap();
     store.let_commits_go();
-    let mut answers = BTreeSet::new();
+    let answer = other.answer("e", DEADLINE).await.unwrap();
+    let mut answers =
+        BTreeSet::from([("e".to_owned(), answer["code"].as_str().unwrap_or("done").to_owned())]);
     while answers.len() < 5 {
         let message = socket.next(DEADLINE).await.unwrap();
         if let Some(id) = message["id"].as_str() {
