@@ -2,8 +2,8 @@
 //! order.
 //!
 //! The [`log`] is the truth; the [`bus`] carries copies that may get lost. The [`Hub`] is the face of the
-//! crate. Behind it, [`stream`] puts copies in order and keeps the newest events for all followers,
-//! [`repair`] finds what no copy announced and reads it from the log, and [`presence`] tells which devices
+//! crate. Behind it, `stream` puts copies in order and keeps the newest events for all followers,
+//! `repair` finds what no copy announced and reads it from the log, and `presence` tells which devices
 //! attend a stream. Rooms depend on each other in one direction: hub → presence → repair → stream → bus.
 
 pub mod bus;

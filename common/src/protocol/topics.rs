@@ -197,7 +197,7 @@ impl NewEvent {
 }
 
 /// The body of an event: any JSON value, kept as its text. The text has been read once, so that
-/// whoever receives it can read it too: nested no deeper than [`json::DEPTH_MAX`], its strings and numbers
+/// whoever receives it can read it too: nested no deeper than [`crate::json::DEPTH_MAX`], its strings and numbers
 /// sound.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]

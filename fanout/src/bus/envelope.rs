@@ -34,7 +34,7 @@
 //! | 2 + n | origin: length, UTF-8 |
 //! | rest | payload, JSON |
 //!
-//! and of presence an [announcement](crate::presence).
+//! and of presence an announcement.
 //!
 //! The epoch names the history that events count in, and tells clusters apart that share channels: a Redis has
 //! one space of channels for all of its databases. What comes from a history that is not the node's own is
