@@ -75,6 +75,9 @@ fn log(settings: &Config) -> Box<dyn Fn(&str) + Send + Sync> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter(&settings.listen.log_level))
         .with_writer(std::io::stderr)
+        // Where a line cannot be written, the words about that cannot either, and would end the task that
+        // logged: a full disk under the log must not stop the commits.
+        .log_internal_errors(false)
         // Colours are for people; a log file or a collector would keep their escapes.
         .with_ansi(std::io::stderr().is_terminal());
     match settings.listen.log_format {
