@@ -70,7 +70,12 @@ impl Publisher {
     }
 
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<(u16, Value)> {
-        if self.connection.as_ref().is_none_or(http1::SendRequest::is_closed) {
+        // A connection takes the next request only once it has noticed the end of the last answer.
+        let usable = match &mut self.connection {
+            Some(connection) => connection.ready().await.is_ok(),
+            None => false,
+        };
+        if !usable {
             let host = &self.host;
             let address = if host.contains(':') { host.clone() } else { format!("{host}:80") };
             let stream = TcpStream::connect(&address).await.with_context(|| format!("reach {address}"))?;
