@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use gateway::listener;
+use gateway::edge::listener;
 use hyper::upgrade::OnUpgrade;
 use tokio::{net::TcpListener, sync::watch};
 use websocket::{Deflate, Ended, Handshake, Received, Socket, frame};

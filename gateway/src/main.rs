@@ -4,9 +4,11 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use gateway::{
     auth,
-    cli::{self, CliError, Invocation, Migration},
     config::{Config, ConfigErrors, LogFormat},
-    serve::{self, Rereading},
+    process::{
+        cli::{self, CliError, Invocation, Migration},
+        serve::{self, Rereading},
+    },
     store::{Limits, postgres},
 };
 use tracing_subscriber::EnvFilter;

@@ -16,18 +16,16 @@ use tokio::{
 
 use crate::{
     auth::{self, Verifier},
-    commit::Committer,
+    commands::{drafts::Drafts, group_commit::Committer, reads::Reads, topics::Topics},
     config::{self, Config, Database},
-    connections::Connections,
-    data_dir::{self, LockError},
-    drafts::Drafts,
-    drain::Drain,
-    memory,
-    metrics::Meters,
-    reads::Reads,
+    edge::{connections::Connections, drain::Drain},
     retention::Retention,
-    store::{Limits, Store, StoreError, WriteHealth, postgres, sqlite},
-    topics::Topics,
+    store::{
+        Limits, Store, StoreError, WriteHealth,
+        data_dir::{self, LockError},
+        postgres, sqlite,
+    },
+    subscriptions::meters::Meters,
 };
 
 /// One node. It keeps nothing that another node could not rebuild.
@@ -56,7 +54,7 @@ pub struct Node {
     /// The removal of what has grown old.
     pub retention: Retention,
     /// Counters touched for every delivery.
-    pub metrics: Meters,
+    pub(crate) metrics: Meters,
     /// When it started.
     pub started: Instant,
     /// Whether the store answered when it was last asked for its health.
@@ -127,7 +125,6 @@ impl Node {
         let reads = Reads::new(store.clone(), reads_max(&settings));
         let limits = &settings.websocket;
         let connections = Connections::new(limits.connections_max, limits.connections_per_user);
-        tokio::spawn(memory::look_after(Arc::downgrade(&connections), settings.fanout.linger));
         Ok(Arc::new(Self {
             topics: Topics::new(
                 committer.clone(),
@@ -141,7 +138,7 @@ impl Node {
             connections,
             drain: Drain::default(),
             joining: Semaphore::new(JOINING_MAX),
-            body_room: crate::http::body_room(limits.message_bytes_max),
+            body_room: crate::edge::body::room(limits.message_bytes_max),
             retention: Retention::start(&settings.retention, settings.writes.command_memory, store.clone()),
             metrics: Meters::default(),
             started: Instant::now(),

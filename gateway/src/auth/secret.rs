@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     config::{SECRET_BYTES_MIN, Secret},
-    data_dir::{self, SECRET},
+    store::data_dir::{self, SECRET},
 };
 
 /// The secret in this folder; made on first use, readable by its owner only. Processes that start at

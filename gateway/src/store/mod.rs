@@ -1,12 +1,13 @@
 //! The store: streams, events, drafts and remembered commands, in Postgres or in SQLite.
 
+pub(crate) mod data_dir;
 mod failure;
 mod health;
 pub mod plan;
 pub mod postgres;
+mod retention;
 mod rows;
 pub mod sqlite;
-mod upkeep;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +24,7 @@ use fanout::log::{Log, Page, Read};
 pub use self::{
     health::WriteHealth,
     plan::APPEND_EVENTS_MAX,
-    upkeep::{Chunk, Deleted, Rule, StreamKind, Trimmed, Upkeep},
+    retention::{Chunk, Deleted, Rule, StreamKind, Trimmed, Upkeep},
 };
 
 /// The shared truth. What [`Store::commit`] has answered is durable and visible to every node.

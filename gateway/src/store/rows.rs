@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::{
     DraftList, History, StoreError,
     plan::{Batch, Content, DraftRow, Remembered, State},
-    upkeep::Position,
+    retention::Position,
 };
 
 /// What a store answers in the place of an epoch begins with this, which no epoch does, when it cannot be used

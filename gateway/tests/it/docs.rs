@@ -10,7 +10,7 @@ use std::{
 use common::{Code, close::Close};
 use gateway::{
     config::table::Setting,
-    metrics::{Kind, METRICS},
+    process::metrics::{Kind, METRICS},
 };
 
 fn root() -> PathBuf {

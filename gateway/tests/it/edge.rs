@@ -4,9 +4,9 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use fanout::bus::MemoryBus;
-use gateway::{
-    http,
+use gateway::edge::{
     listener::{self, Patience},
+    router,
 };
 use serde_json::json;
 use testkit::{
@@ -153,7 +153,7 @@ async fn serve_with(server: &Server, patience: Patience) -> (SocketAddr, watch::
     let listener = listener::bind(ANY_PORT).unwrap();
     let addr = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(listener::serve(listener, http::router(server.node.clone()), patience, stopped));
+    tokio::spawn(listener::serve(listener, router::router(server.node.clone()), patience, stopped));
     (addr, stop)
 }
 

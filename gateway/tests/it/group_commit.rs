@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use common::{Stream, protocol::NewEvent};
 use fanout::{Hub, bus::MemoryBus};
 use gateway::{
-    commit::{Answer, Committer, Unavailable},
+    commands::group_commit::{Answer, Committer, Unavailable},
     store::{Append, Op, Store, Write},
 };
 use testkit::wait;

@@ -12,7 +12,7 @@ use common::Seq;
 use fanout::bus::{Bus, MemoryBus};
 use gateway::{
     config::Config,
-    http, listener,
+    edge::{listener, router},
     node::Node,
     store::{
         Limits, Store,
@@ -139,7 +139,8 @@ impl Server {
         let listener = listener::bind(addr).unwrap();
         let addr = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(listener::serve(listener, http::router(node.clone()), patience, stopped));
+        let serving =
+            tokio::spawn(listener::serve(listener, router::router(node.clone()), patience, stopped));
         Self { node, addr, disk: disk.clone(), stop, serving }
     }
 

@@ -20,20 +20,18 @@ const ROOMS_IN_CIRCLES: &[(&str, &[&str])] = &[
     // `Secret` and `Key` belong to `auth`, their settings to `config`.
     ("gateway", &["auth", "config"]),
     // `Node` is handed to everybody whole.
-    ("gateway", &["following", "http", "node", "ws"]),
+    ("gateway", &["edge", "node", "subscriptions"]),
 ];
 
 /// Rooms whose files still import each other in a circle; the same holds for these.
 const ROOMS_WITH_FILE_CIRCLES: &[(&str, &str)] = &[
     ("common", "json"),
     // The ways to attempt a commit call back into their parent.
-    ("gateway", "commit"),
-    // `cors` asks the router that it is a layer of.
-    ("gateway", "http"),
+    ("gateway", "commands"),
+    // `cors` asks the router that it is a layer of; `Session::push` lives in `ws/subscriptions`.
+    ("gateway", "edge"),
     // The three ways to commit, and retention, call back into their parent.
     ("gateway", "store"),
-    // `Session::push` lives in `subscriptions`.
-    ("gateway", "ws"),
     ("testkit", "device"),
     ("loadtest", "cluster"),
     ("loadtest", "scenario"),

@@ -23,7 +23,7 @@ async fn hang_up(node: &Node, sentence: &str, times: usize) {
 async fn start(dir: &Path) -> Node {
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     fs::write(path("secret"), format!("{}\n", token::SECRET)).unwrap();
-    fs::write(path("level"), "warn,gateway::serve=info\n").unwrap();
+    fs::write(path("level"), "warn,gateway::process::serve=info\n").unwrap();
     let options = NodeOptions::embedded(env!("CARGO_BIN_EXE_draftwire"))
         .env("JWT_SECRET", "")
         .env("JWT_SECRET_FILE", &path("secret"))

@@ -8,7 +8,7 @@ use fanout::{
     log::{Head, READ_BYTES_MAX, Read},
 };
 use gateway::{
-    commit::Committer,
+    commands::group_commit::Committer,
     config::Config,
     store::{APPEND_EVENTS_MAX, Limits, Refusal, StoreError},
 };

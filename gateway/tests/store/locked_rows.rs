@@ -8,7 +8,7 @@ use std::{
 use common::Stream;
 use fanout::{Hub, bus::MemoryBus};
 use gateway::{
-    commit::{Answer, Committer, Unavailable},
+    commands::group_commit::{Answer, Committer, Unavailable},
     config::Config,
     store::{Lock, Refusal, Store, Write},
 };

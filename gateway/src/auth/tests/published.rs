@@ -8,10 +8,8 @@ use std::sync::{
 use axum::{Router, http::StatusCode, routing::get};
 use jsonwebtoken::jwk::Jwk;
 
-use super::{
-    super::jwks::{Jwks, Pace},
-    *,
-};
+use super::*;
+use crate::auth::jwks::{Jwks, Pace};
 
 /// An issuer that answers what it is told to, and counts.
 struct Issuer {

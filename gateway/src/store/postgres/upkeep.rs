@@ -11,8 +11,8 @@ use super::{column, schema::SchemaName, session::Sessions};
 use crate::store::{
     CONFIRM_INTERVAL_MAX, Chunk, Deleted, Rule, StoreError, Trimmed, Upkeep,
     failure::within,
+    retention::moves,
     rows::{self, PositionRow, signed},
-    upkeep::moves,
 };
 
 /// Takes the advisory lock that stands for the right. It is one per schema: other clusters may share the

@@ -11,8 +11,8 @@ use super::{array, lease::Lease};
 use crate::store::{
     Chunk, Deleted, Rule, StoreError, Trimmed, Upkeep,
     failure::within,
+    retention::moves,
     rows::{self, PositionRow, signed},
-    upkeep::moves,
 };
 
 const POSITIONS: &str = "

@@ -1,0 +1,170 @@
+//! One batch: committed, answered, and told to the followers.
+
+use std::{sync::Arc, time::Duration};
+
+use fanout::Hub;
+use metrics::{counter, histogram};
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use super::{Unavailable, Waiting};
+use crate::{
+    commands::pipeline::Pass,
+    store::{Committed, Done, Lock, Refusal, Store, StoreError, Write, WriteHealth},
+};
+
+/// Commits batches and answers those who wait for them.
+#[derive(Clone)]
+pub(super) struct Commits {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) health: Arc<WriteHealth>,
+    /// The longest that a write waits for its transaction to begin.
+    pub(super) wait_max: Duration,
+}
+
+/// So many writes of a batch the store may fail one by one, because of a damaged row say. When it fails more,
+/// the batch is not tried to its end: that would take two statements for each of hundreds.
+const FAILED_ALONE_MAX: usize = 3;
+
+/// What is left of a batch.
+#[derive(Default)]
+pub(super) struct Left {
+    /// Writes that another transaction kept from being tried, in their order. Nobody has been answered.
+    pub(super) locked: Vec<(Lock, Write, Waiting)>,
+    /// How many writes the store failed one by one.
+    pub(super) alone: usize,
+    /// The store failed. Then nothing is left: everybody has been answered.
+    pub(super) failed: bool,
+}
+
+impl Commits {
+    /// Why a write is not to be tried, if so: one that it must not overtake was not carried out, or it has
+    /// waited too long.
+    pub(super) fn missed_its_turn(&self, waiting: &Waiting) -> Option<Unavailable> {
+        if waiting.pass.as_ref().is_some_and(Pass::is_void) {
+            Some(Unavailable::Behind)
+        } else if waiting.since.elapsed() > self.wait_max {
+            Some(Unavailable::Late)
+        } else {
+            None
+        }
+    }
+
+    /// Commits and answers. For each lock that another transaction holds it waits for `lock_wait`.
+    pub(super) async fn run(
+        &self,
+        mut writes: Vec<Write>,
+        mut waiting: Vec<Waiting>,
+        lock_wait: Duration,
+    ) -> Left {
+        #[allow(clippy::cast_precision_loss)]
+        histogram!("draftwire_write_batch_size").record(writes.len() as f64);
+        let began = Instant::now();
+        match self.store.commit_within(&writes, lock_wait).await {
+            Ok(committed) => {
+                self.health.record(true);
+                histogram!("draftwire_commit_seconds").record(began.elapsed().as_secs_f64());
+                counter!("draftwire_events_published_total").increment(committed.events.len() as u64);
+                self.hub.committed(&committed.epoch, &committed.events);
+                self.announce_remembered(&writes, &committed);
+                let mut locked = Vec::new();
+                for ((write, waiting), outcome) in writes.into_iter().zip(waiting).zip(committed.answers) {
+                    if let Err(Refusal::Locked(lock)) = outcome {
+                        locked.push((lock, write, waiting));
+                        continue;
+                    }
+                    histogram!("draftwire_write_seconds").record(waiting.since.elapsed().as_secs_f64());
+                    waiting.answer(Ok(outcome));
+                }
+                Left { locked, ..Left::default() }
+            }
+            Err(error @ (StoreError::Rejected(_) | StoreError::Failed(_))) if writes.len() > 1 => {
+                // One of them is at fault, or a row that it touches; the others must not suffer for it.
+                warn!(%error, batch = writes.len(), "the store refuses a batch; it goes in two halves");
+                count_failure(&error);
+                let half = writes.len() / 2;
+                let later = (writes.split_off(half), waiting.split_off(half));
+                let mut left = Left::default();
+                for (writes, waiting) in [(writes, waiting), later] {
+                    let (mut in_time, mut answers) = (Vec::new(), Vec::new());
+                    for (write, one) in writes.into_iter().zip(waiting) {
+                        if left.failed {
+                            one.refuse(Unavailable::Store);
+                        } else if let Some(unavailable) = self.missed_its_turn(&one) {
+                            one.refuse(unavailable);
+                        } else {
+                            in_time.push(write);
+                            answers.push(one);
+                        }
+                    }
+                    if !in_time.is_empty() {
+                        let of_half = Box::pin(self.run(in_time, answers, lock_wait)).await;
+                        left.locked.extend(of_half.locked);
+                        left.alone += of_half.alone;
+                        left.failed |= of_half.failed || left.alone >= FAILED_ALONE_MAX;
+                    }
+                }
+                if left.failed {
+                    for (_, _, waiting) in left.locked.drain(..) {
+                        waiting.refuse(Unavailable::Store);
+                    }
+                }
+                left
+            }
+            Err(error @ StoreError::Rejected(_)) => {
+                error!(%error, "the store refuses a write");
+                count_failure(&error);
+                for waiting in waiting {
+                    // Repeating it would not help, and would slow down whatever it shares a batch with.
+                    let refusal = Refusal::BadRequest("the store cannot keep this change".to_owned());
+                    waiting.answer(Ok(Err(refusal)));
+                }
+                Left::default()
+            }
+            Err(error @ StoreError::Failed(_)) => {
+                error!(%error, "the store fails a write");
+                self.health.record(false);
+                count_failure(&error);
+                for waiting in waiting {
+                    waiting.answer(Err(Unavailable::Store));
+                }
+                Left { alone: 1, ..Left::default() }
+            }
+            Err(error @ StoreError::Unavailable(_)) => {
+                warn!(%error, writes = writes.len(), "a batch was not committed");
+                self.health.record(false);
+                count_failure(&error);
+                for waiting in waiting {
+                    waiting.answer(Err(Unavailable::Store));
+                }
+                // It may have been committed all the same: then only the log tells.
+                self.hub.recheck(writes.iter().map(Write::stream));
+                Left { failed: true, ..Left::default() }
+            }
+        }
+    }
+
+    /// A write that is answered from memory was committed by an attempt whose outcome nobody saw, or by
+    /// a node that may have died before it published: its events are announced now, by the last one.
+    fn announce_remembered(&self, writes: &[Write], committed: &Committed) {
+        let done = || committed.answers.iter().map(|answer| answer.as_ref().ok());
+        if done().flatten().map(Done::events).sum::<u64>() == committed.events.len() as u64 {
+            return;
+        }
+        for (write, done) in writes.iter().zip(done()) {
+            if let Some(seq) = done.and_then(Done::seq) {
+                self.hub.announce(&committed.epoch, &write.stream(), seq);
+            }
+        }
+    }
+}
+
+fn count_failure(error: &StoreError) {
+    let why = match error {
+        StoreError::Unavailable(_) => "unavailable",
+        StoreError::Rejected(_) => "rejected",
+        StoreError::Failed(_) => "failed",
+    };
+    counter!("draftwire_commit_failures_total", "why" => why).increment(1);
+}

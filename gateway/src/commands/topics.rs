@@ -1,0 +1,172 @@
+//! What clients and backends may do with topics, and with the other streams that are published to: the
+//! same over the socket and over HTTP.
+
+use std::sync::Arc;
+
+use common::{Code, Pattern, Seq, Signal, Stream, TopicName, protocol::NewEvent};
+use fanout::Hub;
+
+use super::{
+    caller::Caller,
+    failure::Failure,
+    group_commit::{Answer, Committer, Unavailable},
+    reads::Reads,
+};
+use crate::{
+    auth::Identity,
+    store::{Append, Done, History, Limits, Op, Refusal, Write, plan::check_size},
+};
+
+/// About what an event takes while it waits to be committed, beyond its type and its data.
+const EVENT_BYTES: usize = 256;
+
+/// Publishing to streams, and reading their history.
+pub struct Topics {
+    committer: Committer,
+    reads: Reads,
+    hub: Arc<Hub>,
+    /// Topics that everybody may follow.
+    public: Vec<Pattern>,
+    limits: Limits,
+}
+
+/// What was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// Events, durable now, numbered from `first` to `seq`.
+    Events {
+        /// The number of the first.
+        first: Seq,
+        /// The number of the last.
+        seq: Seq,
+    },
+    /// Signals, on their way.
+    Signals,
+}
+
+impl Topics {
+    /// Puts the parts together. Topics of the `public` patterns may be followed by everybody.
+    pub fn new(
+        committer: Committer,
+        reads: Reads,
+        hub: Arc<Hub>,
+        public: Vec<Pattern>,
+        limits: Limits,
+    ) -> Self {
+        Self { committer, reads, hub, public, limits }
+    }
+
+    /// Whether there is anything to follow without a token.
+    pub fn any_public(&self) -> bool {
+        !self.public.is_empty()
+    }
+
+    /// Whether the topic may be followed and its history read.
+    ///
+    /// # Errors
+    /// `forbidden`; `unauthorized` where a token is missing.
+    pub fn check_follow(&self, identity: Option<&Identity>, topic: &TopicName) -> Result<(), Failure> {
+        if self.public.iter().any(|pattern| pattern.matches(topic)) {
+            return Ok(());
+        }
+        match identity {
+            None => {
+                Err(Failure::new(Code::Unauthorized, format!("{topic} cannot be followed without a token")))
+            }
+            Some(identity) if identity.scopes.may_subscribe(topic) => Ok(()),
+            Some(_) => {
+                Err(Failure::new(Code::Forbidden, format!("the token does not allow to follow {topic}")))
+            }
+        }
+    }
+
+    /// Whether the topic may be published to.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub fn check_publish(&self, identity: &Identity, topic: &TopicName) -> Result<(), Failure> {
+        if identity.scopes.may_publish(topic) {
+            return Ok(());
+        }
+        Err(Failure::new(Code::Forbidden, format!("the token does not allow to publish to {topic}")))
+    }
+
+    /// Publishes to a stream, all or nothing. Events are in the queue when this returns; the answer
+    /// comes once they are durable. Signals are on their way when this returns.
+    pub fn publish(
+        &self,
+        caller: Caller,
+        stream: Stream,
+        events: Vec<NewEvent>,
+    ) -> impl Future<Output = Result<Published, Failure>> + use<> {
+        let published = self.check(&events).map(|signals| {
+            if signals {
+                self.signal(&caller, &stream, events);
+                return None;
+            }
+            let bytes = events.iter().map(size).sum();
+            let Caller { user, device, id, pipeline } = caller;
+            let write = Write { user, device, id, op: Op::Append(Append { stream, events }) };
+            Some(self.committer.submit(write, bytes, pipeline.as_ref()))
+        });
+        async move {
+            match published? {
+                None => Ok(Published::Signals),
+                Some(answer) => settle(answer.await),
+            }
+        }
+    }
+
+    /// The events of a stream after a number, as they stand in the store.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn history(&self, stream: Stream, after: Seq, limit: u32) -> Result<History, Failure> {
+        self.reads.history(stream, after, limit).await
+    }
+
+    /// Answers whether all of them are signals.
+    fn check(&self, events: &[NewEvent]) -> Result<bool, Failure> {
+        check_size(events, &self.limits).map_err(refused)?;
+        let signals = events.iter().filter(|event| event.signal).count();
+        if signals != 0 && signals != events.len() {
+            let message = "signals and events cannot be published together";
+            return Err(Failure::new(Code::BadRequest, message));
+        }
+        Ok(signals != 0)
+    }
+
+    fn signal(&self, caller: &Caller, stream: &Stream, events: Vec<NewEvent>) {
+        for NewEvent { event, data, .. } in events {
+            let signal = Signal::new(stream.clone(), event, caller.device.clone(), data.into_raw());
+            self.hub.signal(Arc::new(signal));
+        }
+    }
+}
+
+fn size(event: &NewEvent) -> usize {
+    EVENT_BYTES + event.event.as_str().len() + event.data.len()
+}
+
+fn settle(answer: Answer) -> Result<Published, Failure> {
+    match answer {
+        Ok(Ok(Done::Appended { first, seq })) => Ok(Published::Events { first, seq }),
+        Ok(Ok(Done::Draft { .. })) => {
+            Err(Failure::new(Code::BadRequest, "this id was already used for another command"))
+        }
+        Ok(Err(refusal)) => Err(refused(refusal)),
+        Err(unavailable) => Err(unavailable.into()),
+    }
+}
+
+fn refused(refusal: Refusal) -> Failure {
+    match refusal {
+        Refusal::TooLarge(message) => Failure::new(Code::TooLarge, message),
+        Refusal::BadRequest(message) => Failure::new(Code::BadRequest, message),
+        Refusal::Locked(_) => Unavailable::Locked.into(),
+        // Refusals of drafts.
+        Refusal::NotFound | Refusal::Conflict { .. } | Refusal::PreconditionFailed { .. } => {
+            Failure::new(Code::BadRequest, "this cannot be published")
+        }
+    }
+}

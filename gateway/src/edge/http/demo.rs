@@ -1,0 +1,101 @@
+//! The demo page: plain files, compiled into the binary.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::header,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use common::{UserId, time::unix_ms};
+use serde::Serialize;
+
+use crate::{auth::mint, edge::problem::Problem, node::Node};
+
+/// How long a demo token is valid. Short enough that the page shows a renewal when left open.
+const TOKEN_TTL: Duration = Duration::from_secs(15 * 60);
+
+/// The longest list of rights in a demo token. A token has to fit into headers on its way back here.
+const SCOPE_BYTES_MAX: usize = 512;
+
+/// What the page may load: its own files and streams of events, and sockets (CSP level 3).
+const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'";
+
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
+macro_rules! file {
+    ($router:expr, $path:literal, $file:literal, $kind:expr) => {
+        $router.route($path, get(|| async { asset($kind, include_str!(concat!("../../../demo/", $file))) }))
+    };
+}
+
+/// The page, and tokens for it when the demo is on.
+pub(in crate::edge) fn routes(tokens: bool) -> Router<Arc<Node>> {
+    let router = Router::new();
+    let router = file!(router, "/", "index.html", "text/html; charset=utf-8");
+    let router = file!(router, "/demo/style.css", "style.css", "text/css; charset=utf-8");
+    let router = file!(router, "/demo/match.css", "match.css", "text/css; charset=utf-8");
+    let router = file!(router, "/demo/app.js", "app.js", JAVASCRIPT);
+    let router = file!(router, "/demo/api.js", "api.js", JAVASCRIPT);
+    let router = file!(router, "/demo/connection.js", "connection.js", JAVASCRIPT);
+    let router = file!(router, "/demo/desk.js", "desk.js", JAVASCRIPT);
+    let router = file!(router, "/demo/devices.js", "devices.js", JAVASCRIPT);
+    let router = file!(router, "/demo/dom.js", "dom.js", JAVASCRIPT);
+    let router = file!(router, "/demo/drafts.js", "drafts.js", JAVASCRIPT);
+    let router = file!(router, "/demo/draftwire.js", "draftwire.js", JAVASCRIPT);
+    let router = file!(router, "/demo/feeds.js", "feeds.js", JAVASCRIPT);
+    let router = file!(router, "/demo/following.js", "following.js", JAVASCRIPT);
+    let router = file!(router, "/demo/match.js", "match.js", JAVASCRIPT);
+    let router = file!(router, "/demo/merge.js", "merge.js", JAVASCRIPT);
+    let router = file!(router, "/demo/token.js", "token.js", JAVASCRIPT);
+    let router = file!(router, "/demo/topics.js", "topics.js", JAVASCRIPT);
+    let router = file!(router, "/demo/viewer.js", "viewer.js", JAVASCRIPT);
+    let router = file!(router, "/demo/icon.svg", "icon.svg", "image/svg+xml");
+    if tokens { router.route("/demo/token", get(token)) } else { router }
+}
+
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // A new version of the server brings its own page.
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, text).into_response()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Token {
+    token: String,
+    user_id: UserId,
+    expires_at: u64,
+}
+
+/// `GET /demo/token?user=&scope=`: a token for whoever asks, with the rights that are asked for. Only
+/// where `DEMO` is on, and only where the node has a secret to sign with.
+async fn token(
+    State(node): State<Arc<Node>>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Response, Problem> {
+    let Some(secret) = node.verifier.signing_secret() else { return Err(Problem::no_route()) };
+    let user: UserId = query
+        .get("user")
+        .map_or("", String::as_str)
+        .parse()
+        .map_err(|error| Problem::bad_request(format!("{error}")))?;
+    let scope = query.get("scope").cloned().unwrap_or_default();
+    if scope.len() > SCOPE_BYTES_MAX {
+        return Err(Problem::bad_request(format!("scope: {SCOPE_BYTES_MAX} bytes at most")));
+    }
+    let grant = mint::Grant { user: user.clone(), scope, ttl: TOKEN_TTL };
+    let now = unix_ms();
+    let token = mint::mint(&secret, &grant, &node.settings.auth.rules, now)
+        .map_err(|error| Problem::bad_request(error.to_string()))?;
+    let expires_at = now + u64::try_from(TOKEN_TTL.as_millis()).unwrap_or(u64::MAX);
+    let body = Json(Token { token, user_id: user, expires_at });
+    Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())
+}

@@ -1,0 +1,71 @@
+//! Every route of the public listener, and what all answers share.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue, header},
+    middleware::{self, Next},
+    response::Response,
+    routing::{get, post},
+};
+use tower::util::option_layer;
+
+use super::{
+    content_coding, cors,
+    http::{demo, drafts, health, history, publish},
+    problem::Problem,
+    sse, ws,
+};
+use crate::node::Node;
+
+/// Which node answered: for operators, and for checks of stickiness.
+pub const NODE_HEADER: HeaderName = HeaderName::from_static("draftwire-node");
+
+/// Every route of the public listener.
+pub fn router(node: Arc<Node>) -> Router {
+    // With fallbacks of its own, below its layers: what refuses a request is an answer of the API too.
+    let api = with_fallbacks(
+        Router::new()
+            .route("/drafts", get(drafts::list).post(drafts::create))
+            .route("/drafts/{id}", get(drafts::get).patch(drafts::update).delete(drafts::delete))
+            .route("/topics/{topic}/events", get(history::of_topic).post(publish::to_topic))
+            .route("/users/{user}/events", post(publish::to_user))
+            .route("/broadcast", post(publish::to_all))
+            .route("/stream", get(sse::follow)),
+    )
+    .layer(option_layer(cors::layer(&node.settings.listen.origins)));
+    with_fallbacks(
+        Router::new()
+            .nest("/v1", api)
+            .merge(demo::routes(node.settings.listen.demo))
+            .route("/ws/realtime", get(ws::upgrade))
+            .route("/healthz", get(health::healthz))
+            .route("/readyz", get(health::readyz))
+            .route("/livez", get(health::livez)),
+    )
+    .layer(content_coding::layer())
+    .layer(middleware::from_fn(content_coding::tag_compressed))
+    .layer(middleware::from_fn_with_state(node.clone(), add_headers))
+    .with_state(node)
+}
+
+/// Answers what no route takes.
+fn with_fallbacks(router: Router<Arc<Node>>) -> Router<Arc<Node>> {
+    router
+        .fallback(|| async { Problem::no_route() })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+}
+
+/// Adds what all answers have in common: who answers, and, unless an answer says for itself how caches may
+/// keep it, that none may.
+async fn add_headers(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if let Ok(name) = HeaderValue::from_str(node.settings.listen.node.as_str()) {
+        headers.insert(NODE_HEADER, name);
+    }
+    response
+}

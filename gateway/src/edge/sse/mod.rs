@@ -1,0 +1,283 @@
+//! `GET /v1/stream`: the same streams as over the socket, for clients that cannot use WebSockets.
+
+mod lines;
+mod position;
+
+use std::{convert::Infallible, future::poll_fn, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, Uri, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use common::{Code, ConnectionId, DeviceId, Stream, TopicName, ids::InvalidId, time::unix_ms};
+use fanout::log::LogError;
+use futures_util::{future::try_join_all, stream};
+use metrics::{counter, gauge};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+use tracing::debug;
+
+use self::{lines::Lines, position::Position};
+use super::{
+    connections::{Crowded, Entered, made_up},
+    identity,
+    problem::Problem,
+    query::Parameters,
+};
+use crate::{
+    auth::{Expiry, Identity},
+    commands::failure::Failure,
+    node::Node,
+    subscriptions::{At, First, Following},
+};
+
+/// Tells Nginx, in whatever configuration, to pass on what comes when it comes.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// After how long clients come back, on average.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// One client.
+struct EventStream {
+    following: Following,
+    lines: Lines,
+    heartbeat: Duration,
+    /// When a sign of life is due.
+    quiet_until: Instant,
+    /// When its token ends; `None` without one.
+    expiry: Option<Expiry>,
+    /// When the client has to come back because the node stops.
+    leave_at: Option<Instant>,
+    /// Without a token: when nothing but heartbeats was said to the client for too long, and how long that is.
+    idle: Option<(Instant, Duration)>,
+    stopping: watch::Receiver<bool>,
+    drain_window: Duration,
+    _entered: Entered,
+}
+
+/// Set by a proxy that tries another node when one answers 503.
+const FAILOVER: HeaderName = HeaderName::from_static("draftwire-failover");
+
+pub(super) async fn follow(
+    State(node): State<Arc<Node>>,
+    visitor: identity::Visitor,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let elsewhere = node.drain.is_stopping() && headers.contains_key(FAILOVER);
+    let opened = begin(node, visitor, &uri, &headers).await;
+    opened.or_else(|problem| {
+        if problem.is_unavailable() && !elsewhere && is_event_source(&headers) {
+            return Ok(come_back());
+        }
+        Err(problem)
+    })
+}
+
+/// Whether the client says that it takes nothing but event streams, as a browser's `EventSource` does.
+fn is_event_source(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).is_some_and(|accept| accept == "text/event-stream")
+}
+
+/// An event stream that ends at once, and says when to come back. Any status but 200 would end an
+/// `EventSource` for good (HTML Standard, section 9.2.3), over trouble that passes.
+fn come_back() -> Response {
+    counter!("draftwire_errors_total", "code" => Code::Unavailable.as_str()).increment(1);
+    let mut lines = Lines::default();
+    lines.retry(retry_ms());
+    (head(), lines.take()).into_response()
+}
+
+/// The header fields of every event stream.
+fn head() -> [(HeaderName, HeaderValue); 3] {
+    [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        // A proxy that compressed it, or collected it into buffers, would hold events back.
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform")),
+        (X_ACCEL_BUFFERING, HeaderValue::from_static("no")),
+    ]
+}
+
+fn retry_ms() -> u64 {
+    u64::try_from(RETRY.mul_f64(rand::random_range(0.5..1.5)).as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn begin(
+    node: Arc<Node>,
+    identity::Visitor(identity): identity::Visitor,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let parameters = Parameters::of(uri, &["topics", "device", "cursor"])?;
+    if node.drain.is_stopping() {
+        return Err(Problem::unavailable("this node is stopping"));
+    }
+    // Names, separated by commas.
+    let topics = topics(&node, identity.as_ref(), parameters.text("topics").unwrap_or_default())?;
+    let position = match headers.get("last-event-id") {
+        Some(id) => id.to_str().map_err(|_| invalid(position::INVALID))?,
+        None => parameters.text("cursor").unwrap_or_default(),
+    };
+    let position = match position {
+        "" => Position::default(),
+        text => text.parse().map_err(invalid)?,
+    };
+    let entered =
+        node.connections.enter(identity.as_ref().map(|identity| &identity.user), None).map_err(crowded)?;
+    let events = open(node, identity, parameters.get("device")?, topics, &position, entered).await?;
+    let body = Body::from_stream(stream::unfold(events, |mut events| async move {
+        let bytes = events.next().await?;
+        Some((Ok::<Bytes, Infallible>(bytes), events))
+    }));
+    Ok((head(), body).into_response())
+}
+
+/// Joins all streams and queues what comes first.
+async fn open(
+    node: Arc<Node>,
+    identity: Option<Identity>,
+    device: Option<DeviceId>,
+    topics: Vec<TopicName>,
+    position: &Position,
+    entered: Entered,
+) -> Result<EventStream, Problem> {
+    let connection: ConnectionId = made_up().map_err(invalid)?;
+    let device = device.map_or_else(made_up, Ok).map_err(invalid)?;
+    let limits = &node.settings.websocket;
+    let mut following = Following::new(node.clone(), identity.as_ref().map(|identity| identity.user.clone()));
+    let crowd = || Problem::unavailable("too many connections at once; come back later");
+    let permit = node.admit().await.ok_or_else(crowd)?;
+    let unavailable = |error: LogError| {
+        debug!(%error, "cannot follow");
+        Problem::unavailable("the store does not answer; come back later")
+    };
+    let first = First::join(&mut following, position.cursor("user"), position.cursor("all"))
+        .await
+        .map_err(unavailable)?;
+    let joins: Vec<_> = topics
+        .into_iter()
+        .map(|topic| {
+            let stream = Stream::Topic(topic);
+            let cursor = position.cursor(&stream.wire_name());
+            following.join(stream, cursor)
+        })
+        .collect();
+    let joined = try_join_all(joins).await.map_err(unavailable)?;
+    drop(permit);
+    let mut lines = Lines::default();
+    lines.retry(retry_ms());
+    let starts = first.iter().chain(&joined);
+    for joined in starts {
+        // Where each stream begins stands in the first id: a client that loses the connection before
+        // the first event must not come back without a position.
+        let start = joined.start();
+        lines.begin(At { stream: joined.stream(), epoch: &start.epoch, seq: start.seq });
+    }
+    {
+        use crate::subscriptions::Outbox;
+        lines.push(&first.welcome(&following, connection, device), None);
+    }
+    first.add_to(&mut following);
+    for joined in joined {
+        following.add(joined, None, None);
+    }
+    gauge!("draftwire_event_streams").increment(1.0);
+    Ok(EventStream {
+        following,
+        lines,
+        heartbeat: limits.sse_heartbeat,
+        quiet_until: Instant::now() + limits.sse_heartbeat,
+        expiry: identity.as_ref().map(|identity| Expiry::of(identity, limits.token_warning, unix_ms())),
+        leave_at: None,
+        idle: identity.is_none().then(|| (Instant::now() + limits.anonymous_idle, limits.anonymous_idle)),
+        stopping: node.drain.subscribe(),
+        drain_window: limits.drain_window,
+        _entered: entered,
+    })
+}
+
+impl EventStream {
+    /// The next bytes to write; `None` when the stream ends.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            // Before anything is handed out: to a client that is behind, something always is.
+            if self.stopping.has_changed().unwrap_or(false) {
+                self.stopping.mark_unchanged();
+                // A moment of its own for every client, so that the other nodes are not met by all.
+                let moment = Instant::now() + self.drain_window.mul_f64(rand::random_range(0.0..0.9));
+                self.leave_at = Some(self.leave_at.map_or(moment, |leave_at| leave_at.min(moment)));
+            }
+            // By the wall clock, and at each heartbeat at the latest.
+            if self.expiry.as_ref().is_some_and(|expiry| expiry.has_ended(unix_ms())) {
+                return None;
+            }
+            let token_ends =
+                self.expiry.as_ref().map(|expiry| Instant::now() + expiry.wait_for_end(unix_ms()));
+            let idle_until = self.idle.map(|(until, _)| until);
+            let ends_at = self.leave_at.into_iter().chain(idle_until).min();
+            if ends_at.is_some_and(|ends_at| ends_at <= Instant::now()) {
+                return None;
+            }
+            // A state that cannot be read ends the stream: the client may find a node that does better.
+            self.following.advance(&mut self.lines).ok()?;
+            if !self.lines.is_empty() {
+                self.quiet_until = Instant::now() + self.heartbeat;
+                if let Some((until, most)) = &mut self.idle {
+                    *until = Instant::now() + *most;
+                }
+                return Some(self.lines.take());
+            }
+            let wake_at = ends_at.into_iter().chain(token_ends).min();
+            tokio::select! {
+                () = poll_fn(|context| self.following.poll_changed(context)) => {}
+                () = sleep_until(self.quiet_until) => {
+                    self.quiet_until = Instant::now() + self.heartbeat;
+                    self.lines.comment();
+                    return Some(self.lines.take());
+                }
+                () = sleep_until(wake_at.unwrap_or(self.quiet_until)), if wake_at.is_some() => {}
+                Ok(()) = self.stopping.changed() => self.stopping.mark_changed(),
+            }
+        }
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        gauge!("draftwire_event_streams").decrement(1.0);
+    }
+}
+
+/// The topics that are asked for, if all of them may be followed.
+fn topics(node: &Node, identity: Option<&Identity>, names: &str) -> Result<Vec<TopicName>, Problem> {
+    let mut topics: Vec<TopicName> = Vec::new();
+    for name in names.split(',').filter(|name| !name.is_empty()) {
+        let topic = name.parse().map_err(invalid)?;
+        node.topics.check_follow(identity, &topic)?;
+        if !topics.contains(&topic) {
+            topics.push(topic);
+        }
+        let topics_max = node.settings.websocket.topics_per_connection;
+        if topics.len() > topics_max {
+            let message = format!("a connection may follow {topics_max} topics");
+            return Err(Failure::new(Code::TooLarge, message).into());
+        }
+    }
+    Ok(topics)
+}
+
+fn invalid(error: InvalidId) -> Problem {
+    Problem::bad_request(error.to_string())
+}
+
+fn crowded(crowded: Crowded) -> Problem {
+    match crowded {
+        Crowded::Node => Problem::unavailable("this node has all the connections it takes"),
+        Crowded::User => Failure::new(Code::RateLimited, "too many connections of this user").into(),
+    }
+}

@@ -1,0 +1,275 @@
+//! The handshake: from an HTTP request to a session.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    extract::{Query, Request, State, rejection::QueryRejection},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use common::{
+    Code, ConnectionId, Cursor, DeviceId,
+    close::Close,
+    ids::InvalidId,
+    message::Encoding,
+    protocol::{SUBPROTOCOL_BEARER, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK},
+};
+use hyper::upgrade::OnUpgrade;
+use reqwest::Url;
+use tracing::{Instrument, Span, debug, debug_span};
+use websocket::{Deflate, Handshake, Socket};
+
+use super::{
+    close,
+    session::{self, Client, Session},
+};
+use crate::{
+    auth::Identity,
+    commands::failure::Failure,
+    config::Origins,
+    edge::{
+        connections::{Crowded, made_up},
+        identity, listener,
+        problem::Problem,
+    },
+    node::Node,
+};
+
+/// `GET /ws/realtime`. Whatever is wrong with the token or the parameters is said after the upgrade,
+/// with a close code: a browser cannot see the status of a failed one.
+pub(crate) async fn upgrade(
+    State(node): State<Arc<Node>>,
+    query: Result<Query<HashMap<String, String>>, QueryRejection>,
+    mut request: Request,
+) -> Response {
+    let Ok(Query(query)) = query else {
+        return Problem::bad_request("the query cannot be read").into_response();
+    };
+    let headers = request.headers();
+    if node.drain.is_stopping() {
+        // Nginx tries the next node on a 503.
+        return Problem::unavailable("this node is stopping").into_response();
+    }
+    if !origin_is_allowed(headers, &node.settings.listen.origins) {
+        return Problem::from(Failure::new(Code::Forbidden, "this Origin is not in ALLOWED_ORIGINS"))
+            .into_response();
+    }
+    let Some(handshake) = Handshake::of(&request) else {
+        return Problem::upgrade_required().into_response();
+    };
+    let offered = Offered::of(headers);
+    let handshake = if node.settings.websocket.deflate { handshake } else { handshake.without_deflate() };
+    let deflate = handshake.deflate();
+    let client = match identity::identify(&node, headers, offered.bearer.as_deref(), &query).await {
+        Err(refused) => Err((refused.close(), refused.to_string())),
+        Ok(identity) => client(identity, &query, &offered, deflate),
+    };
+    let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
+        return Problem::upgrade_required().into_response();
+    };
+    let beginning = Box::pin(begin(node, on_upgrade, client, deflate));
+    tokio::spawn(async move {
+        if let Some((session, span)) = beginning.await {
+            session::run(session).instrument(span).await;
+        }
+    });
+    switching(&handshake, offered.chosen)
+}
+
+/// Makes a session of the connection once the handshake is over; `None` when it had to be closed.
+async fn begin(
+    node: Arc<Node>,
+    on_upgrade: OnUpgrade,
+    client: Result<Client, (Close, String)>,
+    deflate: Deflate,
+) -> Option<(Box<Session>, Span)> {
+    let upgraded = on_upgrade
+        .await
+        .inspect_err(|error| debug!(%error, "the connection broke during the handshake"))
+        .ok()?;
+    let has_token = client.as_ref().is_ok_and(|client| client.identity.is_some());
+    let message_bytes_max = node.settings.websocket.connection_message_bytes_max(has_token);
+    let Some((stream, unread)) = listener::take_over(upgraded) else {
+        debug!("the connection is not one of the listener's");
+        return None;
+    };
+    let socket = Socket::new(stream, &unread, deflate, message_bytes_max);
+    let entered = client.and_then(|client| {
+        let user = client.identity.as_ref().map(|identity| &identity.user);
+        let entered = node.connections.enter(user, Some(&client.device));
+        Ok((client, entered.map_err(crowded)?))
+    });
+    let (client, entered) = match entered {
+        Ok(entered) => entered,
+        Err((code, reason)) => {
+            close(socket, code, &reason).await;
+            return None;
+        }
+    };
+    // Entered at each delivery, so it exists only where somebody looks that closely.
+    let span = debug_span!(
+        "connection",
+        id = %client.connection,
+        user = client.identity.as_ref().map(|identity| identity.user.as_str()),
+        device = %client.device,
+    );
+    let session = session::begin(node, client, socket, entered).instrument(span.clone()).await?;
+    Some((session, span))
+}
+
+fn crowded(crowded: Crowded) -> (Close, String) {
+    match crowded {
+        Crowded::Node => (Close::Overloaded, "this node has all the connections it takes".to_owned()),
+        Crowded::User => (Close::TooMany, "too many connections of this user".to_owned()),
+    }
+}
+
+/// Reads the parameters of the connection.
+fn client(
+    identity: Option<Identity>,
+    query: &HashMap<String, String>,
+    offered: &Offered,
+    deflate: Deflate,
+) -> Result<Client, (Close, String)> {
+    let misuse = |reason: String| (Close::Misuse, reason);
+    let invalid = |error: InvalidId| misuse(error.to_string());
+    if offered.only_unknown {
+        return Err(misuse(format!("the subprotocols are {SUBPROTOCOL_JSON} and {SUBPROTOCOL_MSGPACK}")));
+    }
+    let cursor = |name| query.get(name).map(|text| text.parse::<Cursor>()).transpose().map_err(invalid);
+    let device: DeviceId =
+        query.get("device").map_or_else(made_up, |device| device.parse()).map_err(invalid)?;
+    let connection: ConnectionId = made_up().map_err(invalid)?;
+    let batch = match query.get("batch").map(String::as_str) {
+        None | Some("0") => false,
+        Some("1") => true,
+        Some(_) => return Err(misuse("batch must be 0 or 1".to_owned())),
+    };
+    if identity.is_none() && query.contains_key("cursor") {
+        return Err(misuse("without a token there is no user stream that a cursor could be of".to_owned()));
+    }
+    let (cursor, all) = (cursor("cursor")?, cursor("all")?);
+    let encoding = offered.chosen.unwrap_or_default();
+    Ok(Client { identity, connection, device, cursor, all, encoding, deflate, batch })
+}
+
+/// The subprotocols that a client offers (RFC 6455 section 1.9).
+struct Offered {
+    /// The first one of ours.
+    chosen: Option<Encoding>,
+    bearer: Option<String>,
+    /// Offers subprotocols of ours, but none that we have.
+    only_unknown: bool,
+}
+
+impl Offered {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut offered = Self { chosen: None, bearer: None, only_unknown: false };
+        let entries = headers
+            .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','));
+        for entry in entries.map(str::trim).filter(|entry| !entry.is_empty()) {
+            if entry == SUBPROTOCOL_JSON {
+                offered.chosen.get_or_insert(Encoding::Json);
+            } else if entry == SUBPROTOCOL_MSGPACK {
+                offered.chosen.get_or_insert(Encoding::MessagePack);
+            } else if let Some(token) = entry.strip_prefix(SUBPROTOCOL_BEARER) {
+                offered.bearer.get_or_insert_with(|| token.to_owned());
+            } else {
+                offered.only_unknown = true;
+            }
+        }
+        offered.only_unknown &= offered.chosen.is_none();
+        offered
+    }
+}
+
+fn switching(handshake: &Handshake, chosen: Option<Encoding>) -> Response {
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    let headers = response.headers_mut();
+    handshake.answer(headers);
+    let chosen = chosen.map(|encoding| match encoding {
+        Encoding::Json => SUBPROTOCOL_JSON,
+        Encoding::MessagePack => SUBPROTOCOL_MSGPACK,
+    });
+    if let Some(chosen) = chosen {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(chosen));
+    }
+    response
+}
+
+/// Whether a page of this origin may connect. What sends no `Origin` is no browser, and holds its
+/// token by itself; the check keeps other sites' pages from using a visitor's network position.
+fn origin_is_allowed(headers: &HeaderMap, allowed: &Origins) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    match allowed {
+        Origins::Any => true,
+        Origins::These(origins) => origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)),
+        Origins::Same => {
+            let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+            host.is_some_and(|host| is_of_host(origin, host))
+        }
+    }
+}
+
+/// Whether a page of the origin was served under the host. Both may be written in several ways: an IPv6
+/// address, and the scheme's own port, which browsers leave out and proxies may add.
+fn is_of_host(origin: &str, host: &str) -> bool {
+    let Ok(page) = Url::parse(origin) else { return false };
+    let Ok(own) = Url::parse(&format!("{}://{host}", page.scheme())) else { return false };
+    page.has_host()
+        && page.host() == own.host()
+        && page.port_or_known_default() == own.port_or_known_default()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn origins_are_held_against_the_list() {
+        let same = headers(&[("origin", "https://app.example"), ("host", "app.example")]);
+        let other = headers(&[("origin", "https://evil.example"), ("host", "app.example")]);
+        assert!(origin_is_allowed(&same, &Origins::Same));
+        assert!(!origin_is_allowed(&other, &Origins::Same));
+        assert!(origin_is_allowed(&headers(&[("host", "app.example")]), &Origins::Same));
+        assert!(origin_is_allowed(&other, &Origins::Any));
+        assert!(!origin_is_allowed(&other, &Origins::These(vec!["https://app.example".to_owned()])));
+        assert!(!origin_is_allowed(&headers(&[("origin", "null"), ("host", "null")]), &Origins::Same));
+        for (origin, host, same) in [
+            ("https://app.example", "app.example:443", true),
+            ("https://app.example", "APP.example", true),
+            ("https://app.example", "app.example:80", false),
+            ("http://app.example", "app.example:443", false),
+            ("http://[::1]:8080", "[::1]:8080", true),
+            ("http://[::1]:8080", "[0:0:0:0:0:0:0:1]:8080", true),
+            ("http://[::1]:8080", "[::1]", false),
+            ("https://app.example", "", false),
+        ] {
+            let headers = headers(&[("origin", origin), ("host", host)]);
+            assert_eq!(origin_is_allowed(&headers, &Origins::Same), same, "{origin} {host}");
+        }
+    }
+
+    #[test]
+    fn subprotocols_are_told_apart() {
+        let offered =
+            Offered::of(&headers(&[("sec-websocket-protocol", "draftwire.v1.json, bearer.abc.def")]));
+        assert!(offered.chosen == Some(Encoding::Json) && !offered.only_unknown);
+        assert_eq!(offered.bearer.as_deref(), Some("abc.def"));
+        let both = headers(&[("sec-websocket-protocol", "other, draftwire.v1.msgpack, draftwire.v1.json")]);
+        let offered = Offered::of(&both);
+        assert!(offered.chosen == Some(Encoding::MessagePack) && !offered.only_unknown);
+        assert!(Offered::of(&headers(&[("sec-websocket-protocol", "graphql-ws")])).only_unknown);
+        assert!(!Offered::of(&HeaderMap::new()).only_unknown);
+        assert!(!Offered::of(&headers(&[("sec-websocket-protocol", "bearer.x")])).only_unknown);
+    }
+}

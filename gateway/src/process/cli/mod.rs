@@ -1,0 +1,214 @@
+//! The command line: what the process is asked to do.
+
+mod healthcheck;
+mod token;
+
+pub use healthcheck::{HealthError, healthcheck};
+pub use token::{TokenError, TokenRequest};
+
+use std::{ffi::OsString, net::SocketAddr, process::ExitCode};
+
+use clap::{Arg, ArgMatches, Command};
+use common::UserId;
+
+use crate::{
+    config::{
+        Auth, Config, ConfigErrors, Secret, Store,
+        table::{Kind, SETTINGS, Setting},
+        text,
+    },
+    store::postgres::SchemaName,
+};
+
+/// What the process is asked to do.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Run a node.
+    Serve(Box<Config>),
+    /// Print a token.
+    Token(Box<TokenRequest>),
+    /// Bring the Postgres schema up to date and end.
+    Migrate(Migration),
+    /// Ask the node at this address whether it is ready.
+    Healthcheck(SocketAddr),
+}
+
+/// What to migrate.
+#[derive(Debug)]
+pub struct Migration {
+    /// The Postgres database, with its password.
+    pub url: Secret,
+    /// The schema that holds the tables.
+    pub schema: SchemaName,
+}
+
+/// Why the process cannot do it. Help and version count as such: they end it too.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// A flag or command that does not exist, or a plea for help.
+    #[error(transparent)]
+    Usage(#[from] clap::Error),
+    /// Settings that make no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+}
+
+impl CliError {
+    /// Prints it and answers how the process ends: 0 after help, else 2.
+    pub fn report(&self) -> ExitCode {
+        match self {
+            Self::Usage(error) => {
+                // Nothing is left to be done about a closed output.
+                let _ = error.print();
+                u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+            }
+            Self::Config(errors) => {
+                for sentence in &errors.0 {
+                    eprintln!("draftwire: {sentence}");
+                }
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+/// Reads the command line; `args` begins with the program's name, `env` answers for the environment.
+/// Reads the files that settings name, opens nothing else.
+///
+/// # Errors
+/// Wrong usage, every wrong setting, or help.
+pub fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<Invocation, CliError> {
+    let mut matches = command().try_get_matches_from(with_default_command(args))?;
+    let (name, matches) = matches.remove_subcommand().expect("clap demands a command");
+    let lookup = |setting: &str| flag(&matches, setting).or_else(|| env(setting));
+    Ok(match name.as_str() {
+        "serve" => Invocation::Serve(Box::new(Config::from_source(lookup)?)),
+        "token" => Invocation::Token(Box::new(TokenRequest {
+            user: matches.get_one::<UserId>("user").expect("clap demands it").clone(),
+            scope: matches.get_one::<String>("scope").cloned().unwrap_or_default(),
+            ttl: *matches.get_one("ttl").expect("it has a default"),
+            auth: Auth::from_source(lookup)?,
+        })),
+        "migrate" => Invocation::Migrate(migration(&Store::from_source(lookup)?)?),
+        "healthcheck" => Invocation::Healthcheck(healthcheck::target(crate::config::listen_addr(lookup)?)),
+        _ => unreachable!("clap knows no other command"),
+    })
+}
+
+/// A lookup in the process's environment. What is not UTF-8 is passed on damaged, to be complained
+/// about by the setting that it is for.
+pub fn process_env(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+fn migration(store: &Store) -> Result<Migration, ConfigErrors> {
+    match &store.database {
+        crate::config::Database::Postgres { url, schema, .. } => {
+            Ok(Migration { url: url.clone(), schema: schema.clone() })
+        }
+        crate::config::Database::Embedded { .. } => Err(ConfigErrors(vec![
+            "DATABASE_URL (--database-url) is not set: give the database to migrate; an embedded one is \
+             migrated whenever a node starts"
+                .to_owned(),
+        ])),
+    }
+}
+
+/// `draftwire` and `draftwire --listen-addr …` mean `draftwire serve …`.
+fn with_default_command(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    let serve = match args.get(1).and_then(|first| first.to_str()) {
+        None => args.len() <= 1,
+        Some(first) => first.starts_with('-') && !["-h", "--help", "-V", "--version"].contains(&first),
+    };
+    if serve {
+        args.insert(args.len().min(1), "serve".into());
+    }
+    args
+}
+
+/// The whole command line.
+pub fn command() -> Command {
+    let settings = |envs: &'static [&'static str]| {
+        let of = |setting: &Setting| match setting.kind {
+            Kind::FileOf(env) => env,
+            _ => setting.env,
+        };
+        SETTINGS.iter().filter(move |setting| envs.contains(&of(setting))).map(argument)
+    };
+    let token = Command::new("token")
+        .about("Print a token signed with JWT_SECRET, or with the secret of the embedded store")
+        .args([
+            Arg::new("user")
+                .long("user")
+                .required(true)
+                .value_parser(|text: &str| text.parse::<UserId>())
+                .help("The user"),
+            Arg::new("scope").long("scope").help("Its rights, separated by spaces [default: none]"),
+            Arg::new("ttl")
+                .long("ttl")
+                .default_value("1h")
+                .value_parser(|given: &str| {
+                    text::duration(given)
+                        .filter(|ttl| ttl.as_secs() > 0)
+                        .ok_or("give a duration of at least a second, such as 1h")
+                })
+                .help("How long it is valid"),
+        ])
+        .next_line_help(true)
+        .args(settings(&[
+            "JWT_SECRET",
+            "DATA_DIR",
+            "DATABASE_URL",
+            "JWT_AUDIENCE",
+            "JWT_ISSUER",
+            "JWT_USER_CLAIM",
+            "JWT_SCOPE_CLAIM",
+        ]));
+    Command::new("draftwire")
+        .about("A realtime sync server: every change reaches every device, all, once, in order")
+        .after_help("Without a command, a node is started (serve). Its settings: draftwire serve --help")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .subcommand(
+            Command::new("serve")
+                .about("Start a node (the default)")
+                .next_line_help(true)
+                .after_help("A flag wins over its environment variable. Durations need a unit (500ms, 25s, 5m, 1h), sizes may have one (64KiB, 1MiB).")
+                .args(SETTINGS.iter().map(argument)),
+        )
+        .subcommand(token)
+        .subcommand(
+            Command::new("migrate")
+                .about("Bring the schema of DATABASE_URL up to date, and end")
+                .args(settings(&["DATABASE_URL", "DATABASE_SCHEMA"])),
+        )
+        .subcommand(
+            Command::new("healthcheck")
+                .about("Ask the node on this machine whether it is ready; ends with 0 if so, else with 1")
+                .args(settings(&["LISTEN_ADDR"])),
+        )
+}
+
+/// The flag of a setting.
+fn argument(setting: &'static Setting) -> Arg {
+    let rule = setting.rule();
+    let rule = if rule.is_empty() { rule } else { format!(" [takes: {rule}]") };
+    let default = setting.default.text();
+    Arg::new(setting.env)
+        .long(setting.flag)
+        .value_name("VALUE")
+        .help(format!("{}\n[env: {}] [default: {default}]{rule}", setting.help, setting.env))
+        .help_heading(setting.section)
+}
+
+/// What a flag says; `None` also for settings that this command has no flag for.
+fn flag(matches: &ArgMatches, env: &str) -> Option<String> {
+    matches.try_get_one::<String>(env).ok().flatten().cloned()
+}
+
+#[cfg(test)]
+mod tests;

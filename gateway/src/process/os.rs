@@ -1,0 +1,74 @@
+//! What the operating system says of this process, under the names that Prometheus clients have agreed on.
+//!
+//! Written beside the recorder's text, because the recorder counts in whole numbers only.
+
+use std::fmt::Write as _;
+
+use super::open_files;
+
+/// The text of `process_*` metrics, as of now. Empty where there is no `/proc`, and a metric that
+/// cannot be read is left out.
+pub(crate) fn render() -> String {
+    let mut text = String::new();
+    let mut say = |name: &str, kind: &str, value: Option<String>| {
+        if let Some(value) = value {
+            // A String takes everything.
+            let _ = write!(text, "# TYPE {name} {kind}\n{name} {value}\n\n");
+        }
+    };
+    say("process_cpu_seconds_total", "counter", cpu_seconds().map(|seconds| format!("{seconds:.6}")));
+    say("process_resident_memory_bytes", "gauge", resident_bytes().map(|bytes| bytes.to_string()));
+    say("process_open_fds", "gauge", open_files().map(|files| files.to_string()));
+    say("process_max_fds", "gauge", open_files::limit().map(|files| files.to_string()));
+    text
+}
+
+/// User and system time. `/proc/self/stat` counts in ticks of 10 ms; schedstat would be without the
+/// threads that have ended. The clock has both.
+#[cfg(target_os = "linux")]
+fn cpu_seconds() -> Option<f64> {
+    use rustix::time::{ClockId, clock_gettime};
+
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Some(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cpu_seconds() -> Option<f64> {
+    None
+}
+
+/// `VmRSS` of `/proc/self/status` (proc(5)), which is in KiB.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+fn open_files() -> Option<usize> {
+    // One of the entries is the folder that is being read.
+    Some(std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    fn value(text: &str, name: &str) -> f64 {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_the_process_uses_is_said() {
+        let before = render();
+        assert!(value(&before, "process_resident_memory_bytes") > 1e6, "{before}");
+        let files: Vec<_> = (0..50).map(|_| std::fs::File::open("/dev/null")).collect();
+        let busy = std::time::Instant::now();
+        while busy.elapsed() < std::time::Duration::from_millis(20) {}
+        let after = render();
+        assert!(value(&after, "process_cpu_seconds_total") > value(&before, "process_cpu_seconds_total"));
+        assert!(value(&after, "process_open_fds") >= files.len() as f64, "{after}");
+    }
+}

@@ -1,0 +1,23 @@
+//! `GET /metrics`, on a listener of its own that no load balancer exposes.
+
+use std::sync::Arc;
+
+use axum::{Router, extract::State, routing::get};
+use metrics::gauge;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use super::os;
+use crate::node::Node;
+
+/// The routes of the private listener.
+pub(super) fn router(handle: PrometheusHandle, node: Arc<Node>) -> Router {
+    Router::new().route("/metrics", get(show)).with_state((handle, node))
+}
+
+async fn show(State((handle, node)): State<(PrometheusHandle, Arc<Node>)>) -> String {
+    // Read when asked: they change without anything happening on the node.
+    node.retention.observe();
+    gauge!("draftwire_bus_trusted").set(f64::from(u8::from(node.hub.bus_is_trusted())));
+    handle.run_upkeep();
+    handle.render() + &os::render()
+}

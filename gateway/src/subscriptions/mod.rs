@@ -1,0 +1,368 @@
+//! What a connection follows, and what of it is due: the same for a WebSocket and for an event stream,
+//! which differ in the [`Outbox`] that they hand out.
+//!
+//! Nothing is queued here. The newest events of a stream stand in the stream, and each connection
+//! reads them at its own cursors whenever it has room. So one that does not read costs its cursors.
+
+mod first;
+mod held;
+pub(crate) mod in_flight;
+pub(crate) mod meters;
+mod outbox;
+mod slot;
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use common::{
+    Cursor, Stream, TopicName, UserId,
+    message::Message,
+    protocol::{Device, ServerMessage, SnapshotBody},
+    time::unix_ms,
+};
+use fanout::{Deliveries, Mailbox, Source, Step, StreamReader, log::LogError};
+use metrics::counter;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
+use tracing::debug;
+
+pub(crate) use self::{
+    first::First,
+    outbox::{At, Outbox},
+    slot::Window,
+};
+use self::{
+    held::Held,
+    in_flight::Underway,
+    slot::{Arrived, Slot},
+};
+use crate::{node::Node, store::DraftList};
+
+/// The streams of one connection.
+pub(crate) struct Following {
+    node: Arc<Node>,
+    user: Option<UserId>,
+    mailbox: Arc<Mailbox>,
+    slots: Vec<Slot>,
+    next_slot: u32,
+    /// Slots to look at, each at most once.
+    ready: VecDeque<u32>,
+    held: Held,
+    /// What slots have asked the store for: at most one read each.
+    reads: Underway<(u32, Option<Arrived>)>,
+}
+
+/// A follower on its way into a [`Following`].
+pub(crate) struct Joined {
+    slot: u32,
+    follower: StreamReader,
+    /// The client's own cursor, if it has any.
+    cursor: Option<Cursor>,
+}
+
+impl Joined {
+    /// Where the stream stood when following began.
+    pub(crate) fn head(&self) -> Cursor {
+        self.follower.head()
+    }
+
+    /// Where the client stands before the first message: at its cursor, whatever that means here, or
+    /// where following began. A cursor without meaning stands until the client has been told: if it came
+    /// back before that with another one, it never would be.
+    pub(crate) fn start(&self) -> Cursor {
+        self.cursor.clone().unwrap_or_else(|| self.follower.cursor())
+    }
+
+    /// The stream.
+    pub(crate) fn stream(&self) -> &Stream {
+        self.follower.stream()
+    }
+}
+
+/// The state that a follower needs cannot be read: the client may find a node that does better.
+#[derive(Debug)]
+pub(crate) struct Lost;
+
+/// Streams that nearly every connection follows: its user's, and the one of all.
+const SLOTS: usize = 2;
+
+/// What is handed out of one stream at a time, in bytes; then the others have their turn.
+const STEP_BYTES_MAX: usize = 64 * 1024;
+
+/// The pause between attempts to read a snapshot while the store is down or busy, on average.
+const SNAPSHOT_RETRY: Duration = Duration::from_secs(1);
+
+/// Attempts before the connection is given up.
+const SNAPSHOT_ATTEMPTS_MAX: usize = 60;
+
+impl Following {
+    /// Follows nothing yet. `user` is whose drafts a snapshot holds.
+    pub(crate) fn new(node: Arc<Node>, user: Option<UserId>) -> Self {
+        Self {
+            node,
+            user,
+            mailbox: Arc::default(),
+            slots: Vec::with_capacity(SLOTS),
+            next_slot: 0,
+            ready: VecDeque::new(),
+            held: Held::default(),
+            reads: Underway::default(),
+        }
+    }
+
+    /// Begins to follow a stream, from a cursor or from its head; [`Following::add`] takes the result.
+    /// Dropping the future, or what it answers, follows nothing.
+    pub(crate) fn join(
+        &mut self,
+        stream: Stream,
+        cursor: Option<Cursor>,
+    ) -> impl Future<Output = Result<Joined, LogError>> + use<> {
+        while self.slots.iter().any(|slot| slot.id == self.next_slot) {
+            self.next_slot = self.next_slot.wrapping_add(1);
+        }
+        let slot = self.next_slot;
+        self.next_slot = slot.wrapping_add(1);
+        if cursor.is_some() {
+            counter!("draftwire_resumes_total").increment(1);
+        }
+        let (node, mailbox) = (self.node.clone(), self.mailbox.clone());
+        async move {
+            let follower = node.hub.follow(stream, cursor.as_ref(), mailbox, slot).await?;
+            Ok(Joined { slot, follower, cursor })
+        }
+    }
+
+    /// Adds a stream that was joined. With a window, its events are held back for company; with a
+    /// device, that is seen among those who are here.
+    pub(crate) fn add(&mut self, joined: Joined, window: Option<Window>, present: Option<Device>) {
+        let Joined { slot: id, follower, cursor } = joined;
+        let attendance =
+            present.map(|device| Box::new(self.node.hub.attend(&follower, device, self.mailbox.clone(), id)));
+        self.slots.push(Slot::new(id, follower, cursor.is_none(), window, attendance));
+        self.make_ready(id);
+    }
+
+    /// Ends following a topic.
+    pub(crate) fn remove(&mut self, topic: &TopicName) {
+        self.slots.retain(|slot| slot.topic() != Some(topic));
+    }
+
+    /// The topics that are followed.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &TopicName> {
+        self.slots.iter().filter_map(Slot::topic)
+    }
+
+    /// Where a topic stands that is followed: the last event known to exist.
+    pub(crate) fn position(&self, topic: &TopicName) -> Option<Cursor> {
+        let slot = self.slots.iter().find(|slot| slot.topic() == Some(topic))?;
+        Some(slot.follower.position())
+    }
+
+    /// Whether nothing is due.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// Whether something may be due; otherwise the task is woken once it may.
+    pub(crate) fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut changed = false;
+        if let Poll::Ready(marked) = self.mailbox.poll_take(context) {
+            changed = true;
+            for slot in marked {
+                self.make_ready(slot);
+            }
+        }
+        while let Poll::Ready((id, arrived)) = self.reads.poll_next(context) {
+            changed = true;
+            if let (Some(arrived), Some(slot)) = (arrived, self.slots.iter_mut().find(|slot| slot.id == id)) {
+                slot.arrived = Some(Box::new(arrived));
+                self.make_ready(id);
+            }
+        }
+        while let Poll::Ready(over) = self.held.poll_over(context) {
+            changed = true;
+            for id in over {
+                self.make_ready(id);
+            }
+        }
+        if changed { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Hands out what is due, until nothing is or the outbox is full.
+    ///
+    /// # Errors
+    /// When a follower cannot go on; the connection must end.
+    pub(crate) fn advance(&mut self, outbox: &mut impl Outbox) -> Result<(), Lost> {
+        while !outbox.is_full()
+            && let Some(id) = self.ready.pop_front()
+        {
+            let Some(index) = self.slots.iter().position(|slot| slot.id == id) else { continue };
+            if self.step(index, outbox)? {
+                self.make_ready(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn make_ready(&mut self, id: u32) {
+        if self.ready.contains(&id) {
+            return;
+        }
+        // What concerns everybody does not wait for a long replay of something else.
+        let first = !self.ready.is_empty()
+            && self.slots.iter().any(|slot| slot.id == id && *slot.follower.stream() == Stream::All);
+        if first { self.ready.push_front(id) } else { self.ready.push_back(id) }
+    }
+
+    /// Does what one slot needs next. Answers whether more may be due.
+    fn step(&mut self, index: usize, outbox: &mut impl Outbox) -> Result<bool, Lost> {
+        let slot = &mut self.slots[index];
+        if let Some(arrived) = slot.arrived.take() {
+            slot.reading = None;
+            match *arrived {
+                Arrived::Page(page) => {
+                    let events = slot.follower.accept(&page);
+                    self.node.metrics.delivered(Source::Replay, events.len() as u64);
+                    for event in events {
+                        slot.push(outbox, event.message(), event.seq);
+                    }
+                }
+                Arrived::Snapshot(list) => self.snapshot(index, list.ok_or(Lost)?, outbox),
+            }
+            return Ok(true);
+        }
+        for message in slot.attendance.iter_mut().flat_map(|attendance| attendance.due()) {
+            outbox.push(&message, None);
+        }
+        if slot.reading.is_some() {
+            return Ok(false);
+        }
+        if let Some(until) = slot.hold(Instant::now()) {
+            let id = slot.id;
+            self.held.add(id, until);
+            return Ok(false);
+        }
+        match slot.follower.step(STEP_BYTES_MAX) {
+            Step::Wait => return Ok(false),
+            Step::Send(due) => {
+                self.deliver(index, &due, outbox);
+            }
+            Step::Signals(signals) => {
+                for signal in signals {
+                    outbox.push(signal.message(), None);
+                }
+            }
+            Step::Synced(seq) => {
+                slot.live = true;
+                let stream = slot.follower.stream().wire_name();
+                let synced = ServerMessage::Synced { stream: &stream, seq, epoch: None, missed_before: None };
+                slot.push(outbox, &synced.message(), seq);
+            }
+            Step::Read(read) => {
+                if slot.live {
+                    counter!("draftwire_follower_fallbacks_total").increment(1);
+                }
+                let node = self.node.clone();
+                self.read(index, async move { Arrived::Page(node.hub.read(read).await) });
+            }
+            Step::Reset => return Ok(self.reset(index, outbox)),
+        }
+        Ok(true)
+    }
+
+    /// Hands out events that all followers on the node share.
+    fn deliver(&mut self, index: usize, due: &[Deliveries], outbox: &mut impl Outbox) {
+        let slot = &mut self.slots[index];
+        // Of what goes together the oldest is the latest: it stands for all.
+        let mut deliveries = due.iter().flat_map(Deliveries::as_slice);
+        if let Some(live) = deliveries.find(|delivery| delivery.source != Source::Replay) {
+            let late = unix_ms().saturating_sub(live.event.timestamp);
+            self.node.metrics.commit_to_delivery.record(Duration::from_millis(late));
+            slot.live = true;
+        }
+        for due in due {
+            match due {
+                Deliveries::One(delivery) => slot.push(outbox, delivery.event.message(), delivery.event.seq),
+                Deliveries::Block(block) => {
+                    outbox.push_block(block, slot.follower.stream(), slot.follower.epoch())
+                }
+            }
+            for together in due.as_slice().chunk_by(|delivery, next| delivery.source == next.source) {
+                self.node.metrics.delivered(together[0].source, together.len() as u64);
+            }
+        }
+    }
+
+    /// What the follower has missed cannot be had. Answers whether it can go on at once.
+    fn reset(&mut self, index: usize, outbox: &mut impl Outbox) -> bool {
+        let slot = &mut self.slots[index];
+        let user = match (slot.follower.stream(), &self.user) {
+            (Stream::User(_), Some(user)) => user.clone(),
+            _ => {
+                let Some(cursor) = slot.follower.skip() else { return false };
+                counter!("draftwire_missed_total").increment(1);
+                slot.restarted();
+                let synced = ServerMessage::Synced {
+                    stream: &slot.follower.stream().wire_name(),
+                    seq: cursor.seq,
+                    epoch: Some(&cursor.epoch),
+                    missed_before: Some(cursor.seq.next()),
+                };
+                slot.push(outbox, &synced.message(), cursor.seq);
+                return true;
+            }
+        };
+        let node = self.node.clone();
+        self.read(index, async move {
+            for _ in 0..SNAPSHOT_ATTEMPTS_MAX {
+                match node.drafts.snapshot(user.clone()).await {
+                    Ok(list) => return Arrived::Snapshot(Some(list)),
+                    Err(failure) => debug!(failure.message, "the snapshot is read again later"),
+                }
+                // Many connections are in this together: they come back one by one.
+                sleep(SNAPSHOT_RETRY.mul_f64(rand::random_range(0.5..1.5))).await;
+            }
+            Arrived::Snapshot(None)
+        });
+        false
+    }
+
+    /// Reads something for a slot. The read ends with the slot: one of a topic that was left would
+    /// otherwise go on for as long as the store does not answer.
+    fn read(&mut self, index: usize, read: impl Future<Output = Arrived> + Send + 'static) {
+        let slot = &mut self.slots[index];
+        let (wanted, unwanted) = oneshot::channel();
+        slot.reading = Some(wanted);
+        let id = slot.id;
+        self.reads.push(async move {
+            tokio::select! {
+                arrived = read => (id, Some(arrived)),
+                _ = unwanted => (id, None),
+            }
+        });
+    }
+
+    /// Hands out the state that is sent instead of events.
+    fn snapshot(&mut self, index: usize, list: DraftList, outbox: &mut impl Outbox) {
+        counter!("draftwire_snapshots_total").increment(1);
+        self.node.hub.observe_epoch(&list.epoch);
+        let slot = &mut self.slots[index];
+        slot.restarted();
+        let snapshot: Message = ServerMessage::Snapshot {
+            stream: &slot.follower.stream().wire_name(),
+            epoch: &list.epoch,
+            seq: list.seq,
+            payload: SnapshotBody { drafts: &list.drafts },
+        }
+        .message();
+        let seq = list.seq;
+        slot.follower.restart(Cursor { epoch: list.epoch, seq });
+        slot.push(outbox, &snapshot, seq);
+    }
+}
