@@ -131,7 +131,7 @@ impl Node {
                 reads.clone(),
                 hub.clone(),
                 limits.public_topics.clone(),
-                kept(&settings),
+                store_limits(&settings),
             ),
             drafts: Drafts::new(committer, reads),
             verifier: Verifier::new(&settings.auth)?,
@@ -208,7 +208,7 @@ fn reads_max(settings: &Config) -> usize {
 }
 
 /// What the store may be given to keep.
-fn kept(settings: &Config) -> Limits {
+fn store_limits(settings: &Config) -> Limits {
     Limits {
         drafts_per_user_max: settings.writes.drafts_per_user_max,
         draft_bytes_max: settings.writes.draft_bytes_max,
@@ -217,7 +217,7 @@ fn kept(settings: &Config) -> Limits {
 }
 
 async fn open_store(settings: &Config) -> Result<Arc<dyn Store>, StartError> {
-    let limits = kept(settings);
+    let limits = store_limits(settings);
     let timeout = settings.store.timeout;
     Ok(match &settings.store.database {
         Database::Embedded { dir } => {

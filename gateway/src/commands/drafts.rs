@@ -33,7 +33,7 @@ impl Drafts {
         caller: Caller,
         draft: common::protocol::DraftCreate,
     ) -> impl Future<Output = Result<Done, Failure>> + use<> {
-        let draft_id = draft.draft_id.unwrap_or_else(|| made_up_id(&caller));
+        let draft_id = draft.draft_id.unwrap_or_else(|| derived_draft_id(&caller));
         let kind = draft.kind.unwrap_or_else(default_kind);
         self.write(caller, DraftOp::Create { draft_id, kind, content: draft.content })
     }
@@ -114,7 +114,7 @@ fn default_kind() -> DraftKind {
 
 /// An id for a draft whose creator gives none: the same for the same command, so that a repetition
 /// is recognised.
-fn made_up_id(caller: &Caller) -> DraftId {
+fn derived_draft_id(caller: &Caller) -> DraftId {
     let mut hash = Sha256::new();
     for part in [caller.user.as_str(), caller.device.as_str()] {
         hash.update((part.len() as u64).to_be_bytes());

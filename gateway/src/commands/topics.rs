@@ -125,7 +125,7 @@ impl Topics {
         self.reads.history(stream, after, limit).await
     }
 
-    /// Answers whether all of them are signals.
+    /// Returns whether all of them are signals.
     fn check(&self, events: &[NewEvent]) -> Result<bool, Failure> {
         check_size(events, &self.limits).map_err(refused)?;
         let signals = events.iter().filter(|event| event.signal).count();

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 ///
 /// # Errors
 /// When names of this kind are not made of hexadecimal digits.
-pub(crate) fn made_up<T: FromStr<Err = InvalidId>>() -> Result<T, InvalidId> {
+pub(crate) fn random_id<T: FromStr<Err = InvalidId>>() -> Result<T, InvalidId> {
     format!("{:016x}", rand::random::<u64>()).parse()
 }
 
@@ -46,7 +46,7 @@ struct Counts {
 
 /// Which bound a connection met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Crowded {
+pub enum LimitReached {
     /// The node's.
     Node,
     /// The user's.
@@ -69,19 +69,19 @@ impl Connections {
         self: &Arc<Self>,
         user: Option<&UserId>,
         device: Option<&DeviceId>,
-    ) -> Result<Entered, Crowded> {
+    ) -> Result<ConnectionGuard, LimitReached> {
         let mut counts = self.lock();
         let of_user = user.map(|user| counts.users.get(user).map_or(&[][..], Vec::as_slice));
-        let crowded = if counts.total >= self.total_max {
-            Some(Crowded::Node)
+        let limit_reached = if counts.total >= self.total_max {
+            Some(LimitReached::Node)
         } else if of_user.is_some_and(|places| places.len() >= self.per_user_max) {
-            Some(Crowded::User)
+            Some(LimitReached::User)
         } else {
             None
         };
-        let former = match (crowded, of_user) {
+        let former = match (limit_reached, of_user) {
             (None, _) => None,
-            (Some(crowded), places) => Some(longest_silent(places, device).ok_or(crowded)?),
+            (Some(limit_reached), places) => Some(longest_silent(places, device).ok_or(limit_reached)?),
         };
         let place = Arc::new(Place {
             device: device.cloned(),
@@ -107,7 +107,7 @@ impl Connections {
         }
         counts.peak = counts.peak.max(counts.total);
         counts.show();
-        Ok(Entered { connections: self.clone(), user: user.cloned(), place })
+        Ok(ConnectionGuard { connections: self.clone(), user: user.cloned(), place })
     }
 
     fn now(&self) -> u64 {
@@ -169,13 +169,13 @@ fn longest_silent(places: Option<&[Arc<Place>]>, device: Option<&DeviceId>) -> O
 }
 
 /// A connection that is counted.
-pub struct Entered {
+pub struct ConnectionGuard {
     connections: Arc<Connections>,
     user: Option<UserId>,
     place: Arc<Place>,
 }
 
-impl Entered {
+impl ConnectionGuard {
     /// The client has shown that it lives.
     pub(crate) fn heard(&self) {
         self.place.heard_at.store(self.connections.now(), Ordering::Relaxed);
@@ -193,7 +193,7 @@ impl Entered {
     }
 }
 
-impl Drop for Entered {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let mut counts = self.connections.lock();
         // Set under the lock; then another one counts instead.
@@ -224,10 +224,10 @@ mod tests {
         let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
         let first = connections.enter(Some(&alice), None).ok().unwrap();
         let _second = connections.enter(Some(&alice), None).ok().unwrap();
-        assert_eq!(connections.enter(Some(&alice), None).err(), Some(Crowded::User));
+        assert_eq!(connections.enter(Some(&alice), None).err(), Some(LimitReached::User));
         let third = connections.enter(Some(&bob), None).ok().unwrap();
-        assert_eq!(connections.enter(Some(&bob), None).err(), Some(Crowded::Node));
-        assert_eq!(connections.enter(None, None).err(), Some(Crowded::Node));
+        assert_eq!(connections.enter(Some(&bob), None).err(), Some(LimitReached::Node));
+        assert_eq!(connections.enter(None, None).err(), Some(LimitReached::Node));
         assert_eq!((connections.total(), connections.users()), (3, 2));
         drop((first, third));
         assert_eq!((connections.total(), connections.users()), (1, 1));
@@ -242,7 +242,7 @@ mod tests {
         let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
         let (phone, laptop): (DeviceId, DeviceId) = ("phone".parse().unwrap(), "laptop".parse().unwrap());
         let enter = |user, device| connections.enter(Some(user), Some(device));
-        let is_taken = |entered: &Entered| entered.place.taken.load(Ordering::Acquire);
+        let is_taken = |guard: &ConnectionGuard| guard.place.taken.load(Ordering::Acquire);
         let [first, second, other] =
             [&phone, &phone, &laptop].map(|device| enter(&alice, device).ok().unwrap());
         tokio::time::advance(std::time::Duration::from_secs(1)).await;
@@ -250,13 +250,13 @@ mod tests {
         let third = enter(&alice, &phone).ok().unwrap();
         assert_eq!([&first, &second, &other, &third].map(is_taken), [false, true, false, false]);
         second.taken().await;
-        assert_eq!(connections.enter(Some(&alice), None).err(), Some(Crowded::User), "another device");
+        assert_eq!(connections.enter(Some(&alice), None).err(), Some(LimitReached::User), "another device");
         // What was taken over counts no more, also once it has ended.
         drop(second);
         assert_eq!((connections.total(), connections.users()), (3, 1));
         // The same where the node is full; another user's device of that name is another one.
         let _of_bob = enter(&bob, &laptop).ok().unwrap();
-        assert_eq!(enter(&bob, &phone).err(), Some(Crowded::Node));
+        assert_eq!(enter(&bob, &phone).err(), Some(LimitReached::Node));
         let fourth = enter(&alice, &laptop).ok().unwrap();
         assert_eq!([&first, &other, &third, &fourth].map(is_taken), [false, true, false, false]);
         drop((first, other, third, fourth));

@@ -71,17 +71,17 @@ mod tests {
     #[test]
     fn a_crowd_has_left_when_a_quarter_has_and_that_is_many() {
         let connections = Connections::new(10_000, 10_000);
-        let mut entered: Vec<_> = (0..2000).map(|_| connections.enter(None, None).ok().unwrap()).collect();
+        let mut guard: Vec<_> = (0..2000).map(|_| connections.enter(None, None).ok().unwrap()).collect();
         assert!(!crowd_has_left(&connections));
-        entered.truncate(1501);
+        guard.truncate(1501);
         assert!(!crowd_has_left(&connections));
-        entered.truncate(1500);
+        guard.truncate(1500);
         assert!(crowd_has_left(&connections));
         connections.forget_peak();
         assert!(!crowd_has_left(&connections), "that was for the others");
-        entered.truncate(1300);
+        guard.truncate(1300);
         connections.forget_peak();
-        entered.truncate(1300 - 200);
+        guard.truncate(1300 - 200);
         assert!(!crowd_has_left(&connections), "a few are no crowd");
     }
 }

@@ -29,7 +29,7 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
     ("draftwire_resumes_total", Kind::Counter, "", "Streams that connections followed on from a cursor"),
     ("draftwire_snapshots_total", Kind::Counter, "", "Snapshots sent because missed events could not be had"),
     (
-        "draftwire_missed_total",
+        "draftwire_gaps_reported_total",
         Kind::Counter,
         "",
         "Followers of topics and of all that were told that missed events are gone",

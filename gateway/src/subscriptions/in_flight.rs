@@ -1,4 +1,4 @@
-//! What a connection has asked for and waits for.
+//! Commands and reads of a connection that have no answer yet.
 
 use std::{
     future::poll_fn,
@@ -7,21 +7,21 @@ use std::{
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 
-/// Futures that are under way at once and end in any order. Whoever pushes bounds their number.
+/// Futures that run at once and end in any order. Whoever pushes bounds their number.
 ///
 /// Every connection has some of these, and nearly all of them are empty nearly always: an empty one holds
 /// no memory, where the set itself would hold its queue.
-pub(crate) struct Underway<T> {
+pub(crate) struct InFlight<T> {
     futures: Option<FuturesUnordered<BoxFuture<'static, T>>>,
 }
 
-impl<T> Default for Underway<T> {
+impl<T> Default for InFlight<T> {
     fn default() -> Self {
         Self { futures: None }
     }
 }
 
-impl<T> Underway<T> {
+impl<T> InFlight<T> {
     /// Adds one. It makes progress while it is asked for, so ask after adding.
     pub(crate) fn push(&mut self, future: impl Future<Output = T> + Send + 'static) {
         self.futures.get_or_insert_default().push(Box::pin(future));
@@ -66,15 +66,15 @@ mod tests {
 
     #[test]
     fn it_gives_out_what_has_ended_and_holds_nothing_afterwards() {
-        let mut underway = Underway::default();
-        assert!(underway.next().now_or_never().is_none());
-        underway.push(pending());
-        underway.push(async { 1 });
-        assert_eq!(underway.next().now_or_never(), Some(1));
-        assert_eq!((underway.next().now_or_never(), underway.len()), (None, 1));
-        let mut underway = Underway::default();
-        underway.push(async { 2 });
-        assert_eq!(underway.next().now_or_never(), Some(2));
-        assert!(underway.is_empty() && underway.futures.is_none());
+        let mut in_flight = InFlight::default();
+        assert!(in_flight.next().now_or_never().is_none());
+        in_flight.push(pending());
+        in_flight.push(async { 1 });
+        assert_eq!(in_flight.next().now_or_never(), Some(1));
+        assert_eq!((in_flight.next().now_or_never(), in_flight.len()), (None, 1));
+        let mut in_flight = InFlight::default();
+        in_flight.push(async { 2 });
+        assert_eq!(in_flight.next().now_or_never(), Some(2));
+        assert!(in_flight.is_empty() && in_flight.futures.is_none());
     }
 }

@@ -4,12 +4,12 @@
 //! Nothing is queued here. The newest events of a stream stand in the stream, and each connection
 //! reads them at its own cursors whenever it has room. So one that does not read costs its cursors.
 
-mod first;
-mod held;
 pub(crate) mod in_flight;
+mod initial_streams;
 pub(crate) mod meters;
+mod open_windows;
 mod outbox;
-mod slot;
+mod subscription;
 
 use std::{
     collections::VecDeque,
@@ -32,33 +32,33 @@ use tokio::{
 };
 use tracing::debug;
 
-pub(crate) use self::{
-    first::First,
-    outbox::{At, Outbox},
-    slot::Window,
-};
 use self::{
-    held::Held,
-    in_flight::Underway,
-    slot::{Arrived, Slot},
+    in_flight::InFlight,
+    open_windows::OpenWindows,
+    subscription::{Arrived, Subscription},
+};
+pub(crate) use self::{
+    initial_streams::InitialStreams,
+    outbox::{At, Outbox},
+    subscription::Window,
 };
 use crate::{node::Node, store::DraftList};
 
 /// The streams of one connection.
-pub(crate) struct Following {
+pub(crate) struct Subscriptions {
     node: Arc<Node>,
     user: Option<UserId>,
     mailbox: Arc<Mailbox>,
-    slots: Vec<Slot>,
+    entries: Vec<Subscription>,
     next_slot: u32,
     /// Slots to look at, each at most once.
     ready: VecDeque<u32>,
-    held: Held,
-    /// What slots have asked the store for: at most one read each.
-    reads: Underway<(u32, Option<Arrived>)>,
+    open_windows: OpenWindows,
+    /// What entries have asked the store for: at most one read each.
+    reads: InFlight<(u32, Option<Arrived>)>,
 }
 
-/// A follower on its way into a [`Following`].
+/// A follower on its way into a [`Subscriptions`].
 pub(crate) struct Joined {
     slot: u32,
     follower: StreamReader,
@@ -101,29 +101,29 @@ const SNAPSHOT_RETRY: Duration = Duration::from_secs(1);
 /// Attempts before the connection is given up.
 const SNAPSHOT_ATTEMPTS_MAX: usize = 60;
 
-impl Following {
+impl Subscriptions {
     /// Follows nothing yet. `user` is whose drafts a snapshot holds.
     pub(crate) fn new(node: Arc<Node>, user: Option<UserId>) -> Self {
         Self {
             node,
             user,
             mailbox: Arc::default(),
-            slots: Vec::with_capacity(SLOTS),
+            entries: Vec::with_capacity(SLOTS),
             next_slot: 0,
             ready: VecDeque::new(),
-            held: Held::default(),
-            reads: Underway::default(),
+            open_windows: OpenWindows::default(),
+            reads: InFlight::default(),
         }
     }
 
-    /// Begins to follow a stream, from a cursor or from its head; [`Following::add`] takes the result.
-    /// Dropping the future, or what it answers, follows nothing.
+    /// Begins to follow a stream, from a cursor or from its head; [`Subscriptions::add`] takes the result.
+    /// Dropping the future, or its output, follows nothing.
     pub(crate) fn join(
         &mut self,
         stream: Stream,
         cursor: Option<Cursor>,
     ) -> impl Future<Output = Result<Joined, LogError>> + use<> {
-        while self.slots.iter().any(|slot| slot.id == self.next_slot) {
+        while self.entries.iter().any(|subscription| subscription.id == self.next_slot) {
             self.next_slot = self.next_slot.wrapping_add(1);
         }
         let slot = self.next_slot;
@@ -138,30 +138,30 @@ impl Following {
         }
     }
 
-    /// Adds a stream that was joined. With a window, its events are held back for company; with a
-    /// device, that is seen among those who are here.
+    /// Adds a stream that was joined. With a window, its events wait for more; with a device,
+    /// that attends the stream.
     pub(crate) fn add(&mut self, joined: Joined, window: Option<Window>, present: Option<Device>) {
         let Joined { slot: id, follower, cursor } = joined;
         let attendance =
             present.map(|device| Box::new(self.node.hub.attend(&follower, device, self.mailbox.clone(), id)));
-        self.slots.push(Slot::new(id, follower, cursor.is_none(), window, attendance));
+        self.entries.push(Subscription::new(id, follower, cursor.is_none(), window, attendance));
         self.make_ready(id);
     }
 
     /// Ends following a topic.
     pub(crate) fn remove(&mut self, topic: &TopicName) {
-        self.slots.retain(|slot| slot.topic() != Some(topic));
+        self.entries.retain(|subscription| subscription.topic() != Some(topic));
     }
 
     /// The topics that are followed.
     pub(crate) fn topics(&self) -> impl Iterator<Item = &TopicName> {
-        self.slots.iter().filter_map(Slot::topic)
+        self.entries.iter().filter_map(Subscription::topic)
     }
 
     /// Where a topic stands that is followed: the last event known to exist.
     pub(crate) fn position(&self, topic: &TopicName) -> Option<Cursor> {
-        let slot = self.slots.iter().find(|slot| slot.topic() == Some(topic))?;
-        Some(slot.follower.position())
+        let subscription = self.entries.iter().find(|subscription| subscription.topic() == Some(topic))?;
+        Some(subscription.follower.position())
     }
 
     /// Whether nothing is due.
@@ -180,12 +180,14 @@ impl Following {
         }
         while let Poll::Ready((id, arrived)) = self.reads.poll_next(context) {
             changed = true;
-            if let (Some(arrived), Some(slot)) = (arrived, self.slots.iter_mut().find(|slot| slot.id == id)) {
-                slot.arrived = Some(Box::new(arrived));
+            if let (Some(arrived), Some(subscription)) =
+                (arrived, self.entries.iter_mut().find(|subscription| subscription.id == id))
+            {
+                subscription.arrived = Some(Box::new(arrived));
                 self.make_ready(id);
             }
         }
-        while let Poll::Ready(over) = self.held.poll_over(context) {
+        while let Poll::Ready(over) = self.open_windows.poll_over(context) {
             changed = true;
             for id in over {
                 self.make_ready(id);
@@ -202,7 +204,9 @@ impl Following {
         while !outbox.is_full()
             && let Some(id) = self.ready.pop_front()
         {
-            let Some(index) = self.slots.iter().position(|slot| slot.id == id) else { continue };
+            let Some(index) = self.entries.iter().position(|subscription| subscription.id == id) else {
+                continue;
+            };
             if self.step(index, outbox)? {
                 self.make_ready(id);
             }
@@ -216,39 +220,42 @@ impl Following {
         }
         // What concerns everybody does not wait for a long replay of something else.
         let first = !self.ready.is_empty()
-            && self.slots.iter().any(|slot| slot.id == id && *slot.follower.stream() == Stream::All);
+            && self
+                .entries
+                .iter()
+                .any(|subscription| subscription.id == id && *subscription.follower.stream() == Stream::All);
         if first { self.ready.push_front(id) } else { self.ready.push_back(id) }
     }
 
-    /// Does what one slot needs next. Answers whether more may be due.
+    /// Does what one slot needs next. Returns whether more may be due.
     fn step(&mut self, index: usize, outbox: &mut impl Outbox) -> Result<bool, Lost> {
-        let slot = &mut self.slots[index];
-        if let Some(arrived) = slot.arrived.take() {
-            slot.reading = None;
+        let subscription = &mut self.entries[index];
+        if let Some(arrived) = subscription.arrived.take() {
+            subscription.reading = None;
             match *arrived {
                 Arrived::Page(page) => {
-                    let events = slot.follower.accept(&page);
+                    let events = subscription.follower.accept(&page);
                     self.node.metrics.delivered(Source::Replay, events.len() as u64);
                     for event in events {
-                        slot.push(outbox, event.message(), event.seq);
+                        subscription.push(outbox, event.message(), event.seq);
                     }
                 }
                 Arrived::Snapshot(list) => self.snapshot(index, list.ok_or(Lost)?, outbox),
             }
             return Ok(true);
         }
-        for message in slot.attendance.iter_mut().flat_map(|attendance| attendance.due()) {
+        for message in subscription.attendance.iter_mut().flat_map(|attendance| attendance.due()) {
             outbox.push(&message, None);
         }
-        if slot.reading.is_some() {
+        if subscription.reading.is_some() {
             return Ok(false);
         }
-        if let Some(until) = slot.hold(Instant::now()) {
-            let id = slot.id;
-            self.held.add(id, until);
+        if let Some(until) = subscription.hold(Instant::now()) {
+            let id = subscription.id;
+            self.open_windows.add(id, until);
             return Ok(false);
         }
-        match slot.follower.step(STEP_BYTES_MAX) {
+        match subscription.follower.step(STEP_BYTES_MAX) {
             Step::Wait => return Ok(false),
             Step::Send(due) => {
                 self.deliver(index, &due, outbox);
@@ -259,13 +266,13 @@ impl Following {
                 }
             }
             Step::Synced(seq) => {
-                slot.live = true;
-                let stream = slot.follower.stream().wire_name();
+                subscription.live = true;
+                let stream = subscription.follower.stream().wire_name();
                 let synced = ServerMessage::Synced { stream: &stream, seq, epoch: None, missed_before: None };
-                slot.push(outbox, &synced.message(), seq);
+                subscription.push(outbox, &synced.message(), seq);
             }
             Step::Read(read) => {
-                if slot.live {
+                if subscription.live {
                     counter!("draftwire_follower_fallbacks_total").increment(1);
                 }
                 let node = self.node.clone();
@@ -278,19 +285,21 @@ impl Following {
 
     /// Hands out events that all followers on the node share.
     fn deliver(&mut self, index: usize, due: &[Deliveries], outbox: &mut impl Outbox) {
-        let slot = &mut self.slots[index];
+        let subscription = &mut self.entries[index];
         // Of what goes together the oldest is the latest: it stands for all.
         let mut deliveries = due.iter().flat_map(Deliveries::as_slice);
         if let Some(live) = deliveries.find(|delivery| delivery.source != Source::Replay) {
             let late = unix_ms().saturating_sub(live.event.timestamp);
             self.node.metrics.commit_to_delivery.record(Duration::from_millis(late));
-            slot.live = true;
+            subscription.live = true;
         }
         for due in due {
             match due {
-                Deliveries::One(delivery) => slot.push(outbox, delivery.event.message(), delivery.event.seq),
+                Deliveries::One(delivery) => {
+                    subscription.push(outbox, delivery.event.message(), delivery.event.seq)
+                }
                 Deliveries::Block(block) => {
-                    outbox.push_block(block, slot.follower.stream(), slot.follower.epoch())
+                    outbox.push_block(block, subscription.follower.stream(), subscription.follower.epoch())
                 }
             }
             for together in due.as_slice().chunk_by(|delivery, next| delivery.source == next.source) {
@@ -299,22 +308,22 @@ impl Following {
         }
     }
 
-    /// What the follower has missed cannot be had. Answers whether it can go on at once.
+    /// What the follower has missed cannot be had. Returns whether it can go on at once.
     fn reset(&mut self, index: usize, outbox: &mut impl Outbox) -> bool {
-        let slot = &mut self.slots[index];
-        let user = match (slot.follower.stream(), &self.user) {
+        let subscription = &mut self.entries[index];
+        let user = match (subscription.follower.stream(), &self.user) {
             (Stream::User(_), Some(user)) => user.clone(),
             _ => {
-                let Some(cursor) = slot.follower.skip() else { return false };
-                counter!("draftwire_missed_total").increment(1);
-                slot.restarted();
+                let Some(cursor) = subscription.follower.skip() else { return false };
+                counter!("draftwire_gaps_reported_total").increment(1);
+                subscription.restarted();
                 let synced = ServerMessage::Synced {
-                    stream: &slot.follower.stream().wire_name(),
+                    stream: &subscription.follower.stream().wire_name(),
                     seq: cursor.seq,
                     epoch: Some(&cursor.epoch),
                     missed_before: Some(cursor.seq.next()),
                 };
-                slot.push(outbox, &synced.message(), cursor.seq);
+                subscription.push(outbox, &synced.message(), cursor.seq);
                 return true;
             }
         };
@@ -333,13 +342,13 @@ impl Following {
         false
     }
 
-    /// Reads something for a slot. The read ends with the slot: one of a topic that was left would
+    /// Reads something for a subscription. The read ends with the slot: one of a topic that was left would
     /// otherwise go on for as long as the store does not answer.
     fn read(&mut self, index: usize, read: impl Future<Output = Arrived> + Send + 'static) {
-        let slot = &mut self.slots[index];
+        let subscription = &mut self.entries[index];
         let (wanted, unwanted) = oneshot::channel();
-        slot.reading = Some(wanted);
-        let id = slot.id;
+        subscription.reading = Some(wanted);
+        let id = subscription.id;
         self.reads.push(async move {
             tokio::select! {
                 arrived = read => (id, Some(arrived)),
@@ -352,17 +361,17 @@ impl Following {
     fn snapshot(&mut self, index: usize, list: DraftList, outbox: &mut impl Outbox) {
         counter!("draftwire_snapshots_total").increment(1);
         self.node.hub.observe_epoch(&list.epoch);
-        let slot = &mut self.slots[index];
-        slot.restarted();
+        let subscription = &mut self.entries[index];
+        subscription.restarted();
         let snapshot: Message = ServerMessage::Snapshot {
-            stream: &slot.follower.stream().wire_name(),
+            stream: &subscription.follower.stream().wire_name(),
             epoch: &list.epoch,
             seq: list.seq,
             payload: SnapshotBody { drafts: &list.drafts },
         }
         .message();
         let seq = list.seq;
-        slot.follower.restart(Cursor { epoch: list.epoch, seq });
-        slot.push(outbox, &snapshot, seq);
+        subscription.follower.restart(Cursor { epoch: list.epoch, seq });
+        subscription.push(outbox, &snapshot, seq);
     }
 }

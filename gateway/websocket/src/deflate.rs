@@ -133,7 +133,7 @@ struct Inflating<'a> {
 }
 
 impl Inflating<'_> {
-    /// Inflates the next part, all of it. Answers whether a deflate stream ended exactly with it. One
+    /// Inflates the next part, all of it. Returns whether a deflate stream ended exactly with it. One
     /// that ends earlier is followed by another (RFC 7692 section 7.2.3.5).
     fn part(&mut self, mut part: &[u8]) -> Result<bool, Violation> {
         loop {

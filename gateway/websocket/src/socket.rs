@@ -165,7 +165,7 @@ impl Socket {
         self.write_all(frames, stall_max).await
     }
 
-    /// Sends what the kernel takes at once. Answers whether that was all; `frames` keeps those that have not
+    /// Sends what the kernel takes at once. Returns whether that was all; `frames` keeps those that have not
     /// been begun, for [`Socket::send`].
     ///
     /// # Errors
@@ -398,7 +398,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Gives the kernel what is owed and what comes first of `frames`. Answers how many bytes it took.
+    /// Gives the kernel what is owed and what comes first of `frames`. Returns how many bytes it took.
     fn attempt(&self, frames: &[Bytes]) -> io::Result<usize> {
         let written = if let (None, [frame]) = (&self.owed, frames) {
             // One event at a time is what a follower that keeps pace gets, and a plain write is cheaper.
@@ -427,7 +427,7 @@ impl Socket {
 }
 
 impl Owed {
-    /// Takes off what was written. Answers how much of it was of something else.
+    /// Takes off what was written. Returns how much of it was of something else.
     fn paid(&mut self, written: usize) -> usize {
         let begun = written.min(self.begun.len());
         self.begun.advance(begun);

@@ -202,7 +202,7 @@ async fn a_single_published_key_needs_no_name() {
 }
 
 #[tokio::test]
-async fn a_rotated_key_is_found_and_made_up_ones_do_not_flood_the_issuer() {
+async fn a_rotated_key_is_found_and_unknown_ones_do_not_flood_the_issuer() {
     let issuer = Issuer::start().await;
     issuer.publishes(&[published(Algorithm::RS256, Some("old"))]);
     let verifier = issuer.verifier(NONE, NONE);

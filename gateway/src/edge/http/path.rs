@@ -10,7 +10,7 @@ use common::ids::InvalidId;
 
 use crate::{edge::problem::Problem, node::Node};
 
-/// What the path names: its one variable part, decoded (RFC 3986 section 2.1) before it is held against
+/// What the path names: its one variable part, decoded (RFC 3986 section 2.1) before it is compared with
 /// the rules of its kind, so that no encoding gets around them.
 pub(in crate::edge) struct Named<T>(pub(in crate::edge) T);
 

@@ -24,7 +24,7 @@ use tracing::debug;
 
 use self::{lines::Lines, position::Position};
 use super::{
-    connections::{Crowded, Entered, made_up},
+    connections::{ConnectionGuard, LimitReached, random_id},
     identity,
     problem::Problem,
     query::Parameters,
@@ -33,7 +33,7 @@ use crate::{
     auth::{Expiry, Identity},
     commands::failure::Failure,
     node::Node,
-    subscriptions::{At, First, Following},
+    subscriptions::{At, InitialStreams, Subscriptions},
 };
 
 /// Tells Nginx, in whatever configuration, to pass on what comes when it comes.
@@ -44,7 +44,7 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// One client.
 struct EventStream {
-    following: Following,
+    subscriptions: Subscriptions,
     lines: Lines,
     heartbeat: Duration,
     /// When a sign of life is due.
@@ -57,7 +57,7 @@ struct EventStream {
     idle: Option<(Instant, Duration)>,
     stopping: watch::Receiver<bool>,
     drain_window: Duration,
-    _entered: Entered,
+    _entered: ConnectionGuard,
 }
 
 /// Set by a proxy that tries another node when one answers 503.
@@ -127,9 +127,11 @@ async fn begin(
         "" => Position::default(),
         text => text.parse().map_err(invalid)?,
     };
-    let entered =
-        node.connections.enter(identity.as_ref().map(|identity| &identity.user), None).map_err(crowded)?;
-    let events = open(node, identity, parameters.get("device")?, topics, &position, entered).await?;
+    let guard = node
+        .connections
+        .enter(identity.as_ref().map(|identity| &identity.user), None)
+        .map_err(limit_reached)?;
+    let events = open(node, identity, parameters.get("device")?, topics, &position, guard).await?;
     let body = Body::from_stream(stream::unfold(events, |mut events| async move {
         let bytes = events.next().await?;
         Some((Ok::<Bytes, Infallible>(bytes), events))
@@ -144,19 +146,20 @@ async fn open(
     device: Option<DeviceId>,
     topics: Vec<TopicName>,
     position: &Position,
-    entered: Entered,
+    guard: ConnectionGuard,
 ) -> Result<EventStream, Problem> {
-    let connection: ConnectionId = made_up().map_err(invalid)?;
-    let device = device.map_or_else(made_up, Ok).map_err(invalid)?;
+    let connection: ConnectionId = random_id().map_err(invalid)?;
+    let device = device.map_or_else(random_id, Ok).map_err(invalid)?;
     let limits = &node.settings.websocket;
-    let mut following = Following::new(node.clone(), identity.as_ref().map(|identity| identity.user.clone()));
+    let mut subscriptions =
+        Subscriptions::new(node.clone(), identity.as_ref().map(|identity| identity.user.clone()));
     let crowd = || Problem::unavailable("too many connections at once; come back later");
     let permit = node.admit().await.ok_or_else(crowd)?;
     let unavailable = |error: LogError| {
         debug!(%error, "cannot follow");
         Problem::unavailable("the store does not answer; come back later")
     };
-    let first = First::join(&mut following, position.cursor("user"), position.cursor("all"))
+    let first = InitialStreams::join(&mut subscriptions, position.cursor("user"), position.cursor("all"))
         .await
         .map_err(unavailable)?;
     let joins: Vec<_> = topics
@@ -164,7 +167,7 @@ async fn open(
         .map(|topic| {
             let stream = Stream::Topic(topic);
             let cursor = position.cursor(&stream.wire_name());
-            following.join(stream, cursor)
+            subscriptions.join(stream, cursor)
         })
         .collect();
     let joined = try_join_all(joins).await.map_err(unavailable)?;
@@ -180,15 +183,15 @@ async fn open(
     }
     {
         use crate::subscriptions::Outbox;
-        lines.push(&first.welcome(&following, connection, device), None);
+        lines.push(&first.welcome(&subscriptions, connection, device), None);
     }
-    first.add_to(&mut following);
+    first.add_to(&mut subscriptions);
     for joined in joined {
-        following.add(joined, None, None);
+        subscriptions.add(joined, None, None);
     }
     gauge!("draftwire_event_streams").increment(1.0);
     Ok(EventStream {
-        following,
+        subscriptions,
         lines,
         heartbeat: limits.sse_heartbeat,
         quiet_until: Instant::now() + limits.sse_heartbeat,
@@ -197,7 +200,7 @@ async fn open(
         idle: identity.is_none().then(|| (Instant::now() + limits.anonymous_idle, limits.anonymous_idle)),
         stopping: node.drain.subscribe(),
         drain_window: limits.drain_window,
-        _entered: entered,
+        _entered: guard,
     })
 }
 
@@ -224,7 +227,7 @@ impl EventStream {
                 return None;
             }
             // A state that cannot be read ends the stream: the client may find a node that does better.
-            self.following.advance(&mut self.lines).ok()?;
+            self.subscriptions.advance(&mut self.lines).ok()?;
             if !self.lines.is_empty() {
                 self.quiet_until = Instant::now() + self.heartbeat;
                 if let Some((until, most)) = &mut self.idle {
@@ -234,7 +237,7 @@ impl EventStream {
             }
             let wake_at = ends_at.into_iter().chain(token_ends).min();
             tokio::select! {
-                () = poll_fn(|context| self.following.poll_changed(context)) => {}
+                () = poll_fn(|context| self.subscriptions.poll_changed(context)) => {}
                 () = sleep_until(self.quiet_until) => {
                     self.quiet_until = Instant::now() + self.heartbeat;
                     self.lines.comment();
@@ -275,9 +278,9 @@ fn invalid(error: InvalidId) -> Problem {
     Problem::bad_request(error.to_string())
 }
 
-fn crowded(crowded: Crowded) -> Problem {
-    match crowded {
-        Crowded::Node => Problem::unavailable("this node has all the connections it takes"),
-        Crowded::User => Failure::new(Code::RateLimited, "too many connections of this user").into(),
+fn limit_reached(limit_reached: LimitReached) -> Problem {
+    match limit_reached {
+        LimitReached::Node => Problem::unavailable("this node has all the connections it takes"),
+        LimitReached::User => Failure::new(Code::RateLimited, "too many connections of this user").into(),
     }
 }

@@ -20,7 +20,7 @@ use websocket::Received;
 use super::{
     order::{Behind, Taken},
     reply,
-    session::{Due, End, Session},
+    session::{CommandOutcome, End, Session},
 };
 use crate::{
     auth::{AuthError, Expiry, Identity},
@@ -28,7 +28,7 @@ use crate::{
     store::Base,
 };
 
-/// Messages without use in a row, malformed or not allowed without a token, after which the connection
+/// Consecutive messages, malformed or not allowed without a token, after which the connection
 /// is closed with 4400.
 const MISUSE_MAX: u32 = 10;
 
@@ -43,7 +43,7 @@ const TOPICS_PER_COST: usize = 10;
 impl Session {
     pub(super) fn received(&mut self, received: Received) -> Result<(), End> {
         self.heartbeat.alive();
-        self.entered.heard();
+        self.guard.heard();
         let taken = self.take(received);
         self.pause_reading();
         taken
@@ -174,9 +174,9 @@ impl Session {
             }
             Command::Auth { token } => {
                 self.authenticating = true;
-                self.under_way(async move {
+                self.in_flight(async move {
                     let verified = node.verifier.verify(&token, unix_ms()).await;
-                    Due::Auth(id, verified)
+                    CommandOutcome::Auth(id, verified)
                 });
             }
             // Done before, also for those who have no token.
@@ -207,12 +207,12 @@ impl Session {
             }
         };
         let changed = change(Caller { pipeline: Some(order.pipeline()), ..caller });
-        self.under_way(async move {
+        self.in_flight(async move {
             let (decided, reply) = match changed.await {
                 Ok(done) => (true, told(&id, &done)),
                 Err(failure) => (failure.code != Code::Unavailable, reply::error(Some(&id), &failure)),
             };
-            Due::Changed { taken, id, decided, reply }
+            CommandOutcome::Changed { taken, id, decided, reply }
         });
     }
 
@@ -240,15 +240,15 @@ impl Session {
         answer: impl Future<Output = Result<T, Failure>> + Send + 'static,
         told: impl FnOnce(&CommandId, &T) -> Bytes + Send + 'static,
     ) {
-        self.under_way(async move {
-            Due::Reply(match answer.await {
+        self.in_flight(async move {
+            CommandOutcome::Reply(match answer.await {
                 Ok(done) => told(&id, &done),
                 Err(failure) => reply::error(Some(&id), &failure),
             })
         });
     }
 
-    pub(super) fn under_way(&mut self, command: impl Future<Output = Due> + Send + 'static) {
+    pub(super) fn in_flight(&mut self, command: impl Future<Output = CommandOutcome> + Send + 'static) {
         self.pending.push(command);
     }
 
@@ -291,7 +291,7 @@ impl Session {
         }
         self.misuse += 1;
         if self.misuse >= MISUSE_MAX {
-            let reason = format!("{MISUSE_MAX} messages in a row without use: {message}");
+            let reason = format!("{MISUSE_MAX} consecutive invalid messages: {message}");
             return Err(End::close(Close::Misuse, reason));
         }
         self.push(reply::error(id, &Failure::new(code, message)));

@@ -98,7 +98,7 @@ impl Heartbeat {
         self.payload()
     }
 
-    /// A pong came, a sign of life in any case. Answers the round trip, if it is the first one to the
+    /// A pong came, a sign of life in any case. Returns the round trip, if it is the first one to the
     /// last ping.
     pub(crate) fn ponged(&mut self, payload: &[u8], now: Instant) -> Option<Duration> {
         self.alive();
@@ -172,7 +172,7 @@ mod tests {
         timeout: Duration::from_secs(60),
     };
 
-    /// Lets the next ping be sent and answered after a while. Answers how long it was to the ping.
+    /// Lets the next ping be sent and answered after a while. Returns how long it was to the ping.
     fn beat(heartbeat: &mut Heartbeat, now: &mut Instant, round_trip: Duration) -> Duration {
         let began = *now;
         *now = heartbeat.deadline();

@@ -7,9 +7,9 @@ mod outbox;
 mod rate;
 mod reply;
 mod session;
-mod subscriptions;
+mod topics;
 mod upgrade;
-mod woken;
+mod wake_filter;
 
 use common::close::{Close, HANDSHAKE_WAIT};
 use metrics::counter;

@@ -35,15 +35,15 @@ use super::{
     order::{Order, Taken},
     outbox::Frames,
     rate::Rate,
-    subscriptions::Joining,
-    woken::Woken,
+    topics::PendingSubscribe,
+    wake_filter::WakeFilter,
 };
 use crate::{
     auth::{AuthError, Expiry, Identity, TokenState},
     config,
-    edge::connections::Entered,
+    edge::connections::ConnectionGuard,
     node::Node,
-    subscriptions::{First, Following, Lost, Outbox, in_flight::Underway},
+    subscriptions::{InitialStreams, Lost, Outbox, Subscriptions, in_flight::InFlight},
 };
 
 /// Who has connected, with what.
@@ -78,28 +78,28 @@ impl End {
     }
 }
 
-/// What a session has waited for.
-enum Turn {
+/// Why the session loop woke up.
+enum Wakeup {
     /// Something to hand out.
     Events,
     /// A message of the client, or the end of the connection.
     Received(Result<Received, Ended>),
     /// The end of a command.
-    Due(Due),
+    CommandOutcome(CommandOutcome),
     /// The time to act by itself.
     Alarm,
     /// The same device has connected anew, and taken this one's place.
     Replaced,
 }
 
-/// What has become of a command.
-pub(super) enum Due {
+/// The result of a finished command.
+pub(super) enum CommandOutcome {
     /// The answer.
     Reply(Bytes),
     /// The outcome of a change, and its answer.
     Changed { taken: Taken, id: CommandId, decided: bool, reply: Bytes },
     /// Topics that were joined.
-    Joined(Box<Joining>),
+    Joined(Box<PendingSubscribe>),
     /// What a fresh token says.
     Auth(CommandId, Result<Identity, AuthError>),
 }
@@ -108,14 +108,14 @@ pub(super) struct Session {
     pub(super) node: Arc<Node>,
     pub(super) client: Client,
     pub(super) socket: Socket,
-    pub(super) following: Following,
+    pub(super) subscriptions: Subscriptions,
     /// Topics that are being joined, and the commands that want them.
     pub(super) joining: Vec<(CommandId, TopicName)>,
     /// Whether a fresh token is being verified. What was sent behind it has its rights, so nothing is
     /// read until these are known.
     pub(super) authenticating: bool,
     /// Commands under way: at most `pending_commands_max`.
-    pub(super) pending: Underway<Due>,
+    pub(super) pending: InFlight<CommandOutcome>,
     /// Lets one list of drafts be read at a time: of a client that does not read, the next one waits until it
     /// does, and takes no memory. There once a list was asked for.
     pub(super) listing: Option<Arc<Semaphore>>,
@@ -136,7 +136,7 @@ pub(super) struct Session {
     /// When the node has asked the client to move, and by when it closes.
     pub(super) leave_at: Option<Instant>,
     /// Counts the connection until it is closed.
-    pub(super) entered: Entered,
+    pub(super) guard: ConnectionGuard,
 }
 
 /// A write that took longer than this had to wait for the client to read: it lives.
@@ -169,15 +169,15 @@ pub(super) async fn begin(
     node: Arc<Node>,
     client: Client,
     socket: Socket,
-    entered: Entered,
+    guard: ConnectionGuard,
 ) -> Option<Box<Session>> {
     let Some(permit) = node.admit().await else {
         close(socket, Close::Overloaded, "too many connections at once; come back later").await;
         return None;
     };
-    let mut following =
-        Following::new(node.clone(), client.identity.as_ref().map(|identity| identity.user.clone()));
-    let first = First::join(&mut following, client.cursor.clone(), client.all.clone()).await;
+    let mut subscriptions =
+        Subscriptions::new(node.clone(), client.identity.as_ref().map(|identity| identity.user.clone()));
+    let first = InitialStreams::join(&mut subscriptions, client.cursor.clone(), client.all.clone()).await;
     drop(permit);
     let first = match first {
         Ok(first) => first,
@@ -196,10 +196,10 @@ pub(super) async fn begin(
             .identity
             .as_ref()
             .map(|identity| Expiry::of(identity, limits.token_warning, unix_ms())),
-        following,
+        subscriptions,
         joining: Vec::new(),
         authenticating: false,
-        pending: Underway::default(),
+        pending: InFlight::default(),
         listing: None,
         outbox: Frames::new(client.encoding, client.deflate, limits.deflate_bytes_min, client.batch),
         order: None,
@@ -210,11 +210,11 @@ pub(super) async fn begin(
         node,
         client,
         socket,
-        entered,
+        guard,
     });
     let (connection, device) = (session.client.connection.clone(), session.client.device.clone());
-    session.outbox.push(&first.welcome(&session.following, connection, device), None);
-    first.add_to(&mut session.following);
+    session.outbox.push(&first.welcome(&session.subscriptions, connection, device), None);
+    first.add_to(&mut session.subscriptions);
     Some(session)
 }
 
@@ -228,36 +228,36 @@ impl Session {
         // One timer for the life of the session: setting it costs more than an event does. So it may
         // ring too early, when what it was set for has moved, but never too late.
         let mut alarm = pin!(sleep_until(self.deadline()));
-        let mut woken = Woken::new(Waker::noop().clone());
+        let mut wake_filter = WakeFilter::new(Waker::noop().clone());
         loop {
             // Nobody waits for it: a node that begins to stop wakes everybody.
             if self.leave_at.is_none() && stopping.has_changed().unwrap_or(true) {
                 self.ask_to_leave();
                 alarm.as_mut().reset(self.deadline());
-                woken.again();
+                wake_filter.rearm();
             }
-            self.following.advance(&mut self.outbox)?;
+            self.subscriptions.advance(&mut self.outbox)?;
             if self.flush().await? {
                 // Something else may have happened meanwhile, and have woken the write.
-                woken.again();
+                wake_filter.rearm();
             }
-            let turn = poll_fn(|context| self.poll_turn(context, alarm.as_mut(), &mut woken)).await;
+            let turn = poll_fn(|context| self.poll_turn(context, alarm.as_mut(), &mut wake_filter)).await;
             match turn {
                 // That moves no deadline nearer, and all else is as it was.
-                Turn::Events => continue,
-                Turn::Received(received) => self.received(received?)?,
-                Turn::Due(due) => self.due(due),
-                Turn::Alarm => {
+                Wakeup::Events => continue,
+                Wakeup::Received(received) => self.received(received?)?,
+                Wakeup::CommandOutcome(due) => self.due(due),
+                Wakeup::Alarm => {
                     self.tick().await?;
                     alarm.as_mut().reset(self.deadline());
                 }
-                Turn::Replaced => return Err(replaced()),
+                Wakeup::Replaced => return Err(replaced()),
             }
             let deadline = self.deadline();
             if deadline < alarm.deadline() {
                 alarm.as_mut().reset(deadline);
             }
-            woken.again();
+            wake_filter.rearm();
         }
     }
 
@@ -267,40 +267,40 @@ impl Session {
         &mut self,
         context: &mut Context<'_>,
         alarm: Pin<&mut Sleep>,
-        woken: &mut Woken,
-    ) -> Poll<Turn> {
-        let changed = self.following.poll_changed(context).is_ready();
-        if woken.by_others(context) {
-            let context = &mut woken.context();
+        wake_filter: &mut WakeFilter,
+    ) -> Poll<Wakeup> {
+        let changed = self.subscriptions.poll_changed(context).is_ready();
+        if wake_filter.take_other(context) {
+            let context = &mut wake_filter.context();
             let taking = self.pending.len() < self.limits().pending_commands_max
                 && !self.authenticating
                 && self.paused_until.is_none();
             if taking && let Poll::Ready(received) = pin!(self.socket.receive()).poll(context) {
-                return Poll::Ready(Turn::Received(received));
+                return Poll::Ready(Wakeup::Received(received));
             }
             if let Poll::Ready(due) = self.pending.poll_next(context) {
-                return Poll::Ready(Turn::Due(due));
+                return Poll::Ready(Wakeup::CommandOutcome(due));
             }
             if alarm.poll(context).is_ready() {
-                return Poll::Ready(Turn::Alarm);
+                return Poll::Ready(Wakeup::Alarm);
             }
-            if self.entered.poll_taken(context).is_ready() {
-                return Poll::Ready(Turn::Replaced);
+            if self.guard.poll_taken(context).is_ready() {
+                return Poll::Ready(Wakeup::Replaced);
             }
         }
         // More is due of a long replay: the others have been asked, and so commands do not wait for its end.
-        if changed || !self.following.is_idle() { Poll::Ready(Turn::Events) } else { Poll::Pending }
+        if changed || !self.subscriptions.is_idle() { Poll::Ready(Wakeup::Events) } else { Poll::Pending }
     }
 
-    fn due(&mut self, due: Due) {
+    fn due(&mut self, due: CommandOutcome) {
         match due {
-            Due::Reply(reply) => self.push(reply),
-            Due::Changed { taken, id, decided, reply } => {
+            CommandOutcome::Reply(reply) => self.push(reply),
+            CommandOutcome::Changed { taken, id, decided, reply } => {
                 self.changed(taken, &id, decided);
                 self.push(reply);
             }
-            Due::Joined(joining) => self.joined(*joining),
-            Due::Auth(id, verified) => {
+            CommandOutcome::Joined(joining) => self.joined(*joining),
+            CommandOutcome::Auth(id, verified) => {
                 self.authenticating = false;
                 self.authenticated(&id, verified);
             }
@@ -354,7 +354,7 @@ impl Session {
                         return Err(token_expired());
                     }
                 }
-                () = self.entered.taken() => return Err(replaced()),
+                () = self.guard.taken() => return Err(replaced()),
                 Ok(()) = stopping.changed(), if leave_at.is_none() => {
                     leave_at = Some(Instant::now() + self.node.settings.websocket.drain_window);
                 }
@@ -435,7 +435,7 @@ impl Session {
             self.settle().await;
         }
         // Others need not see the device here, nor the streams be held, while the connection ends.
-        drop(self.following);
+        drop(self.subscriptions);
         match end {
             End::Gone => {
                 counter!("draftwire_closes_total", "code" => "gone").increment(1);
@@ -447,7 +447,7 @@ impl Session {
         }
     }
 
-    /// Answers the commands that are under way, so that a stop fails none of them.
+    /// Answers the commands in flight, so that a stop fails none of them.
     async fn settle(&mut self) {
         let answered = async {
             while !self.pending.is_empty() {

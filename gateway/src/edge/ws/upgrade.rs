@@ -28,7 +28,7 @@ use crate::{
     commands::failure::Failure,
     config::Origins,
     edge::{
-        connections::{Crowded, made_up},
+        connections::{LimitReached, random_id},
         identity, listener,
         problem::Problem,
     },
@@ -94,13 +94,13 @@ async fn begin(
         return None;
     };
     let socket = Socket::new(stream, &unread, deflate, message_bytes_max);
-    let entered = client.and_then(|client| {
+    let guard = client.and_then(|client| {
         let user = client.identity.as_ref().map(|identity| &identity.user);
-        let entered = node.connections.enter(user, Some(&client.device));
-        Ok((client, entered.map_err(crowded)?))
+        let guard = node.connections.enter(user, Some(&client.device));
+        Ok((client, guard.map_err(limit_reached)?))
     });
-    let (client, entered) = match entered {
-        Ok(entered) => entered,
+    let (client, guard) = match guard {
+        Ok(guard) => guard,
         Err((code, reason)) => {
             close(socket, code, &reason).await;
             return None;
@@ -113,14 +113,14 @@ async fn begin(
         user = client.identity.as_ref().map(|identity| identity.user.as_str()),
         device = %client.device,
     );
-    let session = session::begin(node, client, socket, entered).instrument(span.clone()).await?;
+    let session = session::begin(node, client, socket, guard).instrument(span.clone()).await?;
     Some((session, span))
 }
 
-fn crowded(crowded: Crowded) -> (Close, String) {
-    match crowded {
-        Crowded::Node => (Close::Overloaded, "this node has all the connections it takes".to_owned()),
-        Crowded::User => (Close::TooMany, "too many connections of this user".to_owned()),
+fn limit_reached(limit_reached: LimitReached) -> (Close, String) {
+    match limit_reached {
+        LimitReached::Node => (Close::Overloaded, "this node has all the connections it takes".to_owned()),
+        LimitReached::User => (Close::TooMany, "too many connections of this user".to_owned()),
     }
 }
 
@@ -138,15 +138,15 @@ fn client(
     }
     let cursor = |name| query.get(name).map(|text| text.parse::<Cursor>()).transpose().map_err(invalid);
     let device: DeviceId =
-        query.get("device").map_or_else(made_up, |device| device.parse()).map_err(invalid)?;
-    let connection: ConnectionId = made_up().map_err(invalid)?;
+        query.get("device").map_or_else(random_id, |device| device.parse()).map_err(invalid)?;
+    let connection: ConnectionId = random_id().map_err(invalid)?;
     let batch = match query.get("batch").map(String::as_str) {
         None | Some("0") => false,
         Some("1") => true,
         Some(_) => return Err(misuse("batch must be 0 or 1".to_owned())),
     };
     if identity.is_none() && query.contains_key("cursor") {
-        return Err(misuse("without a token there is no user stream that a cursor could be of".to_owned()));
+        return Err(misuse("`cursor` requires a token".to_owned()));
     }
     let (cursor, all) = (cursor("cursor")?, cursor("all")?);
     let encoding = offered.chosen.unwrap_or_default();

@@ -138,7 +138,7 @@ async fn the_last_of_many_pings_is_answered_once_there_is_room() {
     drop(client);
 }
 
-/// Sends one frame that the kernel does not take all of, and gives up. Answers the frame.
+/// Sends one frame that the kernel does not take all of, and gives up. Returns the frame.
 async fn fill(socket: &mut Socket) -> Bytes {
     let large = frame::message(Kind::Binary, &vec![7; 8 << 20]);
     let mut frames = vec![large.clone()];

@@ -14,7 +14,7 @@ use tracing::debug;
 
 use super::{
     reply,
-    session::{Due, Session},
+    session::{CommandOutcome, Session},
 };
 use crate::{
     commands::{failure::Failure, group_commit::Unavailable},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A `SUBSCRIBE` whose topics have been joined, or not.
-pub(super) struct Joining {
+pub(super) struct PendingSubscribe {
     id: CommandId,
     list: bool,
     topics: Vec<(Subscription, Result<Option<Joined>, Failure>)>,
@@ -46,9 +46,9 @@ impl Session {
                 (subscription, outcome)
             });
         }
-        self.under_way(
-            async move { Due::Joined(Box::new(Joining { id, list, topics: join_all(joins).await })) },
-        );
+        self.in_flight(async move {
+            CommandOutcome::Joined(Box::new(PendingSubscribe { id, list, topics: join_all(joins).await }))
+        });
     }
 
     /// Begins to follow a topic, unless that is refused or done already.
@@ -59,28 +59,28 @@ impl Session {
     ) -> Result<Option<impl Future<Output = Result<Joined, LogError>> + use<>>, Failure> {
         let topic = &subscription.topic;
         self.node.topics.check_follow(self.client.identity.as_ref(), topic)?;
-        if self.following.topics().any(|followed| followed == topic) {
+        if self.subscriptions.topics().any(|followed| followed == topic) {
             return Ok(None);
         }
         let topics_max = self.limits().topics_per_connection;
         // One that another command is joining already takes no further place. How often that may be is
         // bounded by the commands under way.
         let others: BTreeSet<&TopicName> = self.joining.iter().map(|(_, joining)| joining).collect();
-        if !others.contains(topic) && self.following.topics().count() + others.len() >= topics_max {
+        if !others.contains(topic) && self.subscriptions.topics().count() + others.len() >= topics_max {
             let message = format!("a connection may follow {topics_max} topics");
             return Err(Failure::new(Code::TooLarge, message));
         }
         self.joining.push((id.clone(), topic.clone()));
-        Ok(Some(self.following.join(Stream::Topic(topic.clone()), subscription.cursor.clone())))
+        Ok(Some(self.subscriptions.join(Stream::Topic(topic.clone()), subscription.cursor.clone())))
     }
 
     /// Takes topics that were joined: answers, and sends what is due from then on.
-    pub(super) fn joined(&mut self, joining: Joining) {
+    pub(super) fn joined(&mut self, joining: PendingSubscribe) {
         #[derive(Serialize)]
         struct List<'a> {
             topics: Vec<Subscribed<'a>>,
         }
-        let Joining { id, list, topics } = joining;
+        let PendingSubscribe { id, list, topics } = joining;
         let mut followed = Vec::new();
         let mut answers: Vec<(TopicName, Result<Cursor, Failure>)> = Vec::with_capacity(topics.len());
         for (subscription, outcome) in topics {
@@ -107,7 +107,7 @@ impl Session {
                 user_id: self.client.identity.as_ref().map(|identity| identity.user.clone()),
                 device: self.client.device.clone(),
             });
-            self.following.add(joined, window(&subscription), present);
+            self.subscriptions.add(joined, window(&subscription), present);
         }
     }
 
@@ -124,7 +124,7 @@ impl Session {
         let joined = outcome?;
         // The token may have been changed in the meantime.
         self.node.topics.check_follow(self.client.identity.as_ref(), topic)?;
-        match (self.following.position(topic), joined) {
+        match (self.subscriptions.position(topic), joined) {
             // Followed already, or by another command in the meantime: that one goes on undisturbed.
             (Some(position), _) => Ok((position, None)),
             (None, Some(joined)) if wanted => Ok((joined.head(), Some(joined))),
@@ -135,7 +135,7 @@ impl Session {
     pub(super) fn unsubscribe(&mut self, id: &CommandId, unsubscribe: Unsubscribe) {
         for topic in unsubscribe.topics {
             self.joining.retain(|(_, joining)| *joining != topic);
-            self.following.remove(&topic);
+            self.subscriptions.remove(&topic);
         }
         self.push(reply::ack_nothing(id));
     }
@@ -144,7 +144,7 @@ impl Session {
     pub(super) fn revoke_topics(&mut self) {
         let (node, identity) = (self.node.clone(), self.client.identity.as_ref());
         let revoked: Vec<(TopicName, Failure)> = self
-            .following
+            .subscriptions
             .topics()
             .filter_map(|topic| {
                 let failure = node.topics.check_follow(identity, topic).err()?;
@@ -152,7 +152,7 @@ impl Session {
             })
             .collect();
         for (topic, Failure { code, message, .. }) in revoked {
-            self.following.remove(&topic);
+            self.subscriptions.remove(&topic);
             let stream = Stream::Topic(topic).wire_name();
             let payload = Unsubscribed { code, message: &message };
             self.push(ServerMessage::Unsubscribed { stream: &stream, payload }.json());

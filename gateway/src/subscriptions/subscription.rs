@@ -10,7 +10,7 @@ use super::{At, Outbox};
 use crate::store::DraftList;
 
 /// A stream that a connection follows.
-pub(super) struct Slot {
+pub(super) struct Subscription {
     /// What the mailbox calls it. Not used again while what was asked for under it may still come.
     pub(super) id: u32,
     pub(super) follower: StreamReader,
@@ -52,7 +52,7 @@ impl Window {
     }
 }
 
-impl Slot {
+impl Subscription {
     pub(super) fn new(
         id: u32,
         follower: StreamReader,

@@ -10,28 +10,28 @@ use common::{
 use fanout::log::LogError;
 use futures_util::future::OptionFuture;
 
-use super::{Following, Joined};
+use super::{Joined, Subscriptions};
 
 /// The streams that a connection follows from the beginning: the user's own, if there is a user, and
 /// that of all.
-pub(crate) struct First {
+pub(crate) struct InitialStreams {
     user: Option<Joined>,
     all: Joined,
 }
 
-impl First {
+impl InitialStreams {
     /// Joins them at these cursors, or at their heads.
     ///
     /// # Errors
     /// When the store does not answer. Nothing is followed then.
     pub(crate) async fn join(
-        following: &mut Following,
+        subscriptions: &mut Subscriptions,
         user: Option<Cursor>,
         all: Option<Cursor>,
     ) -> Result<Self, LogError> {
-        let own = following.user.clone().map(Stream::User);
-        let own: OptionFuture<_> = own.map(|stream| following.join(stream, user)).into();
-        let all = following.join(Stream::All, all);
+        let own = subscriptions.user.clone().map(Stream::User);
+        let own: OptionFuture<_> = own.map(|stream| subscriptions.join(stream, user)).into();
+        let all = subscriptions.join(Stream::All, all);
         let (user, all) = tokio::join!(own, all);
         let (user, all) = (user.transpose()?, all?);
         if user.as_ref().is_some_and(|user| user.head().epoch != all.head().epoch) {
@@ -48,15 +48,15 @@ impl First {
     /// The `WELCOME`.
     pub(crate) fn welcome(
         &self,
-        following: &Following,
+        subscriptions: &Subscriptions,
         connection_id: ConnectionId,
         device: DeviceId,
     ) -> Message {
-        let (head, settings) = (self.all.head(), &following.node.settings);
+        let (head, settings) = (self.all.head(), &subscriptions.node.settings);
         let heartbeat = settings.websocket.heartbeat.max;
         let payload = Welcome {
             connection_id,
-            user_id: following.user.clone(),
+            user_id: subscriptions.user.clone(),
             device,
             node: settings.listen.node.clone(),
             epoch: head.epoch,
@@ -70,9 +70,9 @@ impl First {
     }
 
     /// Adds them to what the connection follows; the `WELCOME` must have gone before.
-    pub(crate) fn add_to(self, following: &mut Following) {
+    pub(crate) fn add_to(self, subscriptions: &mut Subscriptions) {
         for joined in self.user.into_iter().chain([self.all]) {
-            following.add(joined, None, None);
+            subscriptions.add(joined, None, None);
         }
     }
 }

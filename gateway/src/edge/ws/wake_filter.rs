@@ -1,4 +1,4 @@
-//! Who has woken a session.
+//! Tells what has woken a session.
 
 use std::{
     sync::{
@@ -8,11 +8,12 @@ use std::{
     task::{Context, Wake, Waker},
 };
 
-/// Tells a session whether anything but its mailbox has woken it.
+/// Separates wake-ups by the mailbox from those by the socket, commands and timers, so that a delivery polls
+/// only the mailbox.
 ///
-/// Nearly always it is woken for an event. To ask its socket, its commands and its clock as well each time
-/// costs more than all else that a delivery needs besides the kernel's write; so they wake it through this.
-pub(super) struct Woken {
+/// Nearly always an event wakes a session. To poll its socket, its commands and its clock as well each time
+/// costs more than all else that a delivery needs besides the kernel's write; so these wake it through here.
+pub(super) struct WakeFilter {
     others: Arc<Others>,
     waker: Waker,
 }
@@ -33,17 +34,17 @@ impl Wake for Others {
     }
 }
 
-impl Woken {
-    /// Of the task that polls it.
+impl WakeFilter {
+    /// A filter in front of the task with this waker.
     pub(super) fn new(session: Waker) -> Self {
         // The first time everything is asked: that is how it comes to know whom to wake.
         let others = Arc::new(Others { due: AtomicBool::new(true), session });
         Self { waker: others.clone().into(), others }
     }
 
-    /// Whether the others have to be asked. Answers so once each time that one of them has woken the
-    /// session, or [`Woken::again`] was called; and always where another task polls than before.
-    pub(super) fn by_others(&mut self, context: &Context<'_>) -> bool {
+    /// Returns whether the others have to be polled: once after each time that one of them has woken the
+    /// session, or that [`WakeFilter::rearm`] was called, and always where another task polls than before.
+    pub(super) fn take_other(&mut self, context: &Context<'_>) -> bool {
         if !self.others.session.will_wake(context.waker()) {
             *self = Self::new(context.waker().clone());
         }
@@ -51,9 +52,9 @@ impl Woken {
         self.others.due.load(Ordering::Acquire) && self.others.due.swap(false, Ordering::AcqRel)
     }
 
-    /// Has the others asked once more: one of them was ready, and may be again, or what is asked of them
-    /// has changed.
-    pub(super) fn again(&self) {
+    /// Has the others polled once more: one of them was ready, and may be again, or what is asked of them has
+    /// changed.
+    pub(super) fn rearm(&self) {
         self.others.due.store(true, Ordering::Release);
     }
 
@@ -72,14 +73,14 @@ mod tests {
     #[tokio::test]
     async fn others_are_asked_at_first_and_whenever_one_of_them_wakes_the_session() {
         poll_fn(|session| {
-            let mut woken = Woken::new(Waker::noop().clone());
-            assert!(woken.by_others(session));
-            assert!(!woken.by_others(session));
-            woken.context().waker().wake_by_ref();
-            assert!(woken.by_others(session));
-            assert!(!woken.by_others(session));
-            woken.again();
-            assert!(woken.by_others(session));
+            let mut filter = WakeFilter::new(Waker::noop().clone());
+            assert!(filter.take_other(session));
+            assert!(!filter.take_other(session));
+            filter.context().waker().wake_by_ref();
+            assert!(filter.take_other(session));
+            assert!(!filter.take_other(session));
+            filter.rearm();
+            assert!(filter.take_other(session));
             Poll::Ready(())
         })
         .await;

@@ -9,14 +9,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Slots whose events are held back, and until when. Without any it holds no memory.
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct OpenWindows {
     /// At most one entry for each slot.
     slots: Vec<(Instant, u32)>,
     /// Rings for the first of them.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
-impl Held {
+impl OpenWindows {
     /// Holds a slot back, unless it is already.
     pub(super) fn add(&mut self, slot: u32, until: Instant) {
         if self.slots.iter().any(|(_, held)| *held == slot) {
@@ -61,7 +61,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_slot_is_held_until_its_own_time() {
-        let mut held = Held::default();
+        let mut held = OpenWindows::default();
         let start = Instant::now();
         let later = |ms| start + Duration::from_millis(ms);
         held.add(1, later(30));
