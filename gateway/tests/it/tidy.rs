@@ -39,13 +39,11 @@ const WORDS: &[(&str, &str)] = &[
 /// Words that a part of the repository still has, each with the files or folders. The restructuring of these
 /// parts empties this table: an entry that is not needed any more must be removed.
 const WORDS_PENDING: &[(&str, &str)] = &[
-    ("Answers whether", "gateway/src"),
     ("Answers whether", "testkit/src"),
     ("Answers how", "gateway/src"),
     ("Answers how", "gateway/tests"),
     ("Answers the", "gateway/src"),
     ("Answers the", "testkit/src"),
-    ("held against", "gateway/src"),
     ("of so many bytes", "gateway/src"),
     ("of so many bytes", "gateway/websocket"),
     ("have_a_go", "gateway/src"),
