@@ -16,6 +16,13 @@ pub struct InvalidId {
     pub rule: &'static str,
 }
 
+/// In a JSON text, the field names the identifier.
+impl From<InvalidId> for Invalid {
+    fn from(InvalidId { rule, .. }: InvalidId) -> Self {
+        Self::new(format!("must be {rule}"))
+    }
+}
+
 /// Any printable text: what clients and identity providers choose freely.
 /// Control characters are refused: they corrupt logs, and Postgres cannot store NUL.
 fn is_printable(text: &str) -> bool {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::{
     Invalid, Number, Object,
+    limits::DEPTH_MAX,
     reader::{Check, Reader, unescaped},
 };
 
@@ -155,7 +156,7 @@ impl Field for Object {
 
 impl<T: Field> Field for Vec<T> {
     fn read(json: &str) -> Result<Self, Invalid> {
-        let items = elements(json, super::DEPTH_MAX)?;
+        let items = elements(json, DEPTH_MAX)?;
         items.iter().enumerate().map(|(index, item)| T::read(item).map_err(|error| error.at(index))).collect()
     }
 }

@@ -2,11 +2,8 @@
 
 use std::{borrow::Cow, fmt};
 
-use super::DEPTH_MAX;
-use crate::{
-    ids::InvalidId,
-    text::{cut, printable},
-};
+use super::limits::DEPTH_MAX;
+use crate::text::{cut, printable};
 
 /// What is wrong with a text, and where. Its words are for the client's developer: they name fields of the
 /// protocol, and quote little of the text.
@@ -84,9 +81,3 @@ impl fmt::Display for Invalid {
 }
 
 impl std::error::Error for Invalid {}
-
-impl From<InvalidId> for Invalid {
-    fn from(InvalidId { rule, .. }: InvalidId) -> Self {
-        Self::new(format!("must be {rule}"))
-    }
-}

@@ -9,6 +9,7 @@
 
 mod fields;
 mod invalid;
+mod limits;
 mod number;
 mod reader;
 #[cfg(test)]
@@ -18,21 +19,15 @@ mod value;
 pub use self::{
     fields::{Field, Fields, elements, text},
     invalid::Invalid,
+    limits::DEPTH_MAX,
     number::Number,
     value::{Object, Value, canonical, weight},
 };
 use self::{
+    limits::OWN_DEPTH_MAX,
     reader::{Check, Reader},
     value::Build,
 };
-
-/// How many arrays and objects may stand within each other in what is taken from a client. Parsers
-/// give up at 128 by habit, so this leaves room for the messages that carry it on.
-pub const DEPTH_MAX: usize = 100;
-
-/// How deep the node's own texts may nest: whatever was once taken, and the message around it. Far within
-/// what a stack bears.
-const OWN_DEPTH_MAX: usize = 256;
 
 /// Reads a text of the node's own, such as one that was taken before.
 ///

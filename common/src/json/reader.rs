@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Invalid;
+use super::invalid::Invalid;
 
 /// What a reader makes of the values that it reads.
 pub(super) trait Make<'a> {
