@@ -39,11 +39,9 @@ const WORDS: &[(&str, &str)] = &[
 /// Words that a part of the repository still has, each with the files or folders. The restructuring of these
 /// parts empties this table: an entry that is not needed any more must be removed.
 const WORDS_PENDING: &[(&str, &str)] = &[
-    ("Answers whether", "testkit/src"),
     ("Answers how", "gateway/src"),
     ("Answers how", "gateway/tests"),
     ("Answers the", "gateway/src"),
-    ("Answers the", "testkit/src"),
     ("of so many bytes", "gateway/src"),
     ("of so many bytes", "gateway/websocket"),
     ("have_a_go", "gateway/src"),
@@ -63,7 +61,6 @@ const LONG_FILES: &[&str] = &[
     "gateway/src/edge/ws/session.rs",
     "gateway/tests/store/contract.rs",
     "loadtest/src/swarm/client.rs",
-    "testkit/src/device/mod.rs",
 ];
 
 /// Modules that still stand beside their folder (`name.rs` and `name/`) instead of in it (`name/mod.rs`).
@@ -71,8 +68,6 @@ const MODULES_BESIDE_FOLDERS: &[&str] = &[
     "gateway/websocket/src/reader.rs",
     "gateway/websocket/src/socket.rs",
     "loadtest/src/report/chapters.rs",
-    "testkit/src/device/link.rs",
-    "testkit/src/sse.rs",
 ];
 
 /// Where words are not looked for: what is generated, what was said at the time, and the list above.

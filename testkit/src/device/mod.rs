@@ -7,11 +7,13 @@
 //!
 //! One that follows topics alone ([`DeviceOptions::follower`]) is a task and some small numbers.
 
+mod answer;
 mod link;
 mod numbers;
 mod options;
 mod presence;
 mod replica;
+mod shared;
 mod topic;
 mod track;
 mod violation;
@@ -19,9 +21,8 @@ mod wire;
 
 use std::{
     collections::BTreeMap,
-    fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -34,9 +35,15 @@ use tokio::{
     time::timeout,
 };
 
+use self::{
+    answer::local,
+    shared::{Control, Outgoing, Shared, State},
+};
+pub use answer::{Ack, Refused};
 pub use options::{DeviceOptions, Observed, Observer, TokenSource};
 pub use presence::{Change, Member, Presence};
 pub use replica::{DraftState, Replica, Seen, Start, drafts_of};
+pub use shared::Counters;
 pub use topic::{Topic, stream_of};
 pub use track::{Missed, Standing, Track, digest};
 pub use violation::Violation;
@@ -44,67 +51,6 @@ pub use wire::{Encoding, message_pack};
 
 /// Commands handed over and not yet taken by the connection; callers wait when there are more.
 const QUEUE_MAX: usize = 256;
-
-/// What a command was answered when it was carried out.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ack {
-    /// The event that reports the change, when there is one.
-    pub seq: Option<u64>,
-    /// The answer's body; `null` when there is none.
-    pub payload: Value,
-}
-
-impl Ack {
-    /// The draft's version after the change; zero when the answer names none.
-    pub fn version(&self) -> u64 {
-        self.payload["version"].as_u64().unwrap_or(0)
-    }
-}
-
-/// Why a command was not carried out.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Refused {
-    /// The protocol's code; or `timeout` when no answer came, or `closed` when the device will not
-    /// connect again. After these two it is not known whether the command was carried out.
-    pub code: String,
-    /// For people.
-    pub message: String,
-    /// What helps to mend it; `null` when there is nothing.
-    pub payload: Value,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)
-    }
-}
-
-impl std::error::Error for Refused {}
-
-/// What happened to a device so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Connections that reached `WELCOME`.
-    pub connections: u64,
-    /// The same by the node that served them.
-    pub nodes: BTreeMap<String, u64>,
-    /// Connections that went on from the device's cursor and received all that was missed.
-    pub resumes: u64,
-    /// Commands sent again on another connection.
-    pub resent: u64,
-    /// `SNAPSHOT`s taken.
-    pub snapshots: u64,
-    /// Answers `unavailable`.
-    pub unavailable: u64,
-    /// Connections given up because nothing came for two heartbeats.
-    pub silent: u64,
-    /// `RECONNECT`s followed.
-    pub moved: u64,
-    /// Frames that held several messages.
-    pub batches: u64,
-    /// The codes that the server closed with, in order.
-    pub closes: Vec<u16>,
-}
 
 /// A device. Dropping it ends its connection without a word.
 #[derive(Debug)]
@@ -117,62 +63,6 @@ pub struct Device {
     task: JoinHandle<()>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    /// Marked with every change of the state.
-    changed: watch::Sender<()>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    replica: Replica,
-    counters: Counters,
-    /// The node and connection that serve the device now.
-    connected: Option<Connected>,
-    /// The code after which a client does not come back.
-    closed: Option<u16>,
-    /// The highest version acknowledged, by draft.
-    acked: BTreeMap<String, u64>,
-}
-
-#[derive(Debug, Clone)]
-struct Connected {
-    node: String,
-    connection_id: String,
-}
-
-/// What the owner asks of the connection.
-#[derive(Debug, Clone, Copy)]
-struct Control {
-    online: bool,
-    reading: bool,
-    /// Counts requests to drop the connection.
-    dropped: u64,
-    /// Counts changes of the topics to follow.
-    topics: u64,
-}
-
-#[derive(Debug)]
-struct Outgoing {
-    id: String,
-    message: Value,
-    answer: oneshot::Sender<Result<Ack, Refused>>,
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // A test that panicked while looking has changed nothing.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = change(&mut self.state());
-        self.changed.send_replace(());
-        result
-    }
-}
-
 impl Device {
     /// Starts a device, which begins to connect. Needs a runtime.
     pub fn start(options: DeviceOptions) -> Self {
@@ -182,7 +72,7 @@ impl Device {
         for topic in &options.topics {
             state.replica.want(topic.clone());
         }
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(()) });
+        let shared = Arc::new(Shared::new(state));
         let (queue, outgoing) = mpsc::channel(QUEUE_MAX);
         let control = watch::Sender::new(Control { online: true, reading: true, dropped: 0, topics: 0 });
         let link = link::Link::new(options.clone(), Arc::clone(&shared), outgoing, control.subscribe());
@@ -234,7 +124,7 @@ impl Device {
     /// [`Refused`]; `timeout` also when the earlier changes do not come.
     pub async fn edit(&self, draft_id: &str, patch: Value) -> Result<Ack, Refused> {
         let acked = self.shared.state().acked.get(draft_id).copied().unwrap_or(0);
-        let has_own = self.watch(|state| state.replica.version(draft_id) >= acked.max(1));
+        let has_own = self.shared.watch(|state| state.replica.version(draft_id) >= acked.max(1));
         if timeout(self.options.answer_wait, has_own).await.is_err() {
             return Err(local("timeout", "the draft, or an acknowledged change of it, has not arrived"));
         }
@@ -285,11 +175,11 @@ impl Device {
             Some(Standing::Refused { code, message, .. }) => Some(Err(local(code, message))),
             _ => state.closed.map(|_| Err(local("closed", "the device does not connect again"))),
         };
-        let _ = timeout(self.options.answer_wait, self.watch(|state| refusal(state).is_some())).await;
+        let _ = timeout(self.options.answer_wait, self.shared.watch(|state| refusal(state).is_some())).await;
         refusal(&self.shared.state()).unwrap_or_else(|| Err(local("timeout", "no answer in time")))
     }
 
-    /// Follows a topic no longer, and waits until the server has said so. Answers whether it has in
+    /// Follows a topic no longer, and waits until the server has said so. Returns whether it has in
     /// time.
     pub async fn unsubscribe(&self, name: &str) -> bool {
         let left = |state: &State| {
@@ -298,7 +188,7 @@ impl Device {
         };
         self.shared.change(|state| state.replica.unwant(name));
         self.control.send_modify(|control| control.topics += 1);
-        let _ = timeout(self.options.answer_wait, self.watch(left)).await;
+        let _ = timeout(self.options.answer_wait, self.shared.watch(left)).await;
         left(&self.shared.state())
     }
 
@@ -387,11 +277,11 @@ impl Device {
         self.shared.state().closed
     }
 
-    /// Waits until the device knows what `condition` asks for. Answers whether it did before the
+    /// Waits until the device knows what `condition` asks for. Returns whether it did before the
     /// deadline; at once when the device will not connect again.
     pub async fn reach(&self, deadline: Duration, condition: impl Fn(&Replica) -> bool) -> bool {
         let over = |state: &State| state.closed.is_some() || condition(&state.replica);
-        let _ = timeout(deadline, self.watch(over)).await;
+        let _ = timeout(deadline, self.shared.watch(over)).await;
         condition(&self.shared.state().replica)
     }
 
@@ -400,7 +290,7 @@ impl Device {
     /// # Panics
     /// When the deadline has passed: with what was waited for, and how the device stands.
     pub async fn wait_until(&self, what: &str, deadline: Duration, condition: impl Fn(&Replica) -> bool) {
-        if timeout(deadline, self.watch(|state| condition(&state.replica))).await.is_err() {
+        if timeout(deadline, self.shared.watch(|state| condition(&state.replica))).await.is_err() {
             self.panic_waiting(what, deadline);
         }
     }
@@ -410,7 +300,8 @@ impl Device {
     /// # Panics
     /// When the deadline has passed.
     pub async fn wait_connected(&self, deadline: Duration, accepts: impl Fn(&str) -> bool) {
-        let connected = self.watch(|state| state.connected.as_ref().is_some_and(|to| accepts(&to.node)));
+        let connected =
+            self.shared.watch(|state| state.connected.as_ref().is_some_and(|to| accepts(&to.node)));
         if timeout(deadline, connected).await.is_err() {
             self.panic_waiting("be connected elsewhere", deadline);
         }
@@ -441,15 +332,6 @@ impl Device {
         self.control.send_modify(|control| control.reading = true);
     }
 
-    async fn watch(&self, condition: impl Fn(&State) -> bool) {
-        let mut changed = self.shared.changed.subscribe();
-        while !condition(&self.shared.state()) {
-            if changed.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-
     fn panic_waiting(&self, what: &str, deadline: Duration) -> ! {
         let state = self.shared.state();
         panic!(
@@ -475,8 +357,4 @@ impl Drop for Device {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-fn local(code: &str, message: &str) -> Refused {
-    Refused { code: code.to_owned(), message: message.to_owned(), payload: Value::Null }
 }

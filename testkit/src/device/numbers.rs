@@ -8,7 +8,7 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// Adds a number. Answers whether it was new.
+    /// Adds a number. Returns whether it was new.
     pub(super) fn insert(&mut self, number: u64) -> bool {
         // Nearly always the next one.
         if let Some(last) = self.ranges.last_mut()

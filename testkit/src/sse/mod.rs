@@ -242,7 +242,7 @@ impl Link {
         }
     }
 
-    /// One connection. Answers the status when it was refused.
+    /// One connection. Returns the status when it was refused.
     async fn connect(&mut self, turn: usize) -> Option<StatusCode> {
         let mut url = self.options.urls[turn % self.options.urls.len()].clone();
         if !self.options.topics.is_empty() {

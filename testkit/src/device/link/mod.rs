@@ -13,7 +13,9 @@ use tokio::{
 };
 
 use super::{
-    Ack, Connected, Control, DeviceOptions, Observed, Outgoing, Refused, Shared, Track, Violation, local,
+    DeviceOptions, Observed, Track, Violation,
+    answer::{Ack, Refused, local},
+    shared::{Connected, Control, Outgoing, Shared},
     wire::{Framing, Incoming, Wire},
 };
 use crate::raw_socket::RawRequest;
