@@ -14,7 +14,7 @@ use testkit::{Cluster, ClusterOptions, Node, token};
 
 use self::{
     nodes::Nodes,
-    tokens::Signer,
+    tokens::{Signer, TokenArgs},
     urls::{Entrance, entrance},
 };
 use crate::run::{files, progress::Progress};
@@ -61,22 +61,6 @@ impl ClusterArgs {
         // Of a setting that is named twice, the last counts.
         self.settings.splice(..0, preset);
     }
-}
-
-/// Where tokens come from. Without any of these: from the environment's JWT_SECRET.
-#[derive(Debug, Default, Args)]
-#[group(multiple = false)]
-pub(crate) struct TokenArgs {
-    /// Signs tokens with the servers' JWT_SECRET. Prefer the environment: arguments show in `ps`.
-    #[arg(long)]
-    pub(crate) secret: Option<String>,
-    /// Runs this in a shell for each user, whose name is in $DRAFTWIRE_USER and whose rights are in
-    /// $DRAFTWIRE_SCOPE, and reads the token from its output.
-    #[arg(long, value_name = "COMMAND")]
-    pub(crate) token_command: Option<String>,
-    /// Takes tokens from the demo page's /demo/token.
-    #[arg(long)]
-    pub(crate) demo: bool,
 }
 
 /// What `--start` names.

@@ -8,13 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use clap::Args;
 use common::time::unix_ms;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use testkit::{device::TokenSource, http, token};
 use tokio::{process::Command, task::JoinHandle, time::timeout};
-
-use super::TokenArgs;
 
 /// How long tokens signed here are valid; a new one is signed for each connection.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -27,6 +26,22 @@ const FETCHES_MAX: usize = 8;
 
 /// How long the token command may run.
 const COMMAND_WAIT: Duration = Duration::from_secs(10);
+
+/// Where tokens come from. Without any of these: from the environment's JWT_SECRET.
+#[derive(Debug, Default, Args)]
+#[group(multiple = false)]
+pub(crate) struct TokenArgs {
+    /// Signs tokens with the servers' JWT_SECRET. Prefer the environment: arguments show in `ps`.
+    #[arg(long)]
+    secret: Option<String>,
+    /// Runs this in a shell for each user, whose name is in $DRAFTWIRE_USER and whose rights are in
+    /// $DRAFTWIRE_SCOPE, and reads the token from its output.
+    #[arg(long, value_name = "COMMAND")]
+    token_command: Option<String>,
+    /// Takes tokens from the demo page's /demo/token.
+    #[arg(long)]
+    demo: bool,
+}
 
 /// Who signs.
 #[derive(Debug, Clone)]

@@ -16,8 +16,7 @@ use crate::{
     },
     run::{Stage, arguments, open_loop::OpenLoop},
     users::{
-        arrivals,
-        edits::edit_by_any,
+        edits::{create_all_drafts, edit_by_any},
         fleet::{Fleet, Roster},
         ledger::{Clock, Counts},
         record::Room,
@@ -73,7 +72,7 @@ impl Scenario for Options {
             let (counts, room) = (Counts::new(Clock::start()), Room::new(u64::MAX));
             let roster = Roster::of(&place, users as usize, "", counts, room).await?;
             let fleet = Fleet::connect(roster, devices, |_, _| {}).await?;
-            fleet.create_drafts(self.drafts_per_user).await?;
+            create_all_drafts(&fleet, self.drafts_per_user).await?;
             anyhow::Ok(fleet)
         };
         let fleet = tokio::select! {
@@ -102,7 +101,7 @@ impl Scenario for Options {
         let mut tally = Tally::default();
         tally.commands.planned = planned as u64;
         for (user, history) in fleet.users.iter().zip(&histories) {
-            arrivals::harvest(user, |arrival| tally.arrived(&arrival));
+            user.harvest(|arrival| tally.arrived(&arrival));
             tally.judge(user, history);
         }
         let commands = &tally.commands;

@@ -1,25 +1,19 @@
 //! One lean client: what it makes of what it is sent. No I/O.
 
-use std::collections::BTreeMap;
-
 use common::message::Encoding;
 use serde_json::{Value, json};
-use testkit::handshake;
 use websocket::{Opcode, client as frames};
 
 use super::{
-    memo::Memo,
+    measures::{Measures, Moment},
     message::{self, Head},
     orders::{ClientSpec, Setup, To},
     track::{Tally, Track},
+    upgrade,
 };
-use crate::measure::latency::Latency;
 
 /// The id of the only command that a client sends.
 const SUBSCRIBE_ID: &str = "s";
-
-/// The longest answer to a handshake, in bytes.
-pub(crate) const ANSWER_BYTES_MAX: usize = 8 << 10;
 
 /// Where a client stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,45 +65,6 @@ impl Shared {
     }
 }
 
-/// The moment at which something was received.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Moment {
-    /// On the clock of the machine.
-    pub(crate) us: u64,
-    /// Unix time.
-    pub(crate) unix_ms: u64,
-}
-
-/// What all clients of a helper have measured.
-#[derive(Debug)]
-pub(crate) struct Measures {
-    pub(crate) received: u64,
-    pub(crate) measured: u64,
-    pub(crate) synced_clients: usize,
-    pub(crate) failures: BTreeMap<String, u64>,
-    pub(crate) connect: Latency,
-    pub(crate) synced: Latency,
-    pub(crate) from_send: Latency,
-    pub(crate) from_commit: Latency,
-    pub(crate) memo: Memo,
-}
-
-impl Measures {
-    pub(crate) fn new() -> Self {
-        Self {
-            received: 0,
-            measured: 0,
-            synced_clients: 0,
-            failures: BTreeMap::new(),
-            connect: Latency::new(),
-            synced: Latency::new(),
-            from_send: Latency::new(),
-            from_commit: Latency::new(),
-            memo: Memo::default(),
-        }
-    }
-}
-
 /// What the socket is to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -154,21 +109,7 @@ impl Client {
         self.resuming = self.track.is_some();
         let own = shared.setup.streams.get(self.spec.stream).is_some_and(Option::is_none);
         let cursor = self.cursor().filter(|_| own).map_or_else(String::new, |at| format!("&cursor={at}"));
-        let batch = if shared.setup.batch { "&batch=1" } else { "" };
-        let mut request = format!(
-            "GET {}?device={}{cursor}{batch} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
-             sec-websocket-protocol: {}\r\n",
-            to.path,
-            self.spec.device,
-            to.host,
-            self.spec.token,
-            shared.setup.wire.subprotocol(),
-        );
-        for (name, value) in handshake::HEADERS {
-            request += &format!("{name}: {value}\r\n");
-        }
-        request += "\r\n";
-        request.into_bytes()
+        upgrade::request(&self.spec, &shared.setup, to, &cursor)
     }
 
     fn cursor(&self) -> Option<String> {
@@ -181,22 +122,11 @@ impl Client {
     /// # Errors
     /// When it is no upgrade.
     pub(crate) fn upgraded(&mut self, bytes: &[u8]) -> Result<usize, String> {
-        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
-            let endless = bytes.len() > ANSWER_BYTES_MAX;
-            return if endless { Err("an answer without end".to_owned()) } else { Ok(0) };
-        };
-        let head = String::from_utf8_lossy(&bytes[..end]);
-        let status = head.split(' ').nth(1).unwrap_or_default();
-        if status != "101" {
-            return Err(format!("status {status}"));
+        let length = upgrade::answer(bytes)?;
+        if length > 0 {
+            self.phase = Phase::Joining;
         }
-        let accept = head.lines().filter_map(|line| line.split_once(':'));
-        let mut accept = accept.filter(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-accept"));
-        if accept.next().is_none_or(|(_, value)| value.trim() != handshake::ACCEPT) {
-            return Err("an upgrade with a wrong key".to_owned());
-        }
-        self.phase = Phase::Joining;
-        Ok(end + 4)
+        Ok(length)
     }
 
     /// Takes a frame.
@@ -376,6 +306,8 @@ fn parsed(whole: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use testkit::handshake;
+
     use super::*;
     use crate::swarm::orders::Wire;
 

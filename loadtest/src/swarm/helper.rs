@@ -15,7 +15,8 @@ use mio::{Events, Interest, Poll, Token, Waker, net::TcpStream};
 use websocket::{Opcode, client as frames};
 
 use super::{
-    client::{Client, Measures, Moment, Phase, Shared},
+    client::{Client, Phase, Shared},
+    measures::{Measures, Moment},
     orders::{Judged, Numbered, Order, Reply, Setup, Status, TOLD_MAX, To},
     socket::{Got, dial, outline, read, send, take},
 };

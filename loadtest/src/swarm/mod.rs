@@ -3,11 +3,13 @@
 
 mod client;
 pub(crate) mod helper;
+mod measures;
 mod memo;
 mod message;
 pub(crate) mod orders;
 mod socket;
 mod track;
+mod upgrade;
 
 use std::{net::Ipv4Addr, process::Stdio, time::Duration};
 

@@ -13,7 +13,10 @@ use rustix::{
 };
 use websocket::client::{self as frames, Frame};
 
-use super::client::{Client, Measures, Moment, Next, Phase, Shared};
+use super::{
+    client::{Client, Next, Phase, Shared},
+    measures::{Measures, Moment},
+};
 
 /// The longest frame that is taken, in bytes: a page of the log is far below it.
 const PAYLOAD_BYTES_MAX: usize = 16 << 20;

@@ -1,9 +1,9 @@
 //! When changes arrived on the devices that did not make them.
 
-use std::{collections::HashSet, sync::PoisonError};
+use std::collections::HashSet;
 
-use super::fleet::User;
-use crate::check::history::{Moment, Outcome, What};
+use super::record::Record;
+use crate::check::history::{Moment, Op, Outcome, What};
 
 /// An acknowledged edit on one other device.
 #[derive(Debug, Clone, Copy)]
@@ -26,14 +26,18 @@ pub(crate) struct Harvested {
     early: Vec<(u64, Moment)>,
 }
 
-/// Takes what has arrived since it was last asked.
-pub(crate) fn harvest(user: &User, mut take: impl FnMut(Arrival)) {
-    let ops = user.ledger.ops();
-    for member in &user.devices {
-        let mut harvested = member.harvested.lock().unwrap_or_else(PoisonError::into_inner);
-        let Harvested { next, known, early } = &mut *harvested;
+impl Harvested {
+    /// Takes what has arrived on a device since it was last asked, of the changes that other devices have made.
+    pub(super) fn harvest(
+        &mut self,
+        device: &str,
+        record: &Record,
+        ops: &[Op],
+        mut take: impl FnMut(Arrival),
+    ) {
+        let Self { next, known, early } = self;
         let mut news = std::mem::take(early);
-        member.record.events_from(next, |op, at| {
+        record.events_from(next, |op, at| {
             if known.insert(op) {
                 news.push((op, at));
             }
@@ -42,9 +46,7 @@ pub(crate) fn harvest(user: &User, mut take: impl FnMut(Arrival)) {
             let Ok(place) = ops.binary_search_by_key(&id, |op| op.id) else { continue };
             let op = &ops[place];
             match (&op.what, &op.outcome, op.answered) {
-                (What::Edit { field, .. }, Outcome::Acked(_), Some(answered))
-                    if field != member.device.name() =>
-                {
+                (What::Edit { field, .. }, Outcome::Acked(_), Some(answered)) if field != device => {
                     take(Arrival { intended: op.intended, answered, at });
                 }
                 (What::Edit { .. }, Outcome::Unknown, _) => early.push((id, at)),

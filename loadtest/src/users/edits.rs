@@ -3,14 +3,24 @@
 use std::{sync::Arc, time::Instant};
 
 use anyhow::{Context, Result};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use testkit::Refused;
 
-use super::fleet::{Member, User};
+use super::fleet::{Fleet, Member, User};
 use crate::check::history::{Content, Outcome, What};
 
+/// Users whose drafts are made at one time before the run.
+const CREATING_MAX: usize = 32;
+
+/// Makes the drafts of all users.
+pub(crate) async fn create_all_drafts(fleet: &Fleet, each: u32) -> Result<()> {
+    let made = stream::iter(&fleet.users).map(|user| create_drafts(user, each));
+    made.buffer_unordered(CREATING_MAX).try_collect().await
+}
+
 /// Makes a user's drafts, on its devices in turn.
-pub(crate) async fn create_drafts(user: &User, count: u32) -> Result<()> {
+pub(super) async fn create_drafts(user: &User, count: u32) -> Result<()> {
     for number in 0..count {
         let member = &user.devices[number as usize % user.devices.len()];
         create(user, member, &draft_id(number)).await.context("make the first drafts")?;

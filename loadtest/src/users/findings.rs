@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::{limits::Measured, run::Journal, series::Series, tally::Tally};
+use super::{journal::Journal, limits::Measured, series::Series, tally::Tally};
 use crate::measure::{
     effort::Effort,
     latency::Latency,

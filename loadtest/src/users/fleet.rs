@@ -1,6 +1,10 @@
 //! The users and their devices, connected.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -12,8 +16,7 @@ use testkit::{
 use tokio::sync::Mutex;
 
 use super::{
-    arrivals::Harvested,
-    edits::create_drafts,
+    arrivals::{Arrival, Harvested},
     ledger::{Counts, Ledger},
     record::{Record, Room},
 };
@@ -31,9 +34,6 @@ const DEVICES_MAX: u32 = 25_000;
 
 /// Devices that connect at one time. A storm of them is a scenario of its own.
 const CONNECTING_MAX: usize = 64;
-
-/// Users whose drafts are made at one time before the run.
-const CREATING_MAX: usize = 32;
 
 /// How long a device may take to connect and learn its drafts.
 const CONNECT_WAIT: Duration = Duration::from_secs(30);
@@ -77,7 +77,18 @@ pub(crate) struct Member {
     /// Held while a change is made.
     pub(crate) turn: Mutex<()>,
     /// What of its events was looked at.
-    pub(crate) harvested: std::sync::Mutex<Harvested>,
+    harvested: std::sync::Mutex<Harvested>,
+}
+
+impl User {
+    /// Takes what has arrived on the user's devices since it was last asked.
+    pub(crate) fn harvest(&self, mut take: impl FnMut(Arrival)) {
+        let ops = self.ledger.ops();
+        for member in &self.devices {
+            let mut harvested = member.harvested.lock().unwrap_or_else(PoisonError::into_inner);
+            harvested.harvest(member.device.name(), &member.record, &ops, &mut take);
+        }
+    }
 }
 
 impl Member {
@@ -219,12 +230,6 @@ impl Fleet {
             .map(|number| Arc::new(roster.user(number, connected.drain(..devices).collect())))
             .collect();
         Ok(Self { users, roster })
-    }
-
-    /// Makes the drafts of all users.
-    pub(crate) async fn create_drafts(&self, each: u32) -> Result<()> {
-        let made = stream::iter(&self.users).map(|user| create_drafts(user, each));
-        made.buffer_unordered(CREATING_MAX).try_collect().await
     }
 
     /// How the devices are connected now, and were so far.

@@ -3,12 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -16,11 +15,11 @@ use tokio::{
 };
 
 use super::{
-    arrivals,
     findings::Findings,
-    fleet::{self, Roster, User},
+    fleet::{self, Roster},
+    journal::{Journal, Shared},
     ledger::{Clock, Counts},
-    limits::Limits,
+    options::UserArgs,
     plan::{self, Plan, Rhythm},
     record::Room,
     series::{Sample, Series},
@@ -29,15 +28,13 @@ use super::{
     visit,
 };
 use crate::{
-    check::history::Moment,
     cluster::{ClusterArgs, Place, nodes::Nodes},
     measure::{
         clock,
         effort::{Helping, Mark},
-        latency::{self, Latency},
-        summary::micros_of,
+        latency::Latency,
     },
-    run::{Stage, arguments, open_loop::UNDER_WAY_MAX},
+    run::{Stage, open_loop::UNDER_WAY_MAX},
 };
 
 /// Changes of one run on other devices: how long each took is kept to the end.
@@ -49,41 +46,8 @@ const VISITS_MAX: usize = 100_000;
 /// How often it is looked at how the run goes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The last of the run that the progress display speaks of: from so long ago, until so long ago, when most
-/// of what was sent then has arrived.
-const RECENTLY: (Duration, Duration) = (Duration::from_secs(7), Duration::from_secs(2));
-
 /// Users of a warm-up.
 const WARM_USERS: u32 = 2;
-
-/// What all scenarios of users have in common.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct UserArgs {
-    /// How many devices each user has; 3 of `load` and `stress`, 2 otherwise.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=100))]
-    pub(crate) devices: Option<u32>,
-    /// How many drafts each user has.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(super) drafts_per_user: u32,
-    /// How long two users edit before anything is measured.
-    #[arg(long, default_value = "2s", value_parser = arguments::duration)]
-    warmup: Duration,
-    /// How long, when a user leaves, its answers may take that are still awaited, and then its devices to
-    /// catch up.
-    #[arg(long, default_value = "15s", value_parser = arguments::duration)]
-    pub(super) settle: Duration,
-    /// The threshold of the 95th percentile of connecting, instead of the scenario's.
-    #[arg(long, value_parser = arguments::duration)]
-    connect_p95_max: Option<Duration>,
-    /// The threshold of the 95th percentile from a change's intended sending to a user's other devices,
-    /// instead of the scenario's.
-    #[arg(long, value_parser = arguments::duration)]
-    p95_max: Option<Duration>,
-    /// The threshold of how many connections, and changes on other devices, succeed, instead of the
-    /// scenario's.
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
-    success_min: Option<u8>,
-}
 
 impl UserArgs {
     /// Lets a few users edit, so that what happens once is not measured, and then those of the plan, each
@@ -103,15 +67,6 @@ impl UserArgs {
         let place = Place::of(cluster, &mut stage.progress).await?;
         Visits { place: &place, args: self, devices }.warm_and_run(plan, stage, go_on).await
     }
-
-    /// The thresholds of a scenario, unless others are given.
-    pub(crate) fn limits(&self, limits: Limits) -> Limits {
-        Limits {
-            connect_p95_us: self.connect_p95_max.map_or(limits.connect_p95_us, micros_of),
-            arrival_p95_us: self.p95_max.map_or(limits.arrival_p95_us, micros_of),
-            success_percent: self.success_min.map_or(limits.success_percent, f64::from),
-        }
-    }
 }
 
 /// The users of a run.
@@ -121,90 +76,6 @@ struct Visits<'a> {
     args: &'a UserArgs,
     /// Devices of each user.
     devices: u32,
-}
-
-/// What is written down while users are here.
-#[derive(Debug)]
-pub(super) struct Journal {
-    pub(super) series: Series,
-    pub(super) tally: Tally,
-    pub(super) connect: Latency,
-    pub(super) failures: BTreeMap<String, u64>,
-    pub(super) present: BTreeMap<usize, Arc<User>>,
-}
-
-/// What the users of a run share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) roster: Roster,
-    pub(super) begun: Instant,
-    /// The same on the clock of what devices were sent.
-    began: Moment,
-    pub(super) args: UserArgs,
-    pub(super) devices: u32,
-    journal: Mutex<Journal>,
-    /// Edits under way.
-    pub(super) slots: Arc<Semaphore>,
-    /// Users whose drafts are read from the database.
-    pub(super) reads: Semaphore,
-}
-
-impl Journal {
-    /// A device that was to connect at a moment did.
-    pub(super) fn connected(&mut self, due: Duration, took: Duration) {
-        self.connect.record(took);
-        self.series.connect(due, Some(took));
-    }
-
-    /// It did not.
-    pub(super) fn unconnected(&mut self, due: Duration, why: String) {
-        *self.failures.entry(why).or_default() += 1;
-        self.series.connect(due, None);
-    }
-}
-
-impl Shared {
-    pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A moment, since the plan's beginning.
-    pub(super) fn since_begun(&self, at: std::time::Instant) -> Duration {
-        at.saturating_duration_since(self.begun.into_std())
-    }
-
-    /// Writes down which changes of a user have arrived.
-    pub(super) fn harvest(&self, journal: &mut Journal, user: &User) {
-        arrivals::harvest(user, |arrival| {
-            journal.tally.arrived(&arrival);
-            let at = Duration::from_micros(arrival.intended.saturating_sub(self.began));
-            journal.series.arrival(at, arrival.waited());
-        });
-    }
-
-    fn harvest_all(&self) {
-        let mut journal = self.journal();
-        for user in journal.present.values().cloned().collect::<Vec<_>>() {
-            self.harvest(&mut journal, &user);
-        }
-    }
-
-    fn standing(&self, plan: &Plan, elapsed: Duration) -> String {
-        let journal = self.journal();
-        let window =
-            journal.series.window(elapsed.saturating_sub(RECENTLY.0), elapsed.saturating_sub(RECENTLY.1));
-        let p95 = window.due(0.95).map_or_else(|| "-".to_owned(), latency::time);
-        let counts = &self.roster.counts;
-        format!(
-            "{:>4.0}s  users {} of {}  changes {}  acknowledged {}  failed {}  p95 to other devices {p95}",
-            elapsed.as_secs_f64(),
-            journal.present.len(),
-            plan.users_at(elapsed),
-            counts.asked(),
-            counts.acked(),
-            counts.failed(),
-        )
-    }
 }
 
 impl Visits<'_> {

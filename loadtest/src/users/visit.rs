@@ -20,9 +20,9 @@ use tokio::{
 use super::{
     edits::{create_drafts, edit_by_any},
     fleet::User,
+    journal::Shared,
     plan::Visit,
     record::Record,
-    run::Shared,
     settle::settle_user,
 };
 use crate::run::open_loop::begin_at;

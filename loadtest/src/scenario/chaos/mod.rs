@@ -43,7 +43,7 @@ use crate::{
     measure::summary::Outcome,
     run::{Stage, arguments, open_loop::OpenLoop},
     users::{
-        edits::{draft_id, edit},
+        edits::{create_all_drafts, draft_id, edit},
         fleet::{Fleet, Roster},
         ledger::{Clock, Counts, Ledger},
         record::Room,
@@ -205,11 +205,16 @@ impl Scenario for Options {
             wrong,
             durable: self.cluster.starts(),
         };
-        Ok(found.outcome(&self))
+        Ok(found.outcome(&self.settings()))
     }
 }
 
 impl Options {
+    fn settings(&self) -> String {
+        let Self { users, devices, topics, rate, duration, .. } = self;
+        format!("{users} users with {devices} devices, {topics} topics, {rate} requests/s for {duration:?}")
+    }
+
     fn pace(&self) -> OpenLoop {
         OpenLoop { rate: self.rate, duration: self.duration }
     }
@@ -254,7 +259,7 @@ impl Options {
             });
             ensure!(refused.is_none(), "a topic cannot be followed: {refused:?}");
         }
-        fleet.create_drafts(self.drafts_per_user).await?;
+        create_all_drafts(&fleet, self.drafts_per_user).await?;
         let rights = format!("service subscribe:{run}:*");
         let token = place.signer.token(&format!("{run}-backend"), &rights).await?;
         let urls = place.entrances.iter().map(|entrance| entrance.http.clone()).collect();

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde_json::json;
 
 use super::{
-    Options,
     plan::Outage,
     story,
     timeline::{self, Overcome, Series},
@@ -73,14 +72,9 @@ impl Changes {
 }
 
 impl Found {
-    pub(super) fn outcome(&self, options: &Options) -> Outcome {
-        let mut summary = Summary::new(
-            "chaos",
-            format!(
-                "{} users with {} devices, {} topics, {} requests/s for {:?}, --seed {}",
-                options.users, options.devices, options.topics, options.rate, options.duration, self.seed
-            ),
-        );
+    /// The outcome of a run with these settings, in words.
+    pub(super) fn outcome(&self, settings: &str) -> Outcome {
+        let mut summary = Summary::new("chaos", format!("{settings}, --seed {}", self.seed));
         self.load(&mut summary);
         let overcome = timeline::overcome(&self.faults, &self.streams, &self.links);
         self.faults(&mut summary, &overcome);

@@ -15,7 +15,7 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
-use self::publishing::{Load, Round, Sent};
+use self::publishing::{EVENTS_MAX, Load, Round, Sent};
 use super::{
     Scenario,
     clients::{Clients, Prepared, run_name},
@@ -34,9 +34,6 @@ use crate::{
         orders::{Judged, Wire},
     },
 };
-
-/// Events of one run: what became of each is kept to the end.
-const EVENTS_MAX: f64 = 2_000_000.0;
 
 /// How long followers may take to connect.
 const CONNECT_WAIT: Duration = Duration::from_secs(120);

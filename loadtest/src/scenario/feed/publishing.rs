@@ -14,7 +14,6 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::EVENTS_MAX;
 use crate::{
     cluster::{Place, publisher::Publisher},
     measure::clock,
@@ -22,6 +21,9 @@ use crate::{
     scenario::floor::server::data,
     swarm::Swarm,
 };
+
+/// Events of one run: what became of each is kept to the end.
+pub(super) const EVENTS_MAX: f64 = 2_000_000.0;
 
 /// The pause of a publisher that waits for its commits after one that failed: a node that is down must
 /// not be asked without rest.

@@ -24,7 +24,7 @@ use crate::{
     },
     run::Stage,
     users::{
-        endurance::EnduranceArgs, findings::Findings, limits::Limits, plan::Plan, run::UserArgs,
+        endurance::EnduranceArgs, findings::Findings, limits::Limits, options::UserArgs, plan::Plan,
         series::Series,
     },
 };

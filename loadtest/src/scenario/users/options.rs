@@ -11,8 +11,8 @@ use crate::{
     users::{
         endurance::EnduranceArgs,
         limits::Limits,
+        options::UserArgs,
         plan::{Plan, Rhythm},
-        run::UserArgs,
     },
 };
 

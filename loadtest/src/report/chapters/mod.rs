@@ -13,17 +13,17 @@ use super::{
 /// In the order in which they stand in the report.
 pub(super) static ALL: LazyLock<Vec<Chapter>> = LazyLock::new(|| {
     let texts = [
-        include_str!("chapters/floor.toml"),
-        include_str!("chapters/tiers.toml"),
-        include_str!("chapters/stress.toml"),
-        include_str!("chapters/connections.toml"),
-        include_str!("chapters/memory.toml"),
-        include_str!("chapters/feed.toml"),
-        include_str!("chapters/saturation.toml"),
-        include_str!("chapters/writers.toml"),
-        include_str!("chapters/drafts.toml"),
-        include_str!("chapters/storm.toml"),
-        include_str!("chapters/chaos.toml"),
+        include_str!("floor.toml"),
+        include_str!("tiers.toml"),
+        include_str!("stress.toml"),
+        include_str!("connections.toml"),
+        include_str!("memory.toml"),
+        include_str!("feed.toml"),
+        include_str!("saturation.toml"),
+        include_str!("writers.toml"),
+        include_str!("drafts.toml"),
+        include_str!("storm.toml"),
+        include_str!("chaos.toml"),
     ];
     texts.map(|text| toml::from_str(text).expect("tests read every chapter")).into()
 });
