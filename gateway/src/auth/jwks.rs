@@ -25,8 +25,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{AuthError, key::Key};
-use crate::config::redacted;
+use super::{AuthError, key::Key, secret::redacted};
 
 /// How long one fetch may take.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);

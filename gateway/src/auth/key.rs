@@ -9,8 +9,7 @@ use jsonwebtoken::{
 };
 use serde_json::{Map, Value};
 
-use super::AuthError;
-use crate::config::Secret;
+use super::{AuthError, secret::Secret};
 
 /// The shortest RSA modulus, in bytes: 2048 bits (RFC 7518 section 3.3).
 const RSA_BYTES_MIN: usize = 256;

@@ -6,8 +6,7 @@ use common::UserId;
 use jsonwebtoken::{EncodingKey, Header, encode, errors::Error};
 use serde_json::{Map, Value};
 
-use super::Rules;
-use crate::config::Secret;
+use super::{Rules, secret::Secret};
 
 /// What a token is to say.
 #[derive(Debug, Clone)]

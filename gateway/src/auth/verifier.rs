@@ -9,9 +9,9 @@ use super::{
     cache::{self, Cache},
     jwks::Jwks,
     key::{self, Key},
-    signing_secret,
+    secret::Secret,
+    settings::{KeySource, Settings},
 };
-use crate::config::{self, KeySource, Secret};
 
 /// The longest token that is looked at, in bytes: several times what fits into a header of the
 /// servers on the way, and little to decode.
@@ -61,9 +61,9 @@ impl Verifier {
     ///
     /// # Errors
     /// When a generated secret cannot be read or made, or the HTTP client not built.
-    pub fn new(auth: &config::Auth) -> Result<Self, VerifierError> {
-        let keys = Arc::new(KeyRing::of(&auth.keys, 0)?);
-        Ok(Self { keys: watch::Sender::new(keys), rules: auth.rules.clone(), cache: Cache::default() })
+    pub fn new(settings: &Settings) -> Result<Self, VerifierError> {
+        let keys = Arc::new(KeyRing::of(&settings.keys, 0)?);
+        Ok(Self { keys: watch::Sender::new(keys), rules: settings.rules.clone(), cache: Cache::default() })
     }
 
     /// Takes the keys of a configuration that was read again, and of nothing else in it. Tokens of the old keys
@@ -151,7 +151,7 @@ impl Verifier {
 
 impl KeyRing {
     fn of(source: &KeySource, reads: u64) -> Result<Self, VerifierError> {
-        let secret = signing_secret(source)?;
+        let secret = source.signing_secret()?;
         let keys = match (source, &secret) {
             (KeySource::PublicKey(key), _) => Keys::One(key.clone()),
             (KeySource::Jwks(url), _) => Keys::Published(Jwks::new(url.clone())?),

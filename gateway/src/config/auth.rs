@@ -1,107 +1,59 @@
-//! Whose tokens are taken.
+//! The settings of tokens.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use reqwest::Url;
 
 use super::{
-    Listen, Secret, handed_over,
+    Listen, handed_over,
     reader::Reader,
-    redacted,
     store::{Database, Store},
 };
-use crate::auth::{ClaimPath, Rules, key::Key};
-
-/// The shortest secret, in bytes: as long as the hash of HS256, which RFC 7518 section 3.2 demands.
-pub const SECRET_BYTES_MIN: usize = 32;
+use crate::auth::{ClaimPath, KeySource, Rules, SECRET_BYTES_MIN, Secret, Settings, key::Key};
 
 /// The secret of compose.yaml and .env.example, so that `docker compose up` is one command. All the world can
 /// read it: with it, anyone can be any user.
 pub const DEMO_SECRET: &str = "development-only-change-me-0123456789";
 
-/// Whose tokens are taken.
-#[derive(Debug, Clone)]
-pub struct Auth {
-    /// What their signatures are checked with.
-    pub keys: KeySource,
-    /// What they must say, and where.
-    pub rules: Rules,
-}
-
-/// What signatures are checked with. The kind fixes the algorithm.
-#[derive(Clone)]
-pub enum KeySource {
-    /// A shared secret: HS256.
-    Secret(Secret),
-    /// A public key: RS256, ES256 or EdDSA.
-    PublicKey(Key),
-    /// Public keys that the issuer publishes.
-    Jwks(Url),
-    /// A secret that is made at the first start and kept in this folder, beside the embedded store.
-    Generated {
-        /// The folder.
-        dir: PathBuf,
-    },
-}
-
-impl fmt::Debug for KeySource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Secret(secret) => secret.fmt(f),
-            Self::PublicKey(key) => key.fmt(f),
-            // Its query may hold a key of its own.
-            Self::Jwks(url) => write!(f, "Jwks({})", redacted(url.as_str())),
-            Self::Generated { dir } => write!(f, "Generated({})", dir.display()),
-        }
+pub(super) fn read(reader: &mut Reader<'_>, store: &Store) -> Settings {
+    let sources: Vec<KeySource> =
+        [secret(reader), public_key(reader), jwks(reader)].into_iter().flatten().collect();
+    let given = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL"]
+        .into_iter()
+        .filter(|env| reader.given(env).is_some())
+        .collect::<Vec<_>>();
+    if given.len() > 1 {
+        reader.complain(format!("{} are set: keep one kind of key", given.join(" and ")));
     }
-}
-
-impl Auth {
-    pub(super) fn read(reader: &mut Reader<'_>, store: &Store) -> Self {
-        let sources: Vec<KeySource> =
-            [secret(reader), public_key(reader), jwks(reader)].into_iter().flatten().collect();
-        let given = ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL"]
-            .into_iter()
-            .filter(|env| reader.given(env).is_some())
-            .collect::<Vec<_>>();
-        if given.len() > 1 {
-            reader.complain(format!("{} are set: keep one kind of key", given.join(" and ")));
-        }
-        let keys = match (&store.database, sources.into_iter().next()) {
-            (_, Some(source)) => source,
-            (Database::Embedded { dir }, None) => KeySource::Generated { dir: dir.clone() },
-            (Database::Postgres { .. }, None) => {
-                if given.is_empty() {
-                    reader.complain(
-                        "No key to check tokens with: set JWT_SECRET (--jwt-secret), JWT_PUBLIC_KEY \
-                         (--jwt-public-key) or JWT_JWKS_URL (--jwt-jwks-url), the same on every node",
-                    );
-                }
-                // Never used: there is a complaint by now, here or about the source.
-                KeySource::Secret(Secret::new(""))
+    let keys = match (&store.database, sources.into_iter().next()) {
+        (_, Some(source)) => source,
+        (Database::Embedded { dir }, None) => KeySource::Generated { dir: dir.clone() },
+        (Database::Postgres { .. }, None) => {
+            if given.is_empty() {
+                reader.complain(
+                    "No key to check tokens with: set JWT_SECRET (--jwt-secret), JWT_PUBLIC_KEY \
+                     (--jwt-public-key) or JWT_JWKS_URL (--jwt-jwks-url), the same on every node",
+                );
             }
-        };
-        Self { keys, rules: rules(reader) }
-    }
+            // Never used: there is a complaint by now, here or about the source.
+            KeySource::Secret(Secret::new(""))
+        }
+    };
+    Settings { keys, rules: rules(reader) }
 }
 
-impl Auth {
-    /// Refuses the secret that all the world can read wherever it would matter.
-    pub(super) fn check_secret(&self, reader: &Reader<'_>, listen: &Listen) {
-        let public = matches!(&self.keys, KeySource::Secret(secret) if secret.reveal() == DEMO_SECRET);
-        let harmless = listen.demo && listen.reachable_at().is_loopback();
-        if public && !harmless {
-            reader.wrong(
-                "JWT_SECRET",
-                "it is the one of the demonstration, which all the world can read: with it, anyone could be \
-                 any user. It is taken only with DEMO=true and where clients are on this machine alone \
-                 (PUBLISHED_ADDR, else LISTEN_ADDR, is a loopback address). Set one of your own, such as \
-                 `openssl rand -hex 32` prints; for compose.yaml, in the file .env",
-            );
-        }
+/// Refuses the secret that all the world can read wherever it would matter.
+pub(super) fn check_secret(keys: &KeySource, reader: &Reader<'_>, listen: &Listen) {
+    let public = matches!(keys, KeySource::Secret(secret) if secret.reveal() == DEMO_SECRET);
+    let harmless = listen.demo && listen.reachable_at().is_loopback();
+    if public && !harmless {
+        reader.wrong(
+            "JWT_SECRET",
+            "it is the one of the demonstration, which all the world can read: with it, anyone could be \
+             any user. It is taken only with DEMO=true and where clients are on this machine alone \
+             (PUBLISHED_ADDR, else LISTEN_ADDR, is a loopback address). Set one of your own, such as \
+             `openssl rand -hex 32` prints; for compose.yaml, in the file .env",
+        );
     }
 }
 

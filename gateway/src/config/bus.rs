@@ -4,7 +4,8 @@ use std::fmt;
 
 use reqwest::Url;
 
-use super::{Secret, reader::Reader, redacted};
+use super::reader::Reader;
+use crate::auth::{Secret, redacted};
 
 const SCHEMES: [&str; 6] =
     ["redis", "rediss", "redis-sentinel", "rediss-sentinel", "redis-cluster", "rediss-cluster"];

@@ -8,26 +8,26 @@ mod listen;
 mod markdown;
 mod reader;
 mod retention;
-mod secret;
 mod store;
 pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod text;
 
-pub use auth::{Auth, DEMO_SECRET, KeySource, SECRET_BYTES_MIN};
+pub use auth::DEMO_SECRET;
 pub use bus::Bus;
 pub use limits::{Intervals, WebSocket, Writes};
 pub use listen::{Listen, LogFormat, Origins};
 pub use markdown::markdown;
 pub use reader::ConfigErrors;
 pub use retention::{Kept, Retention};
-pub use secret::{Secret, redacted};
 pub use store::{Database, Store};
 
 use std::net::SocketAddr;
 
 use reader::Reader;
+
+use crate::auth::Settings as Auth;
 
 /// Everything that a node is told.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub struct Config {
     pub store: Store,
     /// What carries live copies between nodes.
     pub bus: Bus,
-    /// Whose tokens are taken.
+    /// How tokens are verified.
     pub auth: Auth,
     /// Where the node listens, how it is called and what it logs.
     pub listen: Listen,
@@ -63,7 +63,7 @@ impl Config {
         let store = Store::read(&mut reader);
         let config = Self {
             bus: Bus::read(&mut reader),
-            auth: Auth::read(&mut reader, &store),
+            auth: auth::read(&mut reader, &store),
             listen: Listen::read(&mut reader, &store),
             websocket: WebSocket::read(&mut reader),
             writes: Writes::read(&mut reader),
@@ -71,7 +71,7 @@ impl Config {
             fanout: limits::fanout(&mut reader),
             store,
         };
-        config.auth.check_secret(&reader, &config.listen);
+        auth::check_secret(&config.auth.keys, &reader, &config.listen);
         reader.finish(config)
     }
 
@@ -95,36 +95,32 @@ impl Config {
     }
 }
 
-impl Store {
-    /// The store's settings alone, for commands that need no others.
-    ///
-    /// # Errors
-    /// Every mistake in them.
-    pub fn from_source(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader::new(&lookup);
-        let store = Self::read(&mut reader);
-        reader.finish(store)
-    }
+/// Reads the settings of the store alone, for commands that need no others.
+///
+/// # Errors
+/// Every mistake in them.
+pub fn read_store(lookup: impl Fn(&str) -> Option<String>) -> Result<Store, ConfigErrors> {
+    let mut reader = Reader::new(&lookup);
+    let store = Store::read(&mut reader);
+    reader.finish(store)
 }
 
-impl Auth {
-    /// The settings of tokens alone, for commands that need no others.
-    ///
-    /// # Errors
-    /// Every mistake in them.
-    pub fn from_source(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader::new(&lookup);
-        let store = Store::read(&mut reader);
-        let auth = Self::read(&mut reader, &store);
-        reader.finish(auth)
-    }
+/// Reads the settings of tokens alone, for commands that need no others.
+///
+/// # Errors
+/// Every mistake in them.
+pub fn read_auth(lookup: impl Fn(&str) -> Option<String>) -> Result<Auth, ConfigErrors> {
+    let mut reader = Reader::new(&lookup);
+    let store = Store::read(&mut reader);
+    let auth = auth::read(&mut reader, &store);
+    reader.finish(auth)
 }
 
-/// `LISTEN_ADDR` alone.
+/// Reads `LISTEN_ADDR` alone.
 ///
 /// # Errors
 /// When it is no address.
-pub fn listen_addr(lookup: impl Fn(&str) -> Option<String>) -> Result<SocketAddr, ConfigErrors> {
+pub fn read_listen_addr(lookup: impl Fn(&str) -> Option<String>) -> Result<SocketAddr, ConfigErrors> {
     let mut reader = Reader::new(&lookup);
     let addr = listen::address(&mut reader, "LISTEN_ADDR");
     reader.finish(addr)

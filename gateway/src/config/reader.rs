@@ -3,10 +3,11 @@
 use std::{cell::RefCell, collections::BTreeMap, fmt, path::Path, time::Duration};
 
 use super::{
-    Secret, handed_over,
+    handed_over,
     table::{Fallback, Kind, SETTINGS, Setting},
     text,
 };
+use crate::auth::Secret;
 
 /// What is wrong with the configuration: one sentence for each mistake, never a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]

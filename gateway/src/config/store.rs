@@ -2,8 +2,11 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use super::{Secret, reader::Reader};
-use crate::store::postgres::{self, HistorySource, SchemaName};
+use super::reader::Reader;
+use crate::{
+    auth::Secret,
+    store::postgres::{self, HistorySource, SchemaName},
+};
 
 /// The store.
 #[derive(Debug, Clone)]

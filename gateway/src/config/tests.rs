@@ -6,6 +6,7 @@ use super::{
     table::{Kind, SETTINGS, Setting},
     *,
 };
+use crate::auth::KeySource;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 

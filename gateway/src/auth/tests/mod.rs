@@ -14,7 +14,6 @@ use super::{
     key::{Key, KeyError},
     *,
 };
-use crate::config::Auth;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const RSA: &str = include_str!("../test_keys/rsa.pem");
@@ -40,7 +39,7 @@ fn verifier(keys: KeySource) -> Verifier {
 }
 
 fn with_rules(keys: KeySource, rules: Rules) -> Verifier {
-    Verifier::new(&Auth { keys, rules }).unwrap()
+    Verifier::new(&Settings { keys, rules }).unwrap()
 }
 
 /// With a secret, and the names of claims as an operator sets them.

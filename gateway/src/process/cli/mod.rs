@@ -12,8 +12,9 @@ use clap::{Arg, ArgMatches, Command};
 use common::UserId;
 
 use crate::{
+    auth::Secret,
     config::{
-        Auth, Config, ConfigErrors, Secret, Store,
+        self, Config, ConfigErrors, Store,
         table::{Kind, SETTINGS, Setting},
         text,
     },
@@ -90,10 +91,10 @@ pub fn parse(
             user: matches.get_one::<UserId>("user").expect("clap demands it").clone(),
             scope: matches.get_one::<String>("scope").cloned().unwrap_or_default(),
             ttl: *matches.get_one("ttl").expect("it has a default"),
-            auth: Auth::from_source(lookup)?,
+            auth: config::read_auth(lookup)?,
         })),
-        "migrate" => Invocation::Migrate(migration(&Store::from_source(lookup)?)?),
-        "healthcheck" => Invocation::Healthcheck(healthcheck::target(crate::config::listen_addr(lookup)?)),
+        "migrate" => Invocation::Migrate(migration(&config::read_store(lookup)?)?),
+        "healthcheck" => Invocation::Healthcheck(healthcheck::target(config::read_listen_addr(lookup)?)),
         _ => unreachable!("clap knows no other command"),
     })
 }

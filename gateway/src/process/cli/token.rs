@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use common::UserId;
 
-use crate::{
-    auth::{mint, signing_secret},
-    config::Auth,
-};
+use crate::auth::{self, mint};
 
 /// What token is asked for.
 #[derive(Debug)]
@@ -19,7 +16,7 @@ pub struct TokenRequest {
     /// How long it is valid.
     pub ttl: Duration,
     /// How the server that is to take it is configured.
-    pub auth: Auth,
+    pub auth: auth::Settings,
 }
 
 /// Why there is no token.
@@ -44,7 +41,7 @@ impl TokenRequest {
     /// # Errors
     /// When there is no secret to sign with.
     pub fn mint(self) -> Result<String, TokenError> {
-        let secret = signing_secret(&self.auth.keys)?.ok_or(TokenError::PublicKeysOnly)?;
+        let secret = self.auth.keys.signing_secret()?.ok_or(TokenError::PublicKeysOnly)?;
         let grant = mint::Grant { user: self.user, scope: self.scope, ttl: self.ttl };
         Ok(mint::mint(&secret, &grant, &self.auth.rules, common::time::unix_ms())?)
     }
