@@ -58,15 +58,7 @@ fn names(path: &str) -> Vec<String> {
 
 /// The code before the unit tests of a file, without comments.
 fn production(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    let tests = (0..lines.len()).find(|&at| {
-        lines[at] == "#[cfg(test)]"
-            && lines[at..]
-                .iter()
-                .find(|line| !line.starts_with("#["))
-                .is_some_and(|line| line.ends_with(" {"))
-    });
-    let code = lines[..tests.unwrap_or(lines.len())].iter();
+    let code = sources::before_tests(text).into_iter();
     code.map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
@@ -106,8 +98,7 @@ impl Crate {
         for (path, text) in files {
             let module = path.trim_end_matches(".rs").trim_end_matches("/mod");
             let module = if matches!(module, "lib" | "main" | "mod") { "" } else { module };
-            let name = module.rsplit('/').next().unwrap_or_default();
-            if name == "tests" || name.ends_with("_tests") || name == "testing" {
+            if sources::is_test_file(&path) {
                 continue;
             }
             modules.insert(

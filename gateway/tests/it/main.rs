@@ -28,6 +28,7 @@ mod history;
 mod http;
 mod layers;
 mod limits;
+mod load_test_size;
 mod numbers;
 mod order;
 mod presence;

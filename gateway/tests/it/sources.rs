@@ -32,3 +32,25 @@ pub(crate) fn files(folder: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     }
     found
 }
+
+/// Whether a file of source, given by its path below `src`, is there for unit tests alone.
+pub(crate) fn is_test_file(path: &str) -> bool {
+    let mut names = path.trim_end_matches(".rs").split('/');
+    names.any(|name| name == "tests" || name == "testing" || name.ends_with("_tests"))
+}
+
+/// The number of the line with which a file's own unit tests begin, counted from zero: `mod tests {`, or the
+/// first attribute above it.
+pub(crate) fn own_tests(lines: &[&str]) -> Option<usize> {
+    let module = lines.iter().position(|line| *line == "mod tests {")?;
+    let attributes = lines[..module].iter().rev().take_while(|line| line.starts_with("#["));
+    Some(module - attributes.count())
+}
+
+/// The lines of a file before its unit tests.
+pub(crate) fn before_tests(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    let end = own_tests(&lines).unwrap_or(lines.len());
+    lines.truncate(end);
+    lines
+}

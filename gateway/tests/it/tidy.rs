@@ -1,5 +1,5 @@
-//! What a reader trips over must not come back: words that were replaced, files that grew, and paths in
-//! ARCHITECTURE.md that no longer exist.
+//! What a reader trips over must not come back: words that were replaced, files that grew, modules and tests in
+//! unexpected places, and paths in ARCHITECTURE.md that no longer exist.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -146,6 +146,35 @@ fn modules_with_a_folder_stand_in_it() {
         }
     }
     assert!(known.is_empty(), "these are in their folders; remove them: {known:?}");
+}
+
+/// Why the unit tests of a file stand in the wrong place, if they do.
+fn misplaced_tests(text: &str) -> Option<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let begin = sources::own_tests(&lines);
+    let before = &lines[..begin.unwrap_or(lines.len())];
+    let is_test = |line: &&str| matches!(line.trim(), "#[test]" | "#[tokio::test]");
+    if let Some(line) = before.iter().position(is_test) {
+        return Some(format!("line {} has a test outside of `mod tests`", line + 1));
+    }
+    let end = begin.and_then(|begin| Some(begin + lines[begin..].iter().position(|line| *line == "}")?))?;
+    (end + 1 < lines.len()).then(|| format!("line {} stands behind the tests", end + 2))
+}
+
+/// In `mod tests` at the end of a file, or in a file of their own: `tests.rs`, `name_tests.rs` or a folder
+/// `tests`.
+#[test]
+fn unit_tests_stand_at_the_end_or_in_a_file_of_their_own() {
+    for (path, text) in read_all(&["rs"]) {
+        let below = path.split_once("/src/").map(|(_, below)| below);
+        if below.is_some_and(|below| !sources::is_test_file(below)) {
+            assert_eq!(misplaced_tests(&text), None, "{path}");
+        }
+    }
+    let planted = "#[cfg(test)]\nmod tests {\n    #[test]\n    fn one() {}\n}\n";
+    assert_eq!(misplaced_tests(planted), None);
+    assert!(misplaced_tests(&format!("{planted}\nfn more() {{}}\n")).is_some());
+    assert!(misplaced_tests(&format!("#[test]\nfn early() {{}}\n{planted}")).is_some());
 }
 
 /// Whether a module or folder of this name exists there.
