@@ -186,7 +186,7 @@ const RESERVED: [&str; 17] = [
 
 impl EventKind {
     /// Whether only the server may use the name.
-    pub fn is_reserved(&self) -> bool {
+    pub(crate) fn is_reserved(&self) -> bool {
         RESERVED.contains(&self.as_str())
     }
 }

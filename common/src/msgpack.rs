@@ -42,7 +42,7 @@ pub fn to_json(bytes: &[u8]) -> Result<String, Invalid> {
 }
 
 /// The value of a map under a key, as JSON, whatever is wrong with the other values.
-pub fn find_member(bytes: &[u8], name: &str) -> Option<String> {
+pub(crate) fn find_member(bytes: &[u8], name: &str) -> Option<String> {
     let mut rest = bytes;
     let len = match marker(&mut rest).ok()? {
         Marker::FixMap(len) => len.into(),

@@ -110,7 +110,7 @@ impl Node {
     ///
     /// # Errors
     /// When it exits before, or the time is over; with the end of its log.
-    pub async fn wait_ready(&mut self) -> Result<()> {
+    pub(crate) async fn wait_ready(&mut self) -> Result<()> {
         let url = self.http_url("/readyz");
         self.process
             .wait_ready(START_WAIT, || async {

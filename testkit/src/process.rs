@@ -62,7 +62,7 @@ impl Process {
     }
 
     /// The end of what it has written.
-    pub fn log_tail(&self) -> String {
+    pub(crate) fn log_tail(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();
         let from = bytes.len().saturating_sub(TAIL_BYTES_MAX);
         String::from_utf8_lossy(&bytes[from..]).into_owned()
@@ -93,7 +93,7 @@ impl Process {
     /// # Errors
     /// When the process exits before, at once; and what `check` found when `deadline` has passed. With
     /// the end of its log.
-    pub async fn wait_ready<T, F, Fut>(&mut self, deadline: Duration, mut check: F) -> Result<()>
+    pub(crate) async fn wait_ready<T, F, Fut>(&mut self, deadline: Duration, mut check: F) -> Result<()>
     where
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T>>,

@@ -114,7 +114,7 @@ impl RawRequest {
     ///
     /// # Errors
     /// [`NotOpened`].
-    pub async fn open_deflate(&self) -> Result<yawc::WebSocket<TcpStream>, NotOpened> {
+    pub(crate) async fn open_deflate(&self) -> Result<yawc::WebSocket<TcpStream>, NotOpened> {
         self.in_time(self.deflate_handshake()).await
     }
 

@@ -64,7 +64,7 @@ pub fn check(text: &str) -> Result<(), Invalid> {
 }
 
 /// The member of an object as it is written, however broken the object is elsewhere.
-pub fn find_member<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn find_member<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     Reader::find_member(text, name)
 }
 

@@ -9,9 +9,7 @@ pub use server::{
     Device, Draft, DraftAck, Member, Pong, Presence, Reconnect, ServerMessage, SnapshotBody, Subscribed,
     TokenExpiring, Unsubscribed, Welcome,
 };
-pub use topics::{
-    BATCH_EVENTS_MAX, BATCH_MS_MAX, Data, NewEvent, Publish, Subscribe, Subscription, Unsubscribe,
-};
+pub use topics::{Data, NewEvent, Publish, Subscribe, Subscription, Unsubscribe};
 
 /// The subprotocol: the messages of this module as JSON in text frames.
 pub const SUBPROTOCOL_JSON: &str = "draftwire.v1.json";

@@ -37,13 +37,13 @@ pub struct Subscription {
 }
 
 /// The longest batch window, milliseconds: beyond it, what is waited for is no longer live.
-pub const BATCH_MS_MAX: u32 = 10_000;
+const BATCH_MS_MAX: u32 = 10_000;
 
 /// Topics in one command at most: all that a connection may be allowed to follow.
 const TOPICS_PER_COMMAND_MAX: usize = 10_000;
 
 /// The most events that a batch window may wait for.
-pub const BATCH_EVENTS_MAX: u32 = 1000;
+const BATCH_EVENTS_MAX: u32 = 1000;
 
 /// What a subscription may say besides its topic.
 const PER_TOPIC: [&str; 4] = ["cursor", "presence", "batchMs", "batchMax"];

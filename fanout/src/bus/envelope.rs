@@ -54,7 +54,7 @@ use common::{
 use serde_json::value::RawValue;
 
 /// The version that this node writes, and the only one that it reads.
-pub const VERSION: u8 = 3;
+const VERSION: u8 = 3;
 
 const EVENTS: u8 = 1;
 const SIGNAL: u8 = 2;

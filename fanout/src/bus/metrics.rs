@@ -1,27 +1,27 @@
 //! The metrics of the bus and its canary, by name.
 
 /// Messages that Redis accepted.
-pub const MESSAGES_PUBLISHED: &str = "draftwire_bus_messages_published_total";
+pub(crate) const MESSAGES_PUBLISHED: &str = "draftwire_bus_messages_published_total";
 /// Messages that were not published.
-pub const MESSAGES_DROPPED: &str = "draftwire_bus_messages_dropped_total";
+pub(crate) const MESSAGES_DROPPED: &str = "draftwire_bus_messages_dropped_total";
 /// Messages received.
-pub const MESSAGES_RECEIVED: &str = "draftwire_bus_messages_received_total";
+pub(crate) const MESSAGES_RECEIVED: &str = "draftwire_bus_messages_received_total";
 /// Connections established again.
-pub const RECONNECTS: &str = "draftwire_bus_reconnects_total";
+pub(crate) const RECONNECTS: &str = "draftwire_bus_reconnects_total";
 /// Messages waiting to be published.
-pub const PUBLISH_QUEUE_DEPTH: &str = "draftwire_bus_publish_queue_depth";
+pub(crate) const PUBLISH_QUEUE_DEPTH: &str = "draftwire_bus_publish_queue_depth";
 /// Channels that this node subscribes to.
-pub const SUBSCRIPTIONS: &str = "draftwire_bus_subscriptions";
+pub(crate) const SUBSCRIPTIONS: &str = "draftwire_bus_subscriptions";
 /// Subscriptions that Redis refused.
-pub const SUBSCRIBE_FAILURES: &str = "draftwire_bus_subscribe_failures_total";
+pub(crate) const SUBSCRIBE_FAILURES: &str = "draftwire_bus_subscribe_failures_total";
 /// Messages lost because they arrived faster than the node processed them.
-pub const MESSAGES_LAGGED: &str = "draftwire_bus_messages_lagged_total";
+pub(crate) const MESSAGES_LAGGED: &str = "draftwire_bus_messages_lagged_total";
 /// Whether a connection is up.
-pub const CONNECTED: &str = "draftwire_bus_connected";
+pub(crate) const CONNECTED: &str = "draftwire_bus_connected";
 /// Time since the last canary returned.
-pub const CANARY_AGE: &str = "draftwire_bus_canary_age_seconds";
+pub(crate) const CANARY_AGE: &str = "draftwire_bus_canary_age_seconds";
 /// Canaries that did not return in time.
-pub const CANARY_TIMEOUTS: &str = "draftwire_bus_canary_timeouts_total";
+pub(crate) const CANARY_TIMEOUTS: &str = "draftwire_bus_canary_timeouts_total";
 
 /// Every metric of this module: name, kind, meaning with its labels. The documentation is tested
 /// against it.

@@ -46,6 +46,7 @@ mod tokens;
 mod topics;
 mod two_clusters;
 mod unavailable;
+mod visibility;
 
 use std::time::Duration;
 

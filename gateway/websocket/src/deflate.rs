@@ -62,7 +62,7 @@ pub struct CannotDeflate;
 
 /// How large a deflated message may be whose content is within `message_bytes_max`: what cannot be
 /// compressed grows a little.
-pub fn deflated_bytes_max(message_bytes_max: usize) -> usize {
+pub(crate) fn deflated_bytes_max(message_bytes_max: usize) -> usize {
     message_bytes_max.saturating_add(message_bytes_max >> 7).saturating_add(64)
 }
 

@@ -39,7 +39,7 @@ impl Deflate {
 
     /// Chooses the first offer that can be met (RFC 7692 section 5.1). One with parameters that are
     /// unknown, repeated or malformed is passed over.
-    pub fn negotiate(headers: &HeaderMap) -> Self {
+    pub(crate) fn negotiate(headers: &HeaderMap) -> Self {
         headers
             .get_all(header::SEC_WEBSOCKET_EXTENSIONS)
             .iter()

@@ -59,7 +59,7 @@ impl Handshake {
 }
 
 /// Returns the value of `Sec-WebSocket-Accept` for a client's key (RFC 6455 section 4.2.2).
-pub fn accept_key(key: &str) -> String {
+pub(crate) fn accept_key(key: &str) -> String {
     STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
 }
 

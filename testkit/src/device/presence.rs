@@ -30,11 +30,6 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// Whether `PRESENCE` has come on this connection.
-    pub fn is_known(&self) -> bool {
-        self.known
-    }
-
     /// Everyone who is here; `None` before it is known, and while there are too many to list.
     pub fn members(&self) -> Option<&BTreeSet<Member>> {
         (self.known && self.listed).then_some(&self.members)

@@ -24,13 +24,6 @@ impl Topic {
         Self { name: name.to_owned(), cursor: None, presence: false, batch_ms: None, batch_max: None }
     }
 
-    /// Beginning after a position.
-    #[must_use]
-    pub fn from_cursor(mut self, cursor: &str) -> Self {
-        self.cursor = Some(cursor.to_owned());
-        self
-    }
-
     /// With presence.
     #[must_use]
     pub fn presence(mut self) -> Self {

@@ -305,7 +305,8 @@ mod tests {
     }
 
     fn at(cursor: &str, head: u64) -> Track {
-        let mut track = Track::new("topic:t", Some(Topic::named("t").from_cursor(cursor)));
+        let topic = Topic { cursor: Some(cursor.to_owned()), ..Topic::named("t") };
+        let mut track = Track::new("topic:t", Some(topic));
         track.follow("e", head);
         track
     }

@@ -162,12 +162,6 @@ impl SseFollower {
         self.dropped.send_modify(|dropped| *dropped += 1);
     }
 
-    /// Waits until it will not come back: with the status. `None` when it still would after `deadline`.
-    pub async fn wait_closed(&self, deadline: Duration) -> Option<u16> {
-        self.watch(deadline, |state| state.closed.is_some()).await;
-        self.closed()
-    }
-
     /// Waits until it knows what `condition` asks for.
     ///
     /// # Panics

@@ -73,7 +73,7 @@ pub struct RedisOptions {
 
 impl RedisOptions {
     /// The prefix when none is configured.
-    pub const PREFIX_DEFAULT: &str = "draftwire";
+    const PREFIX_DEFAULT: &str = "draftwire";
 
     /// Options with the default prefix.
     pub fn new(url: impl Into<String>) -> Self {
