@@ -105,7 +105,7 @@ impl AuthError {
     }
 
     /// Whether the same token may be accepted later without anybody's doing.
-    pub fn is_retriable(&self) -> bool {
+    pub(crate) fn is_retriable(&self) -> bool {
         *self == Self::KeysUnavailable
     }
 

@@ -62,7 +62,7 @@ impl Expiry {
     }
 
     /// Whether it has ended.
-    pub fn has_ended(&self, now: u64) -> bool {
+    pub(crate) fn has_ended(&self, now: u64) -> bool {
         now >= self.ends_at
     }
 
@@ -72,7 +72,7 @@ impl Expiry {
     }
 
     /// The same for those who only care for the end.
-    pub fn wait_for_end(&self, now: u64) -> Duration {
+    pub(crate) fn wait_for_end(&self, now: u64) -> Duration {
         until(self.ends_at, now).min(WAIT_MAX)
     }
 }

@@ -55,7 +55,7 @@ impl Key {
     ///
     /// # Errors
     /// When it is anything else.
-    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+    pub(crate) fn from_pem(pem: &str) -> Result<Self, KeyError> {
         if pem.contains("PRIVATE KEY-----") {
             return Err(KeyError::Private);
         }

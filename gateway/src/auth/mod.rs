@@ -25,7 +25,8 @@ pub use claims::{Identity, Rules};
 pub use error::AuthError;
 pub use expiry::{Expiry, TokenState};
 pub use scopes::Scopes;
-pub use secret::{SECRET_BYTES_MIN, Secret, redacted};
+pub use secret::Secret;
+pub(crate) use secret::{SECRET_BYTES_MIN, redacted};
 pub use settings::{KeySource, Settings};
 pub use verifier::{TOKEN_BYTES_MAX, Verifier, VerifierError};
 

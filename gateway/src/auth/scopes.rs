@@ -31,12 +31,12 @@ impl Scopes {
     }
 
     /// Whether the topic may be followed and its history read: `subscribe:<pattern>`.
-    pub fn may_subscribe(&self, topic: &TopicName) -> bool {
+    pub(crate) fn may_subscribe(&self, topic: &TopicName) -> bool {
         self.allows("subscribe", topic)
     }
 
     /// Whether the topic may be published to: `publish:<pattern>`, or [`Scopes::is_service`].
-    pub fn may_publish(&self, topic: &TopicName) -> bool {
+    pub(crate) fn may_publish(&self, topic: &TopicName) -> bool {
         self.is_service() || self.allows("publish", topic)
     }
 

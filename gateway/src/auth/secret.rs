@@ -6,7 +6,7 @@ use reqwest::Url;
 
 /// The shortest secret that signs tokens, in bytes: as long as the hash of HS256, which RFC 7518 section 3.2
 /// demands.
-pub const SECRET_BYTES_MIN: usize = 32;
+pub(crate) const SECRET_BYTES_MIN: usize = 32;
 
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl fmt::Debug for Secret {
 
 /// Returns a URL without its password and without its query, which may hold one too. A text that is no URL is
 /// not shown at all.
-pub fn redacted(url: &str) -> String {
+pub(crate) fn redacted(url: &str) -> String {
     let Ok(mut url) = Url::parse(url) else { return "(not a URL)".to_owned() };
     // `set_password` fails only on a URL without a host, which has no password either.
     if url.password().is_some() {

@@ -42,7 +42,7 @@ impl KeySource {
     ///
     /// # Errors
     /// When the file can be neither read nor made.
-    pub fn signing_secret(&self) -> io::Result<Option<Secret>> {
+    pub(crate) fn signing_secret(&self) -> io::Result<Option<Secret>> {
         match self {
             Self::Secret(secret) => Ok(Some(secret.clone())),
             Self::Generated { dir } => generated_secret::load_or_create(dir).map(Some),

@@ -89,7 +89,7 @@ impl Verifier {
     }
 
     /// What tokens can be signed with; `None` where this node holds public keys only.
-    pub fn signing_secret(&self) -> Option<Secret> {
+    pub(crate) fn signing_secret(&self) -> Option<Secret> {
         self.key_ring().secret.clone()
     }
 

@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use super::table::Kind;
+use super::setting::Privacy;
 
 /// The largest file that holds a setting.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -36,14 +36,17 @@ pub(super) enum Accident {
     Pem,
 }
 
-/// The text of a setting, without what surrounds it by accident.
-pub(super) fn taken(text: &str, kind: Kind) -> Result<&str, Accident> {
+/// Returns the text of a setting without what surrounds it by accident.
+///
+/// # Errors
+/// What can only be an accident, but may be a part of the value.
+pub(super) fn without_accidents(text: &str, privacy: Privacy) -> Result<&str, Accident> {
     let trimmed = text.trim();
     let is_in = |quote: char| trimmed.len() > 1 && trimmed.starts_with(quote) && trimmed.ends_with(quote);
     if is_in('"') || is_in('\'') {
         return Err(Accident::Quotes);
     }
-    if !matches!(kind, Kind::Secret) || trimmed.is_empty() {
+    if privacy != Privacy::Exact || trimmed.is_empty() {
         return Ok(trimmed);
     }
     if text.contains("-----BEGIN ") {
@@ -58,7 +61,7 @@ pub(super) fn taken(text: &str, kind: Kind) -> Result<&str, Accident> {
     if trimmed.len() < text.len() { Err(Accident::Blank) } else { Ok(text) }
 }
 
-/// The text of a file: without the line ends at its end, which editors and `echo` leave there, and without
+/// Returns the text of a file, without the line ends at its end, which editors and `echo` leave there, and without
 /// the mark that some editors put at its beginning.
 pub(super) fn read_file(path: &Path) -> Result<String, String> {
     let read = || -> io::Result<String> {
@@ -96,19 +99,19 @@ mod tests {
             ("s\nt\n", Accident::Lines),
             ("-----BEGIN PUBLIC KEY-----\nAAAA\n", Accident::Pem),
         ] {
-            assert_eq!(taken(text, Kind::Secret), Err(accident), "{text:?}");
+            assert_eq!(without_accidents(text, Privacy::Exact), Err(accident), "{text:?}");
         }
         for text in ["s", "s t", "\"s", "s'", "'"] {
-            assert_eq!(taken(text, Kind::Secret), Ok(text));
+            assert_eq!(without_accidents(text, Privacy::Exact), Ok(text));
         }
-        assert_eq!(taken("\r\n", Kind::Secret), Ok(""));
+        assert_eq!(without_accidents("\r\n", Privacy::Exact), Ok(""));
     }
 
     #[test]
     fn of_everything_else_blanks_are_cut_off() {
-        for kind in [Kind::Text, Kind::SecretUrl, Kind::FileOf("JWT_SECRET"), Kind::Count(0, 1)] {
-            assert_eq!(taken(" 1\r\n", kind), Ok("1"));
-            assert_eq!(taken("\"1\"", kind), Err(Accident::Quotes));
+        for privacy in [Privacy::Shown, Privacy::Hidden] {
+            assert_eq!(without_accidents(" 1\r\n", privacy), Ok("1"));
+            assert_eq!(without_accidents("\"1\"", privacy), Err(Accident::Quotes));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where the node listens, how it is called and what it logs.
+//! The settings of listeners and of the log.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -9,7 +9,98 @@ use common::ids::NodeId;
 use reqwest::Url;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
-use super::{reader::Reader, store::Store};
+use super::{
+    reader::Reader,
+    setting::{
+        Declared, FileSetting, Group, HOUR, Optional, Otherwise, SECOND, Setting, Value, choice, duration,
+        text, yes_or_no,
+    },
+    store::Store,
+};
+
+pub(super) static GROUP: Group = Group {
+    title: "Listening and logging",
+    settings: &[
+        &LISTEN_ADDR,
+        &PUBLISHED_ADDR,
+        &METRICS_ADDR,
+        &HTTP_KEEP_ALIVE,
+        &NODE_NAME,
+        &ALLOWED_ORIGINS,
+        &DEMO,
+        &LOG_LEVEL,
+        &LOG_LEVEL_FILE,
+        &LOG_FORMAT,
+    ],
+};
+
+pub(crate) static LISTEN_ADDR: Setting<SocketAddr> = Setting {
+    env: "LISTEN_ADDR",
+    takes: text(socket_address),
+    default: Value("127.0.0.1:8080"),
+    help: "The IP address and port for clients: WebSocket and HTTP. Port 0 takes a free one.",
+};
+
+static PUBLISHED_ADDR: Optional<IpAddr> = Setting {
+    env: "PUBLISHED_ADDR",
+    takes: text(ip_address),
+    default: Otherwise("that of LISTEN_ADDR"),
+    help: "The IP address at which clients reach LISTEN_ADDR where that is another one, as with the published port of a container. Unless it is a loopback address, the demonstration's secret is refused, and DEMO is warned of.",
+};
+
+static METRICS_ADDR: Setting<SocketAddr> = Setting {
+    env: "METRICS_ADDR",
+    takes: text(socket_address),
+    default: Value("127.0.0.1:9464"),
+    help: "The IP address and port for Prometheus. Never expose it to clients.",
+};
+
+static HTTP_KEEP_ALIVE: Setting<Duration> = Setting {
+    env: "HTTP_KEEP_ALIVE",
+    takes: duration(SECOND, HOUR),
+    default: Value("75s"),
+    help: "How long an idle HTTP connection is kept for the next request. Longer than proxies in front keep theirs, often 60s: what they send on one that is being closed is lost, a 502.",
+};
+
+static NODE_NAME: Optional<NodeId> = Setting {
+    env: "NODE_NAME",
+    takes: text(node_name),
+    default: Otherwise("the host name"),
+    help: "The name of this node in logs, health and WELCOME; 1 to 64 characters of A-Z a-z 0-9 : _ . -",
+};
+
+static ALLOWED_ORIGINS: Optional<Origins> = Setting {
+    env: "ALLOWED_ORIGINS",
+    takes: text(origins),
+    default: Otherwise("the same origin only"),
+    help: "Web pages of which origins may connect, separated by commas (https://app.example.com); * for any. Clients that are no browsers send no origin and are not affected.",
+};
+
+static DEMO: Optional<bool> = Setting {
+    env: "DEMO",
+    takes: yes_or_no(),
+    default: Otherwise("true embedded, false with DATABASE_URL"),
+    help: "Whether the demonstration page hands a token to whoever opens it. Never in production.",
+};
+
+static LOG_LEVEL: Setting<String> = Setting {
+    env: "LOG_LEVEL",
+    takes: text(log_level).or_in(&LOG_LEVEL_FILE),
+    default: Value("info"),
+    help: "What is logged: error, warn, info, debug, trace or off, also per module (info,gateway::ws=debug).",
+};
+
+static LOG_LEVEL_FILE: FileSetting = FileSetting {
+    env: "LOG_LEVEL_FILE",
+    help: "A file that holds LOG_LEVEL: that of a node that runs can be changed there, and is read again on SIGHUP.",
+};
+
+static LOG_FORMAT: Setting<LogFormat> = Setting {
+    env: "LOG_FORMAT",
+    takes: choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+    default: Value("text"),
+    help: "How log lines are written.",
+};
 
 /// Where the node listens, how it is called and what it logs.
 #[derive(Debug, Clone)]
@@ -56,46 +147,37 @@ pub enum LogFormat {
 
 impl Listen {
     /// The address at which clients reach this node, as far as it knows.
-    pub fn reachable_at(&self) -> IpAddr {
+    pub(crate) fn reachable_at(&self) -> IpAddr {
         self.published_addr.unwrap_or(self.addr.ip())
     }
 
-    pub(super) fn read(reader: &mut Reader<'_>, store: &Store) -> Self {
-        let addr = address(reader, "LISTEN_ADDR");
-        let metrics_addr = address(reader, "METRICS_ADDR");
-        if addr == metrics_addr && addr.port() != 0 {
+    pub(super) fn read(reader: &Reader<'_>, store: &Store) -> Self {
+        let addr = reader.value(&LISTEN_ADDR);
+        let metrics_addr = reader.value(&METRICS_ADDR);
+        let known = !reader.is_wrong(&LISTEN_ADDR) && !reader.is_wrong(&METRICS_ADDR);
+        if addr == metrics_addr && addr.port() != 0 && known {
             reader.complain(format!(
-                "LISTEN_ADDR (--listen-addr) and METRICS_ADDR (--metrics-addr) are both {addr}: \
-                 give them different ports"
+                "{} and {} are both {addr}: give them different ports",
+                LISTEN_ADDR.name(),
+                METRICS_ADDR.name()
             ));
         }
         Self {
             addr,
-            published_addr: reader.read("PUBLISHED_ADDR", ip_address),
+            published_addr: reader.optional(&PUBLISHED_ADDR),
             metrics_addr,
-            keep_alive: reader.duration("HTTP_KEEP_ALIVE"),
-            node: node(reader),
-            origins: reader.read("ALLOWED_ORIGINS", origins).unwrap_or(Origins::Same),
-            demo: match reader.choice("DEMO") {
-                Some(word) => word == "true",
-                None => store.is_embedded(),
-            },
-            log_level: reader.read("LOG_LEVEL", log_level).unwrap_or_default(),
-            log_format: match reader.choice("LOG_FORMAT") {
-                Some("json") => LogFormat::Json,
-                _ => LogFormat::Text,
-            },
+            keep_alive: reader.value(&HTTP_KEEP_ALIVE),
+            node: reader.optional(&NODE_NAME).unwrap_or_else(|| node_from_host(&host_name())),
+            origins: reader.optional(&ALLOWED_ORIGINS).unwrap_or(Origins::Same),
+            demo: reader.optional(&DEMO).unwrap_or_else(|| store.is_embedded()),
+            log_level: reader.value(&LOG_LEVEL),
+            log_format: reader.value(&LOG_FORMAT),
         }
     }
 }
 
-/// One of the two addresses; the unspecified one after a complaint.
-pub(super) fn address(reader: &mut Reader<'_>, env: &str) -> SocketAddr {
-    reader
-        .read(env, |text| {
-            text.parse().map_err(|_| "give an IP address and port such as 0.0.0.0:8080".to_owned())
-        })
-        .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "give an IP address and port such as 0.0.0.0:8080".to_owned())
 }
 
 /// An address without a port; one of IPv6 may be in brackets, as compose needs it before a port.
@@ -104,10 +186,8 @@ fn ip_address(text: &str) -> Result<IpAddr, String> {
     bare.parse().map_err(|_| "give an IP address without a port, such as 127.0.0.1".to_owned())
 }
 
-fn node(reader: &mut Reader<'_>) -> NodeId {
-    reader
-        .read("NODE_NAME", |text| text.parse().map_err(|error| format!("{error}")))
-        .unwrap_or_else(|| node_from_host(&host_name()))
+fn node_name(text: &str) -> Result<NodeId, String> {
+    text.parse().map_err(|error| format!("{error}"))
 }
 
 /// The machine's name, or an empty text where it cannot be found out.

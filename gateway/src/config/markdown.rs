@@ -1,8 +1,8 @@
-//! docs/config.md, from the table.
+//! docs/config.md, from the declarations.
 
 use std::fmt::Write as _;
 
-use super::table::{Fallback, SETTINGS};
+use super::setting::{Fallback, Group};
 
 const INTRODUCTION: &str = "\
 # Configuration
@@ -31,7 +31,7 @@ process ends with status 2. `draftwire serve --help` shows this table.
   an accident; of files, line ends at the end are cut off. Any other value in quotes is refused too:
   `docker run --env-file` would make them a part of it.
 
-A test compares this page with the table in `gateway/src/config/table.rs`; it is written anew by
+A test compares this page with the declarations in `gateway/src/config`; it is written anew by
 `UPDATE_DOCS=1 cargo test -p gateway config`.
 ";
 
@@ -78,30 +78,22 @@ functions that everybody may call by default. The start checks each of them and 
 administrator has to run for those that are missing.
 ";
 
-/// The page.
-pub fn markdown() -> String {
+/// Returns the page.
+pub(super) fn page(groups: &[&Group]) -> String {
     let mut page = INTRODUCTION.to_owned();
-    let mut section = "";
-    for setting in SETTINGS {
-        if setting.section != section {
-            section = setting.section;
-            let _ = write!(
-                page,
-                "\n## {section}\n\n| variable, flag | default | takes | meaning |\n|---|---|---|---|\n"
-            );
-        }
-        let default = match setting.default {
-            Fallback::Value(text) => format!("`{text}`"),
-            Fallback::Otherwise(text) => text.to_owned(),
-        };
-        let _ = writeln!(
+    for Group { title, settings } in groups {
+        let _ = write!(
             page,
-            "| `{}` `--{}` | {default} | {} | {} |",
-            setting.env,
-            setting.flag,
-            setting.rule(),
-            setting.help,
+            "\n## {title}\n\n| variable, flag | default | takes | meaning |\n|---|---|---|---|\n"
         );
+        for setting in *settings {
+            let default = match setting.default() {
+                Fallback::Value(text) => format!("`{text}`"),
+                Fallback::Otherwise(text) => text.to_owned(),
+            };
+            let (env, flag, rule, help) = (setting.env(), setting.flag(), setting.rule(), setting.help());
+            let _ = writeln!(page, "| `{env}` `--{flag}` | {default} | {rule} | {help} |");
+        }
     }
     page.push_str(HISTORY);
     page

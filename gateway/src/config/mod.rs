@@ -1,35 +1,61 @@
-//! The configuration of a node: one struct per concern, read from flags and environment at once.
+//! The configuration of a node. A file per concern declares its settings and the struct that they fill; the flags
+//! of `draftwire serve`, its help and docs/config.md follow from these declarations.
 
 mod auth;
 mod bus;
+mod fan_out;
 mod handed_over;
-mod limits;
 mod listen;
+#[cfg(test)]
 mod markdown;
 mod reader;
 mod retention;
+mod setting;
 mod store;
-pub mod table;
 #[cfg(test)]
 mod tests;
-pub mod text;
+pub(crate) mod text;
+mod websocket;
+mod writes;
 
-pub use auth::DEMO_SECRET;
+#[cfg(test)]
+use auth::DEMO_SECRET;
+pub(crate) use auth::{JWT_AUDIENCE, JWT_ISSUER, JWT_SCOPE_CLAIM, JWT_SECRET, JWT_USER_CLAIM};
 pub use bus::Bus;
-pub use limits::{Intervals, WebSocket, Writes};
+pub(crate) use listen::LISTEN_ADDR;
 pub use listen::{Listen, LogFormat, Origins};
-pub use markdown::markdown;
 pub use reader::ConfigErrors;
 pub use retention::{Kept, Retention};
+pub use setting::{Declared, Fallback};
+pub(crate) use store::{DATA_DIR, DATABASE_SCHEMA, DATABASE_URL};
 pub use store::{Database, Store};
+pub use websocket::{Intervals, WebSocket};
+pub use writes::Writes;
 
 use std::net::SocketAddr;
 
-use reader::Reader;
+use self::{reader::Reader, setting::Group};
 
 use crate::auth::Settings as Auth;
 
-/// Everything that a node is told.
+/// Every setting, in the order in which help and documentation show them.
+static GROUPS: [&Group; 8] = [
+    &store::GROUP,
+    &bus::GROUP,
+    &auth::GROUP,
+    &listen::GROUP,
+    &websocket::GROUP,
+    &writes::GROUP,
+    &retention::GROUP,
+    &fan_out::GROUP,
+];
+
+/// Returns every setting, each with the heading that it is shown under.
+pub fn declared() -> impl Iterator<Item = (&'static str, &'static dyn Declared)> {
+    GROUPS.iter().flat_map(|group| group.settings.iter().map(|setting| (group.title, *setting)))
+}
+
+/// The configuration of a node.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where the truth is kept.
@@ -59,16 +85,16 @@ impl Config {
     /// # Errors
     /// Every mistake, not only the first.
     pub fn from_source(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader::new(&lookup);
-        let store = Store::read(&mut reader);
+        let reader = Reader::new(&lookup);
+        let store = Store::read(&reader);
         let config = Self {
-            bus: Bus::read(&mut reader),
-            auth: auth::read(&mut reader, &store),
-            listen: Listen::read(&mut reader, &store),
-            websocket: WebSocket::read(&mut reader),
-            writes: Writes::read(&mut reader),
-            retention: Retention::read(&mut reader),
-            fanout: limits::fanout(&mut reader),
+            bus: Bus::read(&reader),
+            auth: auth::read(&reader, &store),
+            listen: Listen::read(&reader, &store),
+            websocket: WebSocket::read(&reader),
+            writes: Writes::read(&reader),
+            retention: Retention::read(&reader),
+            fanout: fan_out::read(&reader),
             store,
         };
         auth::check_secret(&config.auth.keys, &reader, &config.listen);
@@ -99,9 +125,9 @@ impl Config {
 ///
 /// # Errors
 /// Every mistake in them.
-pub fn read_store(lookup: impl Fn(&str) -> Option<String>) -> Result<Store, ConfigErrors> {
-    let mut reader = Reader::new(&lookup);
-    let store = Store::read(&mut reader);
+pub(crate) fn read_store(lookup: impl Fn(&str) -> Option<String>) -> Result<Store, ConfigErrors> {
+    let reader = Reader::new(&lookup);
+    let store = Store::read(&reader);
     reader.finish(store)
 }
 
@@ -109,10 +135,10 @@ pub fn read_store(lookup: impl Fn(&str) -> Option<String>) -> Result<Store, Conf
 ///
 /// # Errors
 /// Every mistake in them.
-pub fn read_auth(lookup: impl Fn(&str) -> Option<String>) -> Result<Auth, ConfigErrors> {
-    let mut reader = Reader::new(&lookup);
-    let store = Store::read(&mut reader);
-    let auth = auth::read(&mut reader, &store);
+pub(crate) fn read_auth(lookup: impl Fn(&str) -> Option<String>) -> Result<Auth, ConfigErrors> {
+    let reader = Reader::new(&lookup);
+    let store = Store::read(&reader);
+    let auth = auth::read(&reader, &store);
     reader.finish(auth)
 }
 
@@ -120,8 +146,8 @@ pub fn read_auth(lookup: impl Fn(&str) -> Option<String>) -> Result<Auth, Config
 ///
 /// # Errors
 /// When it is no address.
-pub fn read_listen_addr(lookup: impl Fn(&str) -> Option<String>) -> Result<SocketAddr, ConfigErrors> {
-    let mut reader = Reader::new(&lookup);
-    let addr = listen::address(&mut reader, "LISTEN_ADDR");
+pub(crate) fn read_listen_addr(lookup: impl Fn(&str) -> Option<String>) -> Result<SocketAddr, ConfigErrors> {
+    let reader = Reader::new(&lookup);
+    let addr = reader.value(&LISTEN_ADDR);
     reader.finish(addr)
 }

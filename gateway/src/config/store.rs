@@ -1,14 +1,84 @@
-//! Where the truth is kept.
+//! The settings of the store.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use super::reader::Reader;
+use super::{
+    reader::Reader,
+    setting::{
+        FileSetting, Group, MINUTE, MS, Optional, Otherwise, Setting, Value, choice, count, duration,
+        secret_url, text,
+    },
+};
 use crate::{
     auth::Secret,
     store::postgres::{self, HistorySource, SchemaName},
 };
 
-/// The store.
+pub(super) static GROUP: Group = Group {
+    title: "Store",
+    settings: &[
+        &DATABASE_URL,
+        &DATABASE_URL_FILE,
+        &DATABASE_SCHEMA,
+        &DATA_DIR,
+        &HISTORY_SOURCE,
+        &DATABASE_POOL_MAX,
+        &STORE_TIMEOUT,
+    ],
+};
+
+pub(crate) static DATABASE_URL: Optional<Secret> = Setting {
+    env: "DATABASE_URL",
+    takes: secret_url(database_url).or_in(&DATABASE_URL_FILE),
+    default: Otherwise("none: an embedded SQLite file in DATA_DIR"),
+    help: "The Postgres database, postgres://user:password@host:5432/database, as libpq takes it: IPv6 addresses in brackets, ?host=/folder for a Unix socket, ?sslmode=verify-full. One host.",
+};
+
+static DATABASE_URL_FILE: FileSetting = FileSetting {
+    env: "DATABASE_URL_FILE",
+    help: "A file that holds DATABASE_URL. Line ends at its end are cut off, here and in the other files.",
+};
+
+pub(crate) static DATABASE_SCHEMA: Setting<SchemaName> = Setting {
+    env: "DATABASE_SCHEMA",
+    takes: text(str::parse),
+    default: Value("draftwire"),
+    help: "The schema of that database that holds every table. Created when missing; clusters that share a database need different ones.",
+};
+
+pub(crate) static DATA_DIR: Setting<PathBuf> = Setting {
+    env: "DATA_DIR",
+    takes: text(path),
+    default: Value("draftwire-data"),
+    help: "The folder of the embedded database and of its token secret, private to the user that runs the node, and used by one process at a time. Made when missing; unused with DATABASE_URL.",
+};
+
+static HISTORY_SOURCE: Setting<HistorySource> = Setting {
+    env: "HISTORY_SOURCE",
+    takes: choice(&[
+        ("auto", HistorySource::Auto),
+        ("timeline", HistorySource::Timeline),
+        ("row", HistorySource::Row),
+    ]),
+    default: Value("auto"),
+    help: "What notices that Postgres may have lost acknowledged changes: the server's timeline, or a row, which takes every restart for a loss. auto: the timeline where it can be read. The same on all nodes.",
+};
+
+static DATABASE_POOL_MAX: Setting<u32> = Setting {
+    env: "DATABASE_POOL_MAX",
+    takes: count(1, 1000),
+    default: Value("10"),
+    help: "The most connections that this node holds to Postgres.",
+};
+
+static STORE_TIMEOUT: Setting<Duration> = Setting {
+    env: "STORE_TIMEOUT",
+    takes: duration(MS.saturating_mul(10), MINUTE),
+    default: Value("900ms"),
+    help: "How long one call to the store may take, waiting for a connection included; then it is unavailable.",
+};
+
+/// Where streams and drafts are kept.
 #[derive(Debug, Clone)]
 pub struct Store {
     /// Which database.
@@ -40,26 +110,32 @@ pub enum Database {
 
 impl Store {
     /// Whether this is the embedded store.
-    pub fn is_embedded(&self) -> bool {
+    pub(crate) fn is_embedded(&self) -> bool {
         matches!(self.database, Database::Embedded { .. })
     }
 
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let pool_max = reader.count("DATABASE_POOL_MAX");
-        let schema = reader.read("DATABASE_SCHEMA", str::parse).unwrap_or_default();
-        let history = reader.read("HISTORY_SOURCE", str::parse).unwrap_or_default();
-        let dir = reader.text("DATA_DIR").unwrap_or_default().into();
-        let database = match reader.secret("DATABASE_URL") {
-            Some(url) => {
-                if let Err(mend) = postgres::check_url(url.reveal()) {
-                    reader.wrong("DATABASE_URL", mend);
-                }
-                Database::Postgres { url, schema, history, pool_max }
-            }
-            None => Database::Embedded { dir },
+    pub(super) fn read(reader: &Reader<'_>) -> Self {
+        // All of them are read, so that a mistake shows also where the setting plays no part yet.
+        let schema = reader.value(&DATABASE_SCHEMA);
+        let history = reader.value(&HISTORY_SOURCE);
+        let pool_max = reader.value(&DATABASE_POOL_MAX);
+        let dir = reader.value(&DATA_DIR);
+        let database = if reader.is_given(&DATABASE_URL) {
+            let url = reader.optional(&DATABASE_URL).unwrap_or_else(|| Secret::new(""));
+            Database::Postgres { url, schema, history, pool_max }
+        } else {
+            Database::Embedded { dir }
         };
-        Self { database, timeout: reader.duration("STORE_TIMEOUT") }
+        Self { database, timeout: reader.value(&STORE_TIMEOUT) }
     }
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    Ok(text.into())
+}
+
+fn database_url(text: &str) -> Result<Secret, String> {
+    postgres::check_url(text).map(|()| Secret::new(text))
 }
 
 impl fmt::Display for Store {

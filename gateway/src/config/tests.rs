@@ -2,10 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet, path::Path};
 
-use super::{
-    table::{Kind, SETTINGS, Setting},
-    *,
-};
+use super::{setting::Privacy, *};
 use crate::auth::KeySource;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -65,32 +62,31 @@ fn the_schema_has_a_name_that_needs_no_quotes() {
 }
 
 #[test]
-fn every_setting_of_the_table_is_read_and_no_other() {
+fn every_setting_that_is_listed_is_read_and_no_other() {
     let asked = RefCell::new(BTreeSet::new());
     let _ = Config::from_source(|name| {
         asked.borrow_mut().insert(name.to_owned());
         None
     });
-    let table: BTreeSet<String> = SETTINGS.iter().map(|setting| setting.env.to_owned()).collect();
-    assert_eq!(asked.into_inner(), table);
-    let flags: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.flag).collect();
-    assert_eq!(flags.len(), SETTINGS.len(), "a flag is there twice");
-    for setting in SETTINGS {
-        // One follows from the other, so that neither has to be looked up.
-        assert_eq!(setting.flag, setting.env.to_ascii_lowercase().replace('_', "-"));
-    }
+    let listed: BTreeSet<String> = declared().map(|(_, setting)| setting.env().to_owned()).collect();
+    assert_eq!(asked.into_inner(), listed);
+    assert_eq!(listed.len(), declared().count(), "a setting is listed twice");
 }
 
 #[test]
 fn every_number_and_choice_says_what_it_takes() {
-    for setting in SETTINGS {
-        if matches!(setting.kind, Kind::Text | Kind::Secret | Kind::SecretUrl | Kind::FileOf(_)) {
+    let mut checked = 0;
+    for (_, setting) in declared() {
+        let (name, rule) = (setting.name(), setting.rule());
+        // Free text has no rule.
+        if rule.is_empty() || rule == "a path" {
             continue;
         }
-        let sentence = complaint(&[(setting.env, "abc")]);
-        let start = format!("{} (--{}) is \"abc\": give ", setting.env, setting.flag);
-        assert!(sentence.starts_with(&start), "{sentence}");
+        let sentence = complaint(&[(setting.env(), "abc")]);
+        assert!(sentence.starts_with(&format!("{name} is \"abc\": give ")), "{sentence}");
+        checked += 1;
     }
+    assert!(checked > 40, "numbers and choices have a rule");
     assert_eq!(
         complaint(&[("WS_PING_INTERVAL", "abc")]),
         "WS_PING_INTERVAL (--ws-ping-interval) is \"abc\": give a duration such as 25s"
@@ -117,6 +113,16 @@ fn settings_that_contradict_each_other_are_refused() {
     ] {
         let sentence = complaint(settings);
         assert!(sentence.contains(part), "{sentence}");
+    }
+}
+
+#[test]
+fn the_bounds_of_pings_are_those_that_help_describes() {
+    let heartbeat = from(&[]).unwrap().websocket.heartbeat;
+    for (env, bound) in [("WS_PING_INTERVAL_MIN", heartbeat.min), ("WS_PING_INTERVAL_MAX", heartbeat.max)] {
+        let (_, setting) = declared().find(|(_, setting)| setting.env() == env).unwrap();
+        let described = setting.default().text();
+        assert!(described.starts_with(&format!("{}, or ", text::show_duration(bound))), "{described}");
     }
 }
 
@@ -182,8 +188,9 @@ fn what_holds_a_secret_can_be_in_a_file() {
         ("JWT_SECRET", SECRET),
         ("JWT_JWKS_URL", "https://i/jwks?key=hunter2"),
     ] {
-        let of_file = Setting::of(env).unwrap().file().expect("it has a file");
-        assert_eq!(of_file.env, format!("{env}_FILE"));
+        let (_, setting) = declared().find(|(_, setting)| setting.env() == env).unwrap();
+        let of_file = setting.file().expect("it has a file");
+        assert_eq!(of_file.env(), format!("{env}_FILE"));
         let database = ("DATABASE_URL", "postgres://app:hunter2@db/x");
         let others: &[(&str, &str)] = match env {
             "DATABASE_URL" => &[("JWT_SECRET", SECRET)],
@@ -193,7 +200,7 @@ fn what_holds_a_secret_can_be_in_a_file() {
         let direct = from(&[others, &[(env, value)]].concat()).unwrap();
         for ending in ["", "\n", "\r\n", "\n\n"] {
             let (_dir, path) = file(&format!("\u{feff}{value}{ending}"));
-            let config = from(&[others, &[(of_file.env, path.as_str())]].concat()).unwrap();
+            let config = from(&[others, &[(of_file.env(), path.as_str())]].concat()).unwrap();
             let of = |config: &Config| match (env, &config.auth.keys, &config.store.database, &config.bus) {
                 ("JWT_SECRET", KeySource::Secret(secret), ..) => secret.reveal().to_owned(),
                 ("JWT_JWKS_URL", KeySource::Jwks(url), ..) => url.to_string(),
@@ -204,9 +211,9 @@ fn what_holds_a_secret_can_be_in_a_file() {
             assert_eq!(of(&config), of(&direct), "{env} with {ending:?}");
         }
     }
-    for setting in SETTINGS {
-        let by_file = matches!(setting.kind, Kind::Secret | Kind::SecretUrl) || setting.env == "LOG_LEVEL";
-        assert_eq!(setting.file().is_some(), by_file, "{}", setting.env);
+    for (_, setting) in declared() {
+        let by_file = setting.privacy() != Privacy::Shown || setting.env() == "LOG_LEVEL";
+        assert_eq!(setting.file().is_some(), by_file, "{}", setting.env());
     }
 }
 
@@ -348,11 +355,12 @@ fn what_may_be_a_mistake_is_said() {
 
 /// `UPDATE_DOCS=1` writes the page instead.
 #[test]
-fn the_documentation_is_the_table() {
+fn the_documentation_is_what_is_declared() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/config.md");
+    let generated = markdown::page(&GROUPS);
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, markdown()).unwrap();
+        std::fs::write(&path, &generated).unwrap();
     }
     let page = std::fs::read_to_string(&path).unwrap();
-    assert!(page == markdown(), "docs/config.md is stale: UPDATE_DOCS=1 cargo test -p gateway config");
+    assert!(page == generated, "docs/config.md is stale: UPDATE_DOCS=1 cargo test -p gateway config");
 }

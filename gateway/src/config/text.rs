@@ -2,48 +2,53 @@
 
 use std::time::Duration;
 
-const DURATIONS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+/// A kind of number, and the units in which people write it.
+pub(super) struct Unit {
+    /// What such a number is called, with its article.
+    pub(super) name: &'static str,
+    /// The units, the smallest first, each as a multiple of that one.
+    scales: &'static [(&'static str, u64)],
+}
 
-const SIZES: [(&str, u64); 4] = [("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+/// A time, counted in milliseconds.
+pub(super) static DURATION: Unit = Unit {
+    name: "a duration",
+    scales: &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)],
+};
 
-/// A duration with its unit: `500ms`, `25s`, `5m`, `1h`, `1d`. A bare number is refused, because
+/// A number of bytes.
+pub(super) static SIZE: Unit =
+    Unit { name: "a size", scales: &[("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)] };
+
+/// A number of things.
+pub(super) static COUNT: Unit = Unit { name: "a whole number", scales: &[("", 1)] };
+
+impl Unit {
+    /// Reads digits and a unit.
+    pub(super) fn parse(&self, text: &str) -> Option<u64> {
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(end);
+        let (_, scale) = self.scales.iter().find(|(name, _)| *name == unit)?;
+        number.parse::<u64>().ok()?.checked_mul(*scale)
+    }
+
+    /// Writes a number in its largest whole unit.
+    pub(super) fn show(&self, value: u64) -> String {
+        let whole = |(_, scale): &&(&str, u64)| value > 0 && value.is_multiple_of(*scale);
+        let (unit, scale) = self.scales.iter().rev().find(whole).unwrap_or(&self.scales[0]);
+        format!("{}{unit}", value / scale)
+    }
+}
+
+/// Reads a duration with its unit: `500ms`, `25s`, `5m`, `1h`, `1d`. A bare number is refused, because
 /// nobody can see whether seconds or milliseconds are meant.
-pub fn duration(text: &str) -> Option<Duration> {
-    scaled(text, &DURATIONS).map(Duration::from_millis)
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    DURATION.parse(text).map(Duration::from_millis)
 }
 
-/// A number of bytes: `65536`, `64KiB`, `1MiB`, `1GiB`.
-pub fn size(text: &str) -> Option<u64> {
-    scaled(text, &SIZES)
-}
-
-/// A whole number, digits only.
-pub fn count(text: &str) -> Option<u64> {
-    scaled(text, &[("", 1)])
-}
-
-fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let (_, scale) = units.iter().find(|(name, _)| *name == unit)?;
-    number.parse::<u64>().ok()?.checked_mul(*scale)
-}
-
-/// A duration in its largest whole unit; whole milliseconds at least.
-pub fn show_duration(duration: Duration) -> String {
-    show(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), &DURATIONS)
-}
-
-/// A number of bytes in its largest whole unit.
-pub fn show_size(bytes: u64) -> String {
-    show(bytes, &SIZES)
-}
-
-fn show(value: u64, units: &[(&str, u64)]) -> String {
-    let (unit, scale) =
-        units.iter().rev().find(|(_, scale)| value > 0 && value.is_multiple_of(*scale)).unwrap_or(&units[0]);
-    format!("{}{unit}", value / scale)
+/// Writes a duration in its largest whole unit; whole milliseconds at least.
+pub(crate) fn show_duration(duration: Duration) -> String {
+    DURATION.show(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -65,11 +70,11 @@ mod tests {
 
     #[test]
     fn sizes_may_be_plain_bytes() {
-        assert_eq!(size("65536"), Some(65536));
-        assert_eq!(size("64KiB"), Some(65536));
-        assert_eq!(size("1MiB"), Some(1 << 20));
+        assert_eq!(SIZE.parse("65536"), Some(65536));
+        assert_eq!(SIZE.parse("64KiB"), Some(65536));
+        assert_eq!(SIZE.parse("1MiB"), Some(1 << 20));
         for text in ["", "KiB", "64KB", "64k", "-1", "1.5MiB", "64 KiB"] {
-            assert_eq!(size(text), None, "{text:?} was taken");
+            assert_eq!(SIZE.parse(text), None, "{text:?} was taken");
         }
     }
 
@@ -80,7 +85,7 @@ mod tests {
             assert_eq!(duration(&show_duration(value)), Some(value));
         }
         assert_eq!(show_duration(Duration::from_secs(90)), "90s");
-        assert_eq!(show_size(256 * 1024), "256KiB");
-        assert_eq!(show_size(1000), "1000");
+        assert_eq!(SIZE.show(256 * 1024), "256KiB");
+        assert_eq!(SIZE.show(1000), "1000");
     }
 }

@@ -13,11 +13,7 @@ use common::UserId;
 
 use crate::{
     auth::Secret,
-    config::{
-        self, Config, ConfigErrors, Store,
-        table::{Kind, SETTINGS, Setting},
-        text,
-    },
+    config::{self, Config, ConfigErrors, Declared, Store, text},
     store::postgres::SchemaName,
 };
 
@@ -107,10 +103,10 @@ pub fn process_env(name: &str) -> Option<String> {
 
 fn migration(store: &Store) -> Result<Migration, ConfigErrors> {
     match &store.database {
-        crate::config::Database::Postgres { url, schema, .. } => {
+        config::Database::Postgres { url, schema, .. } => {
             Ok(Migration { url: url.clone(), schema: schema.clone() })
         }
-        crate::config::Database::Embedded { .. } => Err(ConfigErrors(vec![
+        config::Database::Embedded { .. } => Err(ConfigErrors(vec![
             "DATABASE_URL (--database-url) is not set: give the database to migrate; an embedded one is \
              migrated whenever a node starts"
                 .to_owned(),
@@ -133,13 +129,6 @@ fn with_default_command(args: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
 
 /// The whole command line.
 pub fn command() -> Command {
-    let settings = |envs: &'static [&'static str]| {
-        let of = |setting: &Setting| match setting.kind {
-            Kind::FileOf(env) => env,
-            _ => setting.env,
-        };
-        SETTINGS.iter().filter(move |setting| envs.contains(&of(setting))).map(argument)
-    };
     let token = Command::new("token")
         .about("Print a token signed with JWT_SECRET, or with the secret of the embedded store")
         .args([
@@ -160,14 +149,14 @@ pub fn command() -> Command {
                 .help("How long it is valid"),
         ])
         .next_line_help(true)
-        .args(settings(&[
-            "JWT_SECRET",
-            "DATA_DIR",
-            "DATABASE_URL",
-            "JWT_AUDIENCE",
-            "JWT_ISSUER",
-            "JWT_USER_CLAIM",
-            "JWT_SCOPE_CLAIM",
+        .args(arguments(&[
+            &config::JWT_SECRET,
+            &config::DATA_DIR,
+            &config::DATABASE_URL,
+            &config::JWT_AUDIENCE,
+            &config::JWT_ISSUER,
+            &config::JWT_USER_CLAIM,
+            &config::JWT_SCOPE_CLAIM,
         ]));
     Command::new("draftwire")
         .about("A realtime sync server: every change reaches every device, all, once, in order")
@@ -179,31 +168,41 @@ pub fn command() -> Command {
                 .about("Start a node (the default)")
                 .next_line_help(true)
                 .after_help("A flag wins over its environment variable. Durations need a unit (500ms, 25s, 5m, 1h), sizes may have one (64KiB, 1MiB).")
-                .args(SETTINGS.iter().map(argument)),
+                .args(config::declared().map(|(title, setting)| argument(title, setting))),
         )
         .subcommand(token)
         .subcommand(
             Command::new("migrate")
                 .about("Bring the schema of DATABASE_URL up to date, and end")
-                .args(settings(&["DATABASE_URL", "DATABASE_SCHEMA"])),
+                .args(arguments(&[&config::DATABASE_URL, &config::DATABASE_SCHEMA])),
         )
         .subcommand(
             Command::new("healthcheck")
                 .about("Ask the node on this machine whether it is ready; ends with 0 if so, else with 1")
-                .args(settings(&["LISTEN_ADDR"])),
+                .args(arguments(&[&config::LISTEN_ADDR])),
         )
 }
 
-/// The flag of a setting.
-fn argument(setting: &'static Setting) -> Arg {
-    let rule = setting.rule();
+/// The flags of these settings, and of the files that may hold them.
+fn arguments(settings: &[&dyn Declared]) -> Vec<Arg> {
+    let files = settings.iter().filter_map(|setting| setting.file()).map(|file| file.env());
+    let envs: Vec<&str> = settings.iter().map(|setting| setting.env()).chain(files).collect();
+    config::declared()
+        .filter(|(_, setting)| envs.contains(&setting.env()))
+        .map(|(title, setting)| argument(title, setting))
+        .collect()
+}
+
+/// The flag of a setting, under this heading.
+fn argument(title: &'static str, setting: &dyn Declared) -> Arg {
+    let (env, help, rule, default) =
+        (setting.env(), setting.help(), setting.rule(), setting.default().text());
     let rule = if rule.is_empty() { rule } else { format!(" [takes: {rule}]") };
-    let default = setting.default.text();
-    Arg::new(setting.env)
-        .long(setting.flag)
+    Arg::new(env)
+        .long(setting.flag())
         .value_name("VALUE")
-        .help(format!("{}\n[env: {}] [default: {default}]{rule}", setting.help, setting.env))
-        .help_heading(setting.section)
+        .help(format!("{help}\n[env: {env}] [default: {default}]{rule}"))
+        .help_heading(title)
 }
 
 /// What a flag says; `None` also for settings that this command has no flag for.
