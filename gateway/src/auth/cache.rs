@@ -91,9 +91,13 @@ pub(super) fn key(token: &str, keys: KeysVersion) -> Key {
 impl Cache {
     /// Who the token speaks for, if it was verified not long ago and has not expired since.
     pub(super) fn get(&self, key: &Key, now: u64) -> Option<Identity> {
-        let identity = self.lock().get(key, now)?;
-        counter!("draftwire_tokens_remembered_total").increment(1);
-        Some(identity)
+        let identity = self.lock().get(key, now);
+        if identity.is_some() {
+            counter!("draftwire_token_cache_hits_total").increment(1);
+        } else {
+            counter!("draftwire_token_cache_misses_total").increment(1);
+        }
+        identity
     }
 
     /// Takes a token that was verified at `now`.
@@ -152,8 +156,9 @@ impl Generation {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
     use super::*;
-    use crate::auth::Scopes;
 
     fn identity(ends_at: u64) -> Identity {
         Identity { user: "alice".parse().unwrap(), expires_at: 0, ends_at, scopes: Scopes::new("") }
@@ -183,6 +188,23 @@ mod tests {
         );
         let read = KeysVersion { read: 1, fetched: 0 };
         assert!(cache.get(&key("long", read), 1000).is_none(), "other keys were read");
+    }
+
+    #[test]
+    fn hits_and_misses_are_counted() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            let cache = Cache::default();
+            let token = first("one");
+            assert!(cache.get(&token, 0).is_none());
+            cache.insert(token, &identity(2), 0);
+            assert!(cache.get(&token, 0).is_some() && cache.get(&token, 1).is_some());
+            assert!(cache.get(&token, 2).is_none(), "it has ended");
+        });
+        let page = recorder.handle().render();
+        for line in ["draftwire_token_cache_hits_total 2", "draftwire_token_cache_misses_total 2"] {
+            assert!(page.lines().any(|found| found == line), "{page}");
+        }
     }
 
     #[test]

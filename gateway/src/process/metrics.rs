@@ -48,10 +48,16 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
     ),
     ("draftwire_tokens_refused_total", Kind::Counter, "why", "Tokens refused"),
     (
-        "draftwire_tokens_remembered_total",
+        "draftwire_token_cache_hits_total",
         Kind::Counter,
         "",
-        "Tokens taken without checking the signature, because it was checked a moment ago; bound: 32768",
+        "Tokens accepted without checking the signature, because it was checked less than five minutes ago; bound of the cache: 32768",
+    ),
+    (
+        "draftwire_token_cache_misses_total",
+        Kind::Counter,
+        "",
+        "Tokens that the cache did not have, so that the signature had to be checked",
     ),
     ("draftwire_commands_total", Kind::Counter, "type", "Commands taken over the socket"),
     (

@@ -46,8 +46,6 @@ const WORDS_PENDING: &[(&str, &str)] = &[
     ("of so many bytes", "gateway/websocket"),
     ("have_a_go", "gateway/src"),
     ("GivenUp", "gateway/src"),
-    ("tokens_remembered", "docs/metrics.md"),
-    ("tokens_remembered", "gateway/src"),
     ("other sorrows", "gateway/src"),
 ];
 
