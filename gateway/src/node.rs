@@ -1,77 +1,49 @@
-//! A node: all its parts, put together from the settings.
+//! A node: the composition root, which puts all parts together from the settings.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use fanout::{
     Hub,
     bus::{Bus, MemoryBus, RedisBus, RedisOptions},
-};
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::timeout,
 };
 
 use crate::{
     auth::{self, Verifier},
     commands::{drafts::Drafts, group_commit::Committer, reads::Reads, topics::Topics},
     config::{self, Config, Database},
-    edge::{connections::Connections, drain::Drain},
-    retention::Retention,
-    store::{
-        Limits, Store, StoreError, WriteHealth,
-        data_dir::{self, LockError},
-        postgres, sqlite,
+    data_dir::{self, LockError},
+    edge::{
+        body::BodyReader,
+        connections::Connections,
+        context::{Admission, ConnectionContext},
+        drain::Drain,
+        http::{demo::DemoTokens, health::HealthSources},
+        identity::Authenticator,
+        state::{EdgeState, Parts},
     },
-    subscriptions::meters::Meters,
+    retention::Retention,
+    store::{Limits, Store, StoreError, StoreHealth, WriteHealth, postgres, sqlite},
+    subscriptions::Sources,
 };
 
 /// One node. It keeps nothing that another node could not rebuild.
 pub struct Node {
-    /// What it was told.
+    /// The node's configuration.
     pub settings: Config,
-    /// The shared truth.
-    pub store: Arc<dyn Store>,
-    /// The followers here.
+    /// The streams that somebody follows here.
     pub hub: Arc<Hub>,
-    /// Changes and reads of drafts.
-    pub drafts: Drafts,
-    /// What is published, and who may follow it.
-    pub topics: Topics,
-    /// Whose tokens are taken.
-    pub verifier: Verifier,
+    /// Verifies tokens.
+    pub verifier: Arc<Verifier>,
     /// The connections here.
     pub connections: Arc<Connections>,
     /// Whether it is stopping.
-    pub drain: Drain,
-    /// Connections on their way from the handshake to `WELCOME`; bounded, so that a storm of them
-    /// waits here and not in the store.
-    joining: Semaphore,
-    /// Room for bodies of requests that are being read.
-    pub(crate) body_room: Semaphore,
+    pub drain: Arc<Drain>,
     /// The removal of what has grown old.
     pub retention: Retention,
-    /// Counters touched for every delivery.
-    pub(crate) metrics: Meters,
-    /// When it started.
-    pub started: Instant,
-    /// Whether the store answered when it was last asked for its health.
-    writes: Arc<WriteHealth>,
-    store_health: tokio::sync::Mutex<Option<(Instant, bool)>>,
+    /// The shared truth.
+    pub store: Arc<dyn Store>,
+    edge: EdgeState,
 }
-
-/// How long an answer about the store's health holds: whoever asks, and however often, it costs the
-/// store one query in that time.
-const HEALTH_TTL: Duration = Duration::from_secs(1);
-
-/// Connections that join at once.
-const JOINING_MAX: usize = 512;
-
-/// How long a connection waits to be admitted while many come at once. Beyond it the client does
-/// better to come back later.
-const JOIN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Why a node cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -125,35 +97,49 @@ impl Node {
         let reads = Reads::new(store.clone(), reads_max(&settings));
         let limits = &settings.websocket;
         let connections = Connections::new(limits.connections_max, limits.connections_per_user);
-        Ok(Arc::new(Self {
-            topics: Topics::new(
-                committer.clone(),
-                reads.clone(),
-                hub.clone(),
-                limits.public_topics.clone(),
-                store_limits(&settings),
-            ),
-            drafts: Drafts::new(committer, reads),
-            verifier: Verifier::new(&settings.auth)?,
-            connections,
-            drain: Drain::default(),
-            joining: Semaphore::new(JOINING_MAX),
-            body_room: crate::edge::body::room(limits.message_bytes_max),
-            retention: Retention::start(&settings.retention, settings.writes.command_memory, store.clone()),
-            metrics: Meters::default(),
-            started: Instant::now(),
-            writes,
-            store_health: tokio::sync::Mutex::default(),
-            store,
-            hub,
-            settings,
-        }))
+        let drain = Arc::<Drain>::default();
+        let verifier = Arc::new(Verifier::new(&settings.auth)?);
+        let topics = Arc::new(Topics::new(
+            committer.clone(),
+            reads.clone(),
+            hub.clone(),
+            limits.public_topics.clone(),
+            store_limits(&settings),
+        ));
+        let drafts = Arc::new(Drafts::new(committer, reads));
+        let edge = EdgeState::new(Parts {
+            authenticator: Authenticator::new(verifier.clone(), topics.any_public()),
+            bodies: BodyReader::new(limits.message_bytes_max),
+            demo: DemoTokens { verifier: verifier.clone(), rules: Arc::new(settings.auth.rules.clone()) },
+            health: Arc::new(HealthSources {
+                name: settings.listen.node.clone(),
+                store_kind: store_kind(&settings),
+                bus_kind: bus_kind(&settings),
+                store: StoreHealth::new(store.clone(), writes),
+                hub: hub.clone(),
+                connections: connections.clone(),
+                drain: drain.clone(),
+                started: Instant::now(),
+            }),
+            context: Arc::new(ConnectionContext {
+                sources: Arc::new(Sources::new(hub.clone(), drafts.clone())),
+                drafts,
+                topics,
+                verifier: verifier.clone(),
+                connections: connections.clone(),
+                drain: drain.clone(),
+                admission: Admission::default(),
+                limits: limits.clone(),
+                listen: settings.listen.clone(),
+            }),
+        });
+        let retention = Retention::start(&settings.retention, settings.writes.command_memory, store.clone());
+        Ok(Arc::new(Self { settings, hub, verifier, connections, drain, retention, store, edge }))
     }
 
-    /// Admits a connection to join its streams, until what is answered is dropped. `None` when too many
-    /// come at once.
-    pub(crate) async fn admit(&self) -> Option<SemaphorePermit<'_>> {
-        timeout(JOIN_WAIT_MAX, self.joining.acquire()).await.ok()?.ok()
+    /// What [`edge::router`](crate::edge::router) serves.
+    pub fn edge(&self) -> EdgeState {
+        self.edge.clone()
     }
 
     /// Tells all clients to move, and waits until they have. Returns how many connections were left
@@ -162,40 +148,32 @@ impl Node {
         self.drain.run(&self.hub, &self.connections, self.settings.websocket.drain_window).await
     }
 
-    /// Ends what runs, once nobody is served any more.
+    /// Stops the background tasks and closes the store. Call it after [`Node::drain`].
     pub async fn close(&self) {
         self.retention.stop();
         self.hub.stop();
         self.store.close().await;
     }
 
-    /// Returns whether the store answers, as of a moment ago, and takes writes.
-    pub async fn store_answers(&self) -> bool {
-        if self.writes.fails() {
-            return false;
-        }
-        let mut known = self.store_health.lock().await;
-        if let Some((asked, answers)) = *known
-            && asked.elapsed() < HEALTH_TTL
-        {
-            return answers;
-        }
-        let answers = self.store.ping().await.is_ok();
-        *known = Some((Instant::now(), answers));
-        answers
-    }
-
     /// Which store this is, for people.
     pub fn store_kind(&self) -> &'static str {
-        if self.settings.store.is_embedded() { "sqlite" } else { "postgres" }
+        store_kind(&self.settings)
     }
 
     /// Which bus this is, for people.
     pub fn bus_kind(&self) -> &'static str {
-        match self.settings.bus {
-            config::Bus::InProcess => "in-process",
-            config::Bus::Redis { .. } => "redis",
-        }
+        bus_kind(&self.settings)
+    }
+}
+
+fn store_kind(settings: &Config) -> &'static str {
+    if settings.store.is_embedded() { "sqlite" } else { "postgres" }
+}
+
+fn bus_kind(settings: &Config) -> &'static str {
+    match settings.bus {
+        config::Bus::InProcess => "in-process",
+        config::Bus::Redis { .. } => "redis",
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::secret::{SECRET_BYTES_MIN, Secret};
-use crate::store::data_dir::{self, SECRET};
+use crate::data_dir::{self, SECRET};
 
 /// Returns the secret in this folder. It is made on first use, readable by its owner only. Processes that start
 /// at the same time get the same one.

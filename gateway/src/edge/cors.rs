@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::router::NODE_HEADER;
+use super::NODE_HEADER;
 use crate::config::Origins;
 
 /// How long a browser may remember the answer to a preflight. Chromium keeps none for longer.

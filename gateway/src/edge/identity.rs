@@ -1,9 +1,9 @@
-//! Where a request carries its token.
+//! Who makes a request: where it carries its token, and what that says.
 
 use std::{collections::HashMap, sync::Arc};
 
 use axum::{
-    extract::{FromRequestParts, Query},
+    extract::{FromRef, FromRequestParts, Query},
     http::{HeaderMap, header, request::Parts},
 };
 use common::time::unix_ms;
@@ -11,9 +11,8 @@ use metrics::counter;
 
 use super::problem::Problem;
 use crate::{
-    auth::{AuthError, Identity},
+    auth::{AuthError, Identity, Verifier},
     commands::failure::Failure,
-    node::Node,
 };
 
 /// The token: the first of `Authorization: Bearer` (RFC 6750 section 2.1), a subprotocol entry, the
@@ -36,47 +35,68 @@ fn token<'a>(
     subprotocol.or_else(|| query.get("token").map(String::as_str)).ok_or(AuthError::Missing)
 }
 
-/// Who a request speaks for: `None` for one that shows no token where there are topics open to
-/// everybody. Refusals are counted here, for handshakes and for the API.
-pub(crate) async fn identify(
-    node: &Node,
-    headers: &HeaderMap,
-    subprotocol: Option<&str>,
-    query: &HashMap<String, String>,
-) -> Result<Option<Identity>, AuthError> {
-    let verified = match token(headers, subprotocol, query) {
-        Ok(token) => node.verifier.verify(token, unix_ms()).await.map(Some),
-        Err(AuthError::Missing) if node.topics.any_public() => Ok(None),
-        Err(error) => Err(error),
-    };
-    verified.inspect_err(|error| {
-        counter!("draftwire_tokens_refused_total", "why" => error.label()).increment(1);
-    })
+/// Finds out who a request speaks for.
+#[derive(Clone)]
+pub(crate) struct Authenticator {
+    verifier: Arc<Verifier>,
+    /// Whether there are topics that may be followed without a token.
+    anonymous: bool,
 }
 
-/// The caller of an API route, if it shows a token; with a bad one the answer is 401.
-pub(crate) struct Visitor(pub(crate) Option<Identity>);
+impl Authenticator {
+    /// Without a token requests are let in where `anonymous` says so.
+    pub(crate) fn new(verifier: Arc<Verifier>, anonymous: bool) -> Self {
+        Self { verifier, anonymous }
+    }
 
-impl FromRequestParts<Arc<Node>> for Visitor {
+    /// Returns who a request speaks for: `None` for one that shows no token where that is allowed. Refusals
+    /// are counted here, for handshakes and for the API.
+    pub(super) async fn identify(
+        &self,
+        headers: &HeaderMap,
+        subprotocol: Option<&str>,
+        query: &HashMap<String, String>,
+    ) -> Result<Option<Identity>, AuthError> {
+        let verified = match token(headers, subprotocol, query) {
+            Ok(token) => self.verifier.verify(token, unix_ms()).await.map(Some),
+            Err(AuthError::Missing) if self.anonymous => Ok(None),
+            Err(error) => Err(error),
+        };
+        verified.inspect_err(|error| {
+            counter!("draftwire_tokens_refused_total", "why" => error.label()).increment(1);
+        })
+    }
+}
+
+/// Who makes a request over HTTP, if it shows a token; with a bad one the answer is 401.
+pub(super) struct OptionalIdentity(pub(super) Option<Identity>);
+
+impl<S: Send + Sync> FromRequestParts<S> for OptionalIdentity
+where
+    Authenticator: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Problem> {
-        let Query(query) = Query::<HashMap<String, String>>::from_request_parts(parts, node)
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(query) = Query::<HashMap<String, String>>::from_request_parts(parts, state)
             .await
             .map_err(|_| Problem::bad_request("the query cannot be read"))?;
-        let identified = identify(node, &parts.headers, None, &query).await;
+        let identified = Authenticator::from_ref(state).identify(&parts.headers, None, &query).await;
         identified.map(Self).map_err(|error| Failure::from(error).into())
     }
 }
 
-/// The caller of an API route; without a valid token the answer is 401.
-pub(crate) struct Caller(pub(crate) Identity);
+/// Who makes a request over HTTP; without a valid token the answer is 401.
+pub(super) struct RequiredIdentity(pub(super) Identity);
 
-impl FromRequestParts<Arc<Node>> for Caller {
+impl<S: Send + Sync> FromRequestParts<S> for RequiredIdentity
+where
+    Authenticator: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Problem> {
-        let Visitor(identity) = Visitor::from_request_parts(parts, node).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let OptionalIdentity(identity) = OptionalIdentity::from_request_parts(parts, state).await?;
         identity.map(Self).ok_or_else(|| Failure::from(AuthError::Missing).into())
     }
 }

@@ -3,14 +3,22 @@
 pub(crate) mod body;
 pub mod connections;
 mod content_coding;
+pub(crate) mod context;
 mod cors;
 pub mod drain;
 mod entity_tag;
-mod http;
+pub(crate) mod http;
 pub(crate) mod identity;
 pub mod listener;
 pub(crate) mod problem;
 mod query;
 pub mod router;
 mod sse;
+pub(crate) mod state;
+mod welcome;
 mod ws;
+
+use axum::http::HeaderName;
+
+/// Which node answered: for operators, and for checks of stickiness.
+pub const NODE_HEADER: HeaderName = HeaderName::from_static("draftwire-node");

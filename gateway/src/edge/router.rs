@@ -1,11 +1,9 @@
 //! Every route of the public listener, and what all answers share.
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderValue, header},
     middleware::{self, Next},
     response::Response,
     routing::{get, post},
@@ -13,18 +11,16 @@ use axum::{
 use tower::util::option_layer;
 
 use super::{
-    content_coding, cors,
+    NODE_HEADER, content_coding, cors,
     http::{demo, drafts, health, history, publish},
     problem::Problem,
-    sse, ws,
+    sse,
+    state::EdgeState,
+    ws,
 };
-use crate::node::Node;
-
-/// Which node answered: for operators, and for checks of stickiness.
-pub const NODE_HEADER: HeaderName = HeaderName::from_static("draftwire-node");
 
 /// Every route of the public listener.
-pub fn router(node: Arc<Node>) -> Router {
+pub fn router(state: EdgeState) -> Router {
     // With fallbacks of its own, below its layers: what refuses a request is an answer of the API too.
     let api = with_fallbacks(
         Router::new()
@@ -35,11 +31,11 @@ pub fn router(node: Arc<Node>) -> Router {
             .route("/broadcast", post(publish::to_all))
             .route("/stream", get(sse::follow)),
     )
-    .layer(option_layer(cors::layer(&node.settings.listen.origins)));
+    .layer(option_layer(cors::layer(&state.context().listen.origins)));
     with_fallbacks(
         Router::new()
             .nest("/v1", api)
-            .merge(demo::routes(node.settings.listen.demo))
+            .merge(demo::routes(state.context().listen.demo))
             .route("/ws/realtime", get(ws::upgrade))
             .route("/healthz", get(health::healthz))
             .route("/readyz", get(health::readyz))
@@ -47,12 +43,12 @@ pub fn router(node: Arc<Node>) -> Router {
     )
     .layer(content_coding::layer())
     .layer(middleware::from_fn(content_coding::tag_compressed))
-    .layer(middleware::from_fn_with_state(node.clone(), add_headers))
-    .with_state(node)
+    .layer(middleware::from_fn_with_state(state.clone(), add_headers))
+    .with_state(state)
 }
 
 /// Answers what no route takes.
-fn with_fallbacks(router: Router<Arc<Node>>) -> Router<Arc<Node>> {
+fn with_fallbacks(router: Router<EdgeState>) -> Router<EdgeState> {
     router
         .fallback(|| async { Problem::no_route() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
@@ -60,11 +56,11 @@ fn with_fallbacks(router: Router<Arc<Node>>) -> Router<Arc<Node>> {
 
 /// Adds what all answers have in common: who answers, and, unless an answer says for itself how caches may
 /// keep it, that none may.
-async fn add_headers(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
+async fn add_headers(State(state): State<EdgeState>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    if let Ok(name) = HeaderValue::from_str(node.settings.listen.node.as_str()) {
+    if let Ok(name) = HeaderValue::from_str(state.context().listen.node.as_str()) {
         headers.insert(NODE_HEADER, name);
     }
     response

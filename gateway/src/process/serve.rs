@@ -80,7 +80,7 @@ pub async fn serve(settings: Config, rereading: Rereading) -> anyhow::Result<()>
         patience,
         stopped.clone(),
     ));
-    let server = tokio::spawn(listener::serve(public, router::router(node.clone()), patience, stopped));
+    let server = tokio::spawn(listener::serve(public, router::router(node.edge()), patience, stopped));
     let keys = tokio::spawn({
         let node = node.clone();
         async move {

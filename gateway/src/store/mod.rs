@@ -1,6 +1,5 @@
 //! The store: streams, events, drafts and remembered commands, in Postgres or in SQLite.
 
-pub(crate) mod data_dir;
 mod failure;
 mod health;
 pub mod plan;
@@ -22,7 +21,7 @@ use common::{
 use fanout::log::{Log, Page, Read};
 
 pub use self::{
-    health::WriteHealth,
+    health::{StoreHealth, WriteHealth},
     plan::APPEND_EVENTS_MAX,
     retention::{Chunk, Deleted, Rule, StreamKind, Trimmed, Upkeep},
 };

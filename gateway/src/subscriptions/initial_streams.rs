@@ -1,12 +1,6 @@
 //! What every connection follows, and what it is told first.
 
-use common::{
-    Cursor, DeviceId, Stream,
-    ids::ConnectionId,
-    message::Message,
-    protocol::{ServerMessage, Welcome},
-    time::unix_ms,
-};
+use common::{Cursor, Stream};
 use fanout::log::LogError;
 use futures_util::future::OptionFuture;
 
@@ -45,28 +39,14 @@ impl InitialStreams {
         self.user.iter().chain([&self.all])
     }
 
-    /// The `WELCOME`.
-    pub(crate) fn welcome(
-        &self,
-        subscriptions: &Subscriptions,
-        connection_id: ConnectionId,
-        device: DeviceId,
-    ) -> Message {
-        let (head, settings) = (self.all.head(), &subscriptions.node.settings);
-        let heartbeat = settings.websocket.heartbeat.max;
-        let payload = Welcome {
-            connection_id,
-            user_id: subscriptions.user.clone(),
-            device,
-            node: settings.listen.node.clone(),
-            epoch: head.epoch,
-            seq: self.user.as_ref().map(|user| user.head().seq),
-            all_seq: head.seq,
-            heartbeat_ms: u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX),
-            max_message_bytes: settings.websocket.connection_message_bytes_max(self.user.is_some()) as u64,
-            server_time: unix_ms(),
-        };
-        ServerMessage::Welcome { payload }.message()
+    /// Where the user's own stream stands, if there is a user.
+    pub(crate) fn user(&self) -> Option<Cursor> {
+        self.user.as_ref().map(Joined::head)
+    }
+
+    /// Where the stream of all stands.
+    pub(crate) fn all(&self) -> Cursor {
+        self.all.head()
     }
 
     /// Adds them to what the connection follows; the `WELCOME` must have gone before.

@@ -6,7 +6,7 @@
 
 pub(crate) mod in_flight;
 mod initial_streams;
-pub(crate) mod meters;
+mod meters;
 mod open_windows;
 mod outbox;
 mod subscription;
@@ -24,7 +24,7 @@ use common::{
     protocol::{Device, ServerMessage, SnapshotBody},
     time::unix_ms,
 };
-use fanout::{Deliveries, Mailbox, Source, Step, StreamReader, log::LogError};
+use fanout::{Deliveries, Hub, Mailbox, Source, Step, StreamReader, log::LogError};
 use metrics::counter;
 use tokio::{
     sync::oneshot,
@@ -39,14 +39,29 @@ use self::{
 };
 pub(crate) use self::{
     initial_streams::InitialStreams,
+    meters::Meters,
     outbox::{At, Outbox},
     subscription::Window,
 };
-use crate::{node::Node, store::DraftList};
+use crate::{commands::drafts::Drafts, store::DraftList};
+
+/// What subscriptions are made from, one for a node.
+pub(crate) struct Sources {
+    hub: Arc<Hub>,
+    /// For snapshots.
+    drafts: Arc<Drafts>,
+    meters: Meters,
+}
+
+impl Sources {
+    pub(crate) fn new(hub: Arc<Hub>, drafts: Arc<Drafts>) -> Self {
+        Self { hub, drafts, meters: Meters::default() }
+    }
+}
 
 /// The streams of one connection.
 pub(crate) struct Subscriptions {
-    node: Arc<Node>,
+    sources: Arc<Sources>,
     user: Option<UserId>,
     mailbox: Arc<Mailbox>,
     entries: Vec<Subscription>,
@@ -103,9 +118,9 @@ const SNAPSHOT_ATTEMPTS_MAX: usize = 60;
 
 impl Subscriptions {
     /// Follows nothing yet. `user` is whose drafts a snapshot holds.
-    pub(crate) fn new(node: Arc<Node>, user: Option<UserId>) -> Self {
+    pub(crate) fn new(sources: Arc<Sources>, user: Option<UserId>) -> Self {
         Self {
-            node,
+            sources,
             user,
             mailbox: Arc::default(),
             entries: Vec::with_capacity(SLOTS),
@@ -131,9 +146,9 @@ impl Subscriptions {
         if cursor.is_some() {
             counter!("draftwire_resumes_total").increment(1);
         }
-        let (node, mailbox) = (self.node.clone(), self.mailbox.clone());
+        let (hub, mailbox) = (self.sources.hub.clone(), self.mailbox.clone());
         async move {
-            let follower = node.hub.follow(stream, cursor.as_ref(), mailbox, slot).await?;
+            let follower = hub.follow(stream, cursor.as_ref(), mailbox, slot).await?;
             Ok(Joined { slot, follower, cursor })
         }
     }
@@ -142,8 +157,8 @@ impl Subscriptions {
     /// that attends the stream.
     pub(crate) fn add(&mut self, joined: Joined, window: Option<Window>, present: Option<Device>) {
         let Joined { slot: id, follower, cursor } = joined;
-        let attendance =
-            present.map(|device| Box::new(self.node.hub.attend(&follower, device, self.mailbox.clone(), id)));
+        let attendance = present
+            .map(|device| Box::new(self.sources.hub.attend(&follower, device, self.mailbox.clone(), id)));
         self.entries.push(Subscription::new(id, follower, cursor.is_none(), window, attendance));
         self.make_ready(id);
     }
@@ -235,7 +250,7 @@ impl Subscriptions {
             match *arrived {
                 Arrived::Page(page) => {
                     let events = subscription.follower.accept(&page);
-                    self.node.metrics.delivered(Source::Replay, events.len() as u64);
+                    self.sources.meters.delivered(Source::Replay, events.len() as u64);
                     for event in events {
                         subscription.push(outbox, event.message(), event.seq);
                     }
@@ -275,8 +290,8 @@ impl Subscriptions {
                 if subscription.live {
                     counter!("draftwire_follower_fallbacks_total").increment(1);
                 }
-                let node = self.node.clone();
-                self.read(index, async move { Arrived::Page(node.hub.read(read).await) });
+                let hub = self.sources.hub.clone();
+                self.read(index, async move { Arrived::Page(hub.read(read).await) });
             }
             Step::Reset => return Ok(self.reset(index, outbox)),
         }
@@ -290,7 +305,7 @@ impl Subscriptions {
         let mut deliveries = due.iter().flat_map(Deliveries::as_slice);
         if let Some(live) = deliveries.find(|delivery| delivery.source != Source::Replay) {
             let late = unix_ms().saturating_sub(live.event.timestamp);
-            self.node.metrics.commit_to_delivery.record(Duration::from_millis(late));
+            self.sources.meters.commit_to_delivery.record(Duration::from_millis(late));
             subscription.live = true;
         }
         for due in due {
@@ -303,7 +318,7 @@ impl Subscriptions {
                 }
             }
             for together in due.as_slice().chunk_by(|delivery, next| delivery.source == next.source) {
-                self.node.metrics.delivered(together[0].source, together.len() as u64);
+                self.sources.meters.delivered(together[0].source, together.len() as u64);
             }
         }
     }
@@ -327,10 +342,10 @@ impl Subscriptions {
                 return true;
             }
         };
-        let node = self.node.clone();
+        let drafts = self.sources.drafts.clone();
         self.read(index, async move {
             for _ in 0..SNAPSHOT_ATTEMPTS_MAX {
-                match node.drafts.snapshot(user.clone()).await {
+                match drafts.snapshot(user.clone()).await {
                     Ok(list) => return Arrived::Snapshot(Some(list)),
                     Err(failure) => debug!(failure.message, "the snapshot is read again later"),
                 }
@@ -360,7 +375,7 @@ impl Subscriptions {
     /// Hands out the state that is sent instead of events.
     fn snapshot(&mut self, index: usize, list: DraftList, outbox: &mut impl Outbox) {
         counter!("draftwire_snapshots_total").increment(1);
-        self.node.hub.observe_epoch(&list.epoch);
+        self.sources.hub.observe_epoch(&list.epoch);
         let subscription = &mut self.entries[index];
         subscription.restarted();
         let snapshot: Message = ServerMessage::Snapshot {

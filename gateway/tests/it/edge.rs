@@ -153,7 +153,7 @@ async fn serve_with(server: &Server, patience: Patience) -> (SocketAddr, watch::
     let listener = listener::bind(ANY_PORT).unwrap();
     let addr = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(listener::serve(listener, router::router(server.node.clone()), patience, stopped));
+    tokio::spawn(listener::serve(listener, router::router(server.node.edge()), patience, stopped));
     (addr, stop)
 }
 

@@ -139,8 +139,7 @@ impl Server {
         let listener = listener::bind(addr).unwrap();
         let addr = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let serving =
-            tokio::spawn(listener::serve(listener, router::router(node.clone()), patience, stopped));
+        let serving = tokio::spawn(listener::serve(listener, router::router(node.edge()), patience, stopped));
         Self { node, addr, disk: disk.clone(), stop, serving }
     }
 

@@ -431,16 +431,16 @@ async fn a_read_ends_with_the_topic_that_it_was_for() {
     }
     let (mut socket, _) = server.connect_to_topics("alice", "").await;
     store.set_down(true);
-    let before = Arc::strong_count(&server.node);
+    let before = Arc::strong_count(&server.node.hub);
     subscribe(&mut socket, json!({ "topic": "t", "cursor": format!("{epoch}:1") })).await;
     wait::until("the log to be read", DEADLINE, || async {
-        if Arc::strong_count(&server.node) > before { Ok(()) } else { Err("not yet") }
+        if Arc::strong_count(&server.node.hub) > before { Ok(()) } else { Err("not yet") }
     })
     .await;
     ask(&mut socket, "UNSUBSCRIBE", "u", json!({ "topic": "t" })).await;
     // The store does not answer any more; whoever waits for it would do so for ever.
     wait::until("the read to end", DEADLINE, || async {
-        if Arc::strong_count(&server.node) <= before { Ok(()) } else { Err("it goes on") }
+        if Arc::strong_count(&server.node.hub) <= before { Ok(()) } else { Err("it goes on") }
     })
     .await;
 }

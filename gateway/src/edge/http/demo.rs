@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    extract::{FromRef, Query, State},
     http::header,
     response::{IntoResponse, Response},
     routing::get,
@@ -12,7 +12,17 @@ use axum::{
 use common::{UserId, time::unix_ms};
 use serde::Serialize;
 
-use crate::{auth::mint, edge::problem::Problem, node::Node};
+use crate::{
+    auth::{Rules, Verifier, mint},
+    edge::problem::Problem,
+};
+
+/// What demo tokens are made with.
+#[derive(Clone)]
+pub(crate) struct DemoTokens {
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) rules: Arc<Rules>,
+}
 
 /// How long a demo token is valid. Short enough that the page shows a renewal when left open.
 const TOKEN_TTL: Duration = Duration::from_secs(15 * 60);
@@ -32,7 +42,11 @@ macro_rules! file {
 }
 
 /// The page, and tokens for it when the demo is on.
-pub(in crate::edge) fn routes(tokens: bool) -> Router<Arc<Node>> {
+pub(in crate::edge) fn routes<S>(tokens: bool) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    DemoTokens: FromRef<S>,
+{
     let router = Router::new();
     let router = file!(router, "/", "index.html", "text/html; charset=utf-8");
     let router = file!(router, "/demo/style.css", "style.css", "text/css; charset=utf-8");
@@ -78,10 +92,10 @@ struct Token {
 /// `GET /demo/token?user=&scope=`: a token for whoever asks, with the rights that are asked for. Only
 /// where `DEMO` is on, and only where the node has a secret to sign with.
 async fn token(
-    State(node): State<Arc<Node>>,
+    State(tokens): State<DemoTokens>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    let Some(secret) = node.verifier.signing_secret() else { return Err(Problem::no_route()) };
+    let Some(secret) = tokens.verifier.signing_secret() else { return Err(Problem::no_route()) };
     let user: UserId = query
         .get("user")
         .map_or("", String::as_str)
@@ -93,7 +107,7 @@ async fn token(
     }
     let grant = mint::Grant { user: user.clone(), scope, ttl: TOKEN_TTL };
     let now = unix_ms();
-    let token = mint::mint(&secret, &grant, &node.settings.auth.rules, now)
+    let token = mint::mint(&secret, &grant, &tokens.rules, now)
         .map_err(|error| Problem::bad_request(error.to_string()))?;
     let expires_at = now + u64::try_from(TOKEN_TTL.as_millis()).unwrap_or(u64::MAX);
     let body = Json(Token { token, user_id: user, expires_at });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{FromRequestParts, Request, State},
+    extract::{FromRef, FromRequestParts, Request, State},
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -12,48 +12,57 @@ use common::{DraftId, Version, json, protocol::DraftCreate};
 
 use super::{caller::caller, path::Named};
 use crate::{
-    commands::{caller::Caller, drafts::DraftListBody, failure::Failure},
+    commands::{
+        caller::Caller,
+        drafts::{DraftListBody, Drafts},
+        failure::Failure,
+    },
     edge::{
-        body,
+        body::{self, BodyReader},
         entity_tag::{self, Condition, Tag},
-        identity,
+        identity::{Authenticator, RequiredIdentity},
         problem::Problem,
         query::Parameters,
     },
-    node::Node,
     store::{Base, Done, Refusal},
 };
 
 /// Everything about a request but its body: who asks, and how.
-pub(in crate::edge) struct Asked {
+pub(in crate::edge) struct DraftRequest {
     caller: Caller,
     base_version: Option<Version>,
 }
 
-impl FromRequestParts<Arc<Node>> for Asked {
+impl<S: Send + Sync> FromRequestParts<S> for DraftRequest
+where
+    Authenticator: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Problem> {
-        let identity::Caller(identity) = identity::Caller::from_request_parts(parts, node).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let RequiredIdentity(identity) = RequiredIdentity::from_request_parts(parts, state).await?;
         let parameters = Parameters::of(&parts.uri, &["baseVersion", "device"])?;
         let caller = caller(identity, parameters.get("device")?, &parts.headers)?;
         Ok(Self { caller, base_version: parameters.number("baseVersion")?.map(Version) })
     }
 }
 
-pub(in crate::edge) async fn list(State(node): State<Arc<Node>>, asked: Asked) -> Result<Response, Problem> {
-    let list = node.drafts.list(asked.caller.user).await?;
+pub(in crate::edge) async fn list(
+    State(drafts): State<Arc<Drafts>>,
+    draft_request: DraftRequest,
+) -> Result<Response, Problem> {
+    let list = drafts.list(draft_request.caller.user).await?;
     Ok(Json(DraftListBody::from(&list)).into_response())
 }
 
 pub(in crate::edge) async fn get(
-    State(node): State<Arc<Node>>,
-    asked: Asked,
+    State(drafts): State<Arc<Drafts>>,
+    draft_request: DraftRequest,
     Named(id): Named<DraftId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let wanted = Condition::read(&headers, &header::IF_MATCH)?;
-    let draft = node.drafts.get(&asked.caller.user, &id).await?;
+    let draft = drafts.get(&draft_request.caller.user, &id).await?;
     let version = draft.version;
     if wanted.and_then(|wanted| wanted.strong_versions()).is_some_and(|wanted| !wanted.contains(&version)) {
         return Err(Failure::from((&id, Refusal::PreconditionFailed { version })).into());
@@ -70,17 +79,18 @@ pub(in crate::edge) async fn get(
 }
 
 pub(in crate::edge) async fn create(
-    State(node): State<Arc<Node>>,
-    asked: Asked,
+    State(drafts): State<Arc<Drafts>>,
+    State(bodies): State<BodyReader>,
+    draft_request: DraftRequest,
     request: Request,
 ) -> Result<Response, Problem> {
     if request.headers().contains_key(header::IF_MATCH) {
         return Err(Problem::bad_request("If-Match is for drafts that exist"));
     }
     let unless = Condition::read(request.headers(), &header::IF_NONE_MATCH)?;
-    let body = body::bytes(&node, request).await?;
+    let body = bodies.bytes(request).await?;
     let draft = DraftCreate::from_json(body::text(&body)?).map_err(|error| body::invalid(&error))?;
-    let done = node.drafts.create(asked.caller, draft).await.map_err(|failure| {
+    let done = drafts.create(draft_request.caller, draft).await.map_err(|failure| {
         let met = unless.zip(failure.existing).is_some_and(|(unless, version)| unless.names(version));
         Failure { precondition: met || failure.precondition, ..failure }
     })?;
@@ -89,29 +99,30 @@ pub(in crate::edge) async fn create(
 }
 
 pub(in crate::edge) async fn update(
-    State(node): State<Arc<Node>>,
-    asked: Asked,
+    State(drafts): State<Arc<Drafts>>,
+    State(bodies): State<BodyReader>,
+    draft_request: DraftRequest,
     Named(id): Named<DraftId>,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
-    let base = base(&headers, asked.base_version)?.ok_or_else(|| {
+    let base = base(&headers, draft_request.base_version)?.ok_or_else(|| {
         Problem::precondition_required("say which version the patch was made on: ?baseVersion=N or If-Match")
     })?;
-    let body = body::bytes(&node, request).await?;
+    let body = bodies.bytes(request).await?;
     let patch = json::object(body::text(&body)?).map_err(|error| body::invalid(&error))?;
-    let done = node.drafts.update(asked.caller, id, base, patch).await?;
+    let done = drafts.update(draft_request.caller, id, base, patch).await?;
     Ok(changed(&done).into_response())
 }
 
 pub(in crate::edge) async fn delete(
-    State(node): State<Arc<Node>>,
-    asked: Asked,
+    State(drafts): State<Arc<Drafts>>,
+    draft_request: DraftRequest,
     Named(id): Named<DraftId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let base = base(&headers, asked.base_version)?;
-    let done = node.drafts.delete(asked.caller, id, base).await?;
+    let base = base(&headers, draft_request.base_version)?;
+    let done = drafts.delete(draft_request.caller, id, base).await?;
     Ok(changed(&done).into_response())
 }
 

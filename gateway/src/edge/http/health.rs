@@ -1,6 +1,6 @@
 //! Health: for people, for load balancers, for whoever restarts processes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     Json,
@@ -8,9 +8,28 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use common::ids::NodeId;
+use fanout::Hub;
 use serde::Serialize;
 
-use crate::{config::text::show_duration, node::Node};
+use crate::{
+    config::text::show_duration,
+    edge::{connections::Connections, drain::Drain},
+    store::StoreHealth,
+};
+
+/// What health is told from.
+pub(crate) struct HealthSources {
+    pub(crate) name: NodeId,
+    /// Which store and which bus there are, for people.
+    pub(crate) store_kind: &'static str,
+    pub(crate) bus_kind: &'static str,
+    pub(crate) store: StoreHealth,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) drain: Arc<Drain>,
+    pub(crate) started: Instant,
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -38,9 +57,9 @@ struct Part {
 
 /// `GET /healthz`: how the node is, part by part. 503 when it cannot do its work: it stops, or its store does
 /// not answer. Without a bus that is trusted nothing is lost, only late, and so the answer is 200.
-pub(in crate::edge) async fn healthz(State(node): State<Arc<Node>>) -> Response {
-    let store = Part { kind: node.store_kind(), ok: node.store_answers().await };
-    let bus = Part { kind: node.bus_kind(), ok: node.hub.bus_is_trusted() };
+pub(in crate::edge) async fn healthz(State(node): State<Arc<HealthSources>>) -> Response {
+    let store = Part { kind: node.store_kind, ok: node.store.answers().await };
+    let bus = Part { kind: node.bus_kind, ok: node.hub.bus_is_trusted() };
     let mut reasons = Vec::new();
     if !store.ok {
         reasons
@@ -62,7 +81,7 @@ pub(in crate::edge) async fn healthz(State(node): State<Arc<Node>>) -> Response 
     let health = Health {
         status,
         reasons,
-        node: node.settings.listen.node.to_string(),
+        node: node.name.to_string(),
         version: env!("CARGO_PKG_VERSION"),
         store,
         bus,
@@ -76,7 +95,7 @@ pub(in crate::edge) async fn healthz(State(node): State<Arc<Node>>) -> Response 
 
 /// `GET /readyz`: whether to send traffic here. A node whose store is down stays ready: connections
 /// stay, commands are refused quickly, and no other node would do better.
-pub(in crate::edge) async fn readyz(State(node): State<Arc<Node>>) -> Response {
+pub(in crate::edge) async fn readyz(State(node): State<Arc<HealthSources>>) -> Response {
     if node.drain.is_stopping() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }

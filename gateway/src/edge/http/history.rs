@@ -15,9 +15,8 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::path::Named;
 use crate::{
-    commands::failure::Failure,
-    edge::{identity, problem::Problem, query::Parameters},
-    node::Node,
+    commands::{failure::Failure, topics::Topics},
+    edge::{identity::OptionalIdentity, problem::Problem, query::Parameters},
     store::History,
 };
 
@@ -45,8 +44,8 @@ struct Position<'a> {
 }
 
 pub(in crate::edge) async fn of_topic(
-    State(node): State<Arc<Node>>,
-    identity::Visitor(identity): identity::Visitor,
+    State(topics): State<Arc<Topics>>,
+    OptionalIdentity(identity): OptionalIdentity,
     Named(topic): Named<TopicName>,
     uri: Uri,
 ) -> Result<Response, Problem> {
@@ -56,14 +55,14 @@ pub(in crate::edge) async fn of_topic(
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Problem::bad_request(format!("limit must be 1 to {LIMIT_MAX}")));
     }
-    node.topics.check_follow(identity.as_ref(), &topic)?;
+    topics.check_follow(identity.as_ref(), &topic)?;
     let stream = Stream::Topic(topic);
     let mut after = cursor.as_ref().map_or(Seq(0), |cursor| cursor.seq);
-    let mut history = node.topics.history(stream.clone(), after, limit).await?;
+    let mut history = topics.history(stream.clone(), after, limit).await?;
     check(cursor.as_ref(), &history)?;
     if history.page.floor > after {
         after = history.page.floor;
-        history = node.topics.history(stream, after, limit).await?;
+        history = topics.history(stream, after, limit).await?;
     }
     let History { page: Page { epoch, events, floor }, head } = &history;
     let seq = events.last().map_or(after, |last| last.seq);

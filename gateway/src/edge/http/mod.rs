@@ -1,9 +1,9 @@
 //! Plain HTTP: a file per resource.
 
 pub(super) mod caller;
-pub(super) mod demo;
+pub(crate) mod demo;
 pub(super) mod drafts;
-pub(super) mod health;
+pub(crate) mod health;
 pub(super) mod history;
 pub(super) mod path;
 pub(super) mod publish;

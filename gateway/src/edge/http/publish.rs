@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{FromRequestParts, Request, State},
+    extract::{FromRef, FromRequestParts, Request, State},
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -18,22 +18,33 @@ use serde::Serialize;
 use super::{caller::caller, path::Named};
 use crate::{
     auth::Identity,
-    commands::{caller::Caller, failure::Failure, topics::Published},
-    edge::{body, identity, problem::Problem, query::Parameters},
-    node::Node,
+    commands::{
+        caller::Caller,
+        failure::Failure,
+        topics::{Published, Topics},
+    },
+    edge::{
+        body::{self, BodyReader},
+        identity::{Authenticator, RequiredIdentity},
+        problem::Problem,
+        query::Parameters,
+    },
 };
 
 /// Who publishes.
-pub(in crate::edge) struct Publisher {
+pub(in crate::edge) struct PublishRequest {
     identity: Identity,
     caller: Caller,
 }
 
-impl FromRequestParts<Arc<Node>> for Publisher {
+impl<S: Send + Sync> FromRequestParts<S> for PublishRequest
+where
+    Authenticator: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Problem> {
-        let identity::Caller(identity) = identity::Caller::from_request_parts(parts, node).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let RequiredIdentity(identity) = RequiredIdentity::from_request_parts(parts, state).await?;
         let parameters = Parameters::of(&parts.uri, &["device"])?;
         let caller = caller(identity.clone(), parameters.get("device")?, &parts.headers)?;
         Ok(Self { identity, caller })
@@ -44,32 +55,35 @@ impl FromRequestParts<Arc<Node>> for Publisher {
 const NDJSON: &str = "application/x-ndjson";
 
 pub(in crate::edge) async fn to_topic(
-    State(node): State<Arc<Node>>,
-    publisher: Publisher,
+    State(topics): State<Arc<Topics>>,
+    State(bodies): State<BodyReader>,
+    publisher: PublishRequest,
     Named(topic): Named<TopicName>,
     request: Request,
 ) -> Result<Response, Problem> {
-    node.topics.check_publish(&publisher.identity, &topic)?;
-    publish(&node, publisher.caller, Stream::Topic(topic), request).await
+    topics.check_publish(&publisher.identity, &topic)?;
+    publish(&topics, &bodies, publisher.caller, Stream::Topic(topic), request).await
 }
 
 pub(in crate::edge) async fn to_user(
-    State(node): State<Arc<Node>>,
-    publisher: Publisher,
+    State(topics): State<Arc<Topics>>,
+    State(bodies): State<BodyReader>,
+    publisher: PublishRequest,
     Named(user): Named<UserId>,
     request: Request,
 ) -> Result<Response, Problem> {
     check_service(&publisher.identity)?;
-    publish(&node, publisher.caller, Stream::User(user), request).await
+    publish(&topics, &bodies, publisher.caller, Stream::User(user), request).await
 }
 
 pub(in crate::edge) async fn to_all(
-    State(node): State<Arc<Node>>,
-    publisher: Publisher,
+    State(topics): State<Arc<Topics>>,
+    State(bodies): State<BodyReader>,
+    publisher: PublishRequest,
     request: Request,
 ) -> Result<Response, Problem> {
     check_service(&publisher.identity)?;
-    publish(&node, publisher.caller, Stream::All, request).await
+    publish(&topics, &bodies, publisher.caller, Stream::All, request).await
 }
 
 fn check_service(identity: &Identity) -> Result<(), Problem> {
@@ -79,16 +93,22 @@ fn check_service(identity: &Identity) -> Result<(), Problem> {
     Err(Failure::new(Code::Forbidden, "this needs the scope service").into())
 }
 
-async fn publish(node: &Node, caller: Caller, stream: Stream, request: Request) -> Result<Response, Problem> {
+async fn publish(
+    topics: &Topics,
+    bodies: &BodyReader,
+    caller: Caller,
+    stream: Stream,
+    request: Request,
+) -> Result<Response, Problem> {
     #[derive(Serialize)]
     struct Numbers {
         seq: Seq,
         first: Seq,
     }
     let by_line = is_ndjson(request.headers());
-    let bytes = body::bytes(node, request).await?;
+    let bytes = bodies.bytes(request).await?;
     let events = if by_line { lines(&bytes)? } else { one_or_many(&bytes)? };
-    Ok(match node.topics.publish(caller, stream, events).await? {
+    Ok(match topics.publish(caller, stream, events).await? {
         Published::Events { first, seq } => {
             (StatusCode::CREATED, Json(Numbers { seq, first })).into_response()
         }

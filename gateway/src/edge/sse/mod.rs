@@ -25,14 +25,15 @@ use tracing::debug;
 use self::{lines::Lines, position::Position};
 use super::{
     connections::{ConnectionGuard, LimitReached, random_id},
-    identity,
+    context::ConnectionContext,
+    identity::OptionalIdentity,
     problem::Problem,
     query::Parameters,
+    welcome::welcome,
 };
 use crate::{
     auth::{Expiry, Identity},
     commands::failure::Failure,
-    node::Node,
     subscriptions::{At, InitialStreams, Subscriptions},
 };
 
@@ -64,13 +65,13 @@ struct EventStream {
 const FAILOVER: HeaderName = HeaderName::from_static("draftwire-failover");
 
 pub(super) async fn follow(
-    State(node): State<Arc<Node>>,
-    visitor: identity::Visitor,
+    State(context): State<Arc<ConnectionContext>>,
+    visitor: OptionalIdentity,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let elsewhere = node.drain.is_stopping() && headers.contains_key(FAILOVER);
-    let opened = begin(node, visitor, &uri, &headers).await;
+    let elsewhere = context.drain.is_stopping() && headers.contains_key(FAILOVER);
+    let opened = begin(context, visitor, &uri, &headers).await;
     opened.or_else(|problem| {
         if problem.is_unavailable() && !elsewhere && is_event_source(&headers) {
             return Ok(come_back());
@@ -108,17 +109,17 @@ fn retry_ms() -> u64 {
 }
 
 async fn begin(
-    node: Arc<Node>,
-    identity::Visitor(identity): identity::Visitor,
+    context: Arc<ConnectionContext>,
+    OptionalIdentity(identity): OptionalIdentity,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let parameters = Parameters::of(uri, &["topics", "device", "cursor"])?;
-    if node.drain.is_stopping() {
+    if context.drain.is_stopping() {
         return Err(Problem::unavailable("this node is stopping"));
     }
     // Names, separated by commas.
-    let topics = topics(&node, identity.as_ref(), parameters.text("topics").unwrap_or_default())?;
+    let topics = topics(&context, identity.as_ref(), parameters.text("topics").unwrap_or_default())?;
     let position = match headers.get("last-event-id") {
         Some(id) => id.to_str().map_err(|_| invalid(position::INVALID))?,
         None => parameters.text("cursor").unwrap_or_default(),
@@ -127,11 +128,11 @@ async fn begin(
         "" => Position::default(),
         text => text.parse().map_err(invalid)?,
     };
-    let guard = node
+    let guard = context
         .connections
         .enter(identity.as_ref().map(|identity| &identity.user), None)
         .map_err(limit_reached)?;
-    let events = open(node, identity, parameters.get("device")?, topics, &position, guard).await?;
+    let events = open(context, identity, parameters.get("device")?, topics, &position, guard).await?;
     let body = Body::from_stream(stream::unfold(events, |mut events| async move {
         let bytes = events.next().await?;
         Some((Ok::<Bytes, Infallible>(bytes), events))
@@ -141,7 +142,7 @@ async fn begin(
 
 /// Joins all streams and queues what comes first.
 async fn open(
-    node: Arc<Node>,
+    context: Arc<ConnectionContext>,
     identity: Option<Identity>,
     device: Option<DeviceId>,
     topics: Vec<TopicName>,
@@ -150,11 +151,11 @@ async fn open(
 ) -> Result<EventStream, Problem> {
     let connection: ConnectionId = random_id().map_err(invalid)?;
     let device = device.map_or_else(random_id, Ok).map_err(invalid)?;
-    let limits = &node.settings.websocket;
-    let mut subscriptions =
-        Subscriptions::new(node.clone(), identity.as_ref().map(|identity| identity.user.clone()));
+    let limits = &context.limits;
+    let user = identity.as_ref().map(|identity| identity.user.clone());
+    let mut subscriptions = Subscriptions::new(context.sources.clone(), user.clone());
     let crowd = || Problem::unavailable("too many connections at once; come back later");
-    let permit = node.admit().await.ok_or_else(crowd)?;
+    let permit = context.admission.admit().await.ok_or_else(crowd)?;
     let unavailable = |error: LogError| {
         debug!(%error, "cannot follow");
         Problem::unavailable("the store does not answer; come back later")
@@ -183,7 +184,7 @@ async fn open(
     }
     {
         use crate::subscriptions::Outbox;
-        lines.push(&first.welcome(&subscriptions, connection, device), None);
+        lines.push(&welcome(&context, &first, user, connection, device), None);
     }
     first.add_to(&mut subscriptions);
     for joined in joined {
@@ -198,7 +199,7 @@ async fn open(
         expiry: identity.as_ref().map(|identity| Expiry::of(identity, limits.token_warning, unix_ms())),
         leave_at: None,
         idle: identity.is_none().then(|| (Instant::now() + limits.anonymous_idle, limits.anonymous_idle)),
-        stopping: node.drain.subscribe(),
+        stopping: context.drain.subscribe(),
         drain_window: limits.drain_window,
         _entered: guard,
     })
@@ -257,15 +258,19 @@ impl Drop for EventStream {
 }
 
 /// The topics that are asked for, if all of them may be followed.
-fn topics(node: &Node, identity: Option<&Identity>, names: &str) -> Result<Vec<TopicName>, Problem> {
+fn topics(
+    context: &ConnectionContext,
+    identity: Option<&Identity>,
+    names: &str,
+) -> Result<Vec<TopicName>, Problem> {
     let mut topics: Vec<TopicName> = Vec::new();
     for name in names.split(',').filter(|name| !name.is_empty()) {
         let topic = name.parse().map_err(invalid)?;
-        node.topics.check_follow(identity, &topic)?;
+        context.topics.check_follow(identity, &topic)?;
         if !topics.contains(&topic) {
             topics.push(topic);
         }
-        let topics_max = node.settings.websocket.topics_per_connection;
+        let topics_max = context.limits.topics_per_connection;
         if topics.len() > topics_max {
             let message = format!("a connection may follow {topics_max} topics");
             return Err(Failure::new(Code::TooLarge, message).into());

@@ -19,8 +19,9 @@ use websocket::Received;
 
 use super::{
     order::{Behind, Taken},
+    outcome::{CommandOutcome, End},
     reply,
-    session::{CommandOutcome, End, Session},
+    session::Session,
 };
 use crate::{
     auth::{AuthError, Expiry, Identity},
@@ -132,8 +133,8 @@ impl Session {
     fn change(&mut self, id: CommandId, identity: &Identity, command: Command) {
         let (user, device) = (identity.user.clone(), self.client.device.clone());
         let caller = Caller { user, device, id: Some(id.clone()), pipeline: None };
-        let node = self.node.clone();
-        let drafts = &node.drafts;
+        let context = self.context.clone();
+        let drafts = &context.drafts;
         match command {
             Command::DraftCreate(create) => {
                 self.in_order(id, caller, |caller| drafts.create(caller, create), reply::done);
@@ -160,12 +161,12 @@ impl Session {
             }
             Command::Publish(publish) => {
                 let Publish { topic, event } = publish;
-                if let Err(failure) = node.topics.check_publish(identity, &topic) {
+                if let Err(failure) = context.topics.check_publish(identity, &topic) {
                     self.give_up(&id);
                     return self.push(reply::error(Some(&id), &failure));
                 }
                 let is_signal = event.signal;
-                let publish = |caller| node.topics.publish(caller, Stream::Topic(topic), vec![event]);
+                let publish = |caller| context.topics.publish(caller, Stream::Topic(topic), vec![event]);
                 if is_signal {
                     self.answer(id, publish(caller), reply::published);
                 } else {
@@ -175,7 +176,7 @@ impl Session {
             Command::Auth { token } => {
                 self.authenticating = true;
                 self.in_flight(async move {
-                    let verified = node.verifier.verify(&token, unix_ms()).await;
+                    let verified = context.verifier.verify(&token, unix_ms()).await;
                     CommandOutcome::Auth(id, verified)
                 });
             }

@@ -1,15 +1,20 @@
 //! Connections: from the upgrade to the close.
 
+mod client;
+mod clock;
 mod commands;
+mod end;
 mod heartbeat;
 mod order;
 mod outbox;
+mod outcome;
 mod rate;
 mod reply;
 mod session;
 mod topics;
 mod upgrade;
 mod wake_filter;
+mod write;
 
 use common::close::{Close, HANDSHAKE_WAIT};
 use metrics::counter;

@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, time::Duration};
 
 use common::{
     Code, CommandId, Cursor, Stream, TopicName,
-    message::Message,
     protocol::{Device, ServerMessage, Subscribe, Subscribed, Subscription, Unsubscribe, Unsubscribed},
 };
 use fanout::log::LogError;
@@ -13,20 +12,14 @@ use serde::Serialize;
 use tracing::debug;
 
 use super::{
+    outcome::{CommandOutcome, PendingSubscribe},
     reply,
-    session::{CommandOutcome, Session},
+    session::Session,
 };
 use crate::{
     commands::{failure::Failure, group_commit::Unavailable},
     subscriptions::{Joined, Window},
 };
-
-/// A `SUBSCRIBE` whose topics have been joined, or not.
-pub(super) struct PendingSubscribe {
-    id: CommandId,
-    list: bool,
-    topics: Vec<(Subscription, Result<Option<Joined>, Failure>)>,
-}
 
 /// Events that a window without `batchMax` waits for.
 const WINDOW_EVENTS: u32 = 100;
@@ -58,7 +51,7 @@ impl Session {
         subscription: &Subscription,
     ) -> Result<Option<impl Future<Output = Result<Joined, LogError>> + use<>>, Failure> {
         let topic = &subscription.topic;
-        self.node.topics.check_follow(self.client.identity.as_ref(), topic)?;
+        self.context.topics.check_follow(self.client.identity.as_ref(), topic)?;
         if self.subscriptions.topics().any(|followed| followed == topic) {
             return Ok(None);
         }
@@ -123,7 +116,7 @@ impl Session {
         let wanted = entry.map(|entry| self.joining.swap_remove(entry)).is_some();
         let joined = outcome?;
         // The token may have been changed in the meantime.
-        self.node.topics.check_follow(self.client.identity.as_ref(), topic)?;
+        self.context.topics.check_follow(self.client.identity.as_ref(), topic)?;
         match (self.subscriptions.position(topic), joined) {
             // Followed already, or by another command in the meantime: that one goes on undisturbed.
             (Some(position), _) => Ok((position, None)),
@@ -142,12 +135,12 @@ impl Session {
 
     /// Leaves the topics that the client's token no longer allows, and says so.
     pub(super) fn revoke_topics(&mut self) {
-        let (node, identity) = (self.node.clone(), self.client.identity.as_ref());
+        let (context, identity) = (self.context.clone(), self.client.identity.as_ref());
         let revoked: Vec<(TopicName, Failure)> = self
             .subscriptions
             .topics()
             .filter_map(|topic| {
-                let failure = node.topics.check_follow(identity, topic).err()?;
+                let failure = context.topics.check_follow(identity, topic).err()?;
                 Some((topic.clone(), failure))
             })
             .collect();
@@ -157,12 +150,6 @@ impl Session {
             let payload = Unsubscribed { code, message: &message };
             self.push(ServerMessage::Unsubscribed { stream: &stream, payload }.json());
         }
-    }
-
-    /// Queues an encoded message of this connection alone.
-    pub(super) fn push(&mut self, json: bytes::Bytes) {
-        use crate::subscriptions::Outbox;
-        self.outbox.push(&Message::new(json), None);
     }
 }
 

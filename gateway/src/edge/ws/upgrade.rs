@@ -20,8 +20,9 @@ use tracing::{Instrument, Span, debug, debug_span};
 use websocket::{Deflate, Handshake, Socket};
 
 use super::{
+    client::Client,
     close,
-    session::{self, Client, Session},
+    session::{self, Session},
 };
 use crate::{
     auth::Identity,
@@ -29,16 +30,18 @@ use crate::{
     config::Origins,
     edge::{
         connections::{LimitReached, random_id},
-        identity, listener,
+        context::ConnectionContext,
+        identity::Authenticator,
+        listener,
         problem::Problem,
     },
-    node::Node,
 };
 
 /// `GET /ws/realtime`. Whatever is wrong with the token or the parameters is said after the upgrade,
 /// with a close code: a browser cannot see the status of a failed one.
 pub(crate) async fn upgrade(
-    State(node): State<Arc<Node>>,
+    State(context): State<Arc<ConnectionContext>>,
+    State(authenticator): State<Authenticator>,
     query: Result<Query<HashMap<String, String>>, QueryRejection>,
     mut request: Request,
 ) -> Response {
@@ -46,11 +49,11 @@ pub(crate) async fn upgrade(
         return Problem::bad_request("the query cannot be read").into_response();
     };
     let headers = request.headers();
-    if node.drain.is_stopping() {
+    if context.drain.is_stopping() {
         // Nginx tries the next node on a 503.
         return Problem::unavailable("this node is stopping").into_response();
     }
-    if !origin_is_allowed(headers, &node.settings.listen.origins) {
+    if !origin_is_allowed(headers, &context.listen.origins) {
         return Problem::from(Failure::new(Code::Forbidden, "this Origin is not in ALLOWED_ORIGINS"))
             .into_response();
     }
@@ -58,16 +61,16 @@ pub(crate) async fn upgrade(
         return Problem::upgrade_required().into_response();
     };
     let offered = Offered::of(headers);
-    let handshake = if node.settings.websocket.deflate { handshake } else { handshake.without_deflate() };
+    let handshake = if context.limits.deflate { handshake } else { handshake.without_deflate() };
     let deflate = handshake.deflate();
-    let client = match identity::identify(&node, headers, offered.bearer.as_deref(), &query).await {
+    let client = match authenticator.identify(headers, offered.bearer.as_deref(), &query).await {
         Err(refused) => Err((refused.close(), refused.to_string())),
         Ok(identity) => client(identity, &query, &offered, deflate),
     };
     let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return Problem::upgrade_required().into_response();
     };
-    let beginning = Box::pin(begin(node, on_upgrade, client, deflate));
+    let beginning = Box::pin(begin(context, on_upgrade, client, deflate));
     tokio::spawn(async move {
         if let Some((session, span)) = beginning.await {
             session::run(session).instrument(span).await;
@@ -78,7 +81,7 @@ pub(crate) async fn upgrade(
 
 /// Makes a session of the connection once the handshake is over; `None` when it had to be closed.
 async fn begin(
-    node: Arc<Node>,
+    context: Arc<ConnectionContext>,
     on_upgrade: OnUpgrade,
     client: Result<Client, (Close, String)>,
     deflate: Deflate,
@@ -88,7 +91,7 @@ async fn begin(
         .inspect_err(|error| debug!(%error, "the connection broke during the handshake"))
         .ok()?;
     let has_token = client.as_ref().is_ok_and(|client| client.identity.is_some());
-    let message_bytes_max = node.settings.websocket.connection_message_bytes_max(has_token);
+    let message_bytes_max = context.limits.connection_message_bytes_max(has_token);
     let Some((stream, unread)) = listener::take_over(upgraded) else {
         debug!("the connection is not one of the listener's");
         return None;
@@ -96,7 +99,7 @@ async fn begin(
     let socket = Socket::new(stream, &unread, deflate, message_bytes_max);
     let guard = client.and_then(|client| {
         let user = client.identity.as_ref().map(|identity| &identity.user);
-        let guard = node.connections.enter(user, Some(&client.device));
+        let guard = context.connections.enter(user, Some(&client.device));
         Ok((client, guard.map_err(limit_reached)?))
     });
     let (client, guard) = match guard {
@@ -113,7 +116,7 @@ async fn begin(
         user = client.identity.as_ref().map(|identity| identity.user.as_str()),
         device = %client.device,
     );
-    let session = session::begin(node, client, socket, guard).instrument(span.clone()).await?;
+    let session = session::begin(context, client, socket, guard).instrument(span.clone()).await?;
     Some((session, span))
 }
 

@@ -1,0 +1,88 @@
+//! How a session writes: what is queued, all of it together, and as the client reads.
+
+use std::{pin::pin, time::Duration};
+
+use bytes::Bytes;
+use common::{message::Message, time::unix_ms};
+use tokio::{
+    task::coop::consume_budget,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    outcome::{End, node_stops, replaced, token_expired},
+    session::Session,
+};
+use crate::subscriptions::Outbox;
+
+/// A write that took longer than this had to wait for the client to read: it lives.
+const WAITED_FOR_THE_CLIENT: Duration = Duration::from_millis(100);
+
+/// How often the wall clock is looked at during a write that waits for the client.
+const TOKEN_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+impl Session {
+    /// Queues an encoded message of this connection alone.
+    pub(super) fn push(&mut self, json: Bytes) {
+        self.outbox.push(&Message::new(json), None);
+    }
+
+    /// Writes what is queued, all of it together. Returns whether that had to wait for the client.
+    pub(super) async fn flush(&mut self) -> Result<bool, End> {
+        if self.outbox.is_empty() {
+            return Ok(false);
+        }
+        // Nearly always the kernel takes it at once.
+        let waits = !self.socket.try_send(self.outbox.frames())?;
+        if waits {
+            // On the heap, because every connection would hold the room for it.
+            Box::pin(self.send()).await?;
+        }
+        // A client that reads as fast as events come must not have the thread to itself.
+        consume_budget().await;
+        self.outbox.shrink();
+        if self.client.identity.is_none() {
+            self.spoke_at = Instant::now();
+        }
+        Ok(waits)
+    }
+
+    /// Writes the rest as the client reads. Meanwhile the session looks at nothing else, so what ends it in
+    /// any case is looked at here: its token, the stop of the node, and the device elsewhere.
+    pub(super) async fn send(&mut self) -> Result<(), End> {
+        let began = Instant::now();
+        let (stall_max, drain_window) = (self.limits().heartbeat.timeout, self.limits().drain_window);
+        let mut leave_at = self.leave_at;
+        let mut stopping = self.context.drain.subscribe();
+        let mut sending = pin!(self.socket.send(self.outbox.frames(), stall_max));
+        loop {
+            let look_at = self
+                .expiry
+                .as_ref()
+                .map(|expiry| Instant::now() + expiry.wait_for_end(unix_ms()).min(TOKEN_LOOK_INTERVAL));
+            let until = look_at.into_iter().chain(leave_at).min();
+            tokio::select! {
+                sent = sending.as_mut() => {
+                    sent?;
+                    break;
+                }
+                () = sleep_until(until.unwrap_or(began)), if until.is_some() => {
+                    if leave_at.is_some_and(|leave_at| Instant::now() >= leave_at) {
+                        return Err(node_stops());
+                    }
+                    if self.expiry.as_ref().is_some_and(|expiry| expiry.has_ended(unix_ms())) {
+                        return Err(token_expired());
+                    }
+                }
+                () = self.guard.taken() => return Err(replaced()),
+                Ok(()) = stopping.changed(), if leave_at.is_none() => {
+                    leave_at = Some(Instant::now() + drain_window);
+                }
+            }
+        }
+        if began.elapsed() > WAITED_FOR_THE_CLIENT {
+            self.heartbeat.alive();
+        }
+        Ok(())
+    }
+}
