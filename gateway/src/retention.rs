@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     config::{self, Kept},
-    store::{CONFIRM_INTERVAL_MAX, Chunk, Rule, Store, StoreError, StreamKind, Upkeep},
+    store::{CONFIRM_INTERVAL_MAX, Chunk, RetentionStore, Rule, Store, StoreError, StreamKind},
 };
 
 /// What one look at streams takes in. Most of them have nothing to give up, which costs one row of each.
@@ -36,9 +36,11 @@ const REMOVED_MAX: u32 = 1000;
 /// The pause after a call, in durations of the call.
 const PAUSE: u32 = 9;
 
-/// The longest pause. A database that is this slow has other sorrows, and the right to the upkeep must
-/// not go unused for long.
+/// Upper bound on the pause: the advisory lock must be confirmed at least every [`CONFIRM_INTERVAL_MAX`], and
+/// every call confirms it.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+const _: () = assert!(PAUSE_MAX.as_nanos() < CONFIRM_INTERVAL_MAX.as_nanos());
 
 /// How far the clocks of the store and of this node may be apart.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
@@ -46,15 +48,14 @@ const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
 /// The retention of a node. Dropping it ends it.
 pub struct Retention {
     task: AbortHandle,
-    held: Arc<Held>,
+    leadership: Arc<Leadership>,
 }
 
-/// Since when this node has the right to the upkeep, or since its last complete round; `None` while
-/// another node has it.
+/// Since when this node leads retention, or since its last complete round; `None` while another node leads.
 #[derive(Default)]
-struct Held(Mutex<Option<Instant>>);
+struct Leadership(Mutex<Option<Instant>>);
 
-impl Held {
+impl Leadership {
     fn set(&self, since: Option<Instant>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
@@ -67,33 +68,33 @@ impl Held {
 impl Retention {
     /// Starts it. `command_memory` is how long commands are remembered.
     pub fn start(settings: &config::Retention, command_memory: Duration, store: Arc<dyn Store>) -> Self {
-        let held = Arc::<Held>::default();
-        let job = Job { settings: settings.clone(), command_memory, held: held.clone() };
+        let leadership = Arc::<Leadership>::default();
+        let job = Job { settings: settings.clone(), command_memory, leadership: leadership.clone() };
         let task = tokio::spawn(async move {
             loop {
-                job.have_a_go(&*store).await;
+                job.run_if_elected(&*store).await;
                 sleep(job.settings.interval).await;
             }
         });
-        Self { task: task.abort_handle(), held }
+        Self { task: task.abort_handle(), leadership }
     }
 
     /// Ends it; what is under way is given up.
     pub fn stop(&self) {
         self.task.abort();
-        self.held.set(None);
+        self.leadership.set(None);
     }
 
-    /// Whether this node is the one that does it.
-    pub fn is_held(&self) -> bool {
-        self.held.get().is_some()
+    /// Returns whether this node is the one that does it.
+    pub fn is_leader(&self) -> bool {
+        self.leadership.get().is_some()
     }
 
     /// Brings the gauges up to date. Called when they are read: they change without anything happening.
     pub fn observe(&self) {
-        let held = self.held.get();
-        gauge!("draftwire_retention_holder").set(f64::from(u8::from(held.is_some())));
-        let age = held.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        let leads_since = self.leadership.get();
+        gauge!("draftwire_retention_holder").set(f64::from(u8::from(leads_since.is_some())));
+        let age = leads_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
         gauge!("draftwire_retention_age_seconds").set(age);
     }
 }
@@ -104,9 +105,9 @@ impl Drop for Retention {
     }
 }
 
-/// Why a round came to nothing.
+/// Why a round was not completed.
 #[derive(Debug, thiserror::Error)]
-enum GivenUp {
+enum RoundError {
     #[error("{0}")]
     Store(#[from] StoreError),
     #[error("the clocks of the store and of this node are {apart:?} apart")]
@@ -116,39 +117,42 @@ enum GivenUp {
 struct Job {
     settings: config::Retention,
     command_memory: Duration,
-    held: Arc<Held>,
+    leadership: Arc<Leadership>,
 }
 
 impl Job {
-    /// Does rounds for as long as this node has the right to and the store answers.
-    async fn have_a_go(&self, store: &dyn Store) {
-        let mut upkeep = match store.claim_upkeep().await {
-            Ok(Some(upkeep)) => upkeep,
+    /// Claims the leadership and, where no other node has it, does rounds until one fails.
+    async fn run_if_elected(&self, store: &dyn Store) {
+        let mut retention = match store.claim_retention().await {
+            Ok(Some(retention)) => retention,
             Ok(None) => return,
             Err(error) => {
-                debug!(%error, "retention is tried again later");
+                debug!(%error, "the leadership of retention cannot be claimed; it is tried again later");
                 return;
             }
         };
-        info!("retention is this node's from now on");
-        self.held.set(Some(Instant::now()));
-        let Err(error) = self.rounds(&mut *upkeep).await;
-        self.held.set(None);
+        info!("this node leads retention from now on");
+        self.leadership.set(Some(Instant::now()));
+        let Err(error) = self.rounds(&mut *retention).await;
+        self.leadership.set(None);
         counter!("draftwire_retention_failures_total").increment(1);
-        warn!(%error, "retention is given up, and tried again later");
+        warn!(%error, "a round of retention failed; the leadership is given up, and claimed again later");
     }
 
-    async fn rounds(&self, upkeep: &mut dyn Upkeep) -> Result<std::convert::Infallible, GivenUp> {
+    async fn rounds(
+        &self,
+        retention: &mut dyn RetentionStore,
+    ) -> Result<std::convert::Infallible, RoundError> {
         loop {
             let began = Instant::now();
-            self.round(upkeep).await?;
-            self.held.set(Some(Instant::now()));
+            self.round(retention).await?;
+            self.leadership.set(Some(Instant::now()));
             histogram!("draftwire_retention_round_seconds").record(began.elapsed().as_secs_f64());
             let next = Instant::now() + self.settings.interval;
             loop {
                 let left = next.saturating_duration_since(Instant::now());
                 sleep(left.min(CONFIRM_INTERVAL_MAX)).await;
-                upkeep.confirm().await?;
+                retention.confirm().await?;
                 if left <= CONFIRM_INTERVAL_MAX {
                     break;
                 }
@@ -156,10 +160,10 @@ impl Job {
         }
     }
 
-    async fn round(&self, upkeep: &mut dyn Upkeep) -> Result<(), GivenUp> {
+    async fn round(&self, retention: &mut dyn RetentionStore) -> Result<(), RoundError> {
         // What a round that was given up has left behind.
-        delete(upkeep).await?;
-        let now = agreed(upkeep.now().await?, unix_ms())?;
+        delete(retention).await?;
+        let now = agreed(retention.now().await?, unix_ms())?;
         for kind in StreamKind::ALL {
             let Kept { age, events } = self.kept(kind);
             let before = age.map(|age| before(now, age));
@@ -169,10 +173,10 @@ impl Job {
             let rule = Rule { kind, events_max: events, before };
             let mut after: Option<String> = None;
             loop {
-                let trimmed = paced(upkeep.trim(&rule, after.as_deref(), CHUNK)).await?;
+                let trimmed = paced(retention.trim(&rule, after.as_deref(), CHUNK)).await?;
                 counter!("draftwire_retention_skipped_total").increment(trimmed.skipped as u64);
                 if trimmed.moved > 0 {
-                    delete(upkeep).await?;
+                    delete(retention).await?;
                 }
                 after = trimmed.next;
                 if after.is_none() {
@@ -182,7 +186,7 @@ impl Job {
         }
         let before = before(now, self.command_memory);
         loop {
-            let forgotten = paced(upkeep.forget_commands(before, REMOVED_MAX)).await?;
+            let forgotten = paced(retention.forget_commands(before, REMOVED_MAX)).await?;
             counter!("draftwire_commands_forgotten_total").increment(forgotten);
             if forgotten < u64::from(REMOVED_MAX) {
                 return Ok(());
@@ -200,9 +204,9 @@ impl Job {
 }
 
 /// Deletes all that is below the floors.
-async fn delete(upkeep: &mut dyn Upkeep) -> Result<(), StoreError> {
+async fn delete(retention: &mut dyn RetentionStore) -> Result<(), StoreError> {
     loop {
-        let deleted = paced(upkeep.delete(REMOVED_MAX)).await?;
+        let deleted = paced(retention.delete(REMOVED_MAX)).await?;
         if deleted.streams == 0 {
             return Ok(());
         }
@@ -217,9 +221,9 @@ async fn delete(upkeep: &mut dyn Upkeep) -> Result<(), StoreError> {
 }
 
 /// The time by the store's clock, if this node's is about the same.
-fn agreed(store: u64, own: u64) -> Result<u64, GivenUp> {
+fn agreed(store: u64, own: u64) -> Result<u64, RoundError> {
     let apart = Duration::from_millis(store.abs_diff(own));
-    if apart > CLOCKS_APART_MAX { Err(GivenUp::Clocks { apart }) } else { Ok(store) }
+    if apart > CLOCKS_APART_MAX { Err(RoundError::Clocks { apart }) } else { Ok(store) }
 }
 
 fn before(now: u64, age: Duration) -> u64 {
@@ -245,7 +249,7 @@ mod tests {
         assert_eq!(agreed(1_000_000, 1_060_000).unwrap(), 1_000_000);
         assert_eq!(agreed(1_060_000, 1_000_000).unwrap(), 1_060_000);
         for (store, own) in [(1_000_000, 1_060_001), (1_060_001, 1_000_000), (0, u64::MAX)] {
-            assert!(matches!(agreed(store, own), Err(GivenUp::Clocks { .. })), "{store} {own}");
+            assert!(matches!(agreed(store, own), Err(RoundError::Clocks { .. })), "{store} {own}");
         }
     }
 }

@@ -23,7 +23,7 @@ use fanout::log::{Log, Page, Read};
 pub use self::{
     health::{StoreHealth, WriteHealth},
     plan::APPEND_EVENTS_MAX,
-    retention::{Chunk, Deleted, Rule, StreamKind, Trimmed, Upkeep},
+    retention::{Chunk, Deleted, RetentionStore, Rule, StreamKind, Trimmed},
 };
 
 /// The shared truth. What [`Store::commit`] has answered is durable and visible to every node.
@@ -67,8 +67,8 @@ pub trait Store: Log {
     /// about to be.
     async fn history(&self, read: &Read) -> Result<History, StoreError>;
 
-    /// Claims the right to the upkeep; `None` while another node has it.
-    async fn claim_upkeep(&self) -> Result<Option<Box<dyn Upkeep>>, StoreError>;
+    /// Claims the leadership of retention; `None` while another node has it.
+    async fn claim_retention(&self) -> Result<Option<Box<dyn RetentionStore>>, StoreError>;
 
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
@@ -77,7 +77,7 @@ pub trait Store: Log {
     async fn close(&self);
 }
 
-/// How long the right to the upkeep may go unused before it may be taken for given up.
+/// How long the leader of retention may make no call before a store may take the leadership from it.
 pub const CONFIRM_INTERVAL_MAX: Duration = Duration::from_secs(10);
 
 /// Why the store could not do something.

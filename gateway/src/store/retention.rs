@@ -1,4 +1,4 @@
-//! Upkeep: removing from a store what has grown old.
+//! Retention: removing from a store what has grown old.
 //!
 //! A log is cut in two steps. First the stream's floor is moved, which is one short statement under the
 //! lock of its row: from that moment on readers are told that what is below is gone. Then the events are
@@ -10,14 +10,14 @@ use common::Seq;
 
 use super::StoreError;
 
-/// The right to the upkeep of a store, which one node has at a time. It ends when this is dropped, and
-/// by itself when the node dies. Nothing breaks should two have it all the same: floors only grow, and
-/// events are deleted below them.
+/// What the node that leads retention may do with a store. One node leads at a time. Its leadership ends when
+/// this is dropped, and by itself when the node dies. Nothing breaks should two nodes lead all the same: floors
+/// only grow, and events are deleted below them.
 ///
-/// Each call is a small piece of work that ends within a time limit of its own; one that is dropped has
-/// happened or not. Whoever has the right is expected to pause between calls.
+/// Each call is a small piece of work that ends within a time limit of its own; a call that is dropped has
+/// happened as a whole or not at all. The leader is expected to pause between calls.
 #[async_trait]
-pub trait Upkeep: Send {
+pub trait RetentionStore: Send {
     /// What time it is for all nodes, Unix milliseconds. A node that decides by its own clock what is old
     /// may be wrong, and alone with it.
     async fn now(&mut self) -> Result<u64, StoreError>;
@@ -27,14 +27,15 @@ pub trait Upkeep: Send {
     async fn trim(&mut self, rule: &Rule, after: Option<&str>, chunk: Chunk) -> Result<Trimmed, StoreError>;
 
     /// Deletes events below the floors of their streams, about `events_max` of them, whoever moved the
-    /// floors. There are more unless it answers that no stream was concerned.
+    /// floors. There may be more until it returns [`Deleted::streams`] as zero.
     async fn delete(&mut self, events_max: u32) -> Result<Deleted, StoreError>;
 
-    /// Forgets commands remembered before `before` (Unix milliseconds), at most `limit` of them. Answers
-    /// how many.
+    /// Forgets commands remembered before `before` (Unix milliseconds), at most `limit` of them. Returns
+    /// how many it forgot.
     async fn forget_commands(&mut self, before: u64, limit: u32) -> Result<u64, StoreError>;
 
-    /// Makes sure that the right is still held. To be called every [`CONFIRM_INTERVAL_MAX`] at least.
+    /// Makes sure that this node still leads. The leader makes this or another call at least every
+    /// [`CONFIRM_INTERVAL_MAX`].
     ///
     /// [`CONFIRM_INTERVAL_MAX`]: super::CONFIRM_INTERVAL_MAX
     async fn confirm(&mut self) -> Result<(), StoreError>;
@@ -96,7 +97,7 @@ pub struct Chunk {
     pub events_max: u32,
 }
 
-/// What a [`Upkeep::trim`] came to.
+/// The result of [`RetentionStore::trim`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trimmed {
     /// Where to go on; `None` after the last stream of the kind.
@@ -107,7 +108,7 @@ pub struct Trimmed {
     pub skipped: usize,
 }
 
-/// What a [`Upkeep::delete`] came to.
+/// The result of [`RetentionStore::delete`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Deleted {
     /// Streams that were concerned, also when there was nothing left to delete in them.
@@ -131,7 +132,7 @@ impl Deleted {
     }
 }
 
-/// Where a stream stands, as far as cutting it needs.
+/// The head and the floor of a stream, and the first event that retention must keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) name: String,
@@ -146,18 +147,18 @@ pub(super) struct Position {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Moves {
     pub(super) floors: Vec<(String, Seq)>,
-    /// Where this chunk began, if more of its streams' events may be too old than were looked at.
+    /// Where this chunk began, if its streams may have more events that are too old than were looked at.
     again: Option<String>,
     /// Where the next chunk begins.
     next: Option<String>,
 }
 
 impl Moves {
-    /// What it came to when `moved` of the floors could be moved.
+    /// The result of the chunk when `moved` of the floors could be moved.
     pub(super) fn done(self, moved: usize) -> Trimmed {
         let skipped = self.floors.len().saturating_sub(moved);
-        // Looked at again only while that brings something on: a chunk of which all that is left is kept
-        // locked would be for ever.
+        // The chunk is looked at again only while floors move: one whose remaining streams are all kept locked
+        // would be looked at for ever.
         let again = self.again.filter(|_| moved > 0);
         Trimmed { next: again.or(self.next), moved, skipped }
     }
@@ -175,7 +176,7 @@ pub(super) fn moves(positions: Vec<Position>, rule: &Rule, after: Option<&str>, 
         let by_age = rule.before.map_or(0, |_| fresh.map_or(looked_at, |seq| seq.saturating_sub(1)));
         let moved = by_number.max(by_age).min(head);
         if moved > floor {
-            // All that was looked at is too old: what comes next may be as well.
+            // All events that were looked at are too old: the next ones may be as well.
             again |= rule.before.is_some() && fresh.is_none() && looked_at < head;
             floors.push((name, Seq(moved)));
         }

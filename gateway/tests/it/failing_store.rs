@@ -8,7 +8,7 @@ use std::sync::{
 use async_trait::async_trait;
 use common::{DraftId, Stream, UserId, protocol::Draft};
 use fanout::log::{Heads, Log, LogError, Page, Read};
-use gateway::store::{Committed, DraftList, DraftOp, History, Op, Store, StoreError, Upkeep, Write};
+use gateway::store::{Committed, DraftList, DraftOp, History, Op, RetentionStore, Store, StoreError, Write};
 use tokio::sync::watch;
 
 use crate::harness::Disk;
@@ -165,9 +165,9 @@ impl Store for FailingStore {
         self.store.history(read).await
     }
 
-    async fn claim_upkeep(&self) -> Result<Option<Box<dyn Upkeep>>, StoreError> {
+    async fn claim_retention(&self) -> Result<Option<Box<dyn RetentionStore>>, StoreError> {
         self.answers()?;
-        self.store.claim_upkeep().await
+        self.store.claim_retention().await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -66,7 +66,7 @@ async fn one_node_does_it_until_it_stops() {
         servers.push(Server::assemble_at(ANY_PORT, &disk, bus.clone(), settings(name, &SETTINGS)).await);
     }
     let holders = |servers: &[Server]| -> Vec<bool> {
-        servers.iter().map(|server| server.node.retention.is_held()).collect()
+        servers.iter().map(|server| server.node.retention.is_leader()).collect()
     };
     let held = wait::until("one to do it", DEADLINE, || async {
         let held = holders(&servers);

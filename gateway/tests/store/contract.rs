@@ -66,13 +66,13 @@ macro_rules! contract {
             the_epoch_stays
             a_closed_store_is_unavailable
         }
-        contract! { $database, upkeep:
+        contract! { $database, retention:
             logs_are_cut_by_number
             logs_are_cut_by_age_up_to_the_first_that_is_young_enough
             every_stream_of_a_kind_has_its_turn
             what_was_cut_is_deleted_by_whoever_comes_next
             the_time_is_about_that_of_this_machine
-            one_node_has_the_upkeep
+            one_node_leads_retention
             cutting_disturbs_neither_writers_nor_readers
         }
     };
@@ -336,11 +336,11 @@ pub(crate) async fn forgotten_commands_are_forgotten(database: &dyn Database) {
     for i in 0..5 {
         one(&store, with_id(&format!("c{i}"), create("ann", &format!("d{i}"), json!({})))).await.unwrap();
     }
-    let mut upkeep = upkeep(&store).await;
-    assert_eq!(upkeep.forget_commands(0, 100).await.unwrap(), 0);
-    assert_eq!(upkeep.forget_commands(u64::MAX, 2).await.unwrap(), 2);
-    assert_eq!(upkeep.forget_commands(u64::MAX, 100).await.unwrap(), 3);
-    assert_eq!(upkeep.forget_commands(u64::MAX, 100).await.unwrap(), 0);
+    let mut retention = retention(&store).await;
+    assert_eq!(retention.forget_commands(0, 100).await.unwrap(), 0);
+    assert_eq!(retention.forget_commands(u64::MAX, 2).await.unwrap(), 2);
+    assert_eq!(retention.forget_commands(u64::MAX, 100).await.unwrap(), 3);
+    assert_eq!(retention.forget_commands(u64::MAX, 100).await.unwrap(), 0);
     let refused = one(&store, with_id("c0", create("ann", "d0", json!({})))).await;
     assert!(matches!(refused, Err(Refusal::Conflict { .. })), "decided anew: {refused:?}");
 }

@@ -11,7 +11,9 @@ use common::{
     protocol::{Draft, NewEvent},
 };
 use fanout::log::Read;
-use gateway::store::{Append, Base, Committed, Done, DraftOp, Limits, Op, Refusal, Store, Upkeep, Write};
+use gateway::store::{
+    Append, Base, Committed, Done, DraftOp, Limits, Op, Refusal, RetentionStore, Store, Write,
+};
 use serde_json::Value;
 
 /// Not what is being tested, unless a test says so.
@@ -98,14 +100,14 @@ pub(crate) fn with_id(id: &str, mut write: Write) -> Write {
     write
 }
 
-/// The right to the upkeep, when whoever had it has just given it up.
-pub(crate) async fn upkeep(store: &Arc<dyn Store>) -> Box<dyn Upkeep> {
+/// Claims the leadership of retention, which the leader before has just given up.
+pub(crate) async fn retention(store: &Arc<dyn Store>) -> Box<dyn RetentionStore> {
     let deadline = Instant::now() + PATIENT;
     loop {
-        if let Some(upkeep) = store.claim_upkeep().await.unwrap() {
-            return upkeep;
+        if let Some(retention) = store.claim_retention().await.unwrap() {
+            return retention;
         }
-        assert!(Instant::now() < deadline, "somebody keeps the upkeep");
+        assert!(Instant::now() < deadline, "somebody keeps the leadership of retention");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -13,5 +13,5 @@ mod postgres_durability;
 mod postgres_faults;
 mod postgres_history;
 mod postgres_schema;
+mod retention;
 mod sqlite;
-mod upkeep;

@@ -43,9 +43,9 @@ async fn sessions_are_as_good_as_without_a_pooler() {
         for commit in commits {
             commit.await.unwrap();
         }
-        let right = store.claim_upkeep().await.unwrap();
-        assert!(right.is_some() && store.claim_upkeep().await.unwrap().is_none());
-        drop(right);
+        let leader = store.claim_retention().await.unwrap();
+        assert!(leader.is_some() && store.claim_retention().await.unwrap().is_none());
+        drop(leader);
         store.close().await;
     }
     let store: Arc<dyn Store> = Arc::new(store(bouncer.url("db0")));

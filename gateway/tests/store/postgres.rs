@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     contract::contract,
-    fixture::{Database, LIMITS, PATIENT, append, create, log, log_of, one, update, upkeep, with_id},
+    fixture::{Database, LIMITS, PATIENT, append, create, log, log_of, one, retention, update, with_id},
 };
 
 pub(crate) struct Server {
@@ -252,20 +252,20 @@ async fn a_locked_stream_is_cut_in_turn_or_left_for_later() {
     store.commit(&["topic:a", "topic:b", "topic:c"].map(|name| append(name, &["E"; 5]))).await.unwrap();
     let rule = Rule { kind: StreamKind::Topic, events_max: Some(1), before: None };
     let chunk = Chunk { streams_max: 10, events_max: 10 };
-    let mut upkeep = upkeep(&store).await;
+    let mut retention = retention(&store).await;
     let mut other = PgConnection::connect(&database.tables()).await.unwrap();
     let mut writing = other.begin().await.unwrap();
     sqlx::query("SELECT 1 FROM streams WHERE name = 'topic:b' FOR UPDATE")
         .execute(&mut *writing)
         .await
         .unwrap();
-    let trimmed = upkeep.trim(&rule, None, chunk).await.unwrap();
+    let trimmed = retention.trim(&rule, None, chunk).await.unwrap();
     assert_eq!((trimmed.moved, trimmed.skipped), (2, 1));
-    assert_eq!(upkeep.delete(100).await.unwrap().topic, 8, "deleting waits for no writer");
+    assert_eq!(retention.delete(100).await.unwrap().topic, 8, "deleting waits for no writer");
     // Again and again, because it may be too late for its turn on a busy machine.
     let deadline = Instant::now() + PATIENT;
     let cutting = tokio::spawn(async move {
-        while upkeep.trim(&rule, None, chunk).await.unwrap().moved == 0 {
+        while retention.trim(&rule, None, chunk).await.unwrap().moved == 0 {
             assert!(Instant::now() < deadline, "it never has its turn");
         }
     });
@@ -277,15 +277,15 @@ async fn a_locked_stream_is_cut_in_turn_or_left_for_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_ends_gives_the_upkeep_to_another_node() {
+async fn a_session_that_ends_passes_retention_to_another_node() {
     let database = server().await;
     let (one, other) = (database.node().await, database.node().await);
-    let mut held = upkeep(&one).await;
+    let mut held = retention(&one).await;
     let mut operator = PgConnection::connect(&database.tables()).await.unwrap();
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks
                WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     assert_eq!(sqlx::query_scalar::<_, i64>(end).fetch_one(&mut operator).await.unwrap(), 1);
-    let mut next = upkeep(&other).await;
+    let mut next = retention(&other).await;
     assert!(matches!(held.confirm().await, Err(StoreError::Unavailable(_))));
     next.confirm().await.unwrap();
 }
@@ -374,16 +374,16 @@ async fn statements_look_up_keys_also_without_statistics() {
         log(&store, "ann").await;
         store.drafts(&"ann".parse().unwrap()).await.unwrap();
     }
-    let mut upkeep = upkeep(&store).await;
+    let mut retention = retention(&store).await;
     let chunk = Chunk { streams_max: 10, events_max: 10 };
     for i in 0..30 {
         one(&store, append("topic:t", &["E"])).await.unwrap();
         let rule = Rule { kind: StreamKind::Topic, events_max: Some(i % 3), before: Some(1) };
-        upkeep.trim(&rule, None, chunk).await.unwrap();
-        upkeep.delete(10).await.unwrap();
-        upkeep.forget_commands(1, 10).await.unwrap();
+        retention.trim(&rule, None, chunk).await.unwrap();
+        retention.delete(10).await.unwrap();
+        retention.forget_commands(1, 10).await.unwrap();
     }
-    drop(upkeep);
+    drop(retention);
     let mut connection = PgConnection::connect(&database.tables()).await.unwrap();
     let scans = "SELECT relname, seq_scan FROM pg_stat_user_tables
                  WHERE relname IN ('streams', 'events', 'drafts', 'commands', 'trims') AND seq_scan >= 12";

@@ -72,9 +72,9 @@ async fn clusters_share_a_database_in_schemas_of_their_own() {
     assert_eq!(log(&one_cluster, "ann").await.len(), 1);
     assert_eq!(log(&other, "ann").await.len(), 0);
     // Each has a node for its own retention.
-    let right = one_cluster.claim_upkeep().await.unwrap();
-    assert!(right.is_some() && one_cluster.claim_upkeep().await.unwrap().is_none());
-    assert!(other.claim_upkeep().await.unwrap().is_some());
+    let leader = one_cluster.claim_retention().await.unwrap();
+    assert!(leader.is_some() && one_cluster.claim_retention().await.unwrap().is_none());
+    assert!(other.claim_retention().await.unwrap().is_some());
     assert_eq!(tables_of(&database.url, "public").await, 0);
 }
 

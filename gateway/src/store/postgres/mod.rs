@@ -9,10 +9,10 @@ mod durability;
 mod history;
 mod migrate;
 mod pool;
+mod retention;
 mod rights;
 mod schema;
 mod session;
-mod upkeep;
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -29,8 +29,8 @@ use self::{
     address::Address,
     history::{Naming, Template},
     pool::Pool,
+    retention::PostgresRetention,
     session::Sessions,
-    upkeep::PostgresUpkeep,
 };
 pub use self::{
     address::{check_url, shown},
@@ -38,7 +38,7 @@ pub use self::{
     schema::SchemaName,
 };
 use super::{
-    Committed, DraftList, History, Limits, Store, StoreError, Upkeep, Write,
+    Committed, DraftList, History, Limits, RetentionStore, Store, StoreError, Write,
     failure::within,
     rows::{self, DraftColumns, EventRow, HeadRow, ListRow, signed},
 };
@@ -69,7 +69,7 @@ pub struct PostgresStore {
     sql: RwLock<Arc<Statements>>,
     /// Sessions without settings.
     plain: Sessions,
-    upkeep: Sessions,
+    retention: Sessions,
     connections_max: usize,
     timeout: Duration,
     limits: Limits,
@@ -86,7 +86,7 @@ struct Statements {
     drafts: SqlStr,
     draft: SqlStr,
     commit: commit::Statements,
-    upkeep: upkeep::Statements,
+    retention: retention::Statements,
 }
 
 impl Statements {
@@ -100,7 +100,7 @@ impl Statements {
             drafts: template.sql(DRAFTS),
             draft: template.sql(DRAFT),
             commit: commit::Statements::new(&template),
-            upkeep: upkeep::Statements::new(schema),
+            retention: retention::Statements::new(schema),
         }
     }
 }
@@ -186,7 +186,7 @@ impl PostgresStore {
             history: options.history,
             sql: RwLock::new(Arc::new(Statements::new(&options.schema, options.history.assumed()))),
             pool: Pool::new(calls, connections_max),
-            upkeep: upkeep::sessions(&planned),
+            retention: retention::sessions(&planned),
             plain,
             connections_max,
             timeout: options.timeout,
@@ -265,8 +265,8 @@ impl Store for PostgresStore {
         self.pages(std::slice::from_ref(read), |rows| rows::history(rows, read)).await
     }
 
-    async fn claim_upkeep(&self) -> Result<Option<Box<dyn Upkeep>>, StoreError> {
-        PostgresUpkeep::claim(&self.upkeep, &self.sql().upkeep).await
+    async fn claim_retention(&self) -> Result<Option<Box<dyn RetentionStore>>, StoreError> {
+        PostgresRetention::claim(&self.retention, &self.sql().retention).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@
 //! writer. Sets go in as JSON arrays, so that each step is one statement, as in Postgres.
 
 mod lease;
-mod upkeep;
+mod retention;
 
 use std::{any::Any, collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -18,9 +18,9 @@ use sqlx::{
 };
 use tokio::sync::Mutex;
 
-use self::{lease::Lease, upkeep::SqliteUpkeep};
+use self::{lease::Lease, retention::SqliteRetention};
 use super::{
-    Committed, DraftList, History, Limits, Store, StoreError, Upkeep, Write,
+    Committed, DraftList, History, Limits, RetentionStore, Store, StoreError, Write,
     failure::within,
     plan::{Batch, Lookup, Plan, State, decide},
     rows::{self, DraftColumns, EventRow, HeadRow, ListRow, LookupRow, signed},
@@ -45,8 +45,8 @@ const READERS: u32 = 4;
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
-    /// Locked by who has the right to the upkeep.
-    upkeep: Arc<Mutex<()>>,
+    /// Locked by the leader of retention.
+    leadership: Arc<Mutex<()>>,
     timeout: Duration,
     limits: Limits,
     /// What must not end before the store does.
@@ -160,7 +160,7 @@ impl SqliteStore {
         Ok(Self {
             writer,
             readers,
-            upkeep: Arc::default(),
+            leadership: Arc::default(),
             timeout: options.timeout,
             limits: options.limits,
             _held: None,
@@ -234,10 +234,11 @@ impl Store for SqliteStore {
         rows::history(self.pages(std::slice::from_ref(read)).await?, read)
     }
 
-    async fn claim_upkeep(&self) -> Result<Option<Box<dyn Upkeep>>, StoreError> {
-        let Ok(right) = self.upkeep.clone().try_lock_owned() else { return Ok(None) };
+    async fn claim_retention(&self) -> Result<Option<Box<dyn RetentionStore>>, StoreError> {
+        let Ok(leadership) = self.leadership.clone().try_lock_owned() else { return Ok(None) };
         let (writer, readers) = (self.writer.clone(), self.readers.clone());
-        Ok(Some(Box::new(SqliteUpkeep { writer, readers, timeout: self.timeout, _right: right })))
+        let timeout = self.timeout;
+        Ok(Some(Box::new(SqliteRetention { writer, readers, timeout, _leadership: leadership })))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

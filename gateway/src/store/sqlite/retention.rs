@@ -1,4 +1,4 @@
-//! Upkeep of a SQLite file: small transactions of the one connection that writes, between those of
+//! Retention in a SQLite file: small transactions of the one connection that writes, between those of
 //! commits.
 
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::{array, lease::Lease};
 use crate::store::{
-    Chunk, Deleted, Rule, StoreError, Trimmed, Upkeep,
+    Chunk, Deleted, RetentionStore, Rule, StoreError, Trimmed,
     failure::within,
     retention::moves,
     rows::{self, PositionRow, signed},
@@ -56,16 +56,16 @@ const FORGET_COMMANDS: &str = "
         SELECT user_id, device, id FROM commands WHERE ts < ?1 ORDER BY ts LIMIT ?2
     )";
 
-/// The right to the upkeep, among the nodes of this process that share the store.
-pub(super) struct SqliteUpkeep {
+/// The leadership of retention, among the nodes of this process that share the store.
+pub(super) struct SqliteRetention {
     pub(super) writer: SqlitePool,
     pub(super) readers: SqlitePool,
     pub(super) timeout: std::time::Duration,
-    pub(super) _right: OwnedMutexGuard<()>,
+    pub(super) _leadership: OwnedMutexGuard<()>,
 }
 
 #[async_trait]
-impl Upkeep for SqliteUpkeep {
+impl RetentionStore for SqliteRetention {
     async fn now(&mut self) -> Result<u64, StoreError> {
         Ok(unix_ms())
     }

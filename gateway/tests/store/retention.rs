@@ -1,4 +1,4 @@
-//! The contract of `Upkeep`. Every test here runs over every store.
+//! The contract of `RetentionStore`. Every test here runs over every store.
 
 use std::sync::{
     Arc,
@@ -7,7 +7,7 @@ use std::sync::{
 
 use common::{Seq, Stream, time::unix_ms};
 use fanout::log::{Head, Read};
-use gateway::store::{Chunk, Deleted, Rule, Store, StreamKind, Upkeep};
+use gateway::store::{Chunk, Deleted, RetentionStore, Rule, Store, StreamKind};
 use serde_json::json;
 
 use crate::fixture::*;
@@ -35,10 +35,10 @@ async fn page(store: &Arc<dyn Store>, stream: &str, after: u64) -> (Vec<u64>, u6
 }
 
 /// Goes over all streams of a kind; answers in how many steps, and how many floors it moved.
-async fn trim_all(upkeep: &mut dyn Upkeep, rule: &Rule, chunk: Chunk) -> (usize, usize) {
+async fn trim_all(retention: &mut dyn RetentionStore, rule: &Rule, chunk: Chunk) -> (usize, usize) {
     let (mut steps, mut moved, mut after) = (0, 0, None);
     loop {
-        let trimmed = upkeep.trim(rule, after.as_deref(), chunk).await.unwrap();
+        let trimmed = retention.trim(rule, after.as_deref(), chunk).await.unwrap();
         assert_eq!(trimmed.skipped, 0);
         steps += 1;
         moved += trimmed.moved;
@@ -49,10 +49,10 @@ async fn trim_all(upkeep: &mut dyn Upkeep, rule: &Rule, chunk: Chunk) -> (usize,
     }
 }
 
-async fn delete_all(upkeep: &mut dyn Upkeep) -> Deleted {
+async fn delete_all(retention: &mut dyn RetentionStore) -> Deleted {
     let mut all = Deleted::default();
     loop {
-        let deleted = upkeep.delete(1000).await.unwrap();
+        let deleted = retention.delete(1000).await.unwrap();
         if deleted.streams == 0 {
             return all;
         }
@@ -70,8 +70,8 @@ pub(crate) async fn logs_are_cut_by_number(database: &dyn Database) {
         .commit(&[append("topic:t", &long), append("topic:u", &long[..5]), append("all", &long)])
         .await
         .unwrap();
-    let mut upkeep = upkeep(&store).await;
-    let trimmed = upkeep.trim(&topics(Some(5), None), None, CHUNK).await.unwrap();
+    let mut retention = retention(&store).await;
+    let trimmed = retention.trim(&topics(Some(5), None), None, CHUNK).await.unwrap();
     assert_eq!((trimmed.next, trimmed.moved, trimmed.skipped), (None, 1, 0));
     assert_eq!((head(&store, "topic:t").await, head(&store, "topic:u").await), ((15, 20), (0, 5)));
     // Readers are told at once, and the same before, while and after the events are deleted.
@@ -80,7 +80,7 @@ pub(crate) async fn logs_are_cut_by_number(database: &dyn Database) {
         for (after, found) in [(0, vec![]), (14, vec![]), (15, vec![16, 17, 18, 19, 20]), (19, vec![20])] {
             assert_eq!(page(&store, "topic:t", after).await, (found, 15), "after {after}");
         }
-        let step = upkeep.delete(4).await.unwrap();
+        let step = retention.delete(4).await.unwrap();
         if step.streams == 0 {
             break;
         }
@@ -89,11 +89,11 @@ pub(crate) async fn logs_are_cut_by_number(database: &dyn Database) {
     }
     assert_eq!(deleted, 15);
     // Nothing is cut twice, and numbers go on.
-    assert_eq!(trim_all(&mut *upkeep, &topics(Some(5), None), CHUNK).await, (1, 0));
+    assert_eq!(trim_all(&mut *retention, &topics(Some(5), None), CHUNK).await, (1, 0));
     let done = one(&store, append("topic:t", &["E"; 2])).await.unwrap();
     assert_eq!(appended(&done), (21, 22));
-    trim_all(&mut *upkeep, &topics(Some(5), None), CHUNK).await;
-    assert_eq!(delete_all(&mut *upkeep).await, Deleted { streams: 1, topic: 2, ..Deleted::default() });
+    trim_all(&mut *retention, &topics(Some(5), None), CHUNK).await;
+    assert_eq!(delete_all(&mut *retention).await, Deleted { streams: 1, topic: 2, ..Deleted::default() });
     assert_eq!(page(&store, "topic:t", 17).await, ((18..=22).collect(), 17));
     assert_eq!((head(&store, "all").await, page(&store, "all", 0).await.0.len()), ((0, 20), 20));
 }
@@ -108,7 +108,7 @@ pub(crate) async fn logs_are_cut_by_age_up_to_the_first_that_is_young_enough(dat
     database.execute("UPDATE events SET ts = 1000 * seq").await;
     // The clocks of nodes differ: this one is late by far.
     database.execute("UPDATE events SET ts = 90000 WHERE stream = 'topic:u' AND seq = 8").await;
-    let mut upkeep = upkeep(&store).await;
+    let mut retention = retention(&store).await;
     for (events_max, before, floors) in [
         (None, None, (0, 0)),
         (None, Some(1000), (0, 0)),
@@ -120,10 +120,10 @@ pub(crate) async fn logs_are_cut_by_age_up_to_the_first_that_is_young_enough(dat
         (None, Some(80_000), (20, 20)),
     ] {
         let chunk = Chunk { streams_max: 100, events_max: 4 };
-        trim_all(&mut *upkeep, &topics(events_max, before), chunk).await;
+        trim_all(&mut *retention, &topics(events_max, before), chunk).await;
         let found = (head(&store, "topic:t").await, head(&store, "topic:u").await);
         assert_eq!(found, ((floors.0, 20), (floors.1, 20)), "{events_max:?} {before:?}");
-        delete_all(&mut *upkeep).await;
+        delete_all(&mut *retention).await;
         let (events, floor) = page(&store, "topic:u", floors.1).await;
         assert_eq!((events, floor), ((floors.1 + 1..=20).collect(), floors.1));
     }
@@ -137,17 +137,17 @@ pub(crate) async fn every_stream_of_a_kind_has_its_turn(database: &dyn Database)
         streams("topic").chain(streams("user")).map(|name| append(&name, &["E"; 3])).collect();
     store.commit(&batch).await.unwrap();
     one(&store, append("all", &["E"; 3])).await.unwrap();
-    let mut upkeep = upkeep(&store).await;
+    let mut retention = retention(&store).await;
     let few = Chunk { streams_max: 10, events_max: 100 };
     for (kind, expected) in
         [(StreamKind::User, (3, 25)), (StreamKind::All, (1, 1)), (StreamKind::Topic, (3, 25))]
     {
         let rule = Rule { kind, events_max: Some(1), before: None };
-        assert_eq!(trim_all(&mut *upkeep, &rule, few).await, expected, "{kind:?}");
+        assert_eq!(trim_all(&mut *retention, &rule, few).await, expected, "{kind:?}");
     }
     let mut deleted = Deleted::default();
     loop {
-        let step = upkeep.delete(7).await.unwrap();
+        let step = retention.delete(7).await.unwrap();
         if step.streams == 0 {
             break;
         }
@@ -168,14 +168,14 @@ pub(crate) async fn every_stream_of_a_kind_has_its_turn(database: &dyn Database)
 pub(crate) async fn what_was_cut_is_deleted_by_whoever_comes_next(database: &dyn Database) {
     let store = database.open(LIMITS).await;
     one(&store, append("topic:t", &["E"; 20])).await.unwrap();
-    let mut first = upkeep(&store).await;
+    let mut first = retention(&store).await;
     first.trim(&topics(Some(10), None), None, CHUNK).await.unwrap();
     assert_eq!(first.delete(3).await.unwrap().topic, 3);
     // Cut further before the rest is deleted.
     first.trim(&topics(Some(5), None), None, CHUNK).await.unwrap();
     drop(first);
     let store = database.open(LIMITS).await;
-    let mut second = upkeep(&store).await;
+    let mut second = retention(&store).await;
     assert_eq!(delete_all(&mut *second).await.topic, 12);
     assert_eq!(page(&store, "topic:t", 15).await, ((16..=20).collect(), 15));
 }
@@ -183,19 +183,19 @@ pub(crate) async fn what_was_cut_is_deleted_by_whoever_comes_next(database: &dyn
 pub(crate) async fn the_time_is_about_that_of_this_machine(database: &dyn Database) {
     let store = database.open(LIMITS).await;
     let before = unix_ms();
-    let now = upkeep(&store).await.now().await.unwrap();
+    let now = retention(&store).await.now().await.unwrap();
     // Which a server on this machine reads from the same clock, with microseconds that it rounds.
     assert!(before <= now + 1 && now <= unix_ms() + 1, "{before} {now}");
 }
 
-pub(crate) async fn one_node_has_the_upkeep(database: &dyn Database) {
+pub(crate) async fn one_node_leads_retention(database: &dyn Database) {
     let (one, other) = (database.node().await, database.node().await);
-    let mut held = upkeep(&one).await;
-    assert!(other.claim_upkeep().await.unwrap().is_none());
-    assert!(one.claim_upkeep().await.unwrap().is_none());
+    let mut held = retention(&one).await;
+    assert!(other.claim_retention().await.unwrap().is_none());
+    assert!(one.claim_retention().await.unwrap().is_none());
     held.confirm().await.unwrap();
     drop(held);
-    upkeep(&other).await.confirm().await.unwrap();
+    retention(&other).await.confirm().await.unwrap();
 }
 
 /// Writers, readers that follow the log, and retention that cuts it right behind its head.
@@ -222,16 +222,16 @@ pub(crate) async fn cutting_disturbs_neither_writers_nor_readers(database: &dyn 
     let cutter = tokio::spawn({
         let (store, written) = (database.node().await, written.clone());
         async move {
-            let mut upkeep = upkeep(&store).await;
+            let mut retention = retention(&store).await;
             let mut deleted = 0;
             loop {
                 let last = written.load(Ordering::Acquire);
                 for kind in [StreamKind::Topic, StreamKind::User] {
                     let rule = Rule { kind, events_max: Some(KEPT), before: None };
-                    trim_all(&mut *upkeep, &rule, CHUNK).await;
+                    trim_all(&mut *retention, &rule, CHUNK).await;
                     loop {
                         // Few at a time, so that readers come in between.
-                        let step = upkeep.delete(3).await.unwrap();
+                        let step = retention.delete(3).await.unwrap();
                         deleted += step.topic + step.user;
                         if step.streams == 0 {
                             break;

@@ -1,5 +1,5 @@
-//! Upkeep of Postgres, over a connection of its own: it takes none from the pool, and its end, however
-//! it comes, gives the right to the upkeep back.
+//! Retention in Postgres, over a connection of its own: it takes none from the pool, and its end, however
+//! it comes, gives the leadership of retention back.
 
 use std::time::{Duration, Instant};
 
@@ -9,30 +9,30 @@ use sqlx::{Connection, PgConnection, Row, SqlStr};
 
 use super::{column, schema::SchemaName, session::Sessions};
 use crate::store::{
-    CONFIRM_INTERVAL_MAX, Chunk, Deleted, Rule, StoreError, Trimmed, Upkeep,
+    CONFIRM_INTERVAL_MAX, Chunk, Deleted, RetentionStore, Rule, StoreError, Trimmed,
     failure::within,
     retention::moves,
     rows::{self, PositionRow, signed},
 };
 
-/// Takes the advisory lock that stands for the right. It is one per schema: other clusters may share the
-/// database.
+/// Takes the advisory lock that stands for the leadership. Each schema has its own: other clusters may share
+/// the database.
 const CLAIM: &str = "SELECT pg_try_advisory_lock(hashtextextended('draftwire retention ' || $1, 0))";
 
 /// The longest that a call takes. Longer than calls that somebody waits for: deleting from cold pages of
 /// a slow disk may take its time.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long streams that are always locked, because they are written to without a break, are waited for
-/// in one call. Those who write to one take turns, and this is one of them.
+/// How long one call waits for streams that are always locked, because they are written to without a break.
+/// It stands in the same queue as those who write to them.
 const TURN_WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// After how long a server ends the session of a node that is gone, or was stopped in the middle. It is
-/// some of the intervals at which a node that has the right shows itself.
+/// After how long the server ends the session of a leader that makes no call, because it is gone or was stopped
+/// in the middle. It is several of the intervals at which a leader makes one.
 const SILENCE_MAX: Duration = CONFIRM_INTERVAL_MAX.saturating_mul(4);
 
-// Servers before version 14 do not have the setting; there a node that was stopped in the middle keeps
-// the right until it goes on or ends.
+// Servers before version 14 do not have the setting; there a node that was stopped in the middle keeps the
+// leadership until it goes on or ends.
 const LIMIT_SILENCE: &str = "
     SELECT set_config(name, $1, false) FROM pg_settings WHERE name = 'idle_session_timeout'";
 
@@ -133,7 +133,7 @@ fn ms(limit: Duration) -> String {
     format!("{}ms", limit.as_millis())
 }
 
-/// Sessions for the upkeep.
+/// Sessions for retention.
 pub(super) fn sessions(planned: &Sessions) -> Sessions {
     planned.with([
         ("statement_timeout", ms(TIMEOUT)),
@@ -148,18 +148,18 @@ pub(super) fn sessions(planned: &Sessions) -> Sessions {
     ])
 }
 
-/// The right to the upkeep: a session that holds the lock.
-pub(super) struct PostgresUpkeep {
+/// The leader's session, which holds the advisory lock.
+pub(super) struct PostgresRetention {
     session: PgConnection,
     sql: Statements,
 }
 
-impl PostgresUpkeep {
-    /// `None` when another session has the right.
+impl PostgresRetention {
+    /// Claims the leadership; `None` when another session has it.
     pub(super) async fn claim(
         sessions: &Sessions,
         sql: &Statements,
-    ) -> Result<Option<Box<dyn Upkeep>>, StoreError> {
+    ) -> Result<Option<Box<dyn RetentionStore>>, StoreError> {
         within(TIMEOUT, async {
             let cannot = |error| StoreError::Unavailable(format!("cannot connect: {error}"));
             let mut session = sessions.open().await.map_err(cannot)?;
@@ -170,12 +170,12 @@ impl PostgresUpkeep {
                 return Ok(None);
             }
             sqlx::query(LIMIT_SILENCE).bind(ms(SILENCE_MAX)).execute(&mut session).await?;
-            Ok(Some(Box::new(Self { session, sql: sql.clone() }) as Box<dyn Upkeep>))
+            Ok(Some(Box::new(Self { session, sql: sql.clone() }) as Box<dyn RetentionStore>))
         })
         .await
     }
 
-    /// Moves floors, those that are locked last and one by one. Answers how many were moved.
+    /// Moves floors, those that are locked last and one by one. Returns how many were moved.
     async fn move_floors(&mut self, floors: &[(String, Seq)]) -> Result<usize, StoreError> {
         if floors.is_empty() {
             return Ok(0);
@@ -209,7 +209,7 @@ impl PostgresUpkeep {
 }
 
 #[async_trait]
-impl Upkeep for PostgresUpkeep {
+impl RetentionStore for PostgresRetention {
     async fn now(&mut self) -> Result<u64, StoreError> {
         within(TIMEOUT, async {
             let now = sqlx::query_scalar(NOW).fetch_one(&mut self.session).await?;
