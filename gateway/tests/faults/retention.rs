@@ -125,7 +125,7 @@ async fn what_is_gone_is_announced_and_nothing_else_is_missing() {
 }
 
 /// What has not come is what was announced: each gap between runs ends where a `missedBefore` says.
-/// Answers how many events are in gaps.
+/// Returns how many events are in gaps.
 fn check(track: &Track, head: u64) -> u64 {
     let runs = track.runs();
     let begins = std::iter::once(0).chain(runs.iter().map(|(_, last)| *last));

@@ -30,7 +30,7 @@ async fn a_stopping_node_asks_its_clients_to_move_and_then_closes() {
     assert_eq!(stayer.await.unwrap(), Some(Close::Restart.code()));
 }
 
-/// Sends changes and tokens, several at a time, until the connection ends. Answers how many changes
+/// Sends changes and tokens, several at a time, until the connection ends. Returns how many changes
 /// were acknowledged.
 async fn keep_asking(mut socket: RawSocket, token: String) -> u64 {
     ask(&mut socket, "DRAFT_CREATE", "c", json!({ "draftId": "d", "content": {} })).await;

@@ -5,7 +5,6 @@
 mod contract;
 mod fixture;
 mod locked_rows;
-mod numbers;
 mod pgbouncer;
 mod postgres;
 mod postgres_address;
@@ -13,5 +12,4 @@ mod postgres_durability;
 mod postgres_faults;
 mod postgres_history;
 mod postgres_schema;
-mod retention;
 mod sqlite;
