@@ -32,7 +32,6 @@ const PENDING: &[(&str, &[&str])] = &[(
         "is_broken",
         "is_stopping",
         "lookups",
-        "store_answers",
         "store_kind",
     ],
 )];
