@@ -18,7 +18,7 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// Whether a change has left it undecided.
-    pub fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
     }
 

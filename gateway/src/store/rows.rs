@@ -1,4 +1,4 @@
-//! Rows as both databases answer them, and what they mean. A row that means nothing is a defect in the
+//! Rows as both databases return and take them, and what they mean. A row that means nothing is a defect in the
 //! database: it is reported with its place, and fails the call.
 
 use std::{fmt::Display, str::FromStr, sync::Arc};
@@ -284,6 +284,16 @@ fn raw(what: &str, place: impl Display, json: String) -> Result<Box<RawValue>, S
 
 pub(super) fn corrupt(what: &str, place: impl Display, why: impl Display) -> StoreError {
     StoreError::Failed(format!("{what} of {place} is corrupt: {why}"))
+}
+
+/// One column of a set of rows, as `unnest` of Postgres takes it.
+pub(super) fn column<'a, R, T>(rows: &'a [R], value: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
+
+/// A set of rows, as `json_each` of SQLite takes it.
+pub(super) fn array(rows: impl Iterator<Item = serde_json::Value>) -> String {
+    serde_json::Value::Array(rows.collect()).to_string()
 }
 
 /// A number as the databases hold it. What is beyond them is beyond anything stored, so their largest

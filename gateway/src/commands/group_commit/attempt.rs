@@ -7,7 +7,7 @@ use metrics::{counter, histogram};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::{Unavailable, Waiting};
+use super::{job::Waiting, unavailable::Unavailable};
 use crate::{
     commands::pipeline::Pass,
     store::{Committed, Done, Lock, Refusal, Store, StoreError, Write, WriteHealth},

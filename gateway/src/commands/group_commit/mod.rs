@@ -10,7 +10,10 @@
 //! A stream whose row another transaction holds leaves the shard's batches (`set_aside`): it alone waits.
 
 mod attempt;
+mod batch;
+mod job;
 mod set_aside;
+mod unavailable;
 mod writer;
 
 use std::{
@@ -19,22 +22,27 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use common::Stream;
 use fanout::Hub;
-use metrics::counter;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
 
-use self::{attempt::Commits, set_aside::SetAside, writer::Writer};
+pub use self::unavailable::{Answer, Unavailable};
+use self::{
+    attempt::Commits,
+    batch::Bounds,
+    job::{Barrier, Job, QueuedBytes, Waiting},
+    set_aside::SetAside,
+    writer::Writer,
+};
 use super::pipeline::{Pass, Pipeline};
 use crate::{
     config,
-    store::{Done, Refusal, Store, Write, WriteHealth},
+    store::{Store, Write, WriteHealth},
 };
 
 /// Takes writes and answers them once they are durable. Writes to one stream keep their order. Clones
@@ -64,125 +72,10 @@ pub struct Committer {
     bytes: Arc<AtomicUsize>,
 }
 
-/// The store is down or the queue is full. Nothing was acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unavailable {
-    /// More writes are waiting than the queue takes.
-    #[error("too many changes are waiting; repeat it in a moment with the same id")]
-    Full,
-    /// Its turn did not come in time.
-    #[error("the store is too slow just now; repeat it in a moment with the same id")]
-    Late,
-    /// Another transaction of the database held its stream, or its key, for as long as it may wait.
-    #[error("what this changes is locked in the database; repeat it in a moment with the same id")]
-    Locked,
-    /// The database does not answer, or refuses.
-    #[error("the store does not answer; repeat it with the same id")]
-    Store,
-    /// A change that was sent before it could not be carried out, so its turn has not come.
-    #[error("a change before it was refused; repeat both in their order, with the same ids")]
-    Behind,
-}
-
-/// What becomes of a write.
-pub type Answer = Result<Result<Done, Refusal>, Unavailable>;
-
-/// Bytes of commands that wait or are being committed, over all shards. Past it writes are refused like
-/// past the queue's count: thousands of large events must not fill the memory. One shard may take all
-/// of it, so that a thousand of the largest events fit in at once for one topic.
-const QUEUE_BYTES_MAX: usize = 128 * 1024 * 1024;
-
-/// How long a batch waits for a lock that another transaction holds, at a time. Other nodes hold the row of a
-/// stream for as long as one commit takes.
-const LOCK_WAIT: Duration = Duration::from_millis(5);
-
 struct Shard {
     queue: mpsc::Sender<Job>,
     /// The store failed and has not answered since: writes are refused without waiting for it.
     down: Arc<AtomicBool>,
-}
-
-enum Job {
-    Write(Box<Write>, Waiting),
-    Barrier(Arc<Barrier>),
-}
-
-/// Answered when every write to its stream that came before it has been: when the last queue that holds it
-/// lets it go.
-struct Barrier {
-    stream: Stream,
-    since: Instant,
-    settled: Option<oneshot::Sender<()>>,
-}
-
-impl Drop for Barrier {
-    fn drop(&mut self) {
-        if let Some(settled) = self.settled.take() {
-            // Nobody waits any more where the client has gone.
-            let _ = settled.send(());
-        }
-    }
-}
-
-/// Who waits for a write. However it is answered, or dropped, its bytes are given back.
-struct Waiting {
-    since: Instant,
-    /// For a write that has an order among others. Dropped before `answer`, see [`Waiting::answer`].
-    pass: Option<Pass>,
-    answer: oneshot::Sender<Answer>,
-    size: Size,
-}
-
-impl Waiting {
-    fn answer(self, answer: Answer) {
-        // Before the answer is known: whoever has it may already repeat the write.
-        match self.pass {
-            Some(pass) if answer.is_ok() => pass.decided(),
-            pass => drop(pass),
-        }
-        // Nobody waits any more where the client has gone.
-        let _ = self.answer.send(answer);
-    }
-
-    fn refuse(self, unavailable: Unavailable) {
-        unavailable.count();
-        self.answer(Err(unavailable));
-    }
-}
-
-/// A share of the bytes of all queues.
-struct Size {
-    bytes: usize,
-    all: Arc<AtomicUsize>,
-}
-
-impl Size {
-    /// `None` when there is no room.
-    fn take(bytes: usize, all: &Arc<AtomicUsize>) -> Option<Self> {
-        let before = all.fetch_add(bytes, Ordering::Relaxed);
-        let size = Self { bytes, all: all.clone() };
-        (before + bytes <= QUEUE_BYTES_MAX).then_some(size)
-    }
-}
-
-impl Drop for Size {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-impl Unavailable {
-    /// Counts a write that is refused without having been tried.
-    fn count(self) {
-        let why = match self {
-            Self::Full => "full",
-            Self::Late => "late",
-            Self::Locked => "locked",
-            Self::Store => "down",
-            Self::Behind => "behind",
-        };
-        counter!("draftwire_writes_refused_total", "why" => why).increment(1);
-    }
 }
 
 impl Committer {
@@ -206,7 +99,7 @@ impl Committer {
                 };
                 let writer = Writer {
                     index: index.to_string(),
-                    bounds: writer::Bounds::new(settings),
+                    bounds: Bounds::new(settings),
                     window: settings.window,
                     set_aside: SetAside::new(settings, commits.clone()),
                     commits,
@@ -250,7 +143,7 @@ impl Committer {
         let shard = self.shard(&write.stream());
         let queued = if shard.down.load(Ordering::Acquire) {
             Err(Unavailable::Store)
-        } else if let Some(size) = Size::take(bytes, &self.bytes) {
+        } else if let Some(size) = QueuedBytes::take(bytes, &self.bytes) {
             let (answer, answered) = oneshot::channel();
             let waiting = Waiting { since: Instant::now(), pass, answer, size };
             let sent = shard.queue.try_send(Job::Write(Box::new(write), waiting));

@@ -21,9 +21,10 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    Barrier, Job, Unavailable, Waiting,
     attempt::{Commits, Left},
-    writer::{Batch, Bounds},
+    batch::{Batch, Bounds},
+    job::{Barrier, Job, Waiting},
+    unavailable::Unavailable,
 };
 use crate::{
     config,
@@ -50,7 +51,7 @@ const LANE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of the writes of all lanes of a shard.
 const LANES_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// What of a lane's writes shares one lane: all of a stream, or one device's of it.
+/// Whose writes to a stream share a lane: everybody's, or those of one device.
 type Writer = Option<(UserId, DeviceId)>;
 
 /// The lanes of one shard.

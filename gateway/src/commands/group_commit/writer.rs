@@ -15,20 +15,17 @@ use tokio::{
 };
 use tracing::info;
 
-use super::{Barrier, Job, LOCK_WAIT, Unavailable, Waiting, attempt::Commits, set_aside::SetAside};
-use crate::{config, store::Write};
+use super::unavailable::Unavailable;
+use super::{
+    attempt::Commits,
+    batch::{Batch, Bounds},
+    job::Job,
+    set_aside::SetAside,
+};
 
-/// Bytes of commands after which a batch is full, whatever their number: it must be committed within
-/// the store's time limit.
-const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// Bytes that the drafts of a batch may have, which are read before they are changed, however small the
-/// changes are.
-const BATCH_DRAFT_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// A batch of at least this many events is not kept waiting for more: the share of each in what a
-/// transaction costs by itself is small already.
-const LARGE_ENOUGH: usize = 16;
+/// How long a batch waits for a lock that another transaction holds, at a time. Other nodes hold the row of a
+/// stream for as long as one commit takes.
+const LOCK_WAIT: Duration = Duration::from_millis(5);
 
 /// How often a store that failed is asked whether it is back.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
@@ -42,66 +39,6 @@ pub(super) struct Writer {
     pub(super) commits: Commits,
     pub(super) down: Arc<AtomicBool>,
     pub(super) bytes: Arc<AtomicUsize>,
-}
-
-/// What fits into one batch.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    events_max: usize,
-    drafts_max: usize,
-}
-
-impl Bounds {
-    pub(super) fn new(settings: &config::Writes) -> Self {
-        let drafts_max = (BATCH_DRAFT_BYTES_MAX / settings.draft_bytes_max.max(1)).max(1);
-        Self { events_max: settings.batch_max, drafts_max }
-    }
-}
-
-/// The writes of a batch and who waits for them, index by index.
-#[derive(Default)]
-pub(super) struct Batch {
-    pub(super) writes: Vec<Write>,
-    pub(super) waiting: Vec<Waiting>,
-    pub(super) barriers: Vec<Arc<Barrier>>,
-    events: usize,
-    drafts: usize,
-    bytes: usize,
-}
-
-impl Batch {
-    /// Whether there is room for more.
-    pub(super) fn has_room(&self, bounds: Bounds) -> bool {
-        self.events < bounds.events_max && self.drafts < bounds.drafts_max && self.bytes < BATCH_BYTES_MAX
-    }
-
-    /// Whether it gets much cheaper for each with more in it. Who waits for a write to be settled is not kept.
-    fn is_small(&self) -> bool {
-        self.events < LARGE_ENOUGH && self.barriers.is_empty()
-    }
-
-    pub(super) fn add(&mut self, job: Job) {
-        match job {
-            Job::Write(write, waiting) => {
-                self.events += write.events();
-                self.drafts += usize::from(write.op.draft_id().is_some());
-                self.bytes += waiting.size.bytes;
-                self.writes.push(*write);
-                self.waiting.push(waiting);
-            }
-            Job::Barrier(barrier) => self.barriers.push(barrier),
-        }
-    }
-
-    fn refuse(self, unavailable: Unavailable) {
-        for waiting in self.waiting {
-            waiting.refuse(unavailable);
-        }
-        for mut barrier in self.barriers.into_iter().filter_map(Arc::into_inner) {
-            // Dropped without an answer: nothing was settled.
-            barrier.settled.take();
-        }
-    }
 }
 
 impl Writer {

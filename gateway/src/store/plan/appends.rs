@@ -2,7 +2,8 @@
 
 use common::protocol::NewEvent;
 
-use super::{Append, Decision, Done, Limits, Refusal, Write};
+use super::decision::Decision;
+use crate::store::{Append, Done, Limits, Refusal, Write};
 
 /// Events of one append. They are committed together, so they have to fit into one transaction that
 /// ends within the store's time limit.
@@ -14,7 +15,7 @@ pub const APPEND_EVENTS_MAX: usize = 1000;
 /// # Errors
 /// [`Refusal::BadRequest`] when there is nothing; [`Refusal::TooLarge`] when one of them, or their number,
 /// is over its limit.
-pub fn check_size(events: &[NewEvent], limits: &Limits) -> Result<(), Refusal> {
+pub(crate) fn check_size(events: &[NewEvent], limits: &Limits) -> Result<(), Refusal> {
     if events.is_empty() {
         return Err(Refusal::BadRequest("there is no event".to_owned()));
     }

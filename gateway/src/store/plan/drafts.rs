@@ -4,66 +4,17 @@ use common::{
     DraftId, Version,
     event::Priority,
     ids::DraftKind,
-    json::own_object,
     merge::{FieldVersions, Merge, Object, merge},
     protocol::{Draft, DraftAck},
 };
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
-use tracing::error;
+use serde_json::value::RawValue;
 
-use super::{Decision, Done, Op, Refusal, Write};
-use crate::store::{Base, DraftOp};
-
-/// A draft as stored.
-#[derive(Debug, Clone)]
-pub struct DraftRow {
-    /// Which change of it this is.
-    pub version: Version,
-    /// What it is.
-    pub kind: DraftKind,
-    /// The state; `None` makes it a tombstone.
-    pub content: Option<Content>,
-    /// When each field last changed.
-    pub fields: FieldVersions,
-    /// Unix milliseconds.
-    pub created_at: u64,
-    /// Unix milliseconds.
-    pub updated_at: u64,
-}
-
-/// The content of a draft, as text: a batch has hundreds of them, and as a tree one takes up to a hundred
-/// times the room.
-#[derive(Debug, Clone)]
-pub struct Content {
-    json: Box<RawValue>,
-}
-
-impl Content {
-    /// Takes its text, which is kept as it is.
-    ///
-    /// # Errors
-    /// When the text is not JSON.
-    pub fn parse(json: String) -> serde_json::Result<Self> {
-        Ok(Self { json: RawValue::from_string(json)? })
-    }
-
-    fn of(object: &Object) -> Self {
-        Self { json: raw(object) }
-    }
-
-    /// The text.
-    pub fn json(&self) -> &str {
-        self.json.get()
-    }
-
-    fn object(&self) -> Result<Object, Refusal> {
-        own_object(self.json()).map_err(|error| {
-            error!(%error, "the store has a draft that is no JSON object");
-            Refusal::BadRequest(format!("the draft that is stored cannot be changed: {error}"))
-        })
-    }
-}
+use super::{
+    decision::Decision,
+    state::{Content, DraftRow, raw},
+};
+use crate::store::{Base, Done, DraftOp, Op, Refusal, Write};
 
 impl Op {
     /// The draft that the change is about; `None` for appends.
@@ -240,10 +191,6 @@ fn conflict(draft_id: &DraftId, row: &DraftRow, fields: Vec<String>) -> Refusal 
         })
     });
     Refusal::Conflict { fields, current }
-}
-
-fn raw(value: &impl Serialize) -> Box<RawValue> {
-    to_raw_value(value).expect("it consists of strings, numbers and JSON")
 }
 
 /// The payload of `DRAFT_CREATED`.

@@ -1,11 +1,19 @@
 #![allow(clippy::unwrap_used)]
 
-use common::{Version, json::own_object, merge::Object};
+use std::collections::HashMap;
+
+use common::{
+    CommandId, DeviceId, DraftId, Seq, Stream, UserId, Version,
+    json::{self, own_object},
+    merge::Object,
+    protocol::NewEvent,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use super::*;
-use crate::store::Base;
+use super::{batch::fingerprint, *};
+use crate::store::{Append, Base};
 
 const LIMITS: Limits = Limits { drafts_per_user_max: 3, draft_bytes_max: 60, event_bytes_max: 10 };
 

@@ -32,7 +32,7 @@ pub(super) struct Address {
 ///
 /// # Errors
 /// What to do about it.
-pub fn check_url(url: &str) -> Result<(), String> {
+pub(crate) fn check_url(url: &str) -> Result<(), String> {
     Address::parse(url).map(|_| ())
 }
 

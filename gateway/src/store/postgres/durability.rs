@@ -5,11 +5,6 @@ use sqlx::{Connection, PgConnection};
 use super::{PostgresStore, SchemaName};
 use crate::store::{StoreError, failure::within};
 
-/// Has a session wait for its commits to be on disk where the database, or the role, has it otherwise. What is
-/// stronger stays.
-pub(super) const WAIT_FOR_THE_DISK: &str = "SELECT set_config('synchronous_commit', 'on', false)
-    WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')";
-
 /// Settings and tables that no session can mend.
 const RISKS: &str = "
     SELECT current_setting('fsync') = 'off', current_setting('full_page_writes') = 'off',

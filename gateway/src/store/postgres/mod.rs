@@ -25,6 +25,7 @@ use fanout::log::{Heads, Log, LogError, Page, READ_BYTES_MAX, Read};
 use sqlx::{ConnectOptions, FromRow, Row, SqlStr};
 use tracing::warn;
 
+pub(crate) use self::address::check_url;
 use self::{
     address::Address,
     history::{Naming, Template},
@@ -32,11 +33,7 @@ use self::{
     retention::PostgresRetention,
     session::Sessions,
 };
-pub use self::{
-    address::{check_url, shown},
-    history::HistorySource,
-    schema::SchemaName,
-};
+pub use self::{address::shown, history::HistorySource, schema::SchemaName};
 use super::{
     Committed, DraftList, History, Limits, RetentionStore, Store, StoreError, Write,
     failure::within,
@@ -377,9 +374,4 @@ async fn positions(store: &PostgresStore, streams: &[Stream]) -> Result<Heads, S
         Ok(heads)
     })
     .await
-}
-
-/// One column of a set of rows, as `unnest` takes it.
-fn column<'a, R, T>(rows: &'a [R], value: impl Fn(&'a R) -> T) -> Vec<T> {
-    rows.iter().map(value).collect()
 }

@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use common::Seq;
 use sqlx::{Connection, PgConnection, Row, SqlStr};
 
-use super::{column, schema::SchemaName, session::Sessions};
+use super::{schema::SchemaName, session::Sessions};
 use crate::store::{
     CONFIRM_INTERVAL_MAX, Chunk, Deleted, RetentionStore, Rule, StoreError, Trimmed,
     failure::within,
     retention::moves,
-    rows::{self, PositionRow, signed},
+    rows::{self, PositionRow, column, signed},
 };
 
 /// Takes the advisory lock that stands for the leadership. Each schema has its own: other clusters may share

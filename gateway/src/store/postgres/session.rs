@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqlSafeStr, SqlStr, postgres::PgConnectOptions};
 
-use super::durability::WAIT_FOR_THE_DISK;
 use crate::store::{StoreError, failure::within};
+
+/// Has a session wait for its commits to be on disk where the database, or the role, has it otherwise. What is
+/// stronger stays.
+const WAIT_FOR_THE_DISK: &str = "SELECT set_config('synchronous_commit', 'on', false)
+    WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')";
 
 /// Opens sessions that have settings of their own.
 ///

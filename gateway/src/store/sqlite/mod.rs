@@ -23,7 +23,7 @@ use super::{
     Committed, DraftList, History, Limits, RetentionStore, Store, StoreError, Write,
     failure::within,
     plan::{Batch, Lookup, Plan, State, decide},
-    rows::{self, DraftColumns, EventRow, HeadRow, ListRow, LookupRow, signed},
+    rows::{self, DraftColumns, EventRow, HeadRow, ListRow, LookupRow, array, signed},
 };
 
 /// Where the file is, and what it may hold.
@@ -338,9 +338,4 @@ async fn write(transaction: &mut SqliteTransaction<'_>, plan: &Plan, now: u64) -
     sqlx::query(WRITE_EVENTS).bind(events).execute(&mut **transaction).await?;
     sqlx::query(WRITE_HEADS).bind(heads).execute(&mut **transaction).await?;
     Ok(())
-}
-
-/// A set of rows, as `json_each` takes it.
-fn array(rows: impl Iterator<Item = serde_json::Value>) -> String {
-    serde_json::Value::Array(rows.collect()).to_string()
 }

@@ -7,12 +7,12 @@ use serde_json::json;
 use sqlx::{Connection, Row, SqlitePool};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{array, lease::Lease};
+use super::lease::Lease;
 use crate::store::{
     Chunk, Deleted, RetentionStore, Rule, StoreError, Trimmed,
     failure::within,
     retention::moves,
-    rows::{self, PositionRow, signed},
+    rows::{self, PositionRow, array, signed},
 };
 
 const POSITIONS: &str = "

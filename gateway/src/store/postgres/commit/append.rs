@@ -9,39 +9,14 @@ use common::{Seq, Stream, time::unix_ms};
 use sqlx::{PgConnection, Row};
 
 use super::{
-    Attempt, Batch, Committed, Limits, LockWait, State, Statements, StoreError, column, decide, rows, signed,
-    unless_locked,
+    statements::{LockWait, Statements, unless_locked},
+    steps::Attempt,
 };
-
-/// Locks in the order of the names, as every commit does; nothing moves unless all streams are there and the
-/// history has a name.
-///
-/// A stream whose lock is waited for is updated from the version that is current then (READ COMMITTED), so
-/// the numbers follow each other whoever else writes.
-pub(super) const APPEND: &str = concat!(
-    "WITH ",
-    patience_sql!("$10"),
-    ", epoch AS MATERIALIZED (
-        SELECT {epoch} AS epoch
-    ), locked AS MATERIALIZED (
-        SELECT s.name FROM patience, {schema}.streams s WHERE s.name = ANY($1)
-        ORDER BY s.name FOR UPDATE OF s
-    ), moved AS (
-        UPDATE {schema}.streams SET head = streams.head + w.events
-        FROM locked, unnest($1::text[], $2::bigint[]) AS w (name, events)
-        WHERE streams.name = locked.name AND w.name = locked.name
-            AND (SELECT count(*) FROM locked) = cardinality($1)
-            AND (SELECT left(epoch, 1) <> '?' FROM epoch)
-        RETURNING streams.name, streams.head - w.events AS before
-    ), written AS (
-        INSERT INTO {schema}.events (stream, seq, kind, origin, ts, priority, payload)
-        SELECT w.stream, moved.before + w.nth, w.kind, w.origin, $3, w.priority, w.payload::json
-        FROM unnest($4::text[], $5::bigint[], $6::text[], $7::text[], $8::smallint[], $9::text[])
-                AS w (stream, nth, kind, origin, priority, payload)
-            JOIN moved ON moved.name = w.stream
-    )
-    SELECT epoch.epoch, moved.name, moved.before FROM epoch LEFT JOIN moved ON true"
-);
+use crate::store::{
+    Committed, Limits, StoreError,
+    plan::{Batch, State, decide},
+    rows::{self, column, signed},
+};
 
 /// Decides and commits a batch that looks nothing up.
 pub(super) async fn commit(

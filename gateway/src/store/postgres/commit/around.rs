@@ -13,35 +13,21 @@ use common::{DeviceId, Epoch, Stream, UserId};
 use sqlx::{Connection, PgConnection, Row};
 
 use super::{
-    Attempt, Batch, Committed, Limits, LockWait, Statements, StoreError, create_streams,
     locked::{self, Locked},
-    rows,
+    statements::{LockWait, Statements, unless_locked},
+    steps::{Attempt, create_streams},
 };
-use crate::store::{Done, Lock, Refusal, Write};
+use crate::store::{Committed, Done, Limits, Lock, Refusal, StoreError, Write, plan::Batch, rows};
 
 /// How long a part of a batch waits for a lock. It only has to tell a lock that is kept from one that is held
 /// for the time of a commit; who waits for the former does so elsewhere.
 const WAIT_MAX: Duration = Duration::from_millis(5);
 
-/// How long, and how often, a batch is tried in parts: all others of the node wait for it. What has not been
-/// tried by then is answered as if it were locked, so that each stream is tried by itself.
-const PARTS: (Duration, usize) = (Duration::from_millis(200), 32);
-
-pub(super) const EPOCH: &str = "SELECT {epoch}";
-
-/// Locks the streams that nobody else has, and says of the others whether they have a row.
-pub(super) const LOCK_FREE: &str = concat!(
-    "WITH ",
-    patience_sql!("$2"),
-    ", epoch AS MATERIALIZED (SELECT {epoch} AS epoch), free AS MATERIALIZED (
-        SELECT s.name, s.head FROM patience, {schema}.streams s WHERE s.name = ANY($1)
-        ORDER BY s.name FOR UPDATE OF s SKIP LOCKED
-    )
-    SELECT w.name, free.head, epoch.epoch, s.name IS NOT NULL AS exists
-    FROM epoch CROSS JOIN unnest($1::text[]) AS w (name)
-    LEFT JOIN free ON free.name = w.name
-    LEFT JOIN {schema}.streams s ON s.name = w.name"
-);
+/// How long a batch is tried in parts, and how many parts are tried: all other writes of the shard wait for it.
+/// Parts that have not been tried by then are answered as if they were locked, so that each stream is tried by
+/// itself.
+const PARTS_TIME_MAX: Duration = Duration::from_millis(200);
+const PARTS_MAX: usize = 32;
 
 /// Decides and commits what is not locked, and answers the rest [`Refusal::Locked`].
 pub(super) async fn commit(
@@ -55,9 +41,9 @@ pub(super) async fn commit(
     let began = Instant::now();
     let mut results = Results::default();
     let mut parts: Vec<Vec<usize>> = vec![(0..writes.len()).collect()];
-    for _ in 0..PARTS.1 {
+    for _ in 0..PARTS_MAX {
         let Some(part) = parts.pop() else { break };
-        if began.elapsed() > PARTS.0 {
+        if began.elapsed() > PARTS_TIME_MAX {
             parts.push(part);
             break;
         }
@@ -65,7 +51,7 @@ pub(super) async fn commit(
             Part { connection: &mut *connection, sql, writes, limits, lock_wait, results: &mut results };
         match attempt.commit(part).await {
             Ok(again) => parts.extend(again.into_iter().rev()),
-            // Others are committed: it is not known of which part the defect is, but of this one.
+            // Other parts are committed already, so the failure of this one must not be taken for theirs.
             Err((part, StoreError::Rejected(_) | StoreError::Failed(_))) if !results.committed.is_empty() => {
                 results.refuse(&part, Lock::Key);
             }
@@ -82,7 +68,7 @@ pub(super) async fn commit(
     results.into_committed(writes.len())
 }
 
-/// What has become of the writes so far, by their index.
+/// The results of the writes that were tried, by their index.
 #[derive(Default)]
 struct Results {
     answers: HashMap<usize, Result<Done, Refusal>>,
@@ -122,7 +108,7 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Returns what has to be tried again, in this order. A failure comes with what it is of.
+    /// Returns the parts that have to be tried again, in this order. An error comes with the part that failed.
     async fn commit(&mut self, part: Vec<usize>) -> Result<Vec<Vec<usize>>, (Vec<usize>, StoreError)> {
         match self.attempt(&part).await {
             Ok(again) => Ok(again),
@@ -139,7 +125,7 @@ impl Part<'_> {
             .bind(self.lock_wait.setting())
             .fetch_all(&mut *transaction)
             .await;
-        let Some(rows) = super::unless_locked(rows)? else {
+        let Some(rows) = unless_locked(rows)? else {
             // Not a row: the whole table.
             transaction.rollback().await?;
             self.results.refuse(part, Lock::Stream);

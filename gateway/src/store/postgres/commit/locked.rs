@@ -9,17 +9,16 @@ use common::{Epoch, Seq, Stream, time::unix_ms};
 use sqlx::{Connection, PgConnection, PgTransaction, Row};
 
 use super::{
-    Attempt, Batch, Committed, Limits, LockWait, State, Statements, StoreError, decide, find, rows,
-    unless_locked, write,
+    statements::{LockWait, Statements, unless_locked},
+    steps::{Attempt, find, write},
+};
+use crate::store::{
+    Committed, Limits, StoreError,
+    plan::{Batch, State, decide},
+    rows,
 };
 
-pub(super) const LOCK: &str = concat!(
-    "WITH ",
-    patience_sql!("$2"),
-    " SELECT s.name, s.head, {epoch} AS epoch FROM patience, {schema}.streams s WHERE s.name = ANY($1) ORDER BY s.name FOR UPDATE OF s"
-);
-
-/// Where the streams of a batch stood when they were locked, and in which history.
+/// The heads of a batch's streams when they were locked, and their history.
 pub(super) struct Locked {
     pub(super) epoch: Epoch,
     pub(super) heads: HashMap<Stream, Seq>,

@@ -4,11 +4,17 @@
 //! So nothing is locked while the node decides: two round trips instead of five, and whoever was overtaken
 //! after all decides again, under locks.
 
-use common::time::unix_ms;
+use common::{Seq, Stream, time::unix_ms};
+use sqlx::PgConnection;
 
 use super::{
-    Attempt, Batch, Committed, Found, Limits, LockWait, PgConnection, Seq, State, Statements, StoreError,
-    Stream, decide, find, rows, write,
+    statements::{LockWait, Statements},
+    steps::{Attempt, Found, find, write},
+};
+use crate::store::{
+    Committed, Limits, StoreError,
+    plan::{Batch, State, decide},
+    rows,
 };
 
 /// Decides and commits a batch of changes to drafts.

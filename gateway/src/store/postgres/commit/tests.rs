@@ -1,13 +1,17 @@
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use common::{DraftId, UserId, merge::Object, time::unix_ms};
+use common::{DraftId, Epoch, Seq, Stream, UserId, merge::Object, time::unix_ms};
 use testkit::Postgres;
 
-use super::*;
+use super::{
+    statements::LockWait,
+    steps::{Attempt, write},
+};
 use crate::store::{
-    DraftOp, Op, Store, Write,
+    DraftOp, Limits, Op, Store, Write,
+    plan::{Batch, State, decide},
     postgres::{HistorySource, PostgresOptions, PostgresStore, SchemaName},
 };
 
