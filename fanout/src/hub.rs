@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use common::{Cursor, Epoch, Event, Seq, Signal, Stream, ids::NodeId, protocol::Device};
 use metrics::counter;
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::sleep};
 use tracing::{debug, warn};
 
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
     presence::{Attendance, Rooms},
     repair::{BusTrust, GapFill, HeadCheck, LogReader, Loss, LossReport, Origin, Sweep},
     stream::{LocalStream, Mailbox, MailboxSlot, Registry, Source, StreamReader},
+    supervise::{RESTART_PAUSE, catch_panic, restart_on_panic},
 };
 
 /// Connects the followers on this node with the log and the bus.
@@ -83,7 +84,10 @@ impl Hub {
         });
         let inbox = Arc::downgrade(&hub);
         hub.bus.attach(inbox.clone());
-        let canary = tokio::spawn(hub.canary.clone().run(inbox));
+        let canary = tokio::spawn({
+            let canary = hub.canary.clone();
+            restart_on_panic("canary", move || canary.clone().run(inbox.clone()))
+        });
         let sweep = tokio::spawn(sweep_for_ever(sweep, rooms));
         hub.tasks().extend([canary.abort_handle(), sweep.abort_handle()]);
         hub
@@ -328,11 +332,16 @@ impl Inbox for Hub {
 
 async fn sweep_for_ever(mut sweep: Sweep, rooms: Arc<Rooms>) {
     loop {
-        let round = sweep.due().await;
-        if round.trust_regained {
-            rooms.wake_all();
+        let round = async {
+            let round = sweep.due().await;
+            if round.trust_regained {
+                rooms.wake_all();
+            }
+            sweep.run(round).await;
+        };
+        if catch_panic("sweep", round).await.is_err() {
+            sleep(RESTART_PAUSE).await;
         }
-        sweep.run(round).await;
     }
 }
 

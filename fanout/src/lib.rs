@@ -13,6 +13,7 @@ mod presence;
 mod repair;
 mod settings;
 mod stream;
+pub mod supervise;
 #[cfg(test)]
 mod testing;
 

@@ -15,6 +15,7 @@ use std::{
 };
 
 use common::time::unix_ms;
+use fanout::supervise::catch_panic;
 use metrics::{counter, gauge, histogram};
 use tokio::{
     task::AbortHandle,
@@ -72,7 +73,10 @@ impl Retention {
         let job = Job { settings: settings.clone(), command_memory, leadership: leadership.clone() };
         let task = tokio::spawn(async move {
             loop {
-                job.run_if_elected(&*store).await;
+                if catch_panic("retention", job.run_if_elected(&*store)).await.is_err() {
+                    job.leadership.set(None);
+                    counter!("draftwire_retention_failures_total").increment(1);
+                }
                 sleep(job.settings.interval).await;
             }
         });

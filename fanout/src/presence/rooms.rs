@@ -26,6 +26,7 @@ use crate::{
     bus::{Bus, Channel},
     repair::{BusTrust, LogReader},
     stream::{LocalStream, Mailbox, MailboxSlot, Registry},
+    supervise::restart_on_panic,
 };
 
 /// Every stream that somebody on this node attends. Lock order: the map before a room; neither is held
@@ -122,7 +123,10 @@ impl Rooms {
         // Events do not concern the room: nobody reads this mailbox.
         let registration = stream.register(MailboxSlot::new(Arc::default(), 0));
         let room = Arc::new(Room::new(registration, members));
-        tokio::spawn(run(Arc::downgrade(self), room.clone()));
+        tokio::spawn({
+            let (rooms, room) = (Arc::downgrade(self), room.clone());
+            restart_on_panic("presence room", move || run(rooms.clone(), room.clone()))
+        });
         room
     }
 

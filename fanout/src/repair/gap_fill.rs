@@ -19,6 +19,7 @@ use crate::{
     Settings,
     log::Read,
     stream::{LocalStream, Registry, Source},
+    supervise::catch_panic,
 };
 
 /// Events that a gap-fill reads at a time.
@@ -65,7 +66,8 @@ impl GapFill {
                 // subscription is deaf, which no canary shows.
                 gaps.registry.resubscribe(&stream);
             }
-            let complete = gaps.fill(&stream, source).await;
+            // Whatever happens, the stream may be filled again.
+            let complete = catch_panic("gap fill", gaps.fill(&stream, source)).await.unwrap_or(false);
             stream.end_fill();
             if complete {
                 // A gap that opened between the last look and `end_fill` found the fill still claimed.

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::{log_reader::LogReader, trust::BusTrust};
-use crate::stream::LocalStream;
+use crate::{stream::LocalStream, supervise::catch_panic};
 
 /// The pause between attempts to rename the history while the store does not answer.
 const RETRY: Duration = Duration::from_secs(1);
@@ -71,13 +71,17 @@ impl LossReport {
         note(epoch, stream.name(), loss);
         let (losses, epoch, stream) = (self.clone(), epoch.clone(), stream.clone());
         tokio::spawn(async move {
-            while let Err(error) = losses.log.rename_history(&epoch).await {
-                debug!(%error, "the history cannot be renamed; trying again");
-                sleep(RETRY).await;
-                if losses.stopped.load(Ordering::Acquire) {
-                    return;
+            let rename = async {
+                while let Err(error) = losses.log.rename_history(&epoch).await {
+                    debug!(%error, "the history cannot be renamed; trying again");
+                    sleep(RETRY).await;
+                    if losses.stopped.load(Ordering::Acquire) {
+                        return;
+                    }
                 }
-            }
+            };
+            // After a panic the next one who notices the loss reports it again.
+            let _ = catch_panic("history renaming", rename).await;
             losses.renaming.store(false, Ordering::Release);
             // The sweep reads the new name.
             stream.unconfirm();

@@ -17,6 +17,12 @@ pub enum Kind {
 /// Name, kind, labels, meaning: the table of docs/metrics.md.
 pub const METRICS: &[(&str, Kind, &str, &str)] = &[
     ("draftwire_build_info", Kind::Gauge, "version", "1; the version is the label"),
+    (
+        "draftwire_task_panics_total",
+        Kind::Counter,
+        "task",
+        "Panics of tasks that the node cannot live without; each began anew. Any is a defect: the log says which",
+    ),
     ("draftwire_connections", Kind::Gauge, "", "Connections: WebSockets and event streams"),
     (
         "draftwire_places_taken_over_total",

@@ -8,7 +8,9 @@ use std::sync::{
 use async_trait::async_trait;
 use common::{DraftId, Stream, UserId, protocol::Draft};
 use fanout::log::{Heads, Log, LogError, Page, Read};
-use gateway::store::{Committed, DraftList, DraftOp, History, Op, RetentionStore, Store, StoreError, Write};
+use gateway::store::{
+    Committed, DraftList, DraftOp, History, Lock, Op, Refusal, RetentionStore, Store, StoreError, Write,
+};
 use tokio::sync::watch;
 
 use crate::harness::Disk;
@@ -17,6 +19,9 @@ use crate::harness::Disk;
 pub(crate) struct FailingStore {
     store: Arc<dyn Store>,
     down: AtomicBool,
+    panics: AtomicBool,
+    panicked: AtomicUsize,
+    locked: AtomicBool,
     lists_hang: AtomicBool,
     rejects: AtomicBool,
     /// What decides about the next commit while they fail by chance; zero while they do not.
@@ -31,6 +36,9 @@ impl FailingStore {
         Arc::new(Self {
             store: disk.store.clone(),
             down: AtomicBool::new(false),
+            panics: AtomicBool::new(false),
+            panicked: AtomicUsize::new(0),
+            locked: AtomicBool::new(false),
             lists_hang: AtomicBool::new(false),
             rejects: AtomicBool::new(false),
             chance: AtomicU64::new(0),
@@ -43,6 +51,21 @@ impl FailingStore {
     /// While down, every call fails at once.
     pub(crate) fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::Release);
+    }
+
+    /// While it panics, every call does.
+    pub(crate) fn set_panics(&self, panics: bool) {
+        self.panics.store(panics, Ordering::Release);
+    }
+
+    /// How many calls have panicked.
+    pub(crate) fn panicked(&self) -> usize {
+        self.panicked.load(Ordering::Acquire)
+    }
+
+    /// While it is locked, another transaction holds every stream, as commits see it.
+    pub(crate) fn set_locked(&self, locked: bool) {
+        self.locked.store(locked, Ordering::Release);
     }
 
     /// While these hang, lists of drafts are never answered.
@@ -97,6 +120,10 @@ impl FailingStore {
     }
 
     fn answers(&self) -> Result<(), StoreError> {
+        if self.panics.load(Ordering::Acquire) {
+            self.panicked.fetch_add(1, Ordering::AcqRel);
+            panic!("a test wants it so");
+        }
         if self.down.load(Ordering::Acquire) {
             return Err(StoreError::Unavailable("a test has stopped it".to_owned()));
         }
@@ -123,6 +150,11 @@ impl Store for FailingStore {
         self.batches.lock().unwrap().push(writes.len());
         let _ = self.held.subscribe().wait_for(|held| !held).await.is_ok();
         self.answers()?;
+        if self.locked.load(Ordering::Acquire) {
+            let epoch = self.store.heads(&[]).await.map_err(|error| StoreError::Unavailable(error.0))?.epoch;
+            let answers = writes.iter().map(|_| Err(Refusal::Locked(Lock::Stream))).collect();
+            return Ok(Committed { epoch, events: Vec::new(), answers });
+        }
         let holds = |word: &str| {
             writes.iter().any(|write| match &write.op {
                 Op::Draft(DraftOp::Create { content, .. }) => content.contains_key(word),

@@ -21,6 +21,7 @@ struct Writers {
     store: Arc<FailingStore>,
     hub: Arc<Hub>,
     committer: Committer,
+    _disk: Arc<Disk>,
 }
 
 impl Drop for Writers {
@@ -31,7 +32,8 @@ impl Drop for Writers {
 
 impl Writers {
     async fn new(some: &[(&str, &str)]) -> Self {
-        let store = FailingStore::over(&*Disk::new().await);
+        let disk = Disk::new().await;
+        let store = FailingStore::over(&disk);
         let settings = settings("n1", &[some, &[("WRITE_SHARDS", "1")]].concat());
         let hub = Hub::start(
             settings.listen.node.clone(),
@@ -41,7 +43,7 @@ impl Writers {
         );
         let shared: Arc<dyn Store> = store.clone();
         let committer = Committer::start(&settings.writes, &shared, &hub, &Arc::default());
-        Self { store, hub, committer }
+        Self { store, hub, committer, _disk: disk }
     }
 
     /// Publishes to a topic; it has its place in the queue when this returns.
@@ -51,6 +53,18 @@ impl Writers {
         let (user, device) = ("svc".parse().unwrap(), "backend".parse().unwrap());
         let write = Write { user, device, id: None, op: Op::Append(append) };
         tokio::spawn(self.committer.submit(write, bytes, None))
+    }
+
+    /// Waits until a write is committed.
+    async fn takes_writes(&self) {
+        wait::until("a write to be committed", DEADLINE, || async {
+            let answer = tokio::time::timeout(DEADLINE, self.publish("t", 100)).await;
+            match answer.map_err(|_| "it is never answered".to_owned())?.unwrap() {
+                Ok(done) => done.map(|_| ()).map_err(|refusal| format!("{refusal:?}")),
+                Err(unavailable) => Err(unavailable.to_string()),
+            }
+        })
+        .await;
     }
 
     /// Has a commit under way that does not end.
@@ -135,4 +149,36 @@ async fn writes_that_keep_coming_share_a_commit_unless_it_is_large_already() {
         assert!(attempts < 10, "they never share one");
     }
     assert_eq!(shared(16).await, [16, 1]);
+}
+
+#[tokio::test]
+async fn a_shard_whose_task_panics_takes_writes_again() {
+    let writers = Writers::new(&[]).await;
+    let first = writers.stuck().await;
+    let waiting = writers.publish("t", 100);
+    writers.store.set_panics(true);
+    writers.store.let_commits_go();
+    // Those whose writes are lost are told at once, and so is who comes while it cannot go on.
+    for lost in [first, waiting, writers.publish("t", 100)] {
+        assert_eq!(lost.await.unwrap().unwrap_err(), Unavailable::Store);
+    }
+    writers.store.set_panics(false);
+    writers.takes_writes().await;
+}
+
+#[tokio::test]
+async fn a_lane_whose_task_panics_does_not_keep_its_stream() {
+    let writers = Writers::new(&[("WRITE_WAIT_MAX", "1m")]).await;
+    writers.store.set_locked(true);
+    let locked = writers.publish("t", 100);
+    wait::until("the stream to be set aside", DEADLINE, || async {
+        // The shard's attempt, and one of the lane.
+        if writers.store.batches().len() >= 2 { Ok(()) } else { Err("it was not".to_owned()) }
+    })
+    .await;
+    writers.store.set_panics(true);
+    assert_eq!(locked.await.unwrap().unwrap_err(), Unavailable::Store);
+    writers.store.set_locked(false);
+    writers.store.set_panics(false);
+    writers.takes_writes().await;
 }

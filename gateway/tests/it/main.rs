@@ -31,6 +31,7 @@ mod limits;
 mod load_test_size;
 mod numbers;
 mod order;
+mod panics;
 mod presence;
 mod publish;
 mod redis_rights;

@@ -1,7 +1,6 @@
 //! The listening side: every subscription, and what arrives.
 
 use std::{
-    panic::AssertUnwindSafe,
     pin::pin,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -12,7 +11,7 @@ use fred::{
     types::Message,
 };
 use futures_util::{
-    FutureExt, StreamExt,
+    StreamExt,
     future::{BoxFuture, join_all},
     stream::FuturesUnordered,
 };
@@ -27,7 +26,10 @@ use super::{
     shared::{Shared, lock},
     subscriptions::Verb,
 };
-use crate::bus::{Channel, Unsure, metrics as names};
+use crate::{
+    bus::{Channel, Unsure, metrics as names},
+    supervise::catch_panic,
+};
 
 /// Commands of one chunk of subscriptions, and chunks in flight.
 const CHUNK_MAX: usize = 256;
@@ -43,9 +45,8 @@ const CLUSTER_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// Connects, subscribes and delivers, for ever.
 pub(super) async fn listen_for_ever(shared: Arc<Shared>) {
     let mut report_reconnect = false;
-    // The inbox runs in here. A panic of it must not leave a node that silently receives nothing.
-    while AssertUnwindSafe(reconnect_for_ever(&shared, report_reconnect)).catch_unwind().await.is_err() {
-        tracing::error!("the handler of bus messages panicked; connecting again");
+    // The inbox runs in here.
+    while catch_panic("bus listener", reconnect_for_ever(&shared, report_reconnect)).await.is_err() {
         shared.listening.store(false, Ordering::Relaxed);
         report_reconnect = true;
         sleep(RETRY_INTERVAL).await;

@@ -22,7 +22,10 @@ use super::{
     session::{Ended, Session, Side, hint, report_ended, report_up},
     shared::Shared,
 };
-use crate::bus::metrics as names;
+use crate::{
+    bus::metrics as names,
+    supervise::{RESTART_PAUSE, catch_panic},
+};
 
 /// Copies published in one pipeline, and pipelines in flight.
 const PIPELINE_MESSAGES_MAX: usize = 128;
@@ -33,19 +36,27 @@ const REFUSALS_SAID_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Connects and publishes, for ever.
 pub(super) async fn publish_for_ever(shared: Arc<Shared>, mut outgoing: mpsc::Receiver<Outgoing>) {
+    while catch_panic("bus publisher", reconnect_for_ever(&shared, &mut outgoing)).await.is_err() {
+        shared.publishing.store(false, Ordering::Relaxed);
+        sleep(RESTART_PAUSE).await;
+    }
+}
+
+/// Returns when nobody can publish any more.
+async fn reconnect_for_ever(shared: &Shared, outgoing: &mut mpsc::Receiver<Outgoing>) {
     let mut backoff = Backoff::default();
     let mut first = true;
     loop {
         let connected = tokio::select! {
-            connected = Session::connect(&shared) => connected,
-            () = drop_all(&mut outgoing) => return,
+            connected = Session::connect(shared) => connected,
+            () = drop_all(outgoing) => return,
         };
         let since = Instant::now();
         let (ended, lasted) = match connected {
             Ok(session) => {
                 report_up(Side::Publish, std::mem::take(&mut first));
                 shared.publishing.store(true, Ordering::Relaxed);
-                let ended = publish(&shared, session, &mut outgoing).await;
+                let ended = publish(shared, session, outgoing).await;
                 shared.publishing.store(false, Ordering::Relaxed);
                 (ended, since.elapsed())
             }
@@ -62,7 +73,7 @@ pub(super) async fn publish_for_ever(shared: Arc<Shared>, mut outgoing: mpsc::Re
         report_ended(Side::Publish, &ended, wait);
         tokio::select! {
             () = sleep(wait) => {}
-            () = drop_all(&mut outgoing) => return,
+            () = drop_all(outgoing) => return,
         }
     }
 }

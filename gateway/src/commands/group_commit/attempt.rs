@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fanout::Hub;
+use fanout::{Hub, supervise::catch_panic};
 use metrics::{counter, histogram};
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -61,7 +61,11 @@ impl Commits {
         #[allow(clippy::cast_precision_loss)]
         histogram!("draftwire_write_batch_size").record(writes.len() as f64);
         let began = Instant::now();
-        match self.store.commit_within(&writes, lock_wait).await {
+        // What a panic of the store has done is as unknown as after a lost connection.
+        let committed = catch_panic("commit", self.store.commit_within(&writes, lock_wait)).await;
+        let committed =
+            committed.unwrap_or_else(|panicked| Err(StoreError::Unavailable(panicked.to_string())));
+        match committed {
             Ok(committed) => {
                 self.health.record(true);
                 histogram!("draftwire_commit_seconds").record(began.elapsed().as_secs_f64());

@@ -106,7 +106,7 @@ impl Committer {
                     down: down.clone(),
                     bytes: bytes.clone(),
                 };
-                tokio::spawn(writer.run(jobs));
+                tokio::spawn(writer.run_for_ever(jobs));
                 Shard { queue, down }
             })
             .collect();

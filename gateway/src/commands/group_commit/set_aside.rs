@@ -13,6 +13,7 @@ use std::{
 };
 
 use common::{DeviceId, Stream, UserId};
+use fanout::supervise::catch_panic;
 use metrics::{counter, gauge};
 use tokio::{
     sync::{Notify, Semaphore},
@@ -165,12 +166,20 @@ impl SetAside {
         gauge!("draftwire_writes_set_aside").increment(1.0);
     }
 
-    /// The task of a lane.
+    /// The task of a lane. After a panic there is no lane any more: what it held is refused, and what comes goes
+    /// to the batches of the shard again.
     async fn run(self: Arc<Self>, stream: Stream, writer: Writer) {
+        if catch_panic("set-aside lane", self.try_lane(&stream, &writer)).await.is_err() {
+            self.give_up(&stream, &writer);
+        }
+    }
+
+    /// Tries what is in the lane until nothing comes any more.
+    async fn try_lane(self: &Arc<Self>, stream: &Stream, writer: &Writer) {
         let (mut pause, pause_max) = PAUSE;
-        while let Some(oldest) = self.until_filled(&stream, &writer).await {
+        while let Some(oldest) = self.until_filled(stream, writer).await {
             let turn = timeout_at(oldest + self.commits.wait_max, self.turns.acquire()).await;
-            let batch = self.next_batch(&stream, &writer);
+            let batch = self.next_batch(stream, writer);
             let Batch { writes, waiting, barriers, .. } = batch;
             if writes.is_empty() {
                 continue;
@@ -195,9 +204,9 @@ impl SetAside {
                 .map(|(_, write, _)| (write.user.clone(), write.device.clone()))
                 .collect();
             let stays_locked = left.locked.iter().any(|(lock, ..)| !by_key(lock));
-            self.put_back(&stream, &writer, &sizes, left.locked, barriers);
+            self.put_back(stream, writer, &sizes, left.locked, barriers);
             for device in devices {
-                self.split(&stream, device);
+                self.split(stream, device);
             }
             if stays_locked {
                 sleep(pause).await;
@@ -292,6 +301,23 @@ impl SetAside {
         }
     }
 
+    /// Removes a lane and refuses what waits in it. What was being tried has been dropped already.
+    fn give_up(&self, stream: &Stream, writer: &Writer) {
+        let mut lanes = self.lock();
+        let Some(lane) = lanes.remove(stream, writer) else { return };
+        lanes.size.writes = lanes.size.writes.saturating_sub(lane.size.writes);
+        lanes.size.bytes = lanes.size.bytes.saturating_sub(lane.size.bytes);
+        #[allow(clippy::cast_precision_loss)]
+        gauge!("draftwire_writes_set_aside").decrement(lane.size.writes as f64);
+        drop(lanes);
+        for job in lane.jobs {
+            // Barriers are answered by being dropped: everything before them has been.
+            if let Job::Write(_, waiting) = job {
+                waiting.refuse(Unavailable::Store);
+            }
+        }
+    }
+
     /// Moves what a device has in the lane of a whole stream to a lane of its own.
     fn split(self: &Arc<Self>, stream: &Stream, device: (UserId, DeviceId)) {
         let mut lanes = self.lock();
@@ -355,14 +381,16 @@ impl Lanes {
         }
     }
 
-    fn remove(&mut self, stream: &Stream, writer: &Writer) {
-        let Some(of_stream) = self.of_streams.get_mut(stream) else { return };
-        if of_stream.remove(writer).is_some() {
+    fn remove(&mut self, stream: &Stream, writer: &Writer) -> Option<Lane> {
+        let of_stream = self.of_streams.get_mut(stream)?;
+        let lane = of_stream.remove(writer);
+        if lane.is_some() {
             gauge!("draftwire_lanes_set_aside").decrement(1.0);
         }
         if of_stream.is_empty() {
             self.of_streams.remove(stream);
         }
+        lane
     }
 }
 

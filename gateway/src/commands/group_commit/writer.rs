@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
+use fanout::supervise::{RESTART_PAUSE, catch_panic};
 use metrics::gauge;
 use tokio::{
     sync::mpsc,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 use tracing::info;
 
@@ -42,7 +43,22 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) async fn run(self, mut jobs: mpsc::Receiver<Job>) {
+    /// Runs until nobody can queue a write any more. A panic loses the batch in hand, whose writes are answered
+    /// [`Unavailable::Store`] by being dropped; everything else goes as if the store had failed.
+    pub(super) async fn run_for_ever(self, mut jobs: mpsc::Receiver<Job>) {
+        while catch_panic("shard writer", self.run(&mut jobs)).await.is_err() {
+            self.commits.health.record(false);
+            self.down.store(true, Ordering::Release);
+            refuse_all(&mut jobs);
+            sleep(RESTART_PAUSE).await;
+        }
+    }
+
+    async fn run(&self, jobs: &mut mpsc::Receiver<Job>) {
+        if self.down.load(Ordering::Acquire) {
+            // It panicked.
+            self.wait_for_the_store(jobs).await;
+        }
         let mut began = None;
         loop {
             let waits = !jobs.is_empty();
@@ -51,7 +67,7 @@ impl Writer {
             self.take(first, &mut batch);
             // Where writes come while one is committed, they come often enough to be worth a wait.
             let until = began.filter(|_| waits).map(|began: Instant| began + self.window);
-            self.collect(&mut jobs, &mut batch, until).await;
+            self.collect(jobs, &mut batch, until).await;
             began = Some(Instant::now());
             #[allow(clippy::cast_precision_loss)]
             {
@@ -66,7 +82,7 @@ impl Writer {
             self.set_aside.add(left.locked, &barriers);
             drop(barriers);
             if left.failed {
-                self.wait_for_the_store(&mut jobs).await;
+                self.wait_for_the_store(jobs).await;
             }
         }
     }
@@ -106,17 +122,22 @@ impl Writer {
         let began = Instant::now();
         self.down.store(true, Ordering::Release);
         loop {
-            let mut batch = Batch::default();
-            while let Ok(job) = jobs.try_recv() {
-                batch.add(job);
-            }
-            batch.refuse(Unavailable::Store);
+            refuse_all(jobs);
             if self.commits.store.ping().await.is_ok() {
                 break;
             }
-            tokio::time::sleep(PROBE_INTERVAL).await;
+            sleep(PROBE_INTERVAL).await;
         }
         self.down.store(false, Ordering::Release);
         info!(shard = self.index, after_ms = began.elapsed().as_millis() as u64, "the store answers again");
     }
+}
+
+/// Refuses everything that waits.
+fn refuse_all(jobs: &mut mpsc::Receiver<Job>) {
+    let mut batch = Batch::default();
+    while let Ok(job) = jobs.try_recv() {
+        batch.add(job);
+    }
+    batch.refuse(Unavailable::Store);
 }
