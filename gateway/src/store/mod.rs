@@ -99,7 +99,7 @@ pub enum StoreError {
     Failed(String),
 }
 
-/// One change that somebody asks for.
+/// One change that a user, or a backend, asks for.
 #[derive(Debug, Clone)]
 pub struct Write {
     /// Who asks. A draft is this user's own; an append may go to any stream.

@@ -34,7 +34,7 @@ pub(super) struct LookupRow {
 }
 
 /// Adds what was looked up to the state that a batch is decided on.
-pub(super) fn file(
+pub(super) fn fill_state(
     rows: impl IntoIterator<Item = LookupRow>,
     batch: &Batch<'_>,
     state: &mut State,

@@ -23,17 +23,17 @@ pub(super) struct Commits {
     pub(super) wait_max: Duration,
 }
 
-/// So many writes of a batch the store may fail one by one, because of a damaged row say. When it fails more,
-/// the batch is not tried to its end: that would take two statements for each of hundreds.
+/// Writes of a batch that may fail one by one, because of a damaged row for example. When more of them fail, the
+/// rest of the batch is not tried: that would take two statements for each of hundreds.
 const FAILED_ALONE_MAX: usize = 3;
 
-/// What is left of a batch.
+/// The writes of a batch that were not answered, and how the others failed.
 #[derive(Default)]
-pub(super) struct Left {
+pub(super) struct Unfinished {
     /// Writes that another transaction kept from being tried, in their order. Nobody has been answered.
     pub(super) locked: Vec<(Lock, Write, Waiting)>,
-    /// How many writes the store failed one by one.
-    pub(super) alone: usize,
+    /// How many writes failed one by one.
+    pub(super) failed_alone: usize,
     /// The store failed. Then nothing is left: everybody has been answered.
     pub(super) failed: bool,
 }
@@ -57,7 +57,7 @@ impl Commits {
         mut writes: Vec<Write>,
         mut waiting: Vec<Waiting>,
         lock_wait: Duration,
-    ) -> Left {
+    ) -> Unfinished {
         #[allow(clippy::cast_precision_loss)]
         histogram!("draftwire_write_batch_size").record(writes.len() as f64);
         let began = Instant::now();
@@ -81,7 +81,7 @@ impl Commits {
                     histogram!("draftwire_write_seconds").record(waiting.since.elapsed().as_secs_f64());
                     waiting.answer(Ok(outcome));
                 }
-                Left { locked, ..Left::default() }
+                Unfinished { locked, ..Unfinished::default() }
             }
             Err(error @ (StoreError::Rejected(_) | StoreError::Failed(_))) if writes.len() > 1 => {
                 // One of them is at fault, or a row that it touches; the others must not suffer for it.
@@ -89,7 +89,7 @@ impl Commits {
                 count_failure(&error);
                 let half = writes.len() / 2;
                 let later = (writes.split_off(half), waiting.split_off(half));
-                let mut left = Left::default();
+                let mut left = Unfinished::default();
                 for (writes, waiting) in [(writes, waiting), later] {
                     let (mut in_time, mut answers) = (Vec::new(), Vec::new());
                     for (write, one) in writes.into_iter().zip(waiting) {
@@ -105,8 +105,8 @@ impl Commits {
                     if !in_time.is_empty() {
                         let of_half = Box::pin(self.run(in_time, answers, lock_wait)).await;
                         left.locked.extend(of_half.locked);
-                        left.alone += of_half.alone;
-                        left.failed |= of_half.failed || left.alone >= FAILED_ALONE_MAX;
+                        left.failed_alone += of_half.failed_alone;
+                        left.failed |= of_half.failed || left.failed_alone >= FAILED_ALONE_MAX;
                     }
                 }
                 if left.failed {
@@ -124,7 +124,7 @@ impl Commits {
                     let refusal = Refusal::BadRequest("the store cannot keep this change".to_owned());
                     waiting.answer(Ok(Err(refusal)));
                 }
-                Left::default()
+                Unfinished::default()
             }
             Err(error @ StoreError::Failed(_)) => {
                 error!(%error, "the store fails a write");
@@ -133,7 +133,7 @@ impl Commits {
                 for waiting in waiting {
                     waiting.answer(Err(Unavailable::Store));
                 }
-                Left { alone: 1, ..Left::default() }
+                Unfinished { failed_alone: 1, ..Unfinished::default() }
             }
             Err(error @ StoreError::Unavailable(_)) => {
                 warn!(%error, writes = writes.len(), "a batch was not committed");
@@ -144,7 +144,7 @@ impl Commits {
                 }
                 // It may have been committed all the same: then only the log tells.
                 self.hub.recheck(writes.iter().map(Write::stream));
-                Left { failed: true, ..Left::default() }
+                Unfinished { failed: true, ..Unfinished::default() }
             }
         }
     }

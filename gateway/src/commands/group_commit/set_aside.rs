@@ -22,7 +22,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    attempt::{Commits, Left},
+    attempt::{Commits, Unfinished},
     batch::{Batch, Bounds},
     job::{Barrier, Job, Waiting},
     unavailable::Unavailable,
@@ -35,15 +35,16 @@ use crate::{
 /// Transactions of lanes at a time, per shard: each may hold a connection while it waits for a lock.
 const LANES_AT_ONCE: usize = 2;
 
-/// How long a lane waits for a lock at a time. In the queue of the lock, because a stream that many nodes write
-/// to is never free for somebody who only looks now and then.
+/// How long a lane waits in the queue of a lock at a time. It must queue: a stream that many nodes write to is
+/// never free at the moment of a try that does not wait.
 const LANE_LOCK_WAIT: Duration = Duration::from_millis(50);
 
-/// The pauses between the attempts of a lane: they double.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+/// The first and the longest pause between the attempts of a lane; each is twice the one before.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// For how long a lane is kept after its last write: whoever meets a lock repeats the write, and others write to
-/// the same stream. They should not make the shard find out anew.
+/// How long a lane is kept after its last write. Clients repeat what was refused, and others write to the same
+/// stream: the batches of the shard should not meet the lock again for each of them.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Bytes of the writes of one lane. A write that is larger has a lane to itself.
@@ -80,7 +81,7 @@ struct Lane {
     wake: Arc<Notify>,
 }
 
-/// How much a lane, or all of them, hold.
+/// The number and the bytes of the writes in a lane, or in all of them.
 #[derive(Debug, Default, Clone, Copy)]
 struct Size {
     writes: usize,
@@ -176,7 +177,7 @@ impl SetAside {
 
     /// Tries what is in the lane until nothing comes any more.
     async fn try_lane(self: &Arc<Self>, stream: &Stream, writer: &Writer) {
-        let (mut pause, pause_max) = PAUSE;
+        let mut pause = PAUSE_MIN;
         while let Some(oldest) = self.until_filled(stream, writer).await {
             let turn = timeout_at(oldest + self.commits.wait_max, self.turns.acquire()).await;
             let batch = self.next_batch(stream, writer);
@@ -189,9 +190,9 @@ impl SetAside {
                 self.commits.run(writes, waiting, LANE_LOCK_WAIT).await
             } else {
                 let locked = writes.into_iter().zip(waiting);
-                Left {
+                Unfinished {
                     locked: locked.map(|(write, waiting)| (Lock::Stream, write, waiting)).collect(),
-                    ..Left::default()
+                    ..Unfinished::default()
                 }
             };
             drop(turn);
@@ -210,9 +211,9 @@ impl SetAside {
             }
             if stays_locked {
                 sleep(pause).await;
-                pause = (pause * 2).min(pause_max);
+                pause = (pause * 2).min(PAUSE_MAX);
             } else {
-                pause = PAUSE.0;
+                pause = PAUSE_MIN;
             }
         }
     }

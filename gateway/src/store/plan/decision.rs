@@ -39,8 +39,8 @@ impl Plan {
         self.drafts.is_empty() && self.commands.is_empty() && self.events.is_empty()
     }
 
-    /// Moves what was decided for empty streams to where they stood, as the store found out while it wrote:
-    /// only for a batch that looks nothing up, where nothing else depends on that.
+    /// Moves what was decided for empty streams behind the heads that the store found while it wrote. That is
+    /// allowed only for a batch that looks nothing up, where nothing else depends on the heads.
     pub(crate) fn continue_from(&mut self, batch: &Batch<'_>, before: &HashMap<Stream, Seq>) {
         let before = |stream: &Stream| before.get(stream).copied().unwrap_or_default().0;
         for event in &mut self.events {

@@ -1,4 +1,4 @@
-//! What a batch of writes comes to: answers, events and rows. Pure, and shared by every store.
+//! Decides a batch of writes: its answers, events and rows. Pure, and shared by every store.
 //!
 //! A store locks the streams of a [`Batch`], reads what it looks up into a [`State`], has [`decide`]
 //! make the [`Plan`], and writes that in the same transaction.

@@ -186,7 +186,7 @@ impl Store for SqliteStore {
             let (epoch, mut state) = load_heads(&mut transaction, &batch).await?;
             let lookups = batch.lookups();
             if !lookups.is_empty() {
-                rows::file(look_up(&mut transaction, &lookups).await?, &batch, &mut state)?;
+                rows::fill_state(look_up(&mut transaction, &lookups).await?, &batch, &mut state)?;
             }
             let now = unix_ms();
             let plan = decide(&batch, state, &self.limits, now);

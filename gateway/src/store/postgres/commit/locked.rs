@@ -57,7 +57,7 @@ pub(super) async fn finish(
         // A statement of its own: its snapshot is younger than the locks, so it sees what the last
         // holder of each committed.
         let found = find(&mut transaction, sql, &lookups).await?;
-        rows::file(found.into_iter().map(|found| found.lookup), batch, &mut state)?;
+        rows::fill_state(found.into_iter().map(|found| found.lookup), batch, &mut state)?;
     }
     let before = state.heads.clone();
     let now = unix_ms();

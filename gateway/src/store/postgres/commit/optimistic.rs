@@ -41,7 +41,7 @@ pub(super) async fn commit(
         return Err(StoreError::Failed("nothing was found, not even where the streams stand".to_owned()));
     };
     let epoch = rows::epoch(&epoch)?;
-    rows::file(found, batch, &mut state)?;
+    rows::fill_state(found, batch, &mut state)?;
     let before = state.heads.clone();
     let now = unix_ms();
     let plan = decide(batch, state, limits, now);

@@ -125,7 +125,7 @@ const CREATE_STREAMS: &str = concat!(
     ON CONFLICT DO NOTHING"
 );
 
-/// What writes depend on, with where the streams of their users stand at the same moment.
+/// Looks up what writes depend on, with the heads of their users' streams at the same moment.
 const FIND: &str = "WITH epoch AS MATERIALIZED (SELECT {epoch} AS epoch)
     SELECT epoch.epoch, s.head, w.ord, c.fingerprint, c.answer::text, d.version, d.kind, d.content::text,
         d.fields::text, d.created_at, d.updated_at,
@@ -139,7 +139,7 @@ const FIND: &str = "WITH epoch AS MATERIALIZED (SELECT {epoch} AS epoch)
     LEFT JOIN {schema}.commands c ON c.user_id = w.user_id AND c.device = w.device AND c.id = w.id
     LEFT JOIN {schema}.drafts d ON d.user_id = w.user_id AND d.draft_id = w.draft_id";
 
-/// Writes if the streams still stand where the decision was made, in the same history.
+/// Writes if the heads of the streams, and the history, are still those that the decision was made on.
 const WRITE: &str = concat!(
     "WITH ",
     patience_sql!("$26"),
