@@ -156,12 +156,12 @@ impl Node {
     }
 
     /// Which store this is, for people.
-    pub fn store_kind(&self) -> &'static str {
+    pub(crate) fn store_kind(&self) -> &'static str {
         store_kind(&self.settings)
     }
 
     /// Which bus this is, for people.
-    pub fn bus_kind(&self) -> &'static str {
+    pub(crate) fn bus_kind(&self) -> &'static str {
         bus_kind(&self.settings)
     }
 }

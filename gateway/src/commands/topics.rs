@@ -57,7 +57,7 @@ impl Topics {
     }
 
     /// Whether there is anything to follow without a token.
-    pub fn any_public(&self) -> bool {
+    pub(crate) fn any_public(&self) -> bool {
         !self.public.is_empty()
     }
 
@@ -65,7 +65,7 @@ impl Topics {
     ///
     /// # Errors
     /// `forbidden`; `unauthorized` where a token is missing.
-    pub fn check_follow(&self, identity: Option<&Identity>, topic: &TopicName) -> Result<(), Failure> {
+    pub(crate) fn check_follow(&self, identity: Option<&Identity>, topic: &TopicName) -> Result<(), Failure> {
         if self.public.iter().any(|pattern| pattern.matches(topic)) {
             return Ok(());
         }
@@ -84,7 +84,7 @@ impl Topics {
     ///
     /// # Errors
     /// `forbidden`.
-    pub fn check_publish(&self, identity: &Identity, topic: &TopicName) -> Result<(), Failure> {
+    pub(crate) fn check_publish(&self, identity: &Identity, topic: &TopicName) -> Result<(), Failure> {
         if identity.scopes.may_publish(topic) {
             return Ok(());
         }

@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 impl Drain {
     /// Whether the node is stopping.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         *self.stopping.borrow()
     }
 

@@ -21,4 +21,4 @@ mod ws;
 use axum::http::HeaderName;
 
 /// Which node answered: for operators, and for checks of stickiness.
-pub const NODE_HEADER: HeaderName = HeaderName::from_static("draftwire-node");
+pub(crate) const NODE_HEADER: HeaderName = HeaderName::from_static("draftwire-node");

@@ -52,6 +52,20 @@ fn the_close_codes_are_those_of_the_code() {
 }
 
 #[test]
+fn every_code_has_its_entry_in_the_errors() {
+    let page = fs::read_to_string(root().join("docs/errors.md")).unwrap();
+    let documented = |heading| -> Vec<String> {
+        table(&page, heading).into_iter().map(|mut row| row.swap_remove(0)).collect()
+    };
+    assert_eq!(documented("Error codes"), Code::ALL.map(Code::as_str));
+    let mut closes = documented("Close codes");
+    closes.sort();
+    let mut expected = Close::ALL.map(|close| close.code().to_string());
+    expected.sort();
+    assert_eq!(closes, expected);
+}
+
+#[test]
 fn the_limits_are_those_of_the_settings() {
     let page = fs::read_to_string(root().join("docs/protocol.md")).unwrap();
     let mut checked = 0;

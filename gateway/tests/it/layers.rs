@@ -12,16 +12,6 @@ use std::{
 
 use crate::sources::{self, CRATES};
 
-/// Rooms that still import each other in a circle. The restructuring of the gateway empties this table: a room
-/// that has left its circle must be removed from here.
-const ROOMS_IN_CIRCLES: &[(&str, &[&str])] = &[];
-
-/// Rooms whose files still import each other in a circle; the same holds for these.
-const ROOMS_WITH_FILE_CIRCLES: &[(&str, &str)] = &[];
-
-/// Crates whose rooms have no order in ARCHITECTURE.md yet.
-const CRATES_WITHOUT_ORDER: &[&str] = &[];
-
 /// A module: the names on the way to it from the root of its crate, which is the empty path.
 type Module = Vec<String>;
 
@@ -278,22 +268,12 @@ fn order(page: &str, name: &str) -> Option<Vec<String>> {
 fn rooms_import_each_other_in_one_direction() {
     for name in CRATES {
         let rooms = rooms(&Crate::read(name).graph());
-        let allowed: BTreeSet<&str> = ROOMS_IN_CIRCLES
-            .iter()
-            .filter(|(crate_name, _)| crate_name == name)
-            .flat_map(|(_, rooms)| rooms.iter().copied())
-            .collect();
-        let found: BTreeSet<String> = circles(&rooms).into_iter().flatten().collect();
         for circle in circles(&rooms) {
-            let new: Vec<_> = circle.iter().filter(|room| !allowed.contains(room.as_str())).collect();
             let arrows: Vec<String> = circle
                 .iter()
                 .map(|from| format!("{from} → {:?}", rooms[from].intersection(&circle).collect::<Vec<_>>()))
                 .collect();
-            assert!(new.is_empty(), "{name}: {new:?} are in a circle:\n  {}", arrows.join("\n  "));
-        }
-        for room in allowed {
-            assert!(found.contains(room), "{name}: {room} is in no circle; remove it from ROOMS_IN_CIRCLES");
+            panic!("{name}: a circle of rooms:\n  {}", arrows.join("\n  "));
         }
     }
 }
@@ -302,13 +282,7 @@ fn rooms_import_each_other_in_one_direction() {
 fn files_of_a_room_import_each_other_in_one_direction() {
     for name in CRATES {
         let found = file_circles(&Crate::read(name).graph());
-        let allowed = |room: &str| ROOMS_WITH_FILE_CIRCLES.contains(&(*name, room));
-        let new: BTreeMap<_, _> = found.iter().filter(|(room, _)| !allowed(room)).collect();
-        assert!(new.is_empty(), "{name}: circles of files, by room: {new:#?}");
-        for (_, room) in ROOMS_WITH_FILE_CIRCLES.iter().filter(|(crate_name, _)| crate_name == name) {
-            let found = found.contains_key(*room);
-            assert!(found, "{name}: {room} has no circle; remove it from ROOMS_WITH_FILE_CIRCLES");
-        }
+        assert!(found.is_empty(), "{name}: circles of files, by room: {found:#?}");
     }
 }
 
@@ -316,11 +290,8 @@ fn files_of_a_room_import_each_other_in_one_direction() {
 fn rooms_follow_the_order_of_the_architecture() {
     let page = fs::read_to_string(sources::root().join("ARCHITECTURE.md")).unwrap();
     for name in CRATES {
-        let Some(order) = order(&page, name) else {
-            assert!(CRATES_WITHOUT_ORDER.contains(name), "ARCHITECTURE.md lists no order for {name}");
-            continue;
-        };
-        assert!(!CRATES_WITHOUT_ORDER.contains(name), "{name} has an order; remove the exception");
+        let order = order(&page, name);
+        let order = order.unwrap_or_else(|| panic!("ARCHITECTURE.md lists no order for {name}"));
         let place = |room: &str| order.iter().position(|listed| listed == room);
         for (from, imported) in rooms(&Crate::read(name).graph()) {
             let Some(at) = place(&from) else {

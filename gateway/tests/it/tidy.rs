@@ -1,7 +1,7 @@
 //! What a reader trips over must not come back: words that were replaced, files that grew, modules and tests in
 //! unexpected places, and paths in ARCHITECTURE.md that no longer exist.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{fs, path::Path};
 
 use crate::sources::{self, CRATES};
 
@@ -40,24 +40,8 @@ const WORDS: &[(&str, &str)] = &[
     ("the upkeep", "retention"),
 ];
 
-/// Words that a part of the repository still has, each with the files or folders. The restructuring of these
-/// parts empties this table: an entry that is not needed any more must be removed.
-const WORDS_PENDING: &[(&str, &str)] = &[
-    ("Answers the", "gateway/src"),
-    ("of so many bytes", "gateway/src"),
-    ("of so many bytes", "gateway/websocket"),
-];
-
 /// The longest file of source or tests.
 const LINES_MAX: usize = 450;
-
-/// Files that are still longer. The restructuring of their rooms cuts them; one that is short enough must be
-/// removed from here.
-const LONG_FILES: &[&str] = &[];
-
-/// Modules that still stand beside their folder (`name.rs` and `name/`) instead of in it (`name/mod.rs`).
-const MODULES_BESIDE_FOLDERS: &[&str] =
-    &["gateway/websocket/src/reader.rs", "gateway/websocket/src/socket.rs"];
 
 /// Where words are not looked for: what is generated, what was said at the time, and the list above.
 const NOT_READ: &[&str] = &["CHANGELOG.md", "loadtest/report", "gateway/tests/it/tidy.rs"];
@@ -95,19 +79,12 @@ fn replaced(text: &str) -> Vec<(usize, &'static str, &'static str)> {
 
 #[test]
 fn words_that_were_replaced_do_not_come_back() {
-    let mut pending: BTreeSet<_> = WORDS_PENDING.iter().collect();
     let mut found = Vec::new();
     for (path, text) in read_all(&["rs", "md", "js", "yaml", "toml", "sql"]) {
-        for (line, word, better) in replaced(&text) {
-            let known = WORDS_PENDING.iter().find(|(known, part)| *known == word && path.starts_with(part));
-            match known {
-                Some(known) => drop(pending.remove(known)),
-                None => found.push(format!("{path}:{line}: {word}; write {better}")),
-            }
-        }
+        let words = replaced(&text).into_iter();
+        found.extend(words.map(|(line, word, better)| format!("{path}:{line}: {word}; write {better}")));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
-    assert!(pending.is_empty(), "these are gone; remove them from WORDS_PENDING: {pending:?}");
 }
 
 #[test]
@@ -119,29 +96,21 @@ fn a_planted_word_is_found() {
 
 #[test]
 fn no_file_is_too_long() {
-    let mut known: BTreeSet<&str> = LONG_FILES.iter().copied().collect();
     for (path, text) in read_all(&["rs"]) {
         let lines = text.lines().count();
-        if lines > LINES_MAX {
-            let allowed = known.remove(path.as_str());
-            assert!(
-                allowed,
-                "{path} has {lines} lines, more than {LINES_MAX}: which of its parts is another story?"
-            );
-        }
+        assert!(
+            lines <= LINES_MAX,
+            "{path} has {lines} lines, more than {LINES_MAX}: which of its parts is another story?"
+        );
     }
-    assert!(known.is_empty(), "these are short enough; remove them from LONG_FILES: {known:?}");
 }
 
 #[test]
 fn modules_with_a_folder_stand_in_it() {
-    let mut known: BTreeSet<&str> = MODULES_BESIDE_FOLDERS.iter().copied().collect();
     for (path, _) in read_all(&["rs"]) {
-        if sources::root().join(path.trim_end_matches(".rs")).is_dir() {
-            assert!(known.remove(path.as_str()), "{path} has a folder: move it there as mod.rs");
-        }
+        let beside = sources::root().join(path.trim_end_matches(".rs")).is_dir();
+        assert!(!beside, "{path} has a folder: move it there as mod.rs");
     }
-    assert!(known.is_empty(), "these are in their folders; remove them: {known:?}");
 }
 
 /// Why the unit tests of a file stand in the wrong place, if they do.

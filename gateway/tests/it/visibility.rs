@@ -15,13 +15,6 @@ use crate::sources;
 /// The libraries.
 const LIBRARIES: &[&str] = &["common", "fanout", "gateway/websocket", "gateway", "testkit"];
 
-/// What is still public without a user, by crate. The restructuring of the gateway
-/// empties this table: an entry that is not needed any more must be removed.
-const PENDING: &[(&str, &[&str])] = &[(
-    "gateway",
-    &["NODE_HEADER", "any_public", "bus_kind", "check_follow", "check_publish", "is_stopping", "store_kind"],
-)];
-
 /// The words of a code, without its comments.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
@@ -69,27 +62,17 @@ fn what_is_public_has_a_user_outside_of_its_crate() {
         let below = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
         (below, fs::read_to_string(&path).unwrap())
     });
-    // The names above are no use of them.
-    let files: BTreeMap<String, String> =
-        files.filter(|(path, _)| !path.ends_with("it/visibility.rs")).collect();
-    let mut known: BTreeSet<(&str, &str)> =
-        PENDING.iter().flat_map(|(library, names)| names.iter().map(move |name| (*library, *name))).collect();
-    let pending = known.clone();
-    let mut found = Vec::new();
-    for library in LIBRARIES {
-        for (path, name) in unused(&files, library) {
-            known.remove(&(*library, name));
-            if !pending.contains(&(*library, name)) {
-                found.push(format!("{path}: {name}"));
-            }
-        }
-    }
+    let files: BTreeMap<String, String> = files.collect();
+    let found: Vec<_> = LIBRARIES
+        .iter()
+        .flat_map(|library| unused(&files, library))
+        .map(|(path, name)| format!("{path}: {name}"))
+        .collect();
     assert!(
         found.is_empty(),
         "nobody outside of the crate uses these, make them pub(crate):\n{}",
         found.join("\n")
     );
-    assert!(known.is_empty(), "these are in order; remove them from PENDING: {known:?}");
 }
 
 #[test]

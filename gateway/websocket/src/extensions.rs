@@ -55,7 +55,7 @@ impl Deflate {
         self.0 != Agreed::Off
     }
 
-    /// Whether the client may be sent a message of so many bytes deflated by
+    /// Whether the client may be sent a message of `bytes` bytes deflated by
     /// [`crate::frame::deflated`]. A client with a small window gets longer messages as they are: what
     /// is shared was deflated with the largest one. In a message no longer than the window, nothing
     /// refers further back than that.

@@ -75,7 +75,7 @@ impl Session {
         }
     }
 
-    /// Takes a message of so many bytes. Reading is what a message costs first.
+    /// Takes a message of `bytes` bytes. Reading is what a message costs first.
     fn message(
         &mut self,
         bytes: usize,

@@ -33,7 +33,7 @@ impl Session {
         }
     }
 
-    /// Answers the commands in flight, so that a stop fails none of them.
+    /// Waits for commands in flight and sends their answers, so that a stop fails none of them.
     pub(super) async fn settle(&mut self) {
         let answered = async {
             while !self.pending.is_empty() {
