@@ -1,5 +1,5 @@
-//! Tokens that were verified a moment ago. A client that comes back brings the same token, and after a
-//! node has died thousands do at once: a signature is checked once.
+//! Remembers tokens that were verified a moment ago. A client that reconnects brings the same token, and after a
+//! node has died thousands do at once: the signature of each is checked once.
 
 use std::{
     collections::HashMap,
@@ -11,31 +11,31 @@ use sha2::{Digest, Sha256};
 
 use super::{Identity, Scopes};
 
-/// How long a verified token is taken without looking at its signature again, in milliseconds.
-const REMEMBERED_MS: u64 = 5 * 60 * 1000;
+/// How long a verified token is accepted without checking its signature again, in milliseconds.
+const TTL_MS: u64 = 5 * 60 * 1000;
 
-/// Tokens that one generation takes; one that comes again counts again. There are two, so at most twice as
-/// many are remembered.
+/// The most insertions into one generation; a token that is inserted again counts again. There are two
+/// generations, so at most twice as many tokens are remembered.
 const GENERATION_MAX: usize = 16 * 1024;
 
-/// Users and scopes in one generation, in bytes.
+/// The size at which the texts of a generation are full, in bytes.
 const GENERATION_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Half of the SHA-256 of a token and of which keys verified it. Tokens themselves are not kept, and whoever wants
-/// another's would have to find one that agrees in 128 bits.
-type Key = [u8; 16];
+/// Half of the SHA-256 of a token and of the version of the keys that verified it. Tokens themselves are not kept,
+/// and whoever wants to pass for another's would have to find one with the same 128 bits.
+type CacheKey = [u8; 16];
 
-/// Which keys a token was verified with: others may have taken it for bad.
+/// Which keys a token was verified with: other keys might refuse it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct KeysVersion {
     /// How often the configuration was read again.
-    pub(super) read: u64,
+    pub(super) reloads: u64,
     /// How often published keys were fetched since.
-    pub(super) fetched: u64,
+    pub(super) fetches: u64,
 }
 
-/// Identities by token. Two generations: when the younger is full, the older one is forgotten. What is
-/// used passes from the older to the younger.
+/// Identities by token, in two generations: when the young one is full, the old one is dropped and the young one
+/// takes its place. An entry that is used moves from the old one to the young one.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     generations: Mutex<Generations>,
@@ -49,18 +49,19 @@ struct Generations {
 
 #[derive(Debug, Default)]
 struct Generation {
-    taken: usize,
-    known: HashMap<Key, Known>,
-    /// Users and scopes, one behind the other. As small pieces of their own they would keep the pages on which
-    /// they lie from being given back, long after the connections that lay around them have gone.
+    insertions: usize,
+    entries: HashMap<CacheKey, Entry>,
+    /// The users and scopes of the entries, one behind the other. As small allocations of their own they would keep
+    /// the pages on which they lie from being given back to the system, long after the connections whose memory
+    /// lay around them have gone.
     texts: String,
 }
 
 /// An identity, and when it was verified.
 #[derive(Debug, Clone, Copy)]
-struct Known {
-    /// Where its user begins in the texts; the scopes follow.
-    at: usize,
+struct Entry {
+    /// Where the user begins in the texts of the generation; the scopes follow.
+    start: usize,
     user_bytes: usize,
     scopes_bytes: usize,
     /// Unix milliseconds.
@@ -71,26 +72,26 @@ struct Known {
     verified_at: u64,
 }
 
-impl Known {
-    fn holds(&self, now: u64) -> bool {
-        let fresh = now < self.verified_at.saturating_add(REMEMBERED_MS) && now >= self.verified_at;
+impl Entry {
+    fn is_valid(&self, now: u64) -> bool {
+        let fresh = now < self.verified_at.saturating_add(TTL_MS) && now >= self.verified_at;
         fresh && now < self.ends_at
     }
 }
 
-/// What the cache knows a token by, while the keys are of this version.
-pub(super) fn key(token: &str, keys: KeysVersion) -> Key {
+/// Returns the key under which the cache has a token, while the keys are of this version.
+pub(super) fn key(token: &str, keys: KeysVersion) -> CacheKey {
     let digest = Sha256::new()
-        .chain_update(keys.read.to_be_bytes())
-        .chain_update(keys.fetched.to_be_bytes())
+        .chain_update(keys.reloads.to_be_bytes())
+        .chain_update(keys.fetches.to_be_bytes())
         .chain_update(token)
         .finalize();
     std::array::from_fn(|at| digest[at])
 }
 
 impl Cache {
-    /// Who the token speaks for, if it was verified not long ago and has not expired since.
-    pub(super) fn get(&self, key: &Key, now: u64) -> Option<Identity> {
+    /// Returns whose token it is, if it was verified not long ago and has not ended since.
+    pub(super) fn get(&self, key: &CacheKey, now: u64) -> Option<Identity> {
         let identity = self.lock().get(key, now);
         if identity.is_some() {
             counter!("draftwire_token_cache_hits_total").increment(1);
@@ -100,8 +101,8 @@ impl Cache {
         identity
     }
 
-    /// Takes a token that was verified at `now`.
-    pub(super) fn insert(&self, key: Key, identity: &Identity, now: u64) {
+    /// Remembers a token that was verified at `now`.
+    pub(super) fn insert(&self, key: CacheKey, identity: &Identity, now: u64) {
         self.lock().insert(key, identity, now);
     }
 
@@ -111,18 +112,18 @@ impl Cache {
 }
 
 impl Generations {
-    fn get(&mut self, key: &Key, now: u64) -> Option<Identity> {
-        if let Some(known) = self.young.known.get(key) {
-            return self.young.identity(known, now);
+    fn get(&mut self, key: &CacheKey, now: u64) -> Option<Identity> {
+        if let Some(entry) = self.young.entries.get(key) {
+            return self.young.identity(entry, now);
         }
-        let known = self.old.known.remove(key)?;
-        let identity = self.old.identity(&known, now)?;
-        self.insert(*key, &identity, known.verified_at);
+        let entry = self.old.entries.remove(key)?;
+        let identity = self.old.identity(&entry, now)?;
+        self.insert(*key, &identity, entry.verified_at);
         Some(identity)
     }
 
-    fn insert(&mut self, key: Key, identity: &Identity, verified_at: u64) {
-        if self.young.taken >= GENERATION_MAX || self.young.texts.len() >= GENERATION_BYTES_MAX {
+    fn insert(&mut self, key: CacheKey, identity: &Identity, verified_at: u64) {
+        if self.young.insertions >= GENERATION_MAX || self.young.texts.len() >= GENERATION_BYTES_MAX {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(key, identity, verified_at);
@@ -130,25 +131,25 @@ impl Generations {
 }
 
 impl Generation {
-    fn insert(&mut self, key: Key, identity: &Identity, verified_at: u64) {
+    fn insert(&mut self, key: CacheKey, identity: &Identity, verified_at: u64) {
         let (user, scopes) = (identity.user.as_str(), identity.scopes.as_str());
-        let at = self.texts.len();
+        let start = self.texts.len();
         let (user_bytes, scopes_bytes) = (user.len(), scopes.len());
-        self.taken += 1;
+        self.insertions += 1;
         self.texts.push_str(user);
         self.texts.push_str(scopes);
         let &Identity { expires_at, ends_at, .. } = identity;
-        self.known.insert(key, Known { at, user_bytes, scopes_bytes, expires_at, ends_at, verified_at });
+        self.entries.insert(key, Entry { start, user_bytes, scopes_bytes, expires_at, ends_at, verified_at });
     }
 
-    fn identity(&self, known: &Known, now: u64) -> Option<Identity> {
-        if !known.holds(now) {
+    fn identity(&self, entry: &Entry, now: u64) -> Option<Identity> {
+        if !entry.is_valid(now) {
             return None;
         }
-        let texts = self.texts.get(known.at..)?;
-        let (user, rest) = texts.split_at_checked(known.user_bytes)?;
-        let scopes = Scopes::new(rest.get(..known.scopes_bytes)?);
-        let &Known { expires_at, ends_at, .. } = known;
+        let texts = self.texts.get(entry.start..)?;
+        let (user, rest) = texts.split_at_checked(entry.user_bytes)?;
+        let scopes = Scopes::new(rest.get(..entry.scopes_bytes)?);
+        let &Entry { expires_at, ends_at, .. } = entry;
         Some(Identity { user: user.parse().ok()?, expires_at, ends_at, scopes })
     }
 }
@@ -164,8 +165,8 @@ mod tests {
         Identity { user: "alice".parse().unwrap(), expires_at: 0, ends_at, scopes: Scopes::new("") }
     }
 
-    /// The name of a token, under the first keys.
-    fn first(token: &str) -> Key {
+    /// The key of a token while the first keys are in use.
+    fn first(token: &str) -> CacheKey {
         key(token, KeysVersion::default())
     }
 
@@ -176,17 +177,17 @@ mod tests {
         cache.insert(long, &identity(u64::MAX), 1000);
         cache.insert(short, &identity(2000), 1000);
         assert!(cache.get(&long, 1000).is_some());
-        assert!(cache.get(&long, 999 + REMEMBERED_MS).is_some());
-        assert!(cache.get(&long, 1000 + REMEMBERED_MS).is_none());
+        assert!(cache.get(&long, 999 + TTL_MS).is_some());
+        assert!(cache.get(&long, 1000 + TTL_MS).is_none());
         assert!(cache.get(&long, 999).is_none(), "the clock went back");
         assert!(cache.get(&short, 1999).is_some());
         assert!(cache.get(&short, 2000).is_none());
         assert!(cache.get(&first("another"), 1000).is_none());
         assert!(
-            cache.get(&key("long", KeysVersion { read: 0, fetched: 1 }), 1000).is_none(),
+            cache.get(&key("long", KeysVersion { reloads: 0, fetches: 1 }), 1000).is_none(),
             "other keys were fetched"
         );
-        let read = KeysVersion { read: 1, fetched: 0 };
+        let read = KeysVersion { reloads: 1, fetches: 0 };
         assert!(cache.get(&key("long", read), 1000).is_none(), "other keys were read");
     }
 
@@ -222,7 +223,7 @@ mod tests {
         }
         assert!(cache.get(&unused, 1).is_none());
         let generations = cache.lock();
-        assert!(generations.young.known.len() + generations.old.known.len() <= 2 * GENERATION_MAX);
+        assert!(generations.young.entries.len() + generations.old.entries.len() <= 2 * GENERATION_MAX);
     }
 
     #[test]

@@ -1,29 +1,29 @@
-//! Where in a token a claim is.
+//! The path of a claim in a token.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde_json::{Map, Value};
 
-/// Where in a token a claim is: its name, or the names of the objects around it, separated by dots
-/// (`realm_access.roles`). A name that is there as a whole comes first, since some names are URLs.
+/// The path of a claim: its name, or the names of the objects around it and its own, separated by dots
+/// (`realm_access.roles`). A claim whose name is the whole text wins, since some names are URLs.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ClaimPath(Arc<str>);
 
 impl ClaimPath {
-    /// The longest that is taken, in bytes: it is quoted in refusals.
+    /// The longest path that is accepted, in bytes: refusals quote it.
     pub const BYTES_MAX: usize = 64;
 
-    /// A claim of its own name, which is not checked.
+    /// Returns the path of a claim at the top of a token. The name is not checked.
     pub(super) fn named(name: &'static str) -> Self {
         Self(name.into())
     }
 
-    /// The text itself.
+    /// Returns the text of the path.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The claim, if it is there; `null` is not.
+    /// Returns the claim if the token has it; `null` counts as missing.
     pub(super) fn find<'a>(&self, claims: &'a Map<String, Value>) -> Option<&'a Value> {
         fn find<'a>(object: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
             present(object, path).or_else(|| {
@@ -63,7 +63,7 @@ impl fmt::Debug for ClaimPath {
     }
 }
 
-/// A claim that is there; `null` is not.
+/// Returns the claim of this name; `null` counts as missing.
 pub(super) fn present<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).filter(|value| !value.is_null())
 }

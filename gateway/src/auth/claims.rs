@@ -13,16 +13,16 @@ use super::{
 /// How far the clocks of an issuer and of this node may differ, unless it is configured.
 const LEEWAY: Duration = Duration::from_secs(60);
 
-/// What a token's user may be besides text: larger numbers have lost digits by the time they are looked at,
-/// and two users could become one.
+/// The values that name a user. Larger numbers have lost digits by the time they are compared, and two users
+/// could become one.
 const USER_TYPES: &str = "text or a whole number of up to 64 bits";
 
-/// What tokens must say, and where they say it.
+/// The claims that tokens must have, and where they have them.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// The audience; `None` refuses tokens that name any (RFC 7519 section 4.1.3).
+    /// The audience that tokens must name; `None` refuses tokens that name any (RFC 7519 section 4.1.3).
     pub audience: Option<String>,
-    /// The issuer; `None` takes any.
+    /// The issuer that tokens must name; `None` accepts any.
     pub issuer: Option<String>,
     /// The claim that holds the user.
     pub user: ClaimPath,
@@ -44,22 +44,22 @@ impl Default for Rules {
     }
 }
 
-/// Who is on the other side.
+/// The user that a verified token speaks for, and what the token allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The user.
     pub user: UserId,
     /// When the token says that it ends, `exp`: Unix milliseconds.
     pub expires_at: u64,
-    /// When it is taken no longer, the leeway later: Unix milliseconds.
+    /// When the token is no longer accepted, which is the leeway later: Unix milliseconds.
     pub ends_at: u64,
-    /// What it allows.
+    /// The rights.
     pub scopes: Scopes,
 }
 
 impl Rules {
-    /// Judges the claims of a token whose signature is good. `now` is in Unix milliseconds.
-    pub(super) fn judge(&self, claims: &Map<String, Value>, now: u64) -> Result<Identity, AuthError> {
+    /// Checks the claims of a token whose signature is good. `now` is in Unix milliseconds.
+    pub(super) fn check(&self, claims: &Map<String, Value>, now: u64) -> Result<Identity, AuthError> {
         let leeway = u64::try_from(self.leeway.as_millis()).unwrap_or(u64::MAX);
         let expires_at = present(claims, "exp").ok_or(AuthError::NoExpiry)?;
         let expires_at = unix_ms(expires_at).ok_or(AuthError::BadExpiry)?;
@@ -100,7 +100,7 @@ impl Rules {
         user.map_err(|invalid: common::ids::InvalidId| bad(invalid.rule))
     }
 
-    /// The rights: words of a text (RFC 8693 section 4.2), or of a list, as other issuers have it.
+    /// Returns the rights: the words of a text (RFC 8693 section 4.2) or of a list, as other issuers write them.
     fn scopes(&self, claims: &Map<String, Value>) -> Result<Scopes, AuthError> {
         let bad = || AuthError::BadScope { claim: self.scope.clone() };
         match self.scope.find(claims) {
@@ -108,15 +108,15 @@ impl Rules {
             Some(Value::String(words)) => Ok(Scopes::new(words)),
             Some(Value::Array(list)) => {
                 let words: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
-                Ok(Scopes::of_list(words.ok_or_else(bad)?))
+                Ok(Scopes::from_list(words.ok_or_else(bad)?))
             }
             Some(_) => Err(bad()),
         }
     }
 }
 
-/// A NumericDate (seconds, possibly with a fraction) in milliseconds. Dates before 1970 become 1970,
-/// those beyond the range its end.
+/// Returns a NumericDate (seconds, possibly with a fraction) in milliseconds. Dates before 1970 become 1970,
+/// and dates beyond the range become its end.
 fn unix_ms(date: &Value) -> Option<u64> {
     if let Some(seconds) = date.as_u64() {
         return Some(seconds.saturating_mul(1000));

@@ -11,7 +11,7 @@ pub enum AuthError {
     /// No token at all.
     #[error("a token is required: Authorization: Bearer, subprotocol bearer.<jwt> or ?token=")]
     Missing,
-    /// Over [`super::TOKEN_BYTES_MAX`]; not looked at.
+    /// Longer than [`super::TOKEN_BYTES_MAX`]; it is not parsed.
     #[error("the token is too long")]
     TooLong,
     /// Not three parts of base64url with JSON in them.
@@ -38,33 +38,33 @@ pub enum AuthError {
     /// An `exp` that is no date.
     #[error("the token's expiry (exp) is not a number of seconds")]
     BadExpiry,
-    /// Its `exp` has come, and the leeway has gone by.
+    /// Its `exp` has passed, and so has the leeway.
     #[error("the token has expired (exp)")]
     Expired,
     /// An `nbf` that is no date.
     #[error("the token's start (nbf) is not a number of seconds")]
     BadNotBefore,
-    /// Its `nbf` has not come, also with the leeway.
+    /// Its `nbf` is in the future, by more than the leeway.
     #[error("the token is not valid yet (nbf)")]
     NotYetValid,
-    /// Nothing where the user should be.
+    /// The claim of the user is missing.
     #[error("the token names no user ({claim})")]
     NoUser {
-        /// Where it was looked for.
+        /// The path of the claim.
         claim: ClaimPath,
     },
-    /// Something there that is no user.
+    /// The claim of the user holds something else.
     #[error("the token's user ({claim}) must be {rule}")]
     BadUser {
-        /// Where it is.
+        /// The path of the claim.
         claim: ClaimPath,
-        /// What a user is.
+        /// What names a user.
         rule: &'static str,
     },
     /// Rights that are neither text nor a list of texts.
     #[error("the token's rights ({claim}) must be text or a list of texts")]
     BadScope {
-        /// Where they are.
+        /// The path of the claim.
         claim: ClaimPath,
     },
     /// Another `aud`, or none where one is configured.
@@ -79,7 +79,7 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// The metric label.
+    /// Returns the metric label.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -104,17 +104,17 @@ impl AuthError {
         }
     }
 
-    /// Whether the same token may be accepted later without anybody's doing.
+    /// Returns whether the same token may be accepted later without anybody's doing.
     pub(crate) fn is_retriable(&self) -> bool {
         *self == Self::KeysUnavailable
     }
 
-    /// What a client is told, over the socket and over HTTP.
+    /// Returns the error code for the client, over the socket and over HTTP.
     pub fn code(&self) -> Code {
         if self.is_retriable() { Code::Unavailable } else { Code::Unauthorized }
     }
 
-    /// How its socket is closed.
+    /// Returns how the client's socket is closed.
     pub fn close(&self) -> Close {
         if self.is_retriable() { Close::Overloaded } else { Close::Unauthorized }
     }

@@ -8,36 +8,37 @@ use std::time::Duration;
 
 use super::Identity;
 
-/// The longest wait that is answered: deadlines must be representable, and some tokens last for centuries.
+/// The longest wait that is returned: deadlines must be representable, and some tokens last for centuries.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// When a token ends. Times are Unix milliseconds.
 #[derive(Debug, Clone)]
 pub struct Expiry {
-    /// When the token says that it ends; once that is over, the same as `ends_at`.
+    /// The token's own `exp`; once that has passed, the same as `ends_at`.
     expires_at: u64,
-    /// When it is taken no longer.
+    /// When the token is no longer accepted.
     ends_at: u64,
-    /// `None` once the client was told.
+    /// When the client is to be warned; `None` once it was.
     warn_at: Option<u64>,
 }
 
-/// What there is to do about a token.
+/// The state of a token, which says what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenState {
-    /// Nothing yet.
+    /// There is nothing to do yet.
     Good,
-    /// The client is to be told, once, that it expires after so long.
+    /// The client is to be told, once, that the token expires after this time.
     Ending(Duration),
-    /// It has ended.
+    /// It is no longer accepted.
     Ended,
 }
 
 impl Expiry {
-    /// The client is to renew before `exp`: the leeway is for clocks that differ, and not for it to use. A
-    /// token that has come to its `exp` already is taken as one that ends with the leeway.
+    /// Creates the expiry of a token of which the client is warned this long before its `exp`: the leeway is for
+    /// clocks that differ, and not for the client to use. A token that has reached its `exp` already counts as one
+    /// that expires with the leeway.
     ///
-    /// A token that is shorter than `warning` is warned of when half of it is left: otherwise the next
+    /// When less than twice `warning` is left, the client is warned when half of the rest is over: otherwise the next
     /// warning would come at once, and a client that heeds them would do nothing else.
     pub fn of(identity: &Identity, warning: Duration, now: u64) -> Self {
         let ends_at = identity.ends_at;
@@ -47,7 +48,7 @@ impl Expiry {
         Self { expires_at, ends_at, warn_at: Some(expires_at.saturating_sub(notice)) }
     }
 
-    /// What there is to do now. A warning is answered once.
+    /// Returns what to do now. A warning is returned once.
     pub fn look(&mut self, now: u64) -> TokenState {
         if self.has_ended(now) {
             return TokenState::Ended;
@@ -61,17 +62,17 @@ impl Expiry {
         }
     }
 
-    /// Whether it has ended.
+    /// Returns whether the token is no longer accepted.
     pub(crate) fn has_ended(&self, now: u64) -> bool {
         now >= self.ends_at
     }
 
-    /// After how long to look again, if the wall clock goes on evenly.
+    /// Returns after how long to look again, if the wall clock goes on evenly.
     pub fn wait(&self, now: u64) -> Duration {
         until(self.warn_at.unwrap_or(self.ends_at), now).min(WAIT_MAX)
     }
 
-    /// The same for those who only care for the end.
+    /// Returns the same for callers that need the end alone.
     pub(crate) fn wait_for_end(&self, now: u64) -> Duration {
         until(self.ends_at, now).min(WAIT_MAX)
     }

@@ -1,6 +1,6 @@
-//! Public keys that the issuer of the tokens publishes (RFC 7517), cached.
+//! Fetches and caches the public keys that the issuer of the tokens publishes (RFC 7517).
 //!
-//! Keys are fetched at start, then every [`REFRESH_INTERVAL`], and when none of them is a token's, because
+//! Keys are fetched at start, then every `REFRESH_INTERVAL`, and when none of them verifies a token, because
 //! issuers rotate them. Anybody can make such a token, so these fetches are rare: one at a time, and not
 //! again within `Pace`. While the issuer does not answer, the last keys stay in use: its outage is not ours.
 //!
@@ -28,27 +28,27 @@ use tokio::{
 use super::{AuthError, key::Key, secret::redacted};
 
 /// How long one fetch may take.
-pub const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often keys are fetched without a reason. A key that the issuer takes back stays in use for at
+/// How often keys are fetched without a token that needs them. A key that the issuer takes back stays in use for at
 /// most this long, as long as the issuer answers.
-pub const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
+pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 
-/// The largest answer that is read.
+/// The largest answer that is read, in bytes.
 const RESPONSE_BYTES_MAX: usize = 1 << 20;
 
 /// The most keys that are kept; the first ones win. Issuers publish two or three.
 const KEYS_MAX: usize = 256;
 
 /// The most keys that are tried on one token: each costs a signature check, and anybody can send a token.
-const TRIED_MAX: usize = 8;
+const KEYS_TRIED_MAX: usize = 8;
 
 /// How soon a token with an unknown key may cause the next fetch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
-    /// After one that worked: the key is likely made up.
+    /// After a fetch that worked: the token's key is likely an invention.
     pub(super) after_success: Duration,
-    /// After one that failed: devices are waiting for the issuer to be back.
+    /// After a fetch that failed: devices are waiting for the issuer to be back.
     pub(super) after_failure: Duration,
 }
 
@@ -66,8 +66,9 @@ pub(super) struct Jwks {
     /// `None` until the first fetch that worked.
     cached: RwLock<Option<Arc<KeySet>>>,
     /// Counts the fetches that worked.
-    fetched: AtomicU64,
-    /// When the last fetch began, and whether it worked. Held while one runs, so that there is one.
+    fetches: AtomicU64,
+    /// When the last fetch began, and whether it worked. The lock is held while a fetch runs, so that there is one
+    /// at a time.
     last: Mutex<Option<(Instant, bool)>>,
 }
 
@@ -76,13 +77,13 @@ pub(super) struct Jwks {
 struct KeySet(Vec<(Option<String>, Key)>);
 
 /// What a set of keys says of a token.
-enum Opened {
-    /// One of them verifies it: its claims.
-    Good(Map<String, Value>),
-    /// Whatever other keys there may be, it is refused.
-    Bad(AuthError),
-    /// None of these keys is the token's, for this reason; a key that is published by now may be.
-    NotOurs(AuthError),
+enum Verdict {
+    /// One of the keys verifies it. These are its claims.
+    Verified(Map<String, Value>),
+    /// It is refused, whatever other keys there may be.
+    Refused(AuthError),
+    /// None of these keys verifies it, for this reason. A key that was published since may do so.
+    NoKey(AuthError),
 }
 
 /// Why a fetch did not work; for the log.
@@ -119,18 +120,18 @@ impl Jwks {
             client,
             pace,
             cached: RwLock::default(),
-            fetched: AtomicU64::new(0),
+            fetches: AtomicU64::new(0),
             last: Mutex::default(),
         })
     }
 
-    /// Checks the signature with whichever key is the token's, and returns the claims.
-    pub(super) async fn open(&self, token: &str, header: &Header) -> Result<Map<String, Value>, AuthError> {
+    /// Checks the signature with the key that the token needs, which may have to be fetched, and returns the claims.
+    pub(super) async fn verify(&self, token: &str, header: &Header) -> Result<Map<String, Value>, AuthError> {
         let seen = self.generation();
-        let reason = match self.open_with_cached(token, header) {
-            Opened::Good(claims) => return Ok(claims),
-            Opened::Bad(error) => return Err(error),
-            Opened::NotOurs(reason) => reason,
+        let reason = match self.verify_with_cached(token, header) {
+            Verdict::Verified(claims) => return Ok(claims),
+            Verdict::Refused(error) => return Err(error),
+            Verdict::NoKey(reason) => reason,
         };
         let mut last = self.last.lock().await;
         let worked = match *last {
@@ -147,36 +148,35 @@ impl Jwks {
         if self.generation() == seen {
             return Err(reason);
         }
-        match self.open_with_cached(token, header) {
-            Opened::Good(claims) => Ok(claims),
-            Opened::Bad(error) | Opened::NotOurs(error) => Err(error),
+        match self.verify_with_cached(token, header) {
+            Verdict::Verified(claims) => Ok(claims),
+            Verdict::Refused(error) | Verdict::NoKey(error) => Err(error),
         }
     }
 
-    fn open_with_cached(&self, token: &str, header: &Header) -> Opened {
+    fn verify_with_cached(&self, token: &str, header: &Header) -> Verdict {
         match self.cached() {
-            Some(set) => set.open(token, header),
-            None => Opened::NotOurs(AuthError::KeysUnavailable),
+            Some(set) => set.verify(token, header),
+            None => Verdict::NoKey(AuthError::KeysUnavailable),
         }
     }
 
-    /// Another number whenever the keys may be others: what was verified under an earlier one may not
-    /// be good any more.
+    /// Returns a number that grows whenever the keys may have changed: they may refuse what earlier ones verified.
     pub(super) fn generation(&self) -> u64 {
-        self.fetched.load(Ordering::Acquire)
+        self.fetches.load(Ordering::Acquire)
     }
 
-    /// Whether these are the keys of this address.
-    pub(super) fn is_of(&self, url: &Url) -> bool {
+    /// Returns whether these are the keys of this address.
+    pub(super) fn is_at(&self, url: &Url) -> bool {
         self.url == *url
     }
 
-    /// Fetches them now; whether that worked.
+    /// Fetches the keys now and returns whether that worked.
     pub(super) async fn refresh(&self) -> bool {
         self.fetch(&mut *self.last.lock().await).await
     }
 
-    /// Fetches them again and again.
+    /// Fetches the keys again and again; never returns.
     pub(super) async fn keep_fresh(&self) {
         loop {
             let worked = self.refresh().await;
@@ -185,15 +185,15 @@ impl Jwks {
         }
     }
 
-    /// Fetches once; whether it worked. What was cached stays when it did not.
+    /// Fetches the keys once and returns whether that worked. If not, the cached keys stay.
     async fn fetch(&self, last: &mut Option<(Instant, bool)>) -> bool {
-        // Noted first, so that callers that go away in the middle do not lift the limit.
+        // The time is noted first, so that a caller that is dropped in the middle does not lift the limit.
         let began = Instant::now();
         *last = Some((began, false));
-        match self.fetched().await {
+        match self.download().await {
             Ok(set) => {
                 *self.cached.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(set));
-                self.fetched.fetch_add(1, Ordering::AcqRel);
+                self.fetches.fetch_add(1, Ordering::AcqRel);
                 *last = Some((began, true));
                 true
             }
@@ -205,7 +205,7 @@ impl Jwks {
         }
     }
 
-    async fn fetched(&self) -> Result<KeySet, FetchError> {
+    async fn download(&self) -> Result<KeySet, FetchError> {
         let mut response =
             self.client.get(self.url.clone()).send().await.map_err(reqwest::Error::without_url)?;
         if !response.status().is_success() {
@@ -221,7 +221,7 @@ impl Jwks {
         KeySet::parse(&body)
     }
 
-    /// The URL without its query, which may hold a key of its own.
+    /// Returns the URL without its query, which may hold a key of its own.
     fn shown_url(&self) -> String {
         redacted(self.url.as_str())
     }
@@ -232,7 +232,7 @@ impl Jwks {
 }
 
 impl KeySet {
-    /// Takes the keys that can be used and passes over the others: RFC 7517 section 5 wants unknown
+    /// Reads the keys that can be used and skips the others: RFC 7517 section 5 wants unknown
     /// kinds ignored.
     fn parse(body: &[u8]) -> Result<Self, FetchError> {
         #[derive(Deserialize)]
@@ -251,39 +251,39 @@ impl KeySet {
         if keys.is_empty() { Err(FetchError::NoKeys) } else { Ok(Self(keys)) }
     }
 
-    fn open(&self, token: &str, header: &Header) -> Opened {
+    fn verify(&self, token: &str, header: &Header) -> Verdict {
         let named = |(kid, _): &&(Option<String>, Key)| kid.is_some() && *kid == header.kid;
         if self.0.iter().any(|key| named(&key)) {
             // The issuer says which key it is: there is nothing to wait for.
-            return match open_with(self.0.iter().filter(named), token, header) {
-                Ok(claims) => Opened::Good(claims),
-                Err(error) => Opened::Bad(error),
+            return match verify_with(self.0.iter().filter(named), token, header) {
+                Ok(claims) => Verdict::Verified(claims),
+                Err(error) => Verdict::Refused(error),
             };
         }
-        // A token that names none may be of any key, and one that does may be of a key without a name.
+        // A token without a `kid` may need any key, and a token with one may need a key without a name.
         let nameless = |(kid, _): &&(Option<String>, Key)| kid.is_none() || header.kid.is_none();
-        match open_with(self.0.iter().filter(nameless), token, header) {
-            Ok(claims) => Opened::Good(claims),
+        match verify_with(self.0.iter().filter(nameless), token, header) {
+            Ok(claims) => Verdict::Verified(claims),
             Err(error @ (AuthError::BadSignature | AuthError::WrongAlgorithm)) => {
                 let names_one = header.kid.is_some();
-                Opened::NotOurs(if names_one { AuthError::UnknownKey } else { error })
+                Verdict::NoKey(if names_one { AuthError::UnknownKey } else { error })
             }
-            Err(error) => Opened::Bad(error),
+            Err(error) => Verdict::Refused(error),
         }
     }
 }
 
-/// Tries the keys of the token's algorithm in turn, [`TRIED_MAX`] at most.
-fn open_with<'a>(
+/// Tries the keys of the token's algorithm in turn, [`KEYS_TRIED_MAX`] at most.
+fn verify_with<'a>(
     keys: impl Iterator<Item = &'a (Option<String>, Key)>,
     token: &str,
     header: &Header,
 ) -> Result<Map<String, Value>, AuthError> {
     let mut refused = AuthError::WrongAlgorithm;
-    for (_, key) in keys.filter(|(_, key)| key.is_for(header.alg)).take(TRIED_MAX) {
-        match key.open(token, header) {
+    for (_, key) in keys.filter(|(_, key)| key.is_for(header.alg)).take(KEYS_TRIED_MAX) {
+        match key.verify(token, header) {
             Err(AuthError::BadSignature) => refused = AuthError::BadSignature,
-            opened => return opened,
+            outcome => return outcome,
         }
     }
     Err(refused)

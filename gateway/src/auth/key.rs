@@ -20,14 +20,14 @@ const RSA_BYTES_MAX: usize = 512;
 /// Why something is not a key that verifies tokens. The texts complete "it holds …" and never repeat
 /// the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
+pub(crate) enum KeyError {
     /// A private key, which has no business on a node that only verifies.
     #[error("a private key: give its public key, as `openssl pkey -pubout` prints it")]
     Private,
     /// A certificate, which holds the key.
     #[error("a certificate: give its public key, as `openssl x509 -pubkey -noout` prints it")]
     Certificate,
-    /// Nothing that is understood.
+    /// Nothing that can be read as a key.
     #[error("no public key: give the PEM text of an RSA, P-256 or Ed25519 key (-----BEGIN PUBLIC KEY-----)")]
     Unreadable,
     /// A kind of key, or an algorithm, that is not used here.
@@ -46,12 +46,12 @@ pub struct Key {
 }
 
 impl Key {
-    /// A shared secret: HS256.
+    /// Creates the key of a shared secret: HS256.
     pub fn from_secret(secret: &Secret) -> Self {
         Self { algorithm: Algorithm::HS256, decoding: DecodingKey::from_secret(secret.reveal().as_bytes()) }
     }
 
-    /// A public key as PEM text: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA).
+    /// Reads a public key as PEM text: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA).
     ///
     /// # Errors
     /// When it is anything else.
@@ -72,7 +72,7 @@ impl Key {
         Self::from_jwk(&jwk)
     }
 
-    /// A published key. Its own `alg` is only checked, never followed.
+    /// Reads a published key. Its own `alg` is only checked, never followed.
     ///
     /// # Errors
     /// When it is not for signatures, or of a kind that is not used here. A symmetric key is never
@@ -111,14 +111,14 @@ impl Key {
         Ok(Self { algorithm, decoding })
     }
 
-    /// Whether it verifies signatures of this algorithm.
+    /// Returns whether this key verifies signatures of this algorithm.
     pub(super) fn is_for(&self, algorithm: Algorithm) -> bool {
         self.algorithm == algorithm
     }
 
-    /// Checks the signature and returns the claims, on which nothing is decided yet. `header` is the token's
-    /// own, as [`header`] reads it.
-    pub(super) fn open(&self, token: &str, header: &Header) -> Result<Map<String, Value>, AuthError> {
+    /// Checks the signature and returns the claims, which are not checked yet. `header` is the token's own, as
+    /// [`header`] reads it.
+    pub(super) fn verify(&self, token: &str, header: &Header) -> Result<Map<String, Value>, AuthError> {
         if !self.is_for(header.alg) {
             return Err(AuthError::WrongAlgorithm);
         }
@@ -133,19 +133,19 @@ impl Key {
         if header.crit.is_some() {
             return Err(AuthError::UnknownExtension);
         }
-        // Read here and not by the library, which takes tokens for malformed whose claims are of another
-        // type than it expects, even of claims that it was told not to look at.
+        // The library does not read the claims: it calls a token malformed when a claim is of another type than
+        // it expects, even a claim that it was told not to check.
         let claims = URL_SAFE_NO_PAD.decode(payload).map_err(|_| AuthError::Malformed)?;
         serde_json::from_slice(&claims).map_err(|_| AuthError::Malformed)
     }
 }
 
-/// The header of a token, which nobody has vouched for.
+/// Returns the header of a token. No signature has been checked yet.
 pub(super) fn header(token: &str) -> Result<Header, AuthError> {
     jsonwebtoken::decode_header(token).map_err(|_| AuthError::Malformed)
 }
 
-/// How many bytes a base64url text holds.
+/// Returns the number of bytes that a base64url text holds.
 fn octets(text: &str) -> Result<usize, KeyError> {
     URL_SAFE_NO_PAD.decode(text).map(|bytes| bytes.len()).map_err(|_| KeyError::Unreadable)
 }

@@ -1,4 +1,4 @@
-//! Makes tokens: for `draftwire token`, the demonstration page, and tests.
+//! Signs tokens: for `draftwire token`, the demonstration page, and tests.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use super::{Rules, secret::Secret};
 
-/// What a token is to say.
+/// What a new token grants.
 #[derive(Debug, Clone)]
-pub struct Grant {
-    /// For whom.
+pub(crate) struct Grant {
+    /// The user.
     pub user: UserId,
     /// The rights, separated by spaces; empty for none.
     pub scope: String,
@@ -19,27 +19,28 @@ pub struct Grant {
     pub ttl: Duration,
 }
 
-/// A token signed with HS256, valid from `now` (Unix milliseconds), that says what these rules ask for.
+/// Returns a token signed with HS256, valid from `now` (Unix milliseconds), with the claims that these rules ask
+/// for.
 ///
 /// # Errors
 /// When the library cannot sign, which no input is known to cause.
-pub fn mint(secret: &Secret, grant: &Grant, rules: &Rules, now: u64) -> Result<String, Error> {
+pub(crate) fn mint(secret: &Secret, grant: &Grant, rules: &Rules, now: u64) -> Result<String, Error> {
     let iat = now / 1000;
     let mut claims = Map::new();
-    let mut say = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-    // Also where the user is elsewhere: proxies tell users apart by it.
-    say("sub", grant.user.as_str().into());
-    say(rules.user.as_str(), grant.user.as_str().into());
-    say("iat", iat.into());
-    say("exp", iat.saturating_add(grant.ttl.as_secs().max(1)).into());
+    let mut claim = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+    // `sub` is there also where the rules want the user elsewhere: proxies tell users apart by it.
+    claim("sub", grant.user.as_str().into());
+    claim(rules.user.as_str(), grant.user.as_str().into());
+    claim("iat", iat.into());
+    claim("exp", iat.saturating_add(grant.ttl.as_secs().max(1)).into());
     if !grant.scope.is_empty() {
-        say(rules.scope.as_str(), grant.scope.as_str().into());
+        claim(rules.scope.as_str(), grant.scope.as_str().into());
     }
     if let Some(audience) = &rules.audience {
-        say("aud", audience.as_str().into());
+        claim("aud", audience.as_str().into());
     }
     if let Some(issuer) = &rules.issuer {
-        say("iss", issuer.as_str().into());
+        claim("iss", issuer.as_str().into());
     }
     encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.reveal().as_bytes()))
 }

@@ -1,4 +1,4 @@
-//! Tokens: who is on the other side, until when, and with which rights.
+//! Tokens: whose they are, until when they are accepted, and which rights they give.
 //!
 //! A token is a JWT (RFC 7519). Its algorithm follows from the kind of key that the operator set and
 //! never from the token's own header, so neither `none` nor a public key used as an HMAC secret can
@@ -10,9 +10,9 @@ mod claims;
 mod error;
 mod expiry;
 mod generated_secret;
-pub mod jwks;
-pub mod key;
-pub mod mint;
+mod jwks;
+mod key;
+pub(crate) mod mint;
 mod scopes;
 mod secret;
 mod settings;
@@ -24,15 +24,16 @@ pub use claim_path::ClaimPath;
 pub use claims::{Identity, Rules};
 pub use error::AuthError;
 pub use expiry::{Expiry, TokenState};
+pub use key::Key;
 pub use scopes::Scopes;
 pub use secret::Secret;
 pub(crate) use secret::{SECRET_BYTES_MIN, redacted};
 pub use settings::{KeySource, Settings};
 pub use verifier::{TOKEN_BYTES_MAX, Verifier, VerifierError};
 
-/// Makes ring the process's TLS cryptography, which the clients of JWKS, Redis and Postgres need
-/// before they are built. Called again, it does nothing.
+/// Installs ring as the process's TLS cryptography, which the clients of JWKS, Redis and Postgres need
+/// before they are built. A second call does nothing.
 pub fn install_crypto() {
-    // The error says that one is installed already, which is all that is wanted.
+    // The error says that one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

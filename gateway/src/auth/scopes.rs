@@ -1,4 +1,4 @@
-//! What a token allows. Pure.
+//! The rights of a token. Pure.
 
 use std::sync::Arc;
 
@@ -6,41 +6,41 @@ use common::{Pattern, TopicName};
 
 /// The rights of a token: the words of its `scope` (RFC 8693 section 4.2).
 ///
-/// A word that is none of ours gives no right. Neither does one whose pattern is malformed: a typing
-/// error must not open more than was meant.
+/// An unknown word gives no right. Neither does one whose pattern is malformed: a typing error must not allow
+/// more than was meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scopes(Arc<str>);
 
 impl Scopes {
-    /// Takes a space-separated list; empty for no rights.
+    /// Creates the rights of a space-separated list; an empty one gives none.
     pub fn new(list: &str) -> Self {
         Self(list.into())
     }
 
-    /// Takes a list of words. One with a blank in it is a name of somebody else's, such as a role
+    /// Creates the rights of a list of words. A word with a blank in it is a name from elsewhere, such as the role
     /// `service desk`, and must not become two rights.
-    pub(super) fn of_list(words: Vec<&str>) -> Self {
+    pub(super) fn from_list(words: Vec<&str>) -> Self {
         let words: Vec<&str> =
             words.into_iter().filter(|word| !word.contains(|c: char| c.is_ascii_whitespace())).collect();
         Self(words.join(" ").into())
     }
 
-    /// The list itself.
+    /// Returns the words, separated by spaces.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the topic may be followed and its history read: `subscribe:<pattern>`.
+    /// Returns whether the topic may be followed and its history read: `subscribe:<pattern>`.
     pub(crate) fn may_subscribe(&self, topic: &TopicName) -> bool {
         self.allows("subscribe", topic)
     }
 
-    /// Whether the topic may be published to: `publish:<pattern>`, or [`Scopes::is_service`].
+    /// Returns whether the topic may be published to: `publish:<pattern>`, or [`Scopes::is_service`].
     pub(crate) fn may_publish(&self, topic: &TopicName) -> bool {
         self.is_service() || self.allows("publish", topic)
     }
 
-    /// Whether the bearer is a backend, which may publish to every topic, to users and to all.
+    /// Returns whether the bearer is a backend, which may publish to every topic, to users and to all.
     pub fn is_service(&self) -> bool {
         self.words().any(|word| word == "service")
     }

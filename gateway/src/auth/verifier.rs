@@ -1,4 +1,4 @@
-//! From a token to an identity.
+//! Verifies tokens: from a token to an identity.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::{
     settings::{KeySource, Settings},
 };
 
-/// The longest token that is looked at, in bytes: several times what fits into a header of the
+/// The longest token that is parsed, in bytes: several times what fits into a header of the
 /// servers on the way, and little to decode.
 pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
@@ -25,19 +25,19 @@ pub struct Verifier {
     cache: Cache,
 }
 
-/// The keys of a configuration, as they were read.
+/// The keys that are in use.
 #[derive(Debug)]
 struct KeyRing {
     keys: Keys,
-    /// What tokens can be signed with, if this node holds it.
+    /// The secret that tokens can be signed with, if this node has one.
     secret: Option<Secret>,
-    /// How often the configuration was read before.
-    reads: u64,
+    /// How often the configuration was read again before these keys came into use.
+    reloads: u64,
 }
 
 #[derive(Debug)]
 enum Keys {
-    One(Key),
+    Fixed(Key),
     Published(Jwks),
 }
 
@@ -47,7 +47,7 @@ pub enum VerifierError {
     /// The generated secret can be neither read nor made.
     #[error("the token secret beside the database: {0}")]
     Secret(#[from] std::io::Error),
-    /// Published keys that are to be taken instead of others cannot be fetched.
+    /// Published keys that are to replace others cannot be fetched.
     #[error("the keys of JWT_JWKS_URL cannot be fetched")]
     NotFetched,
     /// The client that fetches published keys cannot be built.
@@ -56,29 +56,29 @@ pub enum VerifierError {
 }
 
 impl Verifier {
-    /// Takes the configured keys. Published ones are not fetched yet; see [`Self::keep_keys_fresh`].
+    /// Creates a verifier with the configured keys. Published ones are not fetched yet; see [`Self::keep_keys_fresh`].
     /// For them, [`super::install_crypto`] must have been called.
     ///
     /// # Errors
     /// When a generated secret cannot be read or made, or the HTTP client not built.
     pub fn new(settings: &Settings) -> Result<Self, VerifierError> {
-        let keys = Arc::new(KeyRing::of(&settings.keys, 0)?);
+        let keys = Arc::new(KeyRing::new(&settings.keys, 0)?);
         Ok(Self { keys: watch::Sender::new(keys), rules: settings.rules.clone(), cache: Cache::default() })
     }
 
-    /// Takes the keys of a configuration that was read again, and of nothing else in it. Tokens of the old keys
-    /// are refused from now on; connections that they have opened stay.
+    /// Replaces the keys by those of a configuration that was read again. Tokens of the old keys are refused from
+    /// now on; connections that they have opened stay.
     ///
     /// # Errors
-    /// When the keys cannot be had; the old ones stay in use.
+    /// When the new keys cannot be read or fetched; the old ones stay in use.
     pub async fn reload(&self, keys: &KeySource) -> Result<(), VerifierError> {
         let old = self.key_ring();
         if let (Keys::Published(jwks), KeySource::Jwks(url)) = (&old.keys, keys)
-            && jwks.is_of(url)
+            && jwks.is_at(url)
         {
             return if jwks.refresh().await { Ok(()) } else { Err(VerifierError::NotFetched) };
         }
-        let new = KeyRing::of(keys, old.reads + 1)?;
+        let new = KeyRing::new(keys, old.reloads + 1)?;
         if let Keys::Published(jwks) = &new.keys
             && !jwks.refresh().await
         {
@@ -88,7 +88,7 @@ impl Verifier {
         Ok(())
     }
 
-    /// What tokens can be signed with; `None` where this node holds public keys only.
+    /// Returns the secret that tokens can be signed with; `None` where this node holds public keys only.
     pub(crate) fn signing_secret(&self) -> Option<Secret> {
         self.key_ring().secret.clone()
     }
@@ -97,11 +97,11 @@ impl Verifier {
         self.keys.borrow().clone()
     }
 
-    /// Who the token speaks for at `now` (Unix milliseconds).
+    /// Returns whose token it is, and what it allows, at `now` (Unix milliseconds).
     ///
     /// The signature of a token that was verified less than five minutes ago is not checked again.
-    /// With a fixed key this never waits. With published keys it may fetch them, when a token
-    /// is of none that is known, for at most [`super::jwks::FETCH_TIMEOUT`] and at a bounded rate. Dropping the
+    /// With a fixed key this never waits. With published keys it may fetch them, when no known key verifies the
+    /// token, for at most `FETCH_TIMEOUT` and at a bounded rate. Dropping the
     /// call is safe.
     ///
     /// # Errors
@@ -114,29 +114,29 @@ impl Verifier {
             return Err(AuthError::TooLong);
         }
         let ring = self.key_ring();
-        let remembered = cache::key(token, ring.version());
-        if let Some(identity) = self.cache.get(&remembered, now) {
+        let cache_key = cache::key(token, ring.version());
+        if let Some(identity) = self.cache.get(&cache_key, now) {
             return Ok(identity);
         }
         let header = key::header(token)?;
         let claims = match &ring.keys {
-            Keys::One(key) => key.open(token, &header)?,
-            Keys::Published(jwks) => jwks.open(token, &header).await?,
+            Keys::Fixed(key) => key.verify(token, &header)?,
+            Keys::Published(jwks) => jwks.verify(token, &header).await?,
         };
-        let identity = self.rules.judge(&claims, now)?;
-        self.cache.insert(remembered, &identity, now);
+        let identity = self.rules.check(&claims, now)?;
+        self.cache.insert(cache_key, &identity, now);
         Ok(identity)
     }
 
-    /// Fetches published keys, now and again every [`super::jwks::REFRESH_INTERVAL`]; never returns.
-    /// With a fixed key it only waits. To be run as a task, and dropped at the end.
+    /// Fetches published keys, now and again every `REFRESH_INTERVAL`; never returns.
+    /// With a fixed key it only waits. Run it as a task, and drop it at the end.
     pub async fn keep_keys_fresh(&self) {
         let mut keys = self.keys.subscribe();
         loop {
             let ring = keys.borrow_and_update().clone();
             tokio::select! {
                 () = ring.keep_fresh() => {}
-                // The sender is a part of this.
+                // The sender is a field of `self`, so the channel cannot be closed.
                 _ = keys.changed() => {}
             }
         }
@@ -144,36 +144,36 @@ impl Verifier {
 
     #[cfg(test)]
     pub(super) fn of_jwks(jwks: Jwks, rules: Rules) -> Self {
-        let ring = KeyRing { keys: Keys::Published(jwks), secret: None, reads: 0 };
+        let ring = KeyRing { keys: Keys::Published(jwks), secret: None, reloads: 0 };
         Self { keys: watch::Sender::new(Arc::new(ring)), rules, cache: Cache::default() }
     }
 }
 
 impl KeyRing {
-    fn of(source: &KeySource, reads: u64) -> Result<Self, VerifierError> {
+    fn new(source: &KeySource, reloads: u64) -> Result<Self, VerifierError> {
         let secret = source.signing_secret()?;
         let keys = match (source, &secret) {
-            (KeySource::PublicKey(key), _) => Keys::One(key.clone()),
+            (KeySource::PublicKey(key), _) => Keys::Fixed(key.clone()),
             (KeySource::Jwks(url), _) => Keys::Published(Jwks::new(url.clone())?),
             (KeySource::Secret(_) | KeySource::Generated { .. }, secret) => {
                 let secret = secret.as_ref().expect("both of these sources have a secret");
-                Keys::One(Key::from_secret(secret))
+                Keys::Fixed(Key::from_secret(secret))
             }
         };
-        Ok(Self { keys, secret, reads })
+        Ok(Self { keys, secret, reloads })
     }
 
     fn version(&self) -> cache::KeysVersion {
-        let fetched = match &self.keys {
-            Keys::One(_) => 0,
+        let fetches = match &self.keys {
+            Keys::Fixed(_) => 0,
             Keys::Published(jwks) => jwks.generation(),
         };
-        cache::KeysVersion { read: self.reads, fetched }
+        cache::KeysVersion { reloads: self.reloads, fetches }
     }
 
     async fn keep_fresh(&self) {
         match &self.keys {
-            Keys::One(_) => std::future::pending().await,
+            Keys::Fixed(_) => std::future::pending().await,
             Keys::Published(jwks) => jwks.keep_fresh().await,
         }
     }

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use reqwest::Url;
 
 use super::{
-    Listen, handed_over,
+    Listen, input,
     reader::Reader,
     setting::{
         Declared, FileSetting, Group, MINUTE, Optional, Otherwise, Setting, Value, any_text, duration,
@@ -13,7 +13,7 @@ use super::{
     },
     store::{Database, Store},
 };
-use crate::auth::{ClaimPath, KeySource, Rules, SECRET_BYTES_MIN, Secret, Settings, key::Key};
+use crate::auth::{ClaimPath, Key, KeySource, Rules, SECRET_BYTES_MIN, Secret, Settings};
 
 /// The secret of compose.yaml and .env.example, so that `docker compose up` is one command. All the world can
 /// read it: with it, anyone can be any user.
@@ -150,7 +150,7 @@ fn public_key(reader: &Reader<'_>) -> Option<Key> {
         // Many `.env` files and dashboards hold one line only.
         given.replace("\\n", "\n")
     } else {
-        let read = handed_over::read_file(Path::new(&given));
+        let read = input::read_file(Path::new(&given));
         let mend = |error| format!("give PEM text or the path of a PEM file; {error}");
         read.map_err(|error| reader.wrong(&JWT_PUBLIC_KEY, mend(error))).ok()?
     };

@@ -31,18 +31,18 @@ static REDIS_PREFIX: Setting<String> = Setting {
     help: "The first part of every Redis channel name. Give clusters that share a Redis different ones, also when their database numbers differ, which channels do not know; messages of another cluster are rejected.",
 };
 
-/// The schemes of URLs of Redis.
+/// The schemes of a Redis URL.
 const SCHEMES: [&str; 6] =
     ["redis", "rediss", "redis-sentinel", "rediss-sentinel", "redis-cluster", "rediss-cluster"];
 
 /// What carries live copies between nodes.
 #[derive(Debug, Clone)]
 pub enum Bus {
-    /// Within this process: other nodes, if any, meet only by the sweep.
+    /// Within this process. Other nodes, if there are any, hear of events by the sweep alone.
     InProcess,
     /// Redis pub/sub.
     Redis {
-        /// With its password. The scheme says single, Sentinel or Cluster.
+        /// The address, with its password. The scheme says single, Sentinel or Cluster.
         url: Secret,
         /// The first part of every channel name.
         prefix: String,
@@ -74,7 +74,8 @@ fn redis_url(text: &str) -> Result<Secret, String> {
     })
 }
 
-/// Braces would decide the cluster slot of a channel, blanks and wildcards its matching.
+/// Reads the first part of channel names. Braces would decide the cluster slot of a channel, blanks and wildcards
+/// its matching.
 fn prefix(text: &str) -> Result<String, String> {
     let valid = text.len() <= 64
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'.' | b'-'));
@@ -82,7 +83,7 @@ fn prefix(text: &str) -> Result<String, String> {
 }
 
 impl fmt::Display for Bus {
-    /// What is logged at start.
+    /// Writes what is logged at start.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InProcess => f.write_str("in process"),

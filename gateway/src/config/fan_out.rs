@@ -94,7 +94,7 @@ static PRESENCE_LIST_MAX: Setting<usize> = Setting {
     help: "The most members of a topic whose presence is told by name; of more only their number is told.",
 };
 
-/// The bounds and intervals of the fan-out.
+/// Reads the limits and timers of the fan-out.
 pub(super) fn read(reader: &Reader<'_>) -> fanout::Settings {
     let sweep_interval = reader.value(&SWEEP_INTERVAL);
     let sweep_interval_unsure = reader.value(&SWEEP_INTERVAL_UNSURE);

@@ -105,13 +105,13 @@ static LOG_FORMAT: Setting<LogFormat> = Setting {
 /// Where the node listens, how it is called and what it logs.
 #[derive(Debug, Clone)]
 pub struct Listen {
-    /// For clients: WebSocket and HTTP.
+    /// The address for clients: WebSocket and HTTP.
     pub addr: SocketAddr,
-    /// Where the world reaches `addr`, if that is elsewhere, as with a container's published port.
+    /// The address at which clients reach `addr`, if it is another one, as with a container's published port.
     pub published_addr: Option<IpAddr>,
-    /// For Prometheus.
+    /// The address for Prometheus.
     pub metrics_addr: SocketAddr,
-    /// For how long a client may keep a connection without a request.
+    /// How long an HTTP connection without a request is kept.
     pub keep_alive: Duration,
     /// The name of this node.
     pub node: NodeId,
@@ -128,25 +128,25 @@ pub struct Listen {
 /// Which web pages may connect. Clients that send no `Origin` are no browsers and may always.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origins {
-    /// Those that this node itself served: the origin's host is the request's `Host`.
+    /// Pages that this node itself served: the origin's host is the request's `Host`.
     Same,
     /// Any page.
     Any,
-    /// These, as browsers write them (RFC 6454 section 6.2), lower-case.
+    /// Pages of these origins, as browsers write them (RFC 6454 section 6.2), lower-case.
     These(Vec<String>),
 }
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// A line for people.
     Text,
     /// One JSON object a line.
     Json,
 }
 
 impl Listen {
-    /// The address at which clients reach this node, as far as it knows.
+    /// Returns the address at which clients reach this node, as far as it knows.
     pub(crate) fn reachable_at(&self) -> IpAddr {
         self.published_addr.unwrap_or(self.addr.ip())
     }
@@ -180,7 +180,7 @@ fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "give an IP address and port such as 0.0.0.0:8080".to_owned())
 }
 
-/// An address without a port; one of IPv6 may be in brackets, as compose needs it before a port.
+/// Reads an address without a port. An IPv6 address may be in brackets, as compose needs it before a port.
 fn ip_address(text: &str) -> Result<IpAddr, String> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     bare.parse().map_err(|_| "give an IP address without a port, such as 127.0.0.1".to_owned())
@@ -190,7 +190,7 @@ fn node_name(text: &str) -> Result<NodeId, String> {
     text.parse().map_err(|error| format!("{error}"))
 }
 
-/// The machine's name, or an empty text where it cannot be found out.
+/// Returns the machine's name, or an empty text where it cannot be read.
 fn host_name() -> String {
     ["/proc/sys/kernel/hostname", "/etc/hostname"]
         .iter()
@@ -198,7 +198,7 @@ fn host_name() -> String {
         .unwrap_or_default()
 }
 
-/// A host name as a node's name: what a node's name cannot hold becomes a dash.
+/// Makes a node's name of a host name: characters that a node's name cannot have become dashes.
 fn node_from_host(host: &str) -> NodeId {
     let name: String = host
         .trim()
@@ -238,14 +238,14 @@ fn origins(text: &str) -> Result<Origins, String> {
 }
 
 fn log_level(text: &str) -> Result<String, String> {
-    let mend = "give error, warn, info, debug, trace or off, also per module (info,gateway::ws=debug)";
+    let rule = "give error, warn, info, debug, trace or off, also per module (info,gateway::ws=debug)";
     // A lone word that is no level would be taken for a module's name and show nothing else.
     let levels = text
         .split(',')
         .filter(|directive| !directive.contains(['=', '[']))
         .all(|word| word.trim().parse::<LevelFilter>().is_ok());
     if !levels || EnvFilter::builder().parse(text).is_err() {
-        return Err(mend.to_owned());
+        return Err(rule.to_owned());
     }
     Ok(text.to_owned())
 }

@@ -4,7 +4,7 @@
 mod auth;
 mod bus;
 mod fan_out;
-mod handed_over;
+mod input;
 mod listen;
 #[cfg(test)]
 mod markdown;
@@ -58,7 +58,7 @@ pub fn declared() -> impl Iterator<Item = (&'static str, &'static dyn Declared)>
 /// The configuration of a node.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the truth is kept.
+    /// Where streams and drafts are kept.
     pub store: Store,
     /// What carries live copies between nodes.
     pub bus: Bus,
@@ -66,21 +66,21 @@ pub struct Config {
     pub auth: Auth,
     /// Where the node listens, how it is called and what it logs.
     pub listen: Listen,
-    /// What connections may do.
+    /// The limits and timers of connections.
     pub websocket: WebSocket,
-    /// How writes are collected, and what users may keep.
+    /// How writes are collected, and the limits of what users store.
     pub writes: Writes,
     /// How much of the streams' logs is kept.
     pub retention: Retention,
-    /// How followed streams are kept up.
+    /// The limits and timers of the fan-out.
     pub fanout: fanout::Settings,
 }
 
 impl Config {
-    /// Reads every setting. `lookup` answers by the name of the environment variable, where a flag has
-    /// already won; empty text counts as not set. Tests pass a map.
+    /// Reads every setting. `lookup` returns the text of an environment variable, or of the flag that wins over it;
+    /// empty text counts as not set. Tests pass a map.
     ///
-    /// Reads the files that settings name and the machine's host name, and nothing else.
+    /// This reads the files that settings name and the machine's host name, and nothing else.
     ///
     /// # Errors
     /// Every mistake, not only the first.
@@ -101,7 +101,7 @@ impl Config {
         reader.finish(config)
     }
 
-    /// What is allowed but may be a mistake: a sentence each, to be logged at start.
+    /// Returns a sentence, to be logged at start, for each thing that is allowed but may be a mistake.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if !self.store.is_embedded() && matches!(self.bus, Bus::InProcess) {

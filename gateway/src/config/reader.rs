@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, fmt, path::Path};
 
 use super::{
-    handed_over,
+    input,
     setting::{Declared, Fallback, Optional, Privacy, Setting},
 };
 
@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
                 self.complain_of(setting, format!("{} and {by} are set: keep one", setting.name()));
                 (setting.name(), text)
             }
-            (None, Some((by, path))) => match handed_over::read_file(Path::new(&path)) {
+            (None, Some((by, path))) => match input::read_file(Path::new(&path)) {
                 Ok(text) => (by, text),
                 Err(error) => {
                     self.complain_of(setting, format!("{by} is {path:?}, and {error}"));
@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
                 }
             },
         };
-        match handed_over::without_accidents(&text, setting.privacy()) {
+        match input::without_accidents(&text, setting.privacy()) {
             Ok("") => None,
             Ok(text) => Some(Found { by, text: text.to_owned() }),
             Err(accident) => {

@@ -72,7 +72,7 @@ static RETENTION_INTERVAL: Setting<Duration> = Setting {
     help: "The pause between two rounds in which one of the nodes removes what is no longer kept, and commands older than COMMAND_MEMORY.",
 };
 
-/// How much of each kind of streams is kept, and how often the rest is removed.
+/// How much of the log of each kind of stream is kept, and how often the rest is removed.
 #[derive(Debug, Clone)]
 pub struct Retention {
     /// The users' own streams.
@@ -85,12 +85,12 @@ pub struct Retention {
     pub interval: Duration,
 }
 
-/// What is kept of the log of one stream: events that are within both bounds.
+/// How much of the log of one stream is kept: the events that are within both limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kept {
-    /// How long; `None` without end.
+    /// The longest age of an event; `None` keeps events without end.
     pub age: Option<Duration>,
-    /// How many; `None` for all of them.
+    /// The number of the newest events; `None` keeps all of them.
     pub events: Option<u64>,
 }
 

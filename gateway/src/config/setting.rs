@@ -1,4 +1,5 @@
-//! What a setting is: one declaration, from which its flag, its help, docs/config.md and its value follow.
+//! Declarations of settings. The flag, the help, the row in docs/config.md and the type of the value follow from
+//! one declaration.
 
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ pub(crate) type Optional<T> = Setting<T, Otherwise>;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Value(pub(super) &'static str);
 
-/// What happens when a setting is not set, for people: no constant says it.
+/// What happens when a setting is not set, in words: it depends on other settings or on the machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Otherwise(pub(super) &'static str);
 
@@ -65,60 +66,60 @@ enum Form<T: 'static> {
 /// Whether the text of a setting may be shown, in errors and logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privacy {
-    /// It may.
+    /// It may be shown.
     Shown,
     /// It holds a password or a key.
     Hidden,
-    /// The same, and every byte counts: nothing around it is cut off.
+    /// It holds a secret of which every byte counts: nothing around it is cut off.
     Exact,
 }
 
-/// Text that `parse` understands.
+/// Takes a text that `parse` understands.
 pub(super) const fn text<T>(parse: fn(&str) -> Result<T, String>) -> Takes<T> {
     Takes { form: Form::Text(parse), privacy: Privacy::Shown, file: None }
 }
 
-/// Any text.
+/// Takes any text.
 pub(super) const fn any_text() -> Takes<String> {
     text(|given| Ok(given.to_owned()))
 }
 
-/// A URL that may hold a password or a key.
+/// Takes a URL that may hold a password or a key.
 pub(super) const fn secret_url<T>(parse: fn(&str) -> Result<T, String>) -> Takes<T> {
     Takes { form: Form::Text(parse), privacy: Privacy::Hidden, file: None }
 }
 
-/// A secret, taken to the byte.
+/// Takes a secret, to the byte.
 pub(super) const fn secret(parse: fn(&str) -> Result<Secret, String>) -> Takes<Secret> {
     Takes { form: Form::Text(parse), privacy: Privacy::Exact, file: None }
 }
 
-/// One of a few words, with what it stands for.
+/// Takes one of a few words, each with its value.
 pub(super) const fn choice<T>(words: &'static [(&'static str, T)]) -> Takes<T> {
     Takes { form: Form::Choice(words), privacy: Privacy::Shown, file: None }
 }
 
-/// `true` or `false`.
+/// Takes `true` or `false`.
 pub(super) const fn yes_or_no() -> Takes<bool> {
     choice(&[("true", true), ("false", false)])
 }
 
-/// A time with its unit, between two bounds, both included.
+/// Takes a time with its unit, between two bounds, both included.
 pub(super) const fn duration(min: Duration, max: Duration) -> Takes<Duration> {
     number(&DURATION, as_ms(min), as_ms(max), |ms| Some(Duration::from_millis(ms)))
 }
 
-/// A number of bytes, between two bounds, both included.
+/// Takes a number of bytes, between two bounds, both included.
 pub(super) const fn size<T: TryFrom<u64>>(min: u64, max: u64) -> Takes<T> {
     number(&SIZE, min, max, |bytes| T::try_from(bytes).ok())
 }
 
-/// A number of things, between two bounds, both included.
+/// Takes a number of things, between two bounds, both included.
 pub(super) const fn count<T: TryFrom<u64>>(min: u64, max: u64) -> Takes<T> {
     number(&COUNT, min, max, |count| T::try_from(count).ok())
 }
 
-/// The bounds of times are short enough for this.
+/// Returns whole milliseconds. The bounds of settings are far below the largest number.
 const fn as_ms(duration: Duration) -> u64 {
     duration.as_secs() * 1000 + duration.subsec_millis() as u64
 }
@@ -128,8 +129,7 @@ const fn number<T>(unit: &'static Unit, min: u64, max: u64, convert: fn(u64) -> 
 }
 
 impl<T> Takes<T> {
-    /// The same, which may also stand in a file: for secrets, and for what a node can be given another value of
-    /// while it runs.
+    /// Takes the same text from a file as well: for secrets, and for settings that a running node reads again.
     pub(super) const fn or_in(self, file: &'static FileSetting) -> Self {
         Self { form: self.form, privacy: self.privacy, file: Some(file) }
     }
@@ -140,12 +140,12 @@ impl<T> Takes<T> {
 pub enum Fallback {
     /// This text, read as if it had been given.
     Value(&'static str),
-    /// Something that no constant says, described.
+    /// Something that depends on other settings or on the machine, described in words.
     Otherwise(&'static str),
 }
 
 impl Fallback {
-    /// Returns it for people.
+    /// Returns what help and documentation show.
     pub fn text(self) -> &'static str {
         match self {
             Self::Value(text) | Self::Otherwise(text) => text,

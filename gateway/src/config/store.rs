@@ -97,11 +97,11 @@ pub enum Database {
     },
     /// Postgres, shared by every node.
     Postgres {
-        /// With its password.
+        /// The address, with its password.
         url: Secret,
         /// The schema that holds the tables.
         schema: SchemaName,
-        /// What names the history.
+        /// Where the name of the history comes from.
         history: HistorySource,
         /// The most connections of this node.
         pool_max: u32,
@@ -109,7 +109,7 @@ pub enum Database {
 }
 
 impl Store {
-    /// Whether this is the embedded store.
+    /// Returns whether this is the embedded store.
     pub(crate) fn is_embedded(&self) -> bool {
         matches!(self.database, Database::Embedded { .. })
     }
@@ -139,7 +139,7 @@ fn database_url(text: &str) -> Result<Secret, String> {
 }
 
 impl fmt::Display for Store {
-    /// What is logged at start.
+    /// Writes what is logged at start.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.database {
             Database::Embedded { dir } => write!(f, "SQLite in {}", dir.display()),

@@ -1,4 +1,4 @@
-//! Durations and sizes as people write them: a number with its unit.
+//! Durations, sizes and counts as people write them: a number with its unit.
 
 use std::time::Duration;
 

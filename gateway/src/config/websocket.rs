@@ -155,22 +155,23 @@ static DRAIN_WINDOW: Setting<Duration> = Setting {
     help: "Over how long a stopping node sends its clients elsewhere.",
 };
 
-/// The shortest interval between pings, unless another is given.
+/// The shortest interval between pings, unless WS_PING_INTERVAL_MIN is given.
 const PING_INTERVAL_MIN: Duration = Duration::from_secs(10);
 
-/// The longest, under the minute after which proxies often end what is silent.
+/// The longest interval between pings, unless WS_PING_INTERVAL_MAX is given: less than the minute after which
+/// proxies often close a silent connection.
 const PING_INTERVAL_MAX: Duration = Duration::from_secs(55);
 
-/// The largest message of a client without a token, in bytes: all that it has to say are the topics
-/// that it follows.
+/// The largest message of a client without a token, in bytes: it has nothing to send but the topics that it
+/// follows.
 const ANONYMOUS_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
-/// What one connection, and all of them together, may do.
+/// The limits and timers of connections.
 #[derive(Debug, Clone)]
 pub struct WebSocket {
     /// How often a connection is pinged, and when it is dead.
     pub heartbeat: Intervals,
-    /// After how long of silence a connection without a token is closed.
+    /// How long a connection without a token may be silent before it is closed.
     pub anonymous_idle: Duration,
     /// The largest message from a client, or the largest body of a request. Of connections that have no
     /// token, see [`Self::connection_message_bytes_max`].
@@ -193,32 +194,32 @@ pub struct WebSocket {
     pub sse_heartbeat: Duration,
     /// The most commands of one connection that wait for their answer.
     pub pending_commands_max: usize,
-    /// How long before its token expires a client is told so.
+    /// How long before the expiry of its token a client is warned.
     pub token_warning: Duration,
-    /// Over how long a stopping node sends its clients elsewhere.
+    /// Over how long a stopping node tells its clients to reconnect elsewhere.
     pub drain_window: Duration,
 }
 
 /// How often a connection is pinged, depending on its health, and when it is dead.
 #[derive(Debug, Clone)]
 pub struct Intervals {
-    /// At first.
+    /// The interval of a new connection.
     pub start: Duration,
-    /// While answers fail to come, or come unsteadily.
+    /// The shortest interval, for connections whose answers are missing or irregular.
     pub min: Duration,
-    /// While all is well.
+    /// The longest interval, for healthy connections.
     pub max: Duration,
-    /// For how long a ping may be followed by no sign of life.
+    /// How long after a ping a connection without a sign of life is dead.
     pub timeout: Duration,
 }
 
 impl WebSocket {
-    /// How many commands a connection that was quiet may send at once.
+    /// Returns how many commands a connection that was quiet may send at once.
     pub(crate) fn commands_burst(&self) -> u32 {
         self.commands_per_second.saturating_mul(2)
     }
 
-    /// The largest message that a connection may send, with a token or without, in bytes.
+    /// Returns the largest message that a connection may send, with a token or without, in bytes.
     pub fn connection_message_bytes_max(&self, has_token: bool) -> usize {
         if has_token {
             self.message_bytes_max
@@ -247,7 +248,7 @@ impl WebSocket {
     }
 }
 
-/// How often to ping. The bounds give way to a first interval outside of them, unless they are given.
+/// Reads how often to ping. A bound that is not given is widened to a first interval outside of it.
 fn intervals(reader: &Reader<'_>) -> Intervals {
     let start = reader.value(&WS_PING_INTERVAL);
     let min = reader.optional(&WS_PING_INTERVAL_MIN).unwrap_or(PING_INTERVAL_MIN.min(start));
@@ -263,7 +264,7 @@ fn intervals(reader: &Reader<'_>) -> Intervals {
     Intervals { start, min, max, timeout: reader.value(&WS_PONG_TIMEOUT) }
 }
 
-/// Patterns of topics, separated by commas.
+/// Reads patterns of topics, separated by commas.
 fn patterns(text: &str) -> Result<Vec<Pattern>, String> {
     let list = text.split(',').map(str::trim).filter(|text| !text.is_empty());
     list.map(|text| text.parse().map_err(|error| format!("{error}; {text:?} is not"))).collect()

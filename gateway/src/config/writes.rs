@@ -85,10 +85,10 @@ static COMMAND_MEMORY: Setting<Duration> = Setting {
     help: "How long a command is remembered, so that its repetition gets the same answer.",
 };
 
-/// How writes are collected, and what users may keep.
+/// How writes are collected, and the limits of what users store.
 #[derive(Debug, Clone)]
 pub struct Writes {
-    /// Transactions that this node runs side by side.
+    /// The number of transactions that this node runs side by side.
     pub shards: usize,
     /// The most writes that wait per shard.
     pub queue_max: usize,
@@ -100,11 +100,11 @@ pub struct Writes {
     pub wait_max: Duration,
     /// The most drafts of one user, deleted ones not counted.
     pub drafts_per_user_max: u64,
-    /// The largest content of one draft, as JSON.
+    /// The largest content of one draft, in bytes of JSON.
     pub draft_bytes_max: usize,
-    /// The largest data of one published event, as JSON.
+    /// The largest data of one published event, in bytes of JSON.
     pub event_bytes_max: usize,
-    /// How long a command is remembered.
+    /// How long a command is remembered, so that its repetition gets the same answer.
     pub command_memory: Duration,
 }
 

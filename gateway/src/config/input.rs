@@ -1,7 +1,8 @@
-//! Settings as people and machines hand them over: with line ends of files, in quotes, in files of their own.
+//! The text of settings as people and machines hand it over: with line ends of files, in quotes, in files of its
+//! own.
 //!
-//! What can only be an accident is cut off where nothing depends on it, and else refused with a sentence: a
-//! secret that is longer by a line end than the issuer's refuses every token, and says nothing of why.
+//! What can only be an accident is cut off where nothing depends on it, and refused with a sentence elsewhere: with
+//! a secret that is longer by a line end than the issuer's, a node would refuse every token without saying why.
 
 use std::{
     fs::File,
@@ -11,7 +12,7 @@ use std::{
 
 use super::setting::Privacy;
 
-/// The largest file that holds a setting.
+/// The largest file that holds a setting, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Why a text cannot be what was meant. The texts complete "JWT_SECRET …", and never repeat it.
