@@ -9,8 +9,6 @@
 //! written in the history until somebody has given it a new name, with one statement, for all nodes. A restart
 //! is another server too, because nothing tells it from a failover.
 
-use std::str::FromStr;
-
 use sqlx::{PgConnection, SqlStr};
 use tracing::{info, warn};
 
@@ -35,19 +33,6 @@ impl HistorySource {
         match self {
             Self::Auto | Self::Timeline => Naming::Timeline,
             Self::Row => Naming::Row,
-        }
-    }
-}
-
-impl FromStr for HistorySource {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "timeline" => Ok(Self::Timeline),
-            "row" => Ok(Self::Row),
-            _ => Err("give auto, timeline or row".to_owned()),
         }
     }
 }
