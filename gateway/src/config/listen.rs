@@ -87,7 +87,7 @@ static LOG_LEVEL: Setting<String> = Setting {
     env: "LOG_LEVEL",
     takes: text(log_level).or_in(&LOG_LEVEL_FILE),
     default: Value("info"),
-    help: "What is logged: error, warn, info, debug, trace or off, also per module (info,gateway::ws=debug).",
+    help: "What is logged: error, warn, info, debug, trace or off, also per module (info,gateway::edge::ws=debug).",
 };
 
 static LOG_LEVEL_FILE: FileSetting = FileSetting {
@@ -238,7 +238,7 @@ fn origins(text: &str) -> Result<Origins, String> {
 }
 
 fn log_level(text: &str) -> Result<String, String> {
-    let rule = "give error, warn, info, debug, trace or off, also per module (info,gateway::ws=debug)";
+    let rule = "give error, warn, info, debug, trace or off, also per module (info,gateway::edge::ws=debug)";
     // A lone word that is no level would be taken for a module's name and show nothing else.
     let levels = text
         .split(',')
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn log_levels_are_levels() {
-        for text in ["info", "off", "WARN", "info,gateway::ws=debug", "gateway=trace"] {
+        for text in ["info", "off", "WARN", "info,gateway::edge::ws=debug", "gateway=trace"] {
             assert!(log_level(text).is_ok(), "{text:?} was refused");
         }
         for text in ["verbose", "info,gateway", "gateway=loud", "info;debug"] {
