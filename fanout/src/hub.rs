@@ -239,7 +239,7 @@ impl Hub {
     /// Wakes the followers of a stream on this node, though nothing of it is due.
     pub fn wake_followers(&self, stream: &Stream) {
         if let Some(stream) = self.registry.get(stream) {
-            stream.wake();
+            stream.wake_followers();
         }
     }
 

@@ -21,4 +21,4 @@ pub use hub::Hub;
 pub use presence::Attendance;
 pub use repair::canary;
 pub use settings::Settings;
-pub use stream::{Block, Deliveries, Delivery, Mailbox, Pending, Source, Step, StreamReader};
+pub use stream::{Block, Deliveries, Delivery, DirectDelivery, Mailbox, Pending, Source, Step, StreamReader};

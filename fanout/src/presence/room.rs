@@ -54,7 +54,7 @@ impl State {
     /// Marks the mailboxes of all watchers, if there is something new for them.
     pub(super) fn wake_watchers(&mut self) {
         if self.members.take_updated() {
-            self.watchers.iter().for_each(|(_, watcher)| watcher.mark());
+            self.watchers.iter().for_each(|(_, watcher)| watcher.mark_for_task());
         }
     }
 }

@@ -9,11 +9,11 @@ use std::{
 };
 
 use common::{Cursor, Epoch, Event, Seq, Signal, Stream, ids::NodeId};
-use slab::Slab;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
     budget::Budget,
+    followers::Followers,
     mailbox::MailboxSlot,
     ring::{Delivery, Ring},
     sequencer::{Missing, Sequencer},
@@ -26,7 +26,7 @@ use crate::log::{Head, LogError, Page};
 pub(crate) struct LocalStream {
     name: Stream,
     state: Mutex<State>,
-    followers: Mutex<Followers>,
+    followers: Arc<Followers>,
     /// The bus has confirmed the subscription to the stream's channel.
     subscribed: AtomicBool,
     subscribed_notify: Notify,
@@ -61,21 +61,11 @@ pub(super) struct State {
     confirmed: Option<u64>,
 }
 
-#[derive(Default)]
-struct Followers {
-    slots: Slab<MailboxSlot>,
-    /// Since when nobody follows; `None` while somebody does.
-    idle_since: Option<Instant>,
-}
-
 /// A follower's entry in its stream, which wakes it. Dropping it ends following.
 pub(crate) struct Registration {
     stream: Arc<LocalStream>,
     key: u32,
 }
-
-/// Followers woken before the lock is released for a moment.
-const WAKES_PER_LOCK: usize = 1024;
 
 /// What a head that was read from the log changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +95,7 @@ impl LocalStream {
                 repeats: Repeats::default(),
                 confirmed: None,
             }),
-            followers: Mutex::default(),
+            followers: Arc::default(),
             subscribed: AtomicBool::new(false),
             subscribed_notify: Notify::new(),
             opening: tokio::sync::Mutex::default(),
@@ -123,15 +113,9 @@ impl LocalStream {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn followers(&self) -> MutexGuard<'_, Followers> {
-        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Adds a follower, which is woken through `slot`.
     pub(crate) fn register(self: &Arc<Self>, slot: MailboxSlot) -> Registration {
-        let mut followers = self.followers();
-        followers.idle_since = None;
-        let key = followers.slots.insert(slot);
+        let key = self.followers.add(slot);
         Registration {
             stream: self.clone(),
             key: u32::try_from(key).expect("a node has fewer connections than u32::MAX"),
@@ -140,32 +124,18 @@ impl LocalStream {
 
     /// Since when nobody follows; `None` while somebody does.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        self.followers().idle_since
+        self.followers.idle_since()
     }
 
-    /// Wakes every follower. A follower that registers meanwhile reads the stream anyway, so the lock is
-    /// released now and then: a stream that every connection follows has tens of thousands of entries, and
-    /// nobody could register or leave while all of them are woken.
-    pub(crate) fn wake(&self) {
-        let mut from = 0;
-        loop {
-            let followers = self.followers();
-            let to = from + WAKES_PER_LOCK;
-            for slot in (from..to).filter_map(|key| followers.slots.get(key)) {
-                slot.mark();
-            }
-            // Keys are below the capacity, which only grows.
-            if to >= followers.slots.capacity() {
-                return;
-            }
-            from = to;
-        }
+    /// Wakes the tasks of all followers, whether anything is due or not.
+    pub(crate) fn wake_followers(&self) {
+        self.followers.wake();
     }
 
     /// Hands a signal to the followers at the tip.
     pub(crate) fn signal(&self, signal: Arc<Signal>) {
         self.state().signals.push(signal);
-        self.wake();
+        self.followers.mark();
     }
 
     /// Hands out a signal that another node sent under this number, unless it is a repeat.
@@ -276,7 +246,7 @@ impl LocalStream {
                 state.ring.clear();
                 released = state.sequencer.skip_to(page.floor);
                 let count = self.deliver(state, released, source);
-                self.wake();
+                self.followers.mark();
                 return Some(count);
             }
             // Announced, but not in the log: the announcement was wrong.
@@ -319,7 +289,7 @@ impl LocalStream {
         state.floor = head.floor;
         let released = state.sequencer.open(head.head);
         self.deliver(state, released, Source::Bus);
-        self.wake();
+        self.followers.mark();
         if went_back { HeadChange::WentBack } else { HeadChange::Opened }
     }
 
@@ -416,7 +386,7 @@ impl LocalStream {
         }
         drop(state);
         if count > 0 {
-            self.wake();
+            self.followers.mark();
         }
         count
     }
@@ -431,11 +401,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let mut followers = self.stream.followers();
-        followers.slots.try_remove(self.key as usize);
-        if followers.slots.is_empty() {
-            followers.idle_since = Some(Instant::now());
-        }
+        self.stream.followers.remove(self.key);
     }
 }
 

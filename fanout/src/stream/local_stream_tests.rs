@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use super::{super::mailbox::Mailbox, *};
+use super::*;
 use crate::testing::{event, signal, stream};
 
 fn epoch(name: &str) -> Epoch {
@@ -13,18 +13,6 @@ fn head(seq: u64) -> Head {
 
 fn local_stream() -> Arc<LocalStream> {
     Arc::new(LocalStream::new(stream(), 100, Budget::new(usize::MAX)))
-}
-
-#[test]
-fn every_follower_is_woken_however_many_there_are() {
-    let (stream, mailbox) = (local_stream(), Arc::<Mailbox>::default());
-    let slots = u32::try_from(3 * WAKES_PER_LOCK + 5).unwrap();
-    let registrations =
-        (0..slots).map(|slot| (slot, stream.register(MailboxSlot::new(mailbox.clone(), slot))));
-    let (left, stayed): (Vec<_>, Vec<_>) = registrations.partition(|(slot, _)| slot % 5 == 0);
-    drop(left);
-    stream.wake();
-    assert_eq!(mailbox.take(), stayed.iter().map(|(slot, _)| *slot).collect::<Vec<_>>());
 }
 
 #[test]

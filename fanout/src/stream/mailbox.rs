@@ -11,14 +11,22 @@ use std::{
 /// the numbers of slots: what is due stays in the stream.
 ///
 /// Every delivery goes through one, so it is one lock and nothing else.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Mailbox {
     /// A std mutex: it is held for a few instructions and never over an await.
     state: Mutex<State>,
+    direct: Option<Arc<dyn DirectDelivery>>,
+}
+
+/// Delivers to a connection on the thread that marks its mailbox, which costs less than to wake a task for it.
+pub trait DirectDelivery: Send + Sync {
+    /// Takes the marks and hands out what is due, as far as that is possible without waiting. Returns whether
+    /// all of it was handed out; otherwise the task is woken, and goes on.
+    fn deliver(&self) -> bool;
 }
 
 /// One slot of a mailbox: what a follower registers to be woken through.
-#[derive(Debug)]
+#[derive(Clone)]
 pub(crate) struct MailboxSlot {
     mailbox: Arc<Mailbox>,
     slot: u32,
@@ -31,6 +39,18 @@ impl MailboxSlot {
 
     pub(crate) fn mark(&self) {
         self.mailbox.mark(self.slot);
+    }
+
+    /// Marks the slot and leaves the delivery to the task: for whoever holds a lock that delivering takes.
+    pub(crate) fn mark_for_task(&self) {
+        if self.mailbox.state().marks.insert(self.slot) {
+            self.mailbox.wake();
+        }
+    }
+
+    /// Wakes the task, whether anything is due or not.
+    pub(crate) fn wake(&self) {
+        self.mailbox.wake();
     }
 }
 
@@ -52,17 +72,33 @@ struct Marks {
 }
 
 impl Mailbox {
+    /// A mailbox of a connection that can be delivered to directly.
+    pub fn delivering(direct: Arc<dyn DirectDelivery>) -> Self {
+        Self { state: Mutex::default(), direct: Some(direct) }
+    }
+
     /// Marks `slot`: something of its stream is due.
     pub fn mark(&self, slot: u32) {
-        let mut state = self.state();
-        if !state.marks.insert(slot) {
+        if !self.state().marks.insert(slot) {
+            // Whoever has marked it before sees to it that the mark is taken.
             return;
         }
-        let waiting = state.waiting.take();
-        drop(state);
+        if !self.direct.as_ref().is_some_and(|direct| direct.deliver()) {
+            self.wake();
+        }
+    }
+
+    /// Wakes the task that waits, if one does.
+    fn wake(&self) {
+        let waiting = self.state().waiting.take();
         if let Some(waiting) = waiting {
             waiting.wake();
         }
+    }
+
+    /// Takes the marked slots, if there are any.
+    pub fn take(&self) -> impl Iterator<Item = u32> + use<> {
+        mem::take(&mut self.state().marks).into_iter()
     }
 
     /// Takes the marked slots; while there are none, the task is woken by the next mark. One task at a time
@@ -101,17 +137,6 @@ impl Marks {
 }
 
 #[cfg(test)]
-impl Mailbox {
-    /// The marked slots, taken.
-    pub(crate) fn take(&self) -> Vec<u32> {
-        match self.poll_take(&Context::from_waker(Waker::noop())) {
-            Poll::Ready(marked) => marked.collect(),
-            Poll::Pending => Vec::new(),
-        }
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -132,8 +157,8 @@ mod tests {
         for slot in [7, 3, 7, 9, 3, 7] {
             mailbox.mark(slot);
         }
-        assert_eq!(mailbox.take(), [7, 3, 9]);
-        assert_eq!(mailbox.take().len(), 0);
+        assert_eq!(mailbox.take().collect::<Vec<_>>(), [7, 3, 9]);
+        assert_eq!(mailbox.take().count(), 0);
     }
 
     #[test]
@@ -148,5 +173,27 @@ mod tests {
             assert_eq!(woken.0.load(Ordering::Relaxed), times);
             assert!(mailbox.poll_take(&context).is_ready());
         }
+    }
+
+    /// Delivers as often as it may.
+    struct Delivering(AtomicUsize);
+
+    impl DirectDelivery for Delivering {
+        fn deliver(&self) -> bool {
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        }
+    }
+
+    #[test]
+    fn the_task_is_woken_only_where_direct_delivery_does_not_do() {
+        let mailbox = Mailbox::delivering(Arc::new(Delivering(AtomicUsize::new(2))));
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(woken.clone());
+        assert!(mailbox.poll_take(&Context::from_waker(&waker)).is_pending());
+        for (slot, times) in [(1, 0), (2, 0), (3, 1)] {
+            mailbox.mark(slot);
+            assert_eq!(woken.0.load(Ordering::Relaxed), times);
+        }
+        assert_eq!(mailbox.take().count(), 3);
     }
 }

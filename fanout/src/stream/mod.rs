@@ -5,6 +5,7 @@
 //! cursor. Nothing here reads the log or knows why a message was lost; see [`crate::repair`] for that.
 
 mod budget;
+mod followers;
 mod local_stream;
 mod mailbox;
 mod reader;
@@ -15,8 +16,8 @@ mod signals;
 mod source;
 
 pub(crate) use local_stream::{HeadChange, LocalStream, Registration};
-pub use mailbox::Mailbox;
 pub(crate) use mailbox::MailboxSlot;
+pub use mailbox::{DirectDelivery, Mailbox};
 pub use reader::{Pending, Step, StreamReader};
 pub(crate) use registry::Registry;
 pub use ring::{Block, Deliveries, Delivery};

@@ -24,7 +24,7 @@ use common::{
     protocol::{Device, ServerMessage, SnapshotBody},
     time::unix_ms,
 };
-use fanout::{Deliveries, Hub, Mailbox, Source, Step, StreamReader, log::LogError};
+use fanout::{Deliveries, DirectDelivery, Hub, Mailbox, Source, Step, StreamReader, log::LogError};
 use metrics::counter;
 use tokio::{
     sync::oneshot,
@@ -71,6 +71,8 @@ pub(crate) struct Subscriptions {
     open_windows: OpenWindows,
     /// What entries have asked the store for: at most one read each.
     reads: InFlight<(u32, Option<Arrived>)>,
+    /// A read or a window was begun since the last poll.
+    must_be_polled: bool,
 }
 
 /// A follower on its way into a [`Subscriptions`].
@@ -117,17 +119,23 @@ const SNAPSHOT_RETRY: Duration = Duration::from_secs(1);
 const SNAPSHOT_ATTEMPTS_MAX: usize = 60;
 
 impl Subscriptions {
-    /// Follows nothing yet. `user` is whose drafts a snapshot holds.
-    pub(crate) fn new(sources: Arc<Sources>, user: Option<UserId>) -> Self {
+    /// Follows nothing yet. `user` is whose drafts a snapshot holds; `direct` delivers without waking the task.
+    pub(crate) fn new(
+        sources: Arc<Sources>,
+        user: Option<UserId>,
+        direct: Option<Arc<dyn DirectDelivery>>,
+    ) -> Self {
+        let mailbox = direct.map_or_else(Mailbox::default, Mailbox::delivering);
         Self {
             sources,
             user,
-            mailbox: Arc::default(),
+            mailbox: Arc::new(mailbox),
             entries: Vec::with_capacity(SLOTS),
             next_slot: 0,
             ready: VecDeque::new(),
             open_windows: OpenWindows::default(),
             reads: InFlight::default(),
+            must_be_polled: false,
         }
     }
 
@@ -184,8 +192,21 @@ impl Subscriptions {
         self.ready.is_empty()
     }
 
+    /// Notes what the mailbox says is due, without waiting for more.
+    pub(crate) fn take_marked(&mut self) {
+        for slot in self.mailbox.take() {
+            self.make_ready(slot);
+        }
+    }
+
+    /// Whether the task has to poll, though nothing is due: something was begun that will end.
+    pub(crate) fn must_be_polled(&self) -> bool {
+        self.must_be_polled
+    }
+
     /// Whether something may be due; otherwise the task is woken once it may.
     pub(crate) fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.must_be_polled = false;
         let mut changed = false;
         if let Poll::Ready(marked) = self.mailbox.poll_take(context) {
             changed = true;
@@ -265,9 +286,10 @@ impl Subscriptions {
         if subscription.reading.is_some() {
             return Ok(false);
         }
-        if let Some(until) = subscription.hold(Instant::now()) {
+        if let Some(until) = subscription.hold(Instant::now) {
             let id = subscription.id;
             self.open_windows.add(id, until);
+            self.must_be_polled = true;
             return Ok(false);
         }
         match subscription.follower.step(STEP_BYTES_MAX) {
@@ -364,6 +386,7 @@ impl Subscriptions {
         let (wanted, unwanted) = oneshot::channel();
         subscription.reading = Some(wanted);
         let id = subscription.id;
+        self.must_be_polled = true;
         self.reads.push(async move {
             tokio::select! {
                 arrived = read => (id, Some(arrived)),

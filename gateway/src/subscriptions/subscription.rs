@@ -78,9 +78,11 @@ impl Subscription {
 
     /// Until when what is due is held back; `None` to send it now.
     ///
-    /// Nothing is put aside for that: the follower is not asked, and its events wait where they are.
-    pub(super) fn hold(&mut self, now: Instant) -> Option<Instant> {
+    /// Nothing is put aside for that: the follower is not asked, and its events wait where they are. The clock
+    /// is read only where there is a window, because every delivery comes by here.
+    pub(super) fn hold(&mut self, now: impl FnOnce() -> Instant) -> Option<Instant> {
         let window = self.window.as_mut().filter(|_| self.live)?;
+        let now = now();
         let Pending { events, urgent, near_overflow, live, tip } = self.follower.pending();
         let stands_at = tip.0.saturating_sub(events as u64);
         if live && (events == 0 || stands_at < window.released.0) {

@@ -153,7 +153,7 @@ async fn open(
     let device = device.map_or_else(random_id, Ok).map_err(invalid)?;
     let limits = &context.limits;
     let user = identity.as_ref().map(|identity| identity.user.clone());
-    let mut subscriptions = Subscriptions::new(context.sources.clone(), user.clone());
+    let mut subscriptions = Subscriptions::new(context.sources.clone(), user.clone(), None);
     let crowd = || Problem::unavailable("too many connections at once; come back later");
     let permit = context.admission.admit().await.ok_or_else(crowd)?;
     let unavailable = |error: LogError| {

@@ -8,6 +8,7 @@ mod heartbeat;
 mod order;
 mod outbox;
 mod outcome;
+mod parking;
 mod rate;
 mod reply;
 mod session;

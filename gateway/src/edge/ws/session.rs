@@ -13,7 +13,7 @@ use std::{
 
 use common::{CommandId, TopicName, close::Close, time::unix_ms};
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::{Instant, Sleep, sleep_until},
 };
 use tracing::debug;
@@ -26,6 +26,7 @@ use super::{
     order::Order,
     outbox::Frames,
     outcome::{CommandOutcome, End, replaced},
+    parking::{Parked, Parking},
     rate::Rate,
     wake_filter::WakeFilter,
 };
@@ -67,6 +68,10 @@ pub(super) struct Session {
     pub(super) listing: Option<Arc<Semaphore>>,
     /// Messages for the next write.
     pub(super) outbox: Frames,
+    /// Whether the kernel has not taken all that was given to it.
+    pub(super) unsent: bool,
+    /// Why the session has to end, where that was noticed on behalf of its task.
+    pub(super) ended: Option<End>,
     pub(super) heartbeat: Heartbeat,
     /// The order of its changes, while some of them have no outcome or were refused for the moment.
     pub(super) order: Option<Box<Order>>,
@@ -89,12 +94,34 @@ pub(super) struct Session {
 ///
 /// Each stage but the long one has its room on the heap for as long as it takes: in the task itself every
 /// connection would hold the room of the largest.
-pub(super) async fn run(mut session: Box<Session>) {
-    let end = match session.serve().await {
-        Ok(never) => match never {},
-        Err(end) => end,
-    };
+pub(super) async fn run(session: Box<Session>, parking: Arc<Parking<Session>>) {
+    let parked = Parked(parking);
+    let (session, end) = serve(session, &parked.0).await;
     Box::pin(session.end(end)).await;
+}
+
+async fn serve(mut session: Box<Session>, parking: &Parking<Session>) -> (Box<Session>, End) {
+    let stopping = session.context.drain.subscribe();
+    // One timer for the life of the session: setting it costs more than an event does. So it may
+    // ring too early, when what it was set for has moved, but never too late.
+    let mut alarm = pin!(sleep_until(session.deadline()));
+    let mut wake_filter = WakeFilter::new(Waker::noop().clone());
+    loop {
+        if let Err(end) = session.hand_out(&stopping, alarm.as_mut(), &wake_filter).await {
+            return (session, end);
+        }
+        let mut own = Some(session);
+        let waits = poll_fn(|context| {
+            parking.poll(context, &mut own, |session, context| {
+                session.poll_wakeup(context, &stopping, alarm.as_mut(), &mut wake_filter)
+            })
+        });
+        let (awake, wakeup) = waits.await;
+        session = awake;
+        if let Err(end) = session.act(wakeup, alarm.as_mut(), &wake_filter).await {
+            return (session, end);
+        }
+    }
 }
 
 /// Joins the streams of a connection; `None` when it had to be closed.
@@ -103,13 +130,14 @@ pub(super) async fn begin(
     client: Client,
     socket: Socket,
     guard: ConnectionGuard,
-) -> Option<Box<Session>> {
+) -> Option<(Box<Session>, Arc<Parking<Session>>)> {
     let Some(permit) = context.admission.admit().await else {
         close(socket, Close::Overloaded, "too many connections at once; come back later").await;
         return None;
     };
     let user = client.identity.as_ref().map(|identity| identity.user.clone());
-    let mut subscriptions = Subscriptions::new(context.sources.clone(), user.clone());
+    let parking = Arc::<Parking<Session>>::default();
+    let mut subscriptions = Subscriptions::new(context.sources.clone(), user.clone(), Some(parking.clone()));
     let first = InitialStreams::join(&mut subscriptions, client.cursor.clone(), client.all.clone()).await;
     drop(permit);
     let first = match first {
@@ -135,6 +163,8 @@ pub(super) async fn begin(
         pending: InFlight::default(),
         listing: None,
         outbox: Frames::new(client.encoding, client.deflate, limits.deflate_bytes_min, client.batch),
+        unsent: false,
+        ended: None,
         order: None,
         paused_until: None,
         misuse: 0,
@@ -148,7 +178,7 @@ pub(super) async fn begin(
     let (connection, device) = (session.client.connection.clone(), session.client.device.clone());
     session.outbox.push(&welcome(&session.context, &first, user, connection, device), None);
     first.add_to(&mut session.subscriptions);
-    Some(session)
+    Some((session, parking))
 }
 
 impl Session {
@@ -156,49 +186,66 @@ impl Session {
         &self.context.limits
     }
 
-    async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
-        let stopping = self.context.drain.subscribe();
-        // One timer for the life of the session: setting it costs more than an event does. So it may
-        // ring too early, when what it was set for has moved, but never too late.
-        let mut alarm = pin!(sleep_until(self.deadline()));
-        let mut wake_filter = WakeFilter::new(Waker::noop().clone());
-        loop {
-            // Nobody waits for it: a node that begins to stop wakes everybody.
-            if self.leave_at.is_none() && stopping.has_changed().unwrap_or(true) {
-                self.ask_to_leave();
-                alarm.as_mut().reset(self.deadline());
-                wake_filter.rearm();
-            }
-            self.subscriptions.advance(&mut self.outbox)?;
-            if self.flush().await? {
-                // Something else may have happened meanwhile, and have woken the write.
-                wake_filter.rearm();
-            }
-            let turn = poll_fn(|context| self.poll_turn(context, alarm.as_mut(), &mut wake_filter)).await;
-            match turn {
-                // That moves no deadline nearer, and all else is as it was.
-                Wakeup::Events => continue,
-                Wakeup::Received(received) => self.received(received?)?,
-                Wakeup::Finished(outcome) => self.finished(outcome),
-                Wakeup::Alarm => {
-                    self.tick().await?;
-                    alarm.as_mut().reset(self.deadline());
-                }
-                Wakeup::Replaced => return Err(replaced()),
-            }
-            let deadline = self.deadline();
-            if deadline < alarm.deadline() {
-                alarm.as_mut().reset(deadline);
-            }
+    /// Hands out what is due, and writes it.
+    async fn hand_out(
+        &mut self,
+        stopping: &watch::Receiver<bool>,
+        mut alarm: Pin<&mut Sleep>,
+        wake_filter: &WakeFilter,
+    ) -> Result<(), End> {
+        if let Some(end) = self.ended.take() {
+            return Err(end);
+        }
+        // Nobody waits for it: a node that begins to stop wakes everybody.
+        if self.must_leave(stopping) {
+            self.ask_to_leave();
+            alarm.as_mut().reset(self.deadline());
             wake_filter.rearm();
         }
+        self.subscriptions.advance(&mut self.outbox)?;
+        if self.flush().await? {
+            // Something else may have happened meanwhile, and have woken the write.
+            wake_filter.rearm();
+        }
+        Ok(())
+    }
+
+    /// Does what the session woke up for.
+    async fn act(
+        &mut self,
+        wakeup: Wakeup,
+        mut alarm: Pin<&mut Sleep>,
+        wake_filter: &WakeFilter,
+    ) -> Result<(), End> {
+        match wakeup {
+            // That moves no deadline nearer, and all else is as it was.
+            Wakeup::Events => return Ok(()),
+            Wakeup::Received(received) => self.received(received?)?,
+            Wakeup::Finished(outcome) => self.finished(outcome),
+            Wakeup::Alarm => {
+                self.tick().await?;
+                alarm.as_mut().reset(self.deadline());
+            }
+            Wakeup::Replaced => return Err(replaced()),
+        }
+        let deadline = self.deadline();
+        if deadline < alarm.deadline() {
+            alarm.as_mut().reset(deadline);
+        }
+        wake_filter.rearm();
+        Ok(())
+    }
+
+    fn must_leave(&self, stopping: &watch::Receiver<bool>) -> bool {
+        self.leave_at.is_none() && stopping.has_changed().unwrap_or(true)
     }
 
     /// Looks what to do next. Everything has its turn: events that are due are handed out whatever the turn
     /// is, and do not keep the others from being asked.
-    fn poll_turn(
+    fn poll_wakeup(
         &mut self,
         context: &mut Context<'_>,
+        stopping: &watch::Receiver<bool>,
         alarm: Pin<&mut Sleep>,
         wake_filter: &mut WakeFilter,
     ) -> Poll<Wakeup> {
@@ -222,7 +269,10 @@ impl Session {
             }
         }
         // More is due of a long replay: the others have been asked, and so commands do not wait for its end.
-        if changed || !self.subscriptions.is_idle() { Poll::Ready(Wakeup::Events) } else { Poll::Pending }
+        let due = changed || !self.subscriptions.is_idle();
+        // What was begun on behalf of the task.
+        let left = self.unsent || self.ended.is_some() || !self.outbox.is_empty();
+        if due || left || self.must_leave(stopping) { Poll::Ready(Wakeup::Events) } else { Poll::Pending }
     }
 
     pub(super) fn finished(&mut self, outcome: CommandOutcome) {

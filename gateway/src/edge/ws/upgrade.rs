@@ -22,6 +22,7 @@ use websocket::{Deflate, Handshake, Socket};
 use super::{
     client::Client,
     close,
+    parking::Parking,
     session::{self, Session},
 };
 use crate::{
@@ -72,8 +73,8 @@ pub(crate) async fn upgrade(
     };
     let beginning = Box::pin(begin(context, on_upgrade, client, deflate));
     tokio::spawn(async move {
-        if let Some((session, span)) = beginning.await {
-            session::run(session).instrument(span).await;
+        if let Some((session, parking, span)) = beginning.await {
+            session::run(session, parking).instrument(span).await;
         }
     });
     switching(&handshake, offered.chosen)
@@ -85,7 +86,7 @@ async fn begin(
     on_upgrade: OnUpgrade,
     client: Result<Client, (Close, String)>,
     deflate: Deflate,
-) -> Option<(Box<Session>, Span)> {
+) -> Option<(Box<Session>, Arc<Parking<Session>>, Span)> {
     let upgraded = on_upgrade
         .await
         .inspect_err(|error| debug!(%error, "the connection broke during the handshake"))
@@ -116,8 +117,8 @@ async fn begin(
         user = client.identity.as_ref().map(|identity| identity.user.as_str()),
         device = %client.device,
     );
-    let session = session::begin(context, client, socket, guard).instrument(span.clone()).await?;
-    Some((session, span))
+    let (session, parking) = session::begin(context, client, socket, guard).instrument(span.clone()).await?;
+    Some((session, parking, span))
 }
 
 fn limit_reached(limit_reached: LimitReached) -> (Close, String) {

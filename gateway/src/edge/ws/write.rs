@@ -8,9 +8,11 @@ use tokio::{
     task::coop::consume_budget,
     time::{Instant, sleep_until},
 };
+use websocket::Ended;
 
 use super::{
     outcome::{End, node_stops, replaced, token_expired},
+    parking::Park,
     session::Session,
 };
 use crate::subscriptions::Outbox;
@@ -29,22 +31,37 @@ impl Session {
 
     /// Writes what is queued, all of it together. Returns whether that had to wait for the client.
     pub(super) async fn flush(&mut self) -> Result<bool, End> {
-        if self.outbox.is_empty() {
+        if self.outbox.is_empty() && !self.unsent {
             return Ok(false);
         }
         // Nearly always the kernel takes it at once.
-        let waits = !self.socket.try_send(self.outbox.frames())?;
+        let waits = !self.try_flush()?;
         if waits {
             // On the heap, because every connection would hold the room for it.
             Box::pin(self.send()).await?;
+            self.sent();
         }
         // A client that reads as fast as events come must not have the thread to itself.
         consume_budget().await;
+        Ok(waits)
+    }
+
+    /// Writes what the kernel takes at once. Returns whether that was all.
+    fn try_flush(&mut self) -> Result<bool, Ended> {
+        self.unsent = !self.socket.try_send(self.outbox.frames())?;
+        if !self.unsent {
+            self.sent();
+        }
+        Ok(!self.unsent)
+    }
+
+    /// Everything was written.
+    fn sent(&mut self) {
+        self.unsent = false;
         self.outbox.shrink();
         if self.client.identity.is_none() {
             self.spoke_at = Instant::now();
         }
-        Ok(waits)
     }
 
     /// Writes the rest as the client reads. Meanwhile the session looks at nothing else, so what ends it in
@@ -84,5 +101,23 @@ impl Session {
             self.heartbeat.alive();
         }
         Ok(())
+    }
+}
+
+impl Park for Session {
+    fn deliver(&mut self) -> bool {
+        if self.unsent || self.ended.is_some() {
+            return false;
+        }
+        self.subscriptions.take_marked();
+        let handed_out = self.subscriptions.advance(&mut self.outbox).map_err(End::from);
+        let sent = handed_out.and_then(|()| Ok(self.outbox.is_empty() || self.try_flush()?));
+        match sent {
+            Ok(sent) => sent && self.subscriptions.is_idle() && !self.subscriptions.must_be_polled(),
+            Err(end) => {
+                self.ended = Some(end);
+                false
+            }
+        }
     }
 }
