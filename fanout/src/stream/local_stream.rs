@@ -116,10 +116,7 @@ impl LocalStream {
     /// Adds a follower, which is woken through `slot`.
     pub(crate) fn register(self: &Arc<Self>, slot: MailboxSlot) -> Registration {
         let key = self.followers.add(slot);
-        Registration {
-            stream: self.clone(),
-            key: u32::try_from(key).expect("a node has fewer connections than u32::MAX"),
-        }
+        Registration { stream: self.clone(), key }
     }
 
     /// Since when nobody follows; `None` while somebody does.

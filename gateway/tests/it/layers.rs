@@ -268,13 +268,12 @@ fn order(page: &str, name: &str) -> Option<Vec<String>> {
 fn rooms_import_each_other_in_one_direction() {
     for name in CRATES {
         let rooms = rooms(&Crate::read(name).graph());
-        for circle in circles(&rooms) {
-            let arrows: Vec<String> = circle
-                .iter()
-                .map(|from| format!("{from} → {:?}", rooms[from].intersection(&circle).collect::<Vec<_>>()))
-                .collect();
-            panic!("{name}: a circle of rooms:\n  {}", arrows.join("\n  "));
-        }
+        let found = circles(&rooms).into_iter().map(|circle| {
+            let arrows = |from| rooms[from].intersection(&circle).cloned().collect::<Vec<_>>();
+            circle.iter().map(|from| (from.clone(), arrows(from))).collect::<BTreeMap<_, _>>()
+        });
+        let found: Vec<_> = found.collect();
+        assert!(found.is_empty(), "{name}: circles of rooms, each with what it imports of them: {found:#?}");
     }
 }
 
