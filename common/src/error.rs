@@ -19,7 +19,7 @@ pub enum Code {
     Conflict,
     /// Over a size limit.
     TooLarge,
-    /// Too many event streams of one user.
+    /// The user has all connections allowed, and asks for one more event stream.
     RateLimited,
     /// The store is down or full. Nothing was acknowledged: repeat it with the same `id`.
     Unavailable,

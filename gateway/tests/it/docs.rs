@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use axum::http::StatusCode;
 use common::{Code, close::Close};
 use gateway::{
     config::{self, Declared},
@@ -63,6 +64,33 @@ fn every_code_has_its_entry_in_the_errors() {
     let mut expected = Close::ALL.map(|close| close.code().to_string());
     expected.sort();
     assert_eq!(closes, expected);
+}
+
+/// The statuses of problems that differ from the one of their code, as edge/problem.rs names them.
+fn statuses_of_problems() -> BTreeSet<String> {
+    let source = fs::read_to_string(root().join("gateway/src/edge/problem.rs")).unwrap();
+    let constructors = source.split("impl IntoResponse").next().unwrap();
+    let constant = |status: StatusCode| {
+        Some(format!("StatusCode::{}", status.canonical_reason()?.to_uppercase().replace(' ', "_")))
+    };
+    let differs = |status: &u16| Code::ALL.iter().all(|code| code.http_status() != *status);
+    (400..500)
+        .filter(differs)
+        .filter(|status| {
+            let name = constant(StatusCode::from_u16(*status).unwrap());
+            name.is_some_and(|name| constructors.contains(&name))
+        })
+        .map(|status| status.to_string())
+        .collect()
+}
+
+#[test]
+fn every_status_has_its_entry_in_the_errors() {
+    let page = fs::read_to_string(root().join("docs/errors.md")).unwrap();
+    let documented: BTreeSet<String> =
+        table(&page, "HTTP statuses").into_iter().map(|mut row| row.swap_remove(0)).collect();
+    assert_eq!(documented, statuses_of_problems());
+    assert!(documented.len() >= 5, "the search finds what there is");
 }
 
 #[test]
