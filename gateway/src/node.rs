@@ -113,8 +113,8 @@ impl Node {
             demo: DemoTokens { verifier: verifier.clone(), rules: Arc::new(settings.auth.rules.clone()) },
             health: Arc::new(HealthSources {
                 name: settings.listen.node.clone(),
-                store_kind: store_kind(&settings),
-                bus_kind: bus_kind(&settings),
+                store_kind: settings.store.kind(),
+                bus_kind: settings.bus.kind(),
                 store: StoreHealth::new(store.clone(), writes),
                 hub: hub.clone(),
                 connections: connections.clone(),
@@ -153,27 +153,6 @@ impl Node {
         self.retention.stop();
         self.hub.stop();
         self.store.close().await;
-    }
-
-    /// Which store this is, for people.
-    pub(crate) fn store_kind(&self) -> &'static str {
-        store_kind(&self.settings)
-    }
-
-    /// Which bus this is, for people.
-    pub(crate) fn bus_kind(&self) -> &'static str {
-        bus_kind(&self.settings)
-    }
-}
-
-fn store_kind(settings: &Config) -> &'static str {
-    if settings.store.is_embedded() { "sqlite" } else { "postgres" }
-}
-
-fn bus_kind(settings: &Config) -> &'static str {
-    match settings.bus {
-        config::Bus::InProcess => "in-process",
-        config::Bus::Redis { .. } => "redis",
     }
 }
 

@@ -50,6 +50,14 @@ pub enum Bus {
 }
 
 impl Bus {
+    /// Returns which bus this is, for people.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::InProcess => "in-process",
+            Self::Redis { .. } => "redis",
+        }
+    }
+
     pub(super) fn read(reader: &Reader<'_>) -> Self {
         if reader.is_given(&REDIS_URL) && !reader.is_given(&DATABASE_URL) {
             reader.complain(

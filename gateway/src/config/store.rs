@@ -114,6 +114,11 @@ impl Store {
         matches!(self.database, Database::Embedded { .. })
     }
 
+    /// Returns which store this is, for people.
+    pub(crate) fn kind(&self) -> &'static str {
+        if self.is_embedded() { "sqlite" } else { "postgres" }
+    }
+
     pub(super) fn read(reader: &Reader<'_>) -> Self {
         // All of them are read, so that a mistake shows also where the setting plays no part yet.
         let schema = reader.value(&DATABASE_SCHEMA);

@@ -1,6 +1,6 @@
 //! `draftwire serve`: from the settings to the last connection.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use common::time::unix_ms;
@@ -53,8 +53,8 @@ pub async fn serve(settings: Config, rereading: Rereading) -> anyhow::Result<()>
     let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let handle = metrics::install()?;
     open_files::raise(settings.websocket.connections_max);
-    let public = bind(&settings, "LISTEN_ADDR")?;
-    let private = bind(&settings, "METRICS_ADDR")?;
+    let public = bind("LISTEN_ADDR", settings.listen.addr)?;
+    let private = bind("METRICS_ADDR", settings.listen.metrics_addr)?;
     let patience = Patience { idle: settings.listen.keep_alive, ..Patience::default() };
     let node = tokio::select! {
         started = start(settings) => started?,
@@ -63,8 +63,8 @@ pub async fn serve(settings: Config, rereading: Rereading) -> anyhow::Result<()>
     };
     info!(
         node = %node.settings.listen.node,
-        store = node.store_kind(),
-        bus = node.bus_kind(),
+        store = node.settings.store.kind(),
+        bus = node.settings.bus.kind(),
         listen = %public.local_addr()?,
         metrics = %private.local_addr()?,
         "serving"
@@ -136,8 +136,8 @@ async fn reread_on(mut hangup: Signal, node: &Node, rereading: &Arc<Rereading>) 
     }
 }
 
-fn bind(settings: &Config, name: &'static str) -> anyhow::Result<TcpListener> {
-    let addr = if name == "LISTEN_ADDR" { settings.listen.addr } else { settings.listen.metrics_addr };
+/// Listens on the address of the setting `name`.
+fn bind(name: &'static str, addr: SocketAddr) -> anyhow::Result<TcpListener> {
     listener::bind(addr)
         .with_context(|| format!("{name}: cannot listen on {addr}; free it or choose another address"))
 }
