@@ -6,6 +6,7 @@
 //! call.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
@@ -16,6 +17,9 @@ use fanout::DirectDelivery;
 pub(super) trait Park: Send {
     /// Hands out what is due on behalf of the task. Returns whether the task may go on waiting.
     fn deliver(&mut self) -> bool;
+
+    /// Ends it: `deliver` panicked.
+    fn fail(&mut self);
 }
 
 /// The place of one session. Empty while its task runs.
@@ -55,8 +59,13 @@ impl<S> Parking<S> {
 impl<S: Park> DirectDelivery for Parking<S> {
     fn deliver(&self) -> bool {
         // Where somebody else has the place just now, the task takes care of what is due.
-        let Ok(mut session) = self.0.try_lock() else { return false };
-        session.as_mut().is_some_and(|session| session.deliver())
+        let Ok(mut place) = self.0.try_lock() else { return false };
+        let Some(session) = place.as_mut() else { return false };
+        // Whoever delivers, a task that commits for instance, must not end with a connection that panics.
+        catch_unwind(AssertUnwindSafe(|| session.deliver())).unwrap_or_else(|_| {
+            session.fail();
+            false
+        })
     }
 }
 
@@ -109,6 +118,10 @@ mod tests {
             // As where the kernel has not taken all; and the task has to notice the end.
             !self.asked.is_multiple_of(5) && self.taken.len() < EVENTS
         }
+
+        fn fail(&mut self) {
+            unreachable!("it does not panic");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,5 +166,31 @@ mod tests {
         let session = task.await.unwrap();
         assert_eq!(session.taken, (0..EVENTS).collect::<Vec<_>>());
         assert!(session.delivered > 0 && session.asked > session.delivered);
+    }
+
+    /// Panics whenever something is due.
+    #[derive(Default)]
+    struct Panicking {
+        failed: bool,
+    }
+
+    impl Park for Panicking {
+        fn deliver(&mut self) -> bool {
+            panic!("a test wants it so");
+        }
+
+        fn fail(&mut self) {
+            self.failed = true;
+        }
+    }
+
+    #[test]
+    fn a_panic_fails_the_session_and_not_whoever_delivers() {
+        let parking = Arc::<Parking<Panicking>>::default();
+        let mailbox = Mailbox::delivering(parking.clone());
+        *parking.lock() = Some(Box::default());
+        mailbox.mark(1);
+        assert!(parking.lock().as_ref().unwrap().failed);
+        assert_eq!(mailbox.take().collect::<Vec<_>>(), [1], "it is left to the task");
     }
 }

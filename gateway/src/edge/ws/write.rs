@@ -120,4 +120,9 @@ impl Park for Session {
             }
         }
     }
+
+    fn fail(&mut self) {
+        // In what state it is, nobody knows: as where its task panics, the client finds the connection gone.
+        self.ended = Some(End::Gone);
+    }
 }
