@@ -1,0 +1,49 @@
+// What a store has to promise. Implementations: memory.ts, and `draftwire/indexeddb`.
+
+/** Records by key. They are plain JSON values, and never changed once they are in here. */
+export type Records = ReadonlyMap<string, unknown>;
+
+/** New values by key; undefined removes the record. */
+export type Changes = ReadonlyMap<string, unknown>;
+
+/** All records, and how many commits have made them. */
+export interface Stored {
+  readonly revision: number;
+  readonly records: Records;
+}
+
+/**
+ * Keeps records, which a client reads once and then changes by commits. Several clients may share one, as tabs do:
+ * a commit succeeds only for who has seen all commits before it, which makes them one after the other.
+ */
+export interface Store {
+  /** Whether the records outlive the process. */
+  readonly kind: 'persistent' | 'memory';
+  /** All records. Rejects with a DraftwireError, `storage` or `newer_version`. */
+  load(): Promise<Stored>;
+  /**
+   * Makes all changes or none, durably, and counts the revision up by one. False, with nothing changed, where the
+   * store is not at `revision`: another client has committed. Rejects as `load`, with nothing changed.
+   */
+  commit(revision: number, changes: Changes): Promise<boolean>;
+  /** Removes all records. */
+  clear(): Promise<void>;
+  /** Gives resources back. The records stay. */
+  close(): void;
+  /** How the clients that share this store find each other. Absent where nobody shares it. */
+  readonly peers?: Peers;
+}
+
+/** The clients that share a store. */
+export interface Peers {
+  /** Sends a message, a plain JSON value, to all others. */
+  post(message: unknown): void;
+  /** Called with the messages of the others. */
+  listen(listener: (message: unknown) => void): void;
+  /**
+   * Calls `lead` as soon as no other client leads, and leads until the promise that it returns settles. Its
+   * `signal` is aborted when another client has taken the lead by `steal`. `stop` ends the waiting.
+   */
+  elect(lead: (signal: AbortSignal) => Promise<void>, options: { steal: boolean; stop: AbortSignal }): void;
+  close(): void;
+}
