@@ -1,7 +1,7 @@
 # Everything that people run here. `make` alone prints this list.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test clients check fmt lint doc deps autobahn cluster cluster-check
+.PHONY: help run test clients clients-python check fmt lint doc deps autobahn cluster cluster-check
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -14,6 +14,9 @@ test: deps ## every test, on real parts; installs them first when it may
 
 clients: ## the package for JavaScript: build, types, tests
 	cd clients/js && npm ci --no-fund --no-audit && npm test
+
+clients-python: ## the package for Python: style, types, tests
+	clients/python/check
 
 check: lint doc test ## exactly what CI runs
 
