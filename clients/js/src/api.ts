@@ -150,3 +150,11 @@ export interface PublishOptions extends WaitOptions {
 export interface Acknowledgement {
   readonly seq?: number;
 }
+
+/** An event that was published and refused, after whoever had published it was gone. */
+export interface Unpublished {
+  readonly topic: string;
+  readonly type: string;
+  readonly data: unknown;
+  readonly error: DraftwireError;
+}

@@ -23,3 +23,31 @@ export interface Environment {
   /** Whether somebody looks at it: then a dead connection is noticed within 20 s. True where there is no page. */
   isVisible: () => boolean;
 }
+
+const visible = () => globalThis.document?.visibilityState !== 'hidden';
+
+/** What this platform has. */
+export function environmentOf(given: Partial<Environment> = {}): Environment {
+  return {
+    // Looked up when used: a page may replace them, and Node 20 has no WebSocket.
+    WebSocket: given.WebSocket ?? globalThis.WebSocket,
+    fetch: given.fetch ?? ((...request) => globalThis.fetch(...request)),
+    isVisible: given.isVisible ?? visible,
+    onWake: given.onWake ?? onWake,
+  };
+}
+
+function onWake(listener: () => void): () => void {
+  const abort = new AbortController();
+  const { signal } = abort;
+  const whenVisible = () => {
+    if (visible()) listener();
+  };
+  globalThis.addEventListener?.('online', listener, { signal });
+  globalThis.addEventListener?.('pageshow', whenVisible, { signal });
+  globalThis.document?.addEventListener('visibilitychange', whenVisible, { signal });
+  globalThis.document?.addEventListener('resume', listener, { signal });
+  const { connection } = (globalThis.navigator ?? {}) as { connection?: EventTarget };
+  connection?.addEventListener?.('change', listener, { signal });
+  return () => abort.abort();
+}

@@ -1,6 +1,6 @@
 // The types of `draftwire/drafts`.
 
-import type { Acknowledgement, Unsubscribe, WaitOptions } from '../api.js';
+import type { Unsubscribe, WaitOptions } from '../api.js';
 import type { DraftwireError } from '../errors.js';
 
 /** A JSON object with what the application keeps in a draft. */
@@ -24,12 +24,10 @@ export type DraftStatus = 'saving' | 'pending' | 'synced' | 'conflict' | 'refuse
 
 /** A change of a draft on its way. */
 export interface Change {
-  /** The `id` of its command, under which it is repeated until it is answered. */
-  readonly id: string;
   /** Resolves once the change is in this device's store: from then on it outlives the page. */
   readonly stored: Promise<void>;
   /** Resolves once the server has acknowledged it. Rejects with what has become of it instead. */
-  acknowledged(options?: WaitOptions): Promise<Acknowledgement>;
+  acknowledged(options?: WaitOptions): Promise<void>;
 }
 
 /** A change that met another one. Neither value is thrown away until one of the three calls. */
@@ -71,7 +69,7 @@ export interface DraftSnapshot<T extends Content = Content> {
   /** What the user sees: what the server has, and on top of it what is pending or in conflict. */
   readonly content: Readonly<T>;
   readonly status: DraftStatus;
-  /** Whether it is gone on the server while changes of this device are left in `refusals`. */
+  /** Whether it is gone: deleted here, or on the server. With changes of this device in `refusals` it stays listed. */
   readonly deleted: boolean;
   /** When the server's version was made, in Unix milliseconds; 0 before. */
   readonly updatedAt: number;
@@ -107,7 +105,7 @@ export interface DraftCollection<T extends Content = Content> {
   readonly kind: string;
   /** Whether the drafts are known: from this device's store, or from the server. */
   readonly loaded: boolean;
-  /** All drafts, oldest first. Another array whenever one of them has changed. */
+  /** All drafts, ordered by id, of which those made here begin with the time. Another array whenever one of them has changed. */
   readonly list: readonly Draft<T>[];
   get(id: string): Draft<T> | undefined;
   /** Makes a draft. It shows at once. */

@@ -1,5 +1,9 @@
 // What a store has to promise. Implementations: memory.ts, and `draftwire/indexeddb`.
 
+import type { DraftwireError } from '../errors.js';
+import type { Link } from '../session/link.js';
+import type { TabsOptions } from '../session/tabs.js';
+
 /** Records by key. They are plain JSON values, and never changed once they are in here. */
 export type Records = ReadonlyMap<string, unknown>;
 
@@ -30,8 +34,10 @@ export interface Store {
   clear(): Promise<void>;
   /** Gives resources back. The records stay. */
   close(): void;
+  /** Calls the listener when the store cannot be used any more, with the error of every further call. */
+  watch?(lost: (error: DraftwireError) => void): void;
   /** How the clients that share this store find each other. Absent where nobody shares it. */
-  readonly peers?: Peers;
+  readonly peers?: Peers | undefined;
 }
 
 /** The clients that share a store. */
@@ -41,9 +47,11 @@ export interface Peers {
   /** Called with the messages of the others. */
   listen(listener: (message: unknown) => void): void;
   /**
-   * Calls `lead` as soon as no other client leads, and leads until the promise that it returns settles. Its
-   * `signal` is aborted when another client has taken the lead by `steal`. `stop` ends the waiting.
+   * Calls `lead` as soon as no other client leads; it leads until the promise that it returns settles, or another
+   * client takes the lead by `steal`, which aborts the `signal`. `stop` ends the waiting.
    */
   elect(lead: (signal: AbortSignal) => Promise<void>, options: { steal: boolean; stop: AbortSignal }): void;
   close(): void;
+  /** What makes them share one connection. It comes with the store, because nobody else needs it. */
+  readonly link: (options: TabsOptions) => Link;
 }

@@ -1,0 +1,82 @@
+// Makes changes, and tells what has become of each.
+
+import type { WaitOptions } from '../api.js';
+import { DraftwireError } from '../errors.js';
+import { randomId } from '../json.js';
+import { errorOf } from '../session/session.js';
+import { checkQueue } from '../session/publisher.js';
+import type { RecordsEdit, Replica } from '../store/replica.js';
+import { Deferred, waitFor } from '../wait.js';
+import type { Change } from './api.js';
+import type { Author } from './edits.js';
+import type { IndexByDraft } from './index_by_draft.js';
+
+interface Waiting {
+  /** The command that carries the change. */
+  id: string;
+  readonly deferred: Deferred<void>;
+}
+
+export class Changes {
+  readonly #replica: Replica;
+  readonly #index: IndexByDraft;
+  readonly #tab: string;
+  readonly #waiting = new Set<Waiting>();
+  readonly #conditions = new Set<{ isTrue: () => boolean; deferred: Deferred<void> }>();
+
+  constructor(replica: Replica, index: IndexByDraft, tab: string) {
+    this.#replica = replica;
+    this.#index = index;
+    this.#tab = tab;
+  }
+
+  /**
+   * Makes a change of a draft.
+   * @param step as of a replica; returns the id of the command that carries the change
+   * @throws DraftwireError `queue_full`
+   */
+  make(step: (records: RecordsEdit, author: Author) => string): Change {
+    checkQueue(this.#replica);
+    const author: Author = { id: randomId(), tab: this.#tab };
+    const waiting: Waiting = { id: author.id, deferred: new Deferred() };
+    const stored = this.#replica.run((records) => {
+      waiting.id = step(records, author);
+    });
+    this.#waiting.add(waiting);
+    this.look();
+    return {
+      stored,
+      acknowledged: (options?: WaitOptions) => waitFor(waiting.deferred.promise, options),
+    };
+  }
+
+  /** Makes a change that the server does not hear of. */
+  run(step: (records: RecordsEdit) => void): void {
+    void this.#replica.run(step);
+  }
+
+  /** Resolves once it is true, looked at after every change of the records. */
+  until(isTrue: () => boolean, options?: WaitOptions): Promise<void> {
+    const condition = { isTrue, deferred: new Deferred<void>() };
+    this.#conditions.add(condition);
+    this.look();
+    return waitFor(condition.deferred.promise, options).finally(() => this.#conditions.delete(condition));
+  }
+
+  /** The records have changed. */
+  look(): void {
+    for (const waiting of this.#waiting) {
+      if (this.#index.isQueued(waiting.id)) continue;
+      this.#waiting.delete(waiting);
+      const outcome = this.#index.outcomeOf(waiting.id);
+      if (outcome) waiting.deferred.reject(errorOf({ ...outcome.error, payload: outcome.theirs }));
+      else waiting.deferred.resolve();
+    }
+    for (const { isTrue, deferred } of this.#conditions) if (isTrue()) deferred.resolve();
+  }
+
+  close(): void {
+    const error = new DraftwireError('closed', 'the client was closed');
+    for (const { deferred } of [...this.#waiting, ...this.#conditions]) deferred.reject(error);
+  }
+}

@@ -1,0 +1,106 @@
+// The user's drafts of one client, of all kinds.
+
+import type { Internals } from '../draftwire.js';
+import { randomId } from '../json.js';
+import type { Content } from './api.js';
+import { Changes } from './changes.js';
+import { Collection } from './collection.js';
+import { LiveDraft, type DraftHost } from './draft.js';
+import { createDraft } from './edits.js';
+import { IndexByDraft } from './index_by_draft.js';
+import type { JsonObject } from './merge.js';
+import { draftRules } from './rules.js';
+import { viewOf, type DraftView } from './view.js';
+
+export class Drafts {
+  readonly #internals: Internals;
+  readonly #index: IndexByDraft;
+  readonly #changes: Changes;
+  readonly #host: DraftHost;
+  readonly #views = new Map<string, DraftView>();
+  readonly #drafts = new Map<string, LiveDraft<any>>();
+  readonly #collections = new Map<string, Collection<any>>();
+
+  constructor(internals: Internals) {
+    const { onError, replica, tab } = internals;
+    this.#internals = internals;
+    this.#index = new IndexByDraft(replica);
+    this.#changes = new Changes(replica, this.#index, tab);
+    this.#host = {
+      onError,
+      changes: this.#changes,
+      view: (draftId) => this.#views.get(draftId) ?? null,
+      conflict: (conflict, draft) => this.collection(draft.snapshot.kind).conflict(conflict, draft),
+      refused: (refusal, draft) => this.collection(draft.snapshot.kind).refused(refusal, draft),
+    };
+    this.#changed(['draft', 'command', 'outcome'].flatMap((table) => replica.keys(table)));
+    internals.onRecords((keys) => this.#changed(keys));
+    internals.onClose(() => this.#close());
+    internals.keepUserState(draftRules);
+  }
+
+  /** Whether the drafts are known, from the store or from the server. */
+  get loaded(): boolean {
+    return this.#internals.replica.get('position/user') !== undefined;
+  }
+
+  collection<T extends Content>(kind: string): Collection<T> {
+    let collection = this.#collections.get(kind);
+    if (!collection) this.#collections.set(kind, collection = new Collection(kind, this, this.#internals.onError));
+    return collection;
+  }
+
+  create(kind: string, content: JsonObject, id: string | undefined): LiveDraft<any> {
+    // Ids that begin with the time sort by age.
+    const draftId = id ?? `d-${Date.now().toString(36)}-${randomId().slice(0, 12)}`;
+    this.#changes.make((records, author) => {
+      createDraft(records, author, { draftId, kind, content }, id === undefined);
+      return author.id;
+    });
+    return this.draft(draftId);
+  }
+
+  /** The object of a draft, the same for as long as the draft is there. */
+  draft(draftId: string): LiveDraft<any> {
+    let draft = this.#drafts.get(draftId);
+    if (!draft) this.#drafts.set(draftId, draft = new LiveDraft(draftId, this.#host));
+    return draft;
+  }
+
+  isShown(kind: string, draftId: string): boolean {
+    const view = this.#views.get(draftId);
+    return view !== undefined && view.kind === kind && !view.hidden;
+  }
+
+  /** The ids of the drafts of a kind that are to be shown, in their order. */
+  shown(kind: string): string[] {
+    return [...this.#views.keys()].filter((id) => this.isShown(kind, id)).sort();
+  }
+
+  #changed(keys: Iterable<string>): void {
+    const all = [...keys];
+    const kinds = new Set<string>();
+    const drafts = this.#index.update(all);
+    for (const draftId of drafts) {
+      const before = this.#views.get(draftId);
+      const view = viewOf(this.#index.stateOf(draftId));
+      if (view) this.#views.set(draftId, view);
+      else this.#views.delete(draftId);
+      for (const each of [before, view]) if (each) kinds.add(each.kind);
+    }
+    // Everything is as it will be before anybody is told.
+    const known = all.includes('position/user');
+    for (const [kind, collection] of this.#collections) if (known || kinds.has(kind)) collection.stale();
+    for (const draftId of drafts) {
+      this.#drafts.get(draftId)?.changed();
+      if (!this.#views.has(draftId)) this.#drafts.delete(draftId);
+    }
+    for (const [kind, collection] of [...this.#collections]) if (known || kinds.has(kind)) collection.changed();
+    this.#changes.look();
+  }
+
+  #close(): void {
+    this.#changes.close();
+    for (const ended of [...this.#drafts.values(), ...this.#collections.values()]) ended.close();
+  }
+}

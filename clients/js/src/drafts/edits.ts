@@ -1,0 +1,103 @@
+// What the user does to drafts. Pure: it changes records, in steps.
+
+import { enqueue } from '../session/outbox.js';
+import type { RecordsEdit } from '../store/replica.js';
+import { applyPatch, composePatches, splitPatch, type JsonObject } from './merge.js';
+import {
+  commandKey, commandsOf, draftKey, outcomeKey, outcomesOf, removeOutcome, type DraftCommand, type DraftRecord, type OutcomeRecord,
+} from './records.js';
+
+/** Who makes a change: the id of its command, and the tab that waits for it. */
+export interface Author {
+  readonly id: string;
+  readonly tab: string;
+}
+
+export function createDraft(records: RecordsEdit, author: Author, payload: { draftId: string; kind: string; content: JsonObject }, generated: boolean): void {
+  enqueue(records, { ...author, type: 'DRAFT_CREATE', payload, generated } as Omit<DraftCommand, 'order'>);
+}
+
+/**
+ * Changes a draft, as it was seen at `baseVersion`.
+ * @returns the id of the command that carries the change: one that was not sent yet takes it up
+ */
+export function updateDraft(records: RecordsEdit, author: Author, payload: { draftId: string; baseVersion: number; patch: JsonObject }): string {
+  const patch = amendConflicts(records, author, payload.draftId, payload.patch);
+  if (!patch) return author.id;
+  const last = commandsOf(records, payload.draftId).at(-1);
+  // Only the last one in the whole queue: the order stays as it was made.
+  if (last && last.sentAt === undefined && last.order === records.get<number>('meta/order')) {
+    if (last.type === 'DRAFT_CREATE') {
+      const content = applyPatch(last.payload.content, patch);
+      records.put(commandKey(last), { ...last, payload: { ...last.payload, content } });
+      return last.id;
+    }
+    const composed = last.type === 'DRAFT_UPDATE' && last.payload.baseVersion === payload.baseVersion && composePatches(last.payload.patch, patch);
+    if (composed) {
+      records.put(commandKey(last), { ...last, payload: { ...last.payload, patch: composed } });
+      return last.id;
+    }
+  }
+  enqueue(records, { ...author, type: 'DRAFT_UPDATE', payload: { ...payload, patch } });
+  return author.id;
+}
+
+/** Changes of fields in conflict wait for the same decision. Returns what else there is in the patch. */
+function amendConflicts(records: RecordsEdit, { id }: Author, draftId: string, patch: JsonObject): JsonObject | null {
+  let rest: JsonObject | null = patch;
+  for (const outcome of outcomesOf(records, draftId)) {
+    if (!rest || outcome.result !== 'conflict' || outcome.change === 'delete') continue;
+    const { inside, outside }: ReturnType<typeof splitPatch> = splitPatch(rest, outcome.fields ?? []);
+    if (!inside) continue;
+    records.put(outcomeKey(outcome.id), {
+      ...outcome,
+      patches: composed([...outcome.patches, inside]),
+      commands: [...outcome.commands, id],
+    } satisfies OutcomeRecord);
+    rest = outside;
+  }
+  return rest;
+}
+
+export function deleteDraft(records: RecordsEdit, author: Author, payload: { draftId: string; baseVersion: number }): void {
+  const commands = commandsOf(records, payload.draftId);
+  const neverSent = commands[0]?.type === 'DRAFT_CREATE' && commands.every(({ sentAt }) => sentAt === undefined);
+  // The server never hears of it.
+  if (neverSent) for (const command of commands) records.remove(commandKey(command));
+  else enqueue(records, { ...author, type: 'DRAFT_DELETE', payload });
+}
+
+/** Makes this device's change again, on the draft as it stands; or another one instead of it. */
+export function resolveConflict(records: RecordsEdit, author: Author, outcomeId: string, instead?: JsonObject): void {
+  const outcome = records.get<OutcomeRecord>(outcomeKey(outcomeId));
+  if (!outcome) return;
+  const { draftId } = outcome;
+  const record = records.get<DraftRecord>(draftKey(draftId));
+  const baseVersion = Math.max(record?.version ?? 0, outcome.version ?? 0);
+  removeOutcome(records, outcome);
+  if (outcome.change === 'delete' && !instead) {
+    enqueue(records, { ...author, type: 'DRAFT_DELETE', payload: { draftId, baseVersion } });
+    return;
+  }
+  // Where the patches are not one, each is a command of its own.
+  const patches = instead ? [instead] : composed(outcome.patches);
+  patches.forEach((patch, i) => {
+    const id = i === patches.length - 1 ? author.id : `${author.id}.${i}`;
+    enqueue(records, { ...author, id, type: 'DRAFT_UPDATE', payload: { draftId, baseVersion, patch } });
+  });
+}
+
+/** Drops this device's change. */
+export function dropOutcome(records: RecordsEdit, outcomeId: string): void {
+  const outcome = records.get<OutcomeRecord>(outcomeKey(outcomeId));
+  if (outcome) removeOutcome(records, outcome);
+}
+
+/** As few patches as can be. */
+export function composed(patches: readonly JsonObject[]): JsonObject[] {
+  return patches.reduce<JsonObject[]>((before, patch) => {
+    const last = before.at(-1);
+    const one = last && composePatches(last, patch);
+    return one ? [...before.slice(0, -1), one] : [...before, patch];
+  }, []);
+}

@@ -1,0 +1,77 @@
+// What this tab has published: who waits for what becomes of it, and who is told where nobody does any more.
+
+import type { Acknowledgement, PublishOptions, Unpublished, Unsubscribe } from '../api.js';
+import { DraftwireError } from '../errors.js';
+import { randomId, toJson } from '../json.js';
+import { Listeners } from '../listeners.js';
+import type { Replica } from '../store/replica.js';
+import { Deferred, waitFor } from '../wait.js';
+import { enqueue, QUEUE_MAX, type Outcome } from './outbox.js';
+import type { PublishPayload, UnpublishedRecord } from './publishing.js';
+import { errorOf } from './session.js';
+
+export class Publisher {
+  readonly #replica: Replica;
+  readonly #tab: string;
+  /** By the id of the command. */
+  readonly #waiting = new Map<string, Deferred<Acknowledgement>>();
+  readonly #unpublished: Listeners<[Unpublished]>;
+
+  constructor(replica: Replica, tab: string, onError: (error: unknown) => void) {
+    this.#replica = replica;
+    this.#tab = tab;
+    this.#unpublished = new Listeners(onError);
+  }
+
+  async publish(topic: string, type: string, data: unknown = null, options: PublishOptions = {}): Promise<Acknowledgement> {
+    const { priority } = options;
+    const payload: PublishPayload = { topic, event: type, data: toJson(data), ...(priority && { priority }) };
+    checkQueue(this.#replica);
+    const command = { id: randomId(), type: 'PUBLISH', payload, tab: this.#tab };
+    const deferred = new Deferred<Acknowledgement>();
+    this.#waiting.set(command.id, deferred);
+    void this.#replica.run((records) => enqueue(records, command));
+    return waitFor(deferred.promise, options);
+  }
+
+  /** What has become of a command, of this tab or another. */
+  answered(id: string, outcome: Outcome): void {
+    const deferred = this.#waiting.get(id);
+    if (!deferred) return;
+    this.#waiting.delete(id);
+    if ('error' in outcome) deferred.reject(errorOf(outcome.error));
+    else deferred.resolve(outcome.seq === undefined ? {} : { seq: outcome.seq });
+  }
+
+  onUnpublished(handler: (unpublished: Unpublished) => void): Unsubscribe {
+    const remove = this.#unpublished.add(handler);
+    this.tellUnpublished();
+    return remove;
+  }
+
+  /** Tells of refused events that nobody waits for, and forgets them. */
+  tellUnpublished(): void {
+    if (this.#unpublished.size === 0) return;
+    const records = [...this.#replica.list<UnpublishedRecord>('unpublished')];
+    if (records.length === 0) return;
+    void this.#replica.run((edit) => {
+      for (const { id } of records) edit.remove(`unpublished/${id}`);
+    });
+    for (const { payload, error } of records) {
+      const { topic, event: type, data } = payload;
+      this.#unpublished.call({ topic, type, data, error: errorOf(error) });
+    }
+  }
+
+  close(error: DraftwireError): void {
+    for (const deferred of this.#waiting.values()) deferred.reject(error);
+    this.#waiting.clear();
+    this.#unpublished.clear();
+  }
+}
+
+/** Refuses another command where too many wait. @throws DraftwireError `queue_full` */
+export function checkQueue(replica: Replica): void {
+  const count = replica.count('command') + replica.count('outcome') + replica.count('unpublished');
+  if (count >= QUEUE_MAX) throw new DraftwireError('queue_full', `${QUEUE_MAX} changes wait for answers`);
+}
