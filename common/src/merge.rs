@@ -186,7 +186,8 @@ impl FieldVersions {
         self.changed.range(prefix.clone()..).take_while(move |(pointer, _)| pointer.starts_with(&prefix))
     }
 
-    fn bytes(&self) -> usize {
+    /// The length of all pointers, in bytes.
+    pub fn bytes(&self) -> usize {
         self.changed.keys().map(String::len).sum()
     }
 

@@ -48,6 +48,7 @@ async fn migrate(migration: Migration) -> anyhow::Result<()> {
     // The limits play no part in a migration.
     let limits = Limits { drafts_per_user_max: 0, draft_bytes_max: 0, event_bytes_max: 0 };
     let store = postgres::PostgresStore::new(&postgres::PostgresOptions {
+        state_cache_bytes_max: 0,
         url: migration.url.reveal().to_owned(),
         schema: migration.schema,
         // Which role the nodes have, and what it may do, shows when they start.

@@ -188,12 +188,13 @@ async fn open_store(settings: &Config) -> Result<Arc<dyn Store>, StartError> {
             let options = sqlite::SqliteOptions { path, timeout, limits };
             Arc::new(sqlite::SqliteStore::open(&options).await?.holding(in_use))
         }
-        Database::Postgres { url, schema, history, pool_max } => {
+        Database::Postgres { url, schema, history, pool_max, state_cache_bytes_max } => {
             let options = postgres::PostgresOptions {
                 url: url.reveal().to_owned(),
                 schema: schema.clone(),
                 history: *history,
                 connections_max: *pool_max as usize,
+                state_cache_bytes_max: *state_cache_bytes_max,
                 timeout,
                 limits,
             };

@@ -5,8 +5,8 @@ use std::{fmt, path::PathBuf, time::Duration};
 use super::{
     reader::Reader,
     setting::{
-        FileSetting, Group, MINUTE, MS, Optional, Otherwise, Setting, Value, choice, count, duration,
-        secret_url, text,
+        FileSetting, GIB, Group, MINUTE, MS, Optional, Otherwise, Setting, Value, choice, count, duration,
+        secret_url, size, text,
     },
 };
 use crate::{
@@ -24,6 +24,7 @@ pub(super) static GROUP: Group = Group {
         &HISTORY_SOURCE,
         &DATABASE_POOL_MAX,
         &STORE_TIMEOUT,
+        &STATE_CACHE_BYTES,
     ],
 };
 
@@ -78,6 +79,13 @@ static STORE_TIMEOUT: Setting<Duration> = Setting {
     help: "How long one call to the store may take, waiting for a connection included; then it is unavailable.",
 };
 
+static STATE_CACHE_BYTES: Setting<usize> = Setting {
+    env: "STATE_CACHE_BYTES",
+    takes: size(0, 64 * GIB),
+    default: Value("32MiB"),
+    help: "Memory for the drafts that this node has changed lately: the next change of one is decided without a query, and written only where nobody else has written since. 0 keeps none; unused by the embedded store.",
+};
+
 /// Where streams and drafts are kept.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -105,6 +113,8 @@ pub enum Database {
         history: HistorySource,
         /// The most connections of this node.
         pool_max: u32,
+        /// Bytes of drafts that are kept in memory.
+        state_cache_bytes_max: usize,
     },
 }
 
@@ -124,10 +134,11 @@ impl Store {
         let schema = reader.value(&DATABASE_SCHEMA);
         let history = reader.value(&HISTORY_SOURCE);
         let pool_max = reader.value(&DATABASE_POOL_MAX);
+        let state_cache_bytes_max = reader.value(&STATE_CACHE_BYTES);
         let dir = reader.value(&DATA_DIR);
         let database = if reader.is_given(&DATABASE_URL) {
             let url = reader.optional(&DATABASE_URL).unwrap_or_else(|| Secret::new(""));
-            Database::Postgres { url, schema, history, pool_max }
+            Database::Postgres { url, schema, history, pool_max, state_cache_bytes_max }
         } else {
             Database::Embedded { dir }
         };

@@ -54,6 +54,25 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
     ),
     ("draftwire_tokens_refused_total", Kind::Counter, "why", "Tokens refused"),
     (
+        "draftwire_state_cache_hits_total",
+        Kind::Counter,
+        "",
+        "Changes of drafts that were decided without a query, because this node had made the one before",
+    ),
+    (
+        "draftwire_state_cache_misses_total",
+        Kind::Counter,
+        "",
+        "Changes of drafts for which the draft had to be read",
+    ),
+    (
+        "draftwire_state_cache_bytes",
+        Kind::Gauge,
+        "",
+        "Memory for the drafts of users who have changed one lately, about",
+    ),
+    ("draftwire_state_cache_bytes_max", Kind::Gauge, "", "Its bound"),
+    (
         "draftwire_token_cache_hits_total",
         Kind::Counter,
         "",

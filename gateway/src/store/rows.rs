@@ -64,7 +64,7 @@ pub(super) fn fill_state(
                 created_at: unsigned("the time", &place, row.created_at.unwrap_or(0))?,
                 updated_at: unsigned("the time", &place, row.updated_at.unwrap_or(0))?,
             };
-            state.drafts.insert((write.user.clone(), draft_id.clone()), draft);
+            state.drafts.insert((write.user.clone(), draft_id.clone()), Arc::new(draft));
         }
     }
     Ok(())

@@ -16,8 +16,15 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 fn store(url: String) -> PostgresStore {
     let schema = SchemaName::default();
     let history = HistorySource::default();
-    let options =
-        PostgresOptions { url, schema, history, connections_max: 3, timeout: TIMEOUT, limits: LIMITS };
+    let options = PostgresOptions {
+        url,
+        schema,
+        history,
+        connections_max: 3,
+        timeout: TIMEOUT,
+        limits: LIMITS,
+        state_cache_bytes_max: 1 << 20,
+    };
     PostgresStore::new(&options).unwrap()
 }
 

@@ -49,7 +49,15 @@ impl Server {
     pub(crate) fn store(&self, timeout: Duration, limits: Limits) -> Arc<PostgresStore> {
         let (url, schema) = (self.url.clone(), SchemaName::default());
         let history = HistorySource::default();
-        let options = PostgresOptions { url, schema, history, connections_max: 3, timeout, limits };
+        let options = PostgresOptions {
+            url,
+            schema,
+            history,
+            connections_max: 3,
+            timeout,
+            limits,
+            state_cache_bytes_max: 1 << 20,
+        };
         Arc::new(PostgresStore::new(&options).unwrap())
     }
 

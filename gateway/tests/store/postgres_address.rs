@@ -39,6 +39,7 @@ async fn every_form_of_an_address_leads_to_the_server() {
             schema,
             history: HistorySource::default(),
             connections_max: 2,
+            state_cache_bytes_max: 1 << 20,
             timeout,
             limits: LIMITS,
         };

@@ -14,7 +14,15 @@ use crate::fixture::{LIMITS, PATIENT, append, create, log_of, with_id};
 fn store(url: String) -> PostgresStore {
     let (timeout, schema) = (PATIENT, SchemaName::default());
     let history = HistorySource::default();
-    let options = PostgresOptions { url, schema, history, connections_max: 2, timeout, limits: LIMITS };
+    let options = PostgresOptions {
+        url,
+        schema,
+        history,
+        connections_max: 2,
+        timeout,
+        limits: LIMITS,
+        state_cache_bytes_max: 1 << 20,
+    };
     PostgresStore::new(&options).unwrap()
 }
 

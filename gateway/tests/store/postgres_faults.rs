@@ -30,6 +30,7 @@ async fn store(url: String) -> Arc<dyn Store> {
         schema: SchemaName::default(),
         history: HistorySource::default(),
         connections_max: 4,
+        state_cache_bytes_max: 1 << 20,
         timeout: TIMEOUT,
         limits: LIMITS,
     };
@@ -102,6 +103,7 @@ async fn connections_that_lead_nowhere_are_given_up_together() {
         schema: SchemaName::default(),
         history: HistorySource::default(),
         connections_max: 4,
+        state_cache_bytes_max: 1 << 20,
         timeout: 3 * TIMEOUT,
         limits: LIMITS,
     };

@@ -49,6 +49,7 @@ impl Tenant {
             schema: SchemaName::default(),
             history,
             connections_max: 3,
+            state_cache_bytes_max: 1 << 20,
             timeout: PATIENT,
             limits: LIMITS,
         };

@@ -40,8 +40,15 @@ async fn tables_of(url: &str, schema: &str) -> i64 {
 fn store(url: &str, schema: &str) -> PostgresStore {
     let (url, schema) = (url.to_owned(), schema.parse().unwrap());
     let history = HistorySource::default();
-    let options =
-        PostgresOptions { url, schema, history, connections_max: 3, timeout: PATIENT, limits: LIMITS };
+    let options = PostgresOptions {
+        url,
+        schema,
+        history,
+        connections_max: 3,
+        timeout: PATIENT,
+        limits: LIMITS,
+        state_cache_bytes_max: 1 << 20,
+    };
     PostgresStore::new(&options).unwrap()
 }
 

@@ -70,9 +70,9 @@ impl<'a> Batch<'a> {
         self.writes.iter().copied().enumerate().filter_map(lookup).collect()
     }
 
-    /// Whether it depends on drafts, and nothing else: then there is a lookup for each of its streams.
-    pub(crate) fn changes_drafts_only(&self) -> bool {
-        !self.writes.is_empty() && self.writes.iter().all(|write| matches!(write.op, Op::Draft(_)))
+    /// The writes, in their order.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = &'a Write> {
+        self.writes.iter().copied()
     }
 
     /// The write that a lookup's `index` is for.

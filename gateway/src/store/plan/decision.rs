@@ -23,14 +23,25 @@ pub struct Plan {
     /// One per write, in their order.
     pub answers: Vec<Result<Done, Refusal>>,
     /// The drafts that changed, each once, as they stand after the batch.
-    pub drafts: Vec<(UserId, DraftId, DraftRow)>,
+    pub drafts: Vec<(UserId, DraftId, Arc<DraftRow>)>,
     /// The commands to remember from now on, sorted by their keys: no lock of a stream keeps two
     /// batches from the same key, so they must come to it in one order.
-    pub commands: Vec<(UserId, DeviceId, CommandId, Remembered)>,
+    pub commands: Vec<NewCommand>,
     /// The new events, grouped by stream, ascending in each.
     pub events: Vec<Arc<Event>>,
     /// Where the streams with new events stand now.
     pub heads: Vec<(Stream, Seq)>,
+}
+
+/// A command to remember.
+#[derive(Debug)]
+pub struct NewCommand {
+    /// Who asked for it, and under which id.
+    pub key: (UserId, DeviceId, CommandId),
+    /// The stream that it is about.
+    pub stream: Stream,
+    /// What is remembered.
+    pub remembered: Remembered,
 }
 
 impl Plan {
@@ -39,8 +50,8 @@ impl Plan {
         self.drafts.is_empty() && self.commands.is_empty() && self.events.is_empty()
     }
 
-    /// Moves what was decided for empty streams behind the heads that the store found while it wrote. That is
-    /// allowed only for a batch that looks nothing up, where nothing else depends on the heads.
+    /// Moves what was numbered as if its stream were empty behind the head that the store found there while it
+    /// wrote. `before` names these streams and no others.
     pub(crate) fn continue_from(&mut self, batch: &Batch<'_>, before: &HashMap<Stream, Seq>) {
         let before = |stream: &Stream| before.get(stream).copied().unwrap_or_default().0;
         for event in &mut self.events {
@@ -61,12 +72,12 @@ impl Plan {
 
 /// The state as the writes so far have left it, and what they have left to be written.
 pub(super) struct Decision<'a> {
-    pub(super) state: State,
+    pub(super) state: &'a mut State,
     pub(super) limits: &'a Limits,
     pub(super) now: u64,
     pub(super) changed: BTreeSet<(UserId, DraftId)>,
     pub(super) events: BTreeMap<Stream, Vec<Arc<Event>>>,
-    pub(super) commands: Vec<(UserId, DeviceId, CommandId, Remembered)>,
+    pub(super) commands: Vec<NewCommand>,
 }
 
 impl Decision<'_> {
@@ -92,7 +103,7 @@ impl Decision<'_> {
         let drafts = self
             .changed
             .into_iter()
-            .filter_map(|key| self.state.drafts.remove(&key).map(|row| (key.0, key.1, row)))
+            .filter_map(|key| self.state.drafts.get(&key).cloned().map(|row| (key.0, key.1, row)))
             .collect();
         let heads = self
             .events
@@ -100,7 +111,7 @@ impl Decision<'_> {
             .filter_map(|(stream, events)| events.last().map(|last| (stream.clone(), last.seq)))
             .collect();
         let events = self.events.into_values().flatten().collect();
-        self.commands.sort_unstable_by(|a, b| (&a.0, &a.1, &a.2).cmp(&(&b.0, &b.1, &b.2)));
+        self.commands.sort_unstable_by(|one, other| one.key.cmp(&other.key));
         Plan { answers, drafts, commands: self.commands, events, heads }
     }
 }

@@ -1,5 +1,7 @@
 //! Drafts: what a change makes of one, and the event that reports it.
 
+use std::sync::Arc;
+
 use common::{
     DraftId, Version,
     event::Priority,
@@ -159,7 +161,7 @@ impl Decision<'_> {
         let ack = DraftAck { draft_id: draft_id.clone(), version: row.version };
         let key = (write.user.clone(), draft_id.clone());
         self.changed.insert(key.clone());
-        self.state.drafts.insert(key, row);
+        self.state.drafts.insert(key, Arc::new(row));
         Done::Draft { ack, seq: Some(seq) }
     }
 }

@@ -16,14 +16,16 @@ use self::decision::Decision;
 pub use self::{
     appends::APPEND_EVENTS_MAX,
     batch::{Batch, Lookup},
-    decision::Plan,
+    decision::{NewCommand, Plan},
     state::{Content, DraftRow, Remembered, State},
 };
 use super::{Done, DraftOp, Limits, Op, Refusal, Write};
 
-/// Decides the writes in their order, each on what those before it left. `now` is in Unix
-/// milliseconds.
-pub fn decide(batch: &Batch<'_>, state: State, limits: &Limits, now: u64) -> Plan {
+/// Decides the writes in their order, each on what those before it left. `now` is in Unix milliseconds.
+///
+/// A stream whose head the state does not name is numbered from 1, as if it were empty: the store that writes the
+/// plan adds what it finds there, see [`Plan::continue_from`]. Afterwards `state` is as the plan leaves the store.
+pub fn decide(batch: &Batch<'_>, state: &mut State, limits: &Limits, now: u64) -> Plan {
     let mut decision = Decision {
         state,
         limits,
@@ -54,7 +56,8 @@ impl Decision<'_> {
         }
         let done = self.apply(write)?;
         let remembered = Remembered { fingerprint, answer: done.clone() };
-        self.commands.push((key.0.clone(), key.1.clone(), key.2.clone(), remembered.clone()));
+        let stream = write.stream();
+        self.commands.push(NewCommand { key: key.clone(), stream, remembered: remembered.clone() });
         self.state.commands.insert(key, remembered);
         Ok(done)
     }

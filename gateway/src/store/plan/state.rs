@@ -1,6 +1,6 @@
 //! What the store holds, as far as a batch depends on it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use common::{
     CommandId, DeviceId, DraftId, Seq, Stream, UserId, Version,
@@ -17,10 +17,10 @@ use crate::store::{Done, Refusal};
 /// What the store held when the batch came, as far as the batch looks it up.
 #[derive(Debug, Default)]
 pub struct State {
-    /// The position of each stream; zero when not named.
+    /// The position of each stream; one that is not named is numbered as if it were empty.
     pub heads: HashMap<Stream, Seq>,
     /// The drafts, tombstones included.
-    pub drafts: HashMap<(UserId, DraftId), DraftRow>,
+    pub drafts: HashMap<(UserId, DraftId), Arc<DraftRow>>,
     /// The commands already carried out.
     pub commands: HashMap<(UserId, DeviceId, CommandId), Remembered>,
     /// How many drafts that are not deleted each user has; zero when not named.

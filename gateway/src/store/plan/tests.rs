@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use common::{
     CommandId, DeviceId, DraftId, Seq, Stream, UserId, Version,
@@ -21,7 +21,7 @@ const LIMITS: Limits = Limits { drafts_per_user_max: 3, draft_bytes_max: 60, eve
 #[derive(Default)]
 struct Tables {
     heads: HashMap<Stream, Seq>,
-    drafts: BTreeMap<(UserId, DraftId), DraftRow>,
+    drafts: BTreeMap<(UserId, DraftId), Arc<DraftRow>>,
     commands: HashMap<(UserId, DeviceId, CommandId), Remembered>,
     events: BTreeMap<String, Vec<(u64, String)>>,
     answers: Vec<String>,
@@ -30,9 +30,9 @@ struct Tables {
 impl Tables {
     fn commit(&mut self, writes: &[Write]) -> Plan {
         let batch = Batch::new(writes);
-        let plan = decide(&batch, self.load(&batch), &LIMITS, 1_000);
+        let plan = decide(&batch, &mut self.load(&batch), &LIMITS, 1_000);
         if batch.lookups().is_empty() {
-            let mut moved = decide(&batch, State::default(), &LIMITS, 1_000);
+            let mut moved = decide(&batch, &mut State::default(), &LIMITS, 1_000);
             moved.continue_from(&batch, &self.heads);
             assert_eq!(format!("{moved:?}"), format!("{plan:?}"), "decided without the heads");
         }
@@ -70,9 +70,8 @@ impl Tables {
         for (user, id, row) in &plan.drafts {
             self.drafts.insert((user.clone(), id.clone()), row.clone());
         }
-        for (user, device, id, remembered) in &plan.commands {
-            let key = (user.clone(), device.clone(), id.clone());
-            assert!(self.commands.insert(key, remembered.clone()).is_none(), "remembered twice");
+        for NewCommand { key, remembered, .. } in &plan.commands {
+            assert!(self.commands.insert(key.clone(), remembered.clone()).is_none(), "remembered twice");
         }
         for event in &plan.events {
             let log = self.events.entry(event.stream.key()).or_default();

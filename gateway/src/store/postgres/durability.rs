@@ -85,7 +85,15 @@ mod tests {
                 .unwrap();
             let (timeout, schema) = (Duration::from_secs(20), SchemaName::default());
             let history = HistorySource::default();
-            let options = PostgresOptions { url, schema, history, connections_max: 1, timeout, limits };
+            let options = PostgresOptions {
+                url,
+                schema,
+                history,
+                connections_max: 1,
+                timeout,
+                limits,
+                state_cache_bytes_max: 0,
+            };
             let store = PostgresStore::new(&options).unwrap();
             let mut connection = store.pool.get().await.unwrap();
             let shown = sqlx::query_scalar::<_, String>("SHOW synchronous_commit");

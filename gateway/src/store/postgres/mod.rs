@@ -13,6 +13,7 @@ mod retention;
 mod rights;
 mod schema;
 mod session;
+mod state_cache;
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -32,6 +33,7 @@ use self::{
     pool::Pool,
     retention::PostgresRetention,
     session::Sessions,
+    state_cache::StateCache,
 };
 pub use self::{address::shown, history::HistorySource, schema::SchemaName};
 use super::{
@@ -55,6 +57,8 @@ pub struct PostgresOptions {
     pub timeout: Duration,
     /// What a user may keep.
     pub limits: Limits,
+    /// Bytes of drafts that are kept in memory, so that the next change of one needs no query; zero keeps none.
+    pub state_cache_bytes_max: usize,
 }
 
 /// The store in Postgres. It connects when it is first used, and again whenever it has to.
@@ -70,6 +74,7 @@ pub struct PostgresStore {
     connections_max: usize,
     timeout: Duration,
     limits: Limits,
+    states: StateCache,
 }
 
 /// Every statement, over the tables of one schema.
@@ -188,6 +193,7 @@ impl PostgresStore {
             connections_max,
             timeout: options.timeout,
             limits: options.limits,
+            states: StateCache::new(options.state_cache_bytes_max),
         })
     }
 }
@@ -202,7 +208,8 @@ impl Store for PostgresStore {
             let mut connection = self.pool.get().await?;
             let (sql, limits) = (self.sql(), &self.limits);
             let committed =
-                commit::commit(&mut connection, &sql.commit, writes, limits, self.timeout).await?;
+                commit::commit(&mut connection, &sql.commit, &self.states, writes, limits, self.timeout)
+                    .await?;
             connection.put_back();
             Ok(committed)
         })
@@ -217,7 +224,8 @@ impl Store for PostgresStore {
             let mut connection = self.pool.get().await?;
             let (sql, limits) = (self.sql(), &self.limits);
             let committed =
-                commit::commit_within(&mut connection, &sql.commit, writes, limits, lock_wait).await?;
+                commit::commit_within(&mut connection, &sql.commit, &self.states, writes, limits, lock_wait)
+                    .await?;
             connection.put_back();
             Ok(committed)
         })

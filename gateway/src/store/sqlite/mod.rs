@@ -22,7 +22,7 @@ use self::{lease::Lease, retention::SqliteRetention};
 use super::{
     Committed, DraftList, History, Limits, RetentionStore, Store, StoreError, Write,
     failure::within,
-    plan::{Batch, Lookup, Plan, State, decide},
+    plan::{Batch, Lookup, NewCommand, Plan, State, decide},
     rows::{self, DraftColumns, EventRow, HeadRow, ListRow, LookupRow, array, signed},
 };
 
@@ -189,7 +189,7 @@ impl Store for SqliteStore {
                 rows::fill_state(look_up(&mut transaction, &lookups).await?, &batch, &mut state)?;
             }
             let now = unix_ms();
-            let plan = decide(&batch, state, &self.limits, now);
+            let plan = decide(&batch, &mut state, &self.limits, now);
             if plan.changes_nothing() {
                 transaction.rollback().await?;
             } else {
@@ -324,9 +324,10 @@ async fn write(transaction: &mut SqliteTransaction<'_>, plan: &Plan, now: u64) -
         let fields = fields(&row.fields);
         json!([user, id, row.version, row.kind, content, fields, row.created_at, row.updated_at])
     }));
-    let commands = array(plan.commands.iter().map(|(user, device, id, remembered)| {
-        json!([user, device, id, remembered.fingerprint, text(&remembered.answer)])
-    }));
+    let commands =
+        array(plan.commands.iter().map(|NewCommand { key: (user, device, id), remembered, .. }| {
+            json!([user, device, id, remembered.fingerprint, text(&remembered.answer)])
+        }));
     let events = array(plan.events.iter().map(|event| {
         let (kind, payload) = (event.kind.as_str(), event.payload.get());
         let priority = event.priority.number();

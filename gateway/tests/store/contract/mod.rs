@@ -5,6 +5,7 @@ pub(crate) mod batches;
 pub(crate) mod drafts;
 pub(crate) mod idempotency;
 pub(crate) mod logs;
+pub(crate) mod memory;
 pub(crate) mod nodes;
 pub(crate) mod numbers;
 pub(crate) mod retention;
@@ -53,6 +54,11 @@ macro_rules! contract {
             nodes_that_append_to_the_same_topics_leave_no_gap
             nodes_that_write_for_one_user_leave_no_gap
             nodes_with_the_same_users_do_not_deadlock
+        }
+        contract! { $database, memory:
+            what_another_node_changed_is_not_taken_for_unchanged
+            a_repetition_is_known_although_the_draft_is
+            nodes_that_remember_answer_like_those_that_do_not
         }
         contract! { $database, logs:
             history_says_where_the_log_stands

@@ -74,7 +74,9 @@ pub(crate) async fn a_row_that_means_nothing_fails_the_call(database: &dyn Datab
     database.execute("UPDATE events SET kind = 'no kind' WHERE stream = 'user:ann'").await;
     let Err(StoreError::Failed(why)) = store.drafts(&user("ann")).await else { panic!("it was taken") };
     assert!(why.contains("draft d of ann"), "{why}");
-    let failed = store.commit(&[update("ann", "d", 1, json!({"a": 1}))]).await;
+    // One that has not written the row itself, and so has to read it.
+    let other = database.node().await;
+    let failed = other.commit(&[update("ann", "d", 1, json!({"a": 1}))]).await;
     assert!(matches!(failed, Err(StoreError::Failed(_))), "{failed:?}");
     let read = Read { stream: stream("ann"), after: Seq(0), limit: 1 };
     assert!(store.read(&[read]).await.is_err());

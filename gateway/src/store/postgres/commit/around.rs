@@ -167,7 +167,9 @@ impl Part<'_> {
                 Ok(Vec::new())
             }
             Attempt::Locked => Ok(self.halves(free)),
-            Attempt::KeyTaken | Attempt::NeedsLocks | Attempt::NewStreams => Ok(vec![free]),
+            Attempt::KeyTaken | Attempt::NeedsReads | Attempt::NeedsLocks | Attempt::NewStreams => {
+                Ok(vec![free])
+            }
         }
     }
 

@@ -10,7 +10,8 @@ use sqlx::{Connection, PgConnection, PgTransaction, Row};
 
 use super::{
     statements::{LockWait, Statements, unless_locked},
-    steps::{Attempt, find, write},
+    steps::{Attempt, find},
+    write::{Basis, write},
 };
 use crate::store::{
     Committed, Limits, StoreError,
@@ -59,14 +60,12 @@ pub(super) async fn finish(
         let found = find(&mut transaction, sql, &lookups).await?;
         rows::fill_state(found.into_iter().map(|found| found.lookup), batch, &mut state)?;
     }
-    let before = state.heads.clone();
+    let basis = Basis { epoch: Some(epoch.clone()), heads: state.heads.clone() };
     let now = unix_ms();
-    let plan = decide(batch, state, limits, now);
+    let plan = decide(batch, &mut state, limits, now);
     if plan.changes_nothing() {
         transaction.rollback().await?;
-    } else if let Some(obstacle) =
-        write(&mut transaction, sql, &plan, &before, &epoch, now, lock_wait).await?
-    {
+    } else if let Err(obstacle) = write(&mut transaction, sql, &plan, &basis, now, lock_wait).await? {
         transaction.rollback().await?;
         return Ok(obstacle);
     } else {

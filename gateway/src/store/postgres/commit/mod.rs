@@ -1,17 +1,17 @@
 //! Commits.
 //!
-//! A commit is one of three, by what a batch depends on, whatever its size. Appends that depend on nothing are
-//! one statement (`append`). Changes of drafts are read and, if nobody else has changed their streams since,
-//! written: two statements (`optimistic`). All else, and whoever was overtaken, takes a transaction of five
-//! round trips (`locked`). Where another transaction holds a lock for long, the batch is committed without what
-//! needs it (`around`). They share their statements and steps, and call nothing here.
+//! A batch is decided on what is known, or else read, and written with one statement if nobody else has changed its
+//! streams since (`optimistic`). Whoever was overtaken takes a transaction of five round trips (`locked`). Where
+//! another transaction holds a lock for long, the batch is committed without what needs it (`around`). They share
+//! their statements and steps, and call nothing here.
 
-mod append;
 mod around;
+mod known;
 mod locked;
 mod optimistic;
 mod statements;
 mod steps;
+mod write;
 
 use std::time::Duration;
 
@@ -19,9 +19,11 @@ use sqlx::PgConnection;
 
 pub(super) use self::statements::Statements;
 use self::{
+    optimistic::Trust,
     statements::LockWait,
     steps::{Attempt, create_streams},
 };
+use super::state_cache::StateCache;
 use crate::store::{Committed, Limits, StoreError, Write, plan::Batch};
 
 /// Attempts at one commit. Each that fails makes one obstacle known: streams without a row, another node that
@@ -34,11 +36,12 @@ const ATTEMPTS_MAX: usize = 5;
 pub(super) async fn commit_within(
     connection: &mut PgConnection,
     sql: &Statements,
+    states: &StateCache,
     writes: &[Write],
     limits: &Limits,
     lock_wait: Duration,
 ) -> Result<Committed, StoreError> {
-    match attempt(connection, sql, &Batch::new(writes), limits, LockWait(lock_wait)).await? {
+    match attempt(connection, sql, states, &Batch::new(writes), limits, LockWait(lock_wait)).await? {
         Some(committed) => Ok(committed),
         None => around::commit(connection, sql, writes, limits, lock_wait).await,
     }
@@ -48,11 +51,13 @@ pub(super) async fn commit_within(
 pub(super) async fn commit(
     connection: &mut PgConnection,
     sql: &Statements,
+    states: &StateCache,
     writes: &[Write],
     limits: &Limits,
     lock_wait: Duration,
 ) -> Result<Committed, StoreError> {
-    let committed = attempt(connection, sql, &Batch::new(writes), limits, LockWait(lock_wait)).await?;
+    let committed =
+        attempt(connection, sql, states, &Batch::new(writes), limits, LockWait(lock_wait)).await?;
     committed.ok_or_else(|| StoreError::Unavailable("another transaction holds a lock".to_owned()))
 }
 
@@ -64,18 +69,18 @@ pub(super) async fn commit(
 async fn attempt(
     connection: &mut PgConnection,
     sql: &Statements,
+    states: &StateCache,
     batch: &Batch<'_>,
     limits: &Limits,
     lock_wait: LockWait,
 ) -> Result<Option<Committed>, StoreError> {
-    let mut needs_locks = false;
+    let mut trust = Some(Trust::Memory);
     for _ in 0..ATTEMPTS_MAX {
-        let attempt = if !needs_locks && batch.lookups().is_empty() {
-            append::commit(connection, sql, batch, limits, lock_wait).await?
-        } else if !needs_locks && batch.changes_drafts_only() {
-            optimistic::commit(connection, sql, batch, limits, lock_wait).await?
-        } else {
-            locked::commit(connection, sql, batch, limits, lock_wait).await?
+        let attempt = match trust {
+            Some(trust) => {
+                optimistic::commit(connection, sql, states, batch, limits, lock_wait, trust).await?
+            }
+            None => locked::commit(connection, sql, batch, limits, lock_wait).await?,
         };
         match attempt {
             Attempt::Committed(committed) => return Ok(Some(committed)),
@@ -85,9 +90,9 @@ async fn attempt(
                 }
             }
             Attempt::Locked => return Ok(None),
-            // Whoever used the key has committed: the next attempt sees it.
-            Attempt::KeyTaken => {}
-            Attempt::NeedsLocks => needs_locks = true,
+            // Whoever used the key has committed: whoever reads it sees it.
+            Attempt::KeyTaken | Attempt::NeedsReads => trust = trust.map(|_| Trust::Database),
+            Attempt::NeedsLocks => trust = None,
         }
     }
     Err(StoreError::Failed("commit gave up after 5 attempts: idempotency key contention".to_owned()))

@@ -7,7 +7,8 @@ use testkit::Postgres;
 
 use super::{
     statements::LockWait,
-    steps::{Attempt, write},
+    steps::Attempt,
+    write::{Basis, write},
 };
 use crate::store::{
     DraftOp, Limits, Op, Store, Write,
@@ -45,6 +46,7 @@ async fn what_was_decided_is_written_only_where_and_when_it_was() {
         connections_max: 1,
         timeout,
         limits: LIMITS,
+        state_cache_bytes_max: 0,
     })
     .unwrap();
     store.migrate().await.unwrap();
@@ -57,19 +59,19 @@ async fn what_was_decided_is_written_only_where_and_when_it_was() {
     let batch = Batch::new(&writes);
     let stream = Stream::User(user());
     let heads = |seq| HashMap::from([(stream.clone(), Seq(seq))]);
-    let plan = decide(&batch, State { heads: heads(1), ..State::default() }, &LIMITS, unix_ms());
+    let plan = decide(&batch, &mut State { heads: heads(1), ..State::default() }, &LIMITS, unix_ms());
     let mut parts: Vec<String> = epoch.to_string().split('-').map(str::to_owned).collect();
     parts[1] = "2".to_owned();
     let promoted: Epoch = parts.join("-").parse().unwrap();
     for (before, epoch) in [(heads(1), &promoted), (heads(0), &epoch)] {
-        let obstacle =
-            write(&mut connection, sql, &plan, &before, epoch, unix_ms(), LockWait(timeout)).await.unwrap();
-        assert!(matches!(obstacle, Some(Attempt::NeedsLocks)));
+        let basis = Basis { epoch: Some(epoch.clone()), heads: before };
+        let written = write(&mut connection, sql, &plan, &basis, unix_ms(), LockWait(timeout)).await.unwrap();
+        assert!(matches!(written, Err(Attempt::NeedsLocks)));
         assert_eq!(drafts(&server).await, "first", "written although something had changed");
     }
-    let obstacle =
-        write(&mut connection, sql, &plan, &heads(1), &epoch, unix_ms(), LockWait(timeout)).await.unwrap();
-    assert!(obstacle.is_none());
+    let basis = Basis { epoch: Some(epoch), heads: heads(1) };
+    let written = write(&mut connection, sql, &plan, &basis, unix_ms(), LockWait(timeout)).await.unwrap();
+    assert!(written.is_ok());
     assert_eq!(drafts(&server).await, "first\nsecond");
 }
 
