@@ -21,6 +21,9 @@ pub struct Settings {
     pub fills_max: usize,
     /// Newest events kept in memory per stream.
     pub recent_events_max: usize,
+    /// How long they are kept, all but a few: a client that comes back within it finds them in memory. They go
+    /// before twice that and a sweep.
+    pub recent_events_age: Duration,
     /// Bytes that these may take, over all streams.
     pub recent_bytes_max: usize,
     /// How long the members that another node announced count as present after its last announcement.
@@ -39,6 +42,7 @@ impl Default for Settings {
             reorder_wait: Duration::from_millis(30),
             fills_max: 3,
             recent_events_max: 1024,
+            recent_events_age: Duration::from_secs(60),
             recent_bytes_max: 64 * 1024 * 1024,
             presence_lease: Duration::from_secs(10),
             presence_list_max: 100,

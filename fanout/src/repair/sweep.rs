@@ -71,7 +71,7 @@ impl Sweep {
         let mut streams = self.registry.all();
         if round.full {
             self.last_full = Instant::now();
-            streams.iter().for_each(|stream| stream.age());
+            streams.iter().for_each(|stream| stream.age(self.settings.recent_events_age));
         } else {
             streams.retain(|stream| self.heads.is_due(stream));
         }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use common::{Cursor, Epoch, Event, Seq, Signal, Stream, ids::NodeId};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Duration, Instant},
+};
 
 use super::{
     budget::Budget,
@@ -368,8 +371,9 @@ impl LocalStream {
     }
 
     /// Frees what the stream no longer needs in memory. Called at every full sweep.
-    pub(crate) fn age(&self) {
+    pub(crate) fn age(&self, recent_events_age: Duration) {
         let mut state = self.state();
+        state.ring.age(recent_events_age);
         state.ring.trim();
         state.signals.age();
         state.repeats.age();

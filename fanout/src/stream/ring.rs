@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use common::{Event, Seq, message::Form};
+use tokio::time::{Duration, Instant};
 
 use super::{budget::Budget, source::Source};
 
@@ -92,6 +93,8 @@ pub(crate) struct Ring {
     bytes: usize,
     /// The last urgent event that was pushed; zero for none.
     urgent: Seq,
+    /// The tip at the last time that the ring aged, and when that was.
+    aged: (Seq, Instant),
     events_max: usize,
     budget: Arc<Budget>,
 }
@@ -111,6 +114,7 @@ impl Ring {
             blocks: BTreeMap::new(),
             bytes: 0,
             urgent: Seq(0),
+            aged: (Seq(0), Instant::now()),
             events_max,
             budget,
         }
@@ -199,6 +203,7 @@ impl Ring {
     pub(crate) fn clear(&mut self) {
         // The next history may begin with lower numbers.
         self.urgent = Seq(0);
+        self.aged = (Seq(0), Instant::now());
         while !self.events.is_empty() {
             self.drop_oldest();
         }
@@ -209,6 +214,24 @@ impl Ring {
         while (self.events.len() > EVENTS_MIN || self.bytes > BYTES_MIN) && self.budget.is_exceeded() {
             self.drop_oldest();
         }
+    }
+
+    /// Drops what has been here for longer than `age_max`, up to twice that, beyond the minimum: a client that was
+    /// away for so long reads the log. Called now and then.
+    pub(crate) fn age(&mut self, age_max: Duration) {
+        let (tip, since) = self.aged;
+        if since.elapsed() < age_max {
+            return;
+        }
+        while self.events.len() > EVENTS_MIN
+            && self.events.front().is_some_and(|oldest| oldest.event.seq <= tip)
+        {
+            self.drop_oldest();
+        }
+        let tip = self.events.back().map_or(Seq(0), |newest| newest.event.seq);
+        self.aged = (tip, Instant::now());
+        // What one busy moment has needed is not kept for all quiet ones.
+        self.events.shrink_to(2 * self.events.len());
     }
 
     fn add(&mut self, event: &Event) {
@@ -305,6 +328,31 @@ mod tests {
         push(&mut poor, 1..=100);
         assert_eq!(after(&mut poor, 100 - EVENTS_MIN as u64).map(|due| due.len()), Some(EVENTS_MIN));
         assert_eq!(after(&mut poor, 99 - EVENTS_MIN as u64), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_comes_back_for_is_dropped_but_for_a_minimum() {
+        let age_max = Duration::from_secs(60);
+        let oldest = |ring: &Ring| ring.events.front().unwrap().event.seq.0;
+        let mut kept = ring(1000, usize::MAX);
+        push(&mut kept, 1..=200);
+        for (pass, expected) in [(59, 1), (1, 1), (59, 1)] {
+            tokio::time::advance(Duration::from_secs(pass)).await;
+            kept.age(age_max);
+            assert_eq!(oldest(&kept), expected, "younger than a minute");
+        }
+        push(&mut kept, 201..=300);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        kept.age(age_max);
+        assert_eq!(oldest(&kept), 201);
+        for _ in 0..3 {
+            tokio::time::advance(age_max).await;
+            kept.age(age_max);
+        }
+        assert_eq!(oldest(&kept), 301 - EVENTS_MIN as u64);
+        let budget = kept.budget.clone();
+        drop(kept);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

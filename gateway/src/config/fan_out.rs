@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     reader::Reader,
-    setting::{GIB, Group, HOUR, KIB, MINUTE, MS, SECOND, Setting, Value, count, duration, size},
+    setting::{DAY, GIB, Group, HOUR, KIB, MINUTE, MS, SECOND, Setting, Value, count, duration, size},
     text::show_duration,
 };
 
@@ -18,6 +18,7 @@ pub(super) static GROUP: Group = Group {
         &REORDER_WAIT,
         &FILLS_MAX,
         &RECENT_EVENTS_MAX,
+        &RECENT_EVENTS_AGE,
         &RECENT_BYTES_MAX,
         &PRESENCE_LEASE,
         &PRESENCE_LIST_MAX,
@@ -73,6 +74,13 @@ static RECENT_EVENTS_MAX: Setting<usize> = Setting {
     help: "The most recent events kept in memory per followed stream.",
 };
 
+static RECENT_EVENTS_AGE: Setting<Duration> = Setting {
+    env: "RECENT_EVENTS_AGE",
+    takes: duration(SECOND, DAY),
+    default: Value("60s"),
+    help: "How long events are kept in memory for clients that come back, at least; all but 16 of a stream are dropped before twice that. A client that was away for longer reads the log.",
+};
+
 static RECENT_BYTES_MAX: Setting<usize> = Setting {
     env: "RECENT_BYTES_MAX",
     takes: size(64 * KIB, 64 * GIB),
@@ -112,6 +120,7 @@ pub(super) fn read(reader: &Reader<'_>) -> fanout::Settings {
         reorder_wait: reader.value(&REORDER_WAIT),
         fills_max: reader.value(&FILLS_MAX),
         recent_events_max: reader.value(&RECENT_EVENTS_MAX),
+        recent_events_age: reader.value(&RECENT_EVENTS_AGE),
         recent_bytes_max: reader.value(&RECENT_BYTES_MAX),
         presence_lease: reader.value(&PRESENCE_LEASE),
         presence_list_max: reader.value(&PRESENCE_LIST_MAX),
