@@ -90,7 +90,7 @@ def test_events_may_come_asynchronously(shared: Node, topic: str) -> None:
         async with AsyncDraftwire(shared.url, token=token) as dw:
             done = await dw.publish_stream(topic, events(), events_max=2)
             assert done.requests == 3
-            return [item.payload async for item in dw.history(topic) if isinstance(item, Event)]
+            return [item.data async for item in dw.history(topic) if isinstance(item, Event)]
 
     assert asyncio.run(run()) == list(range(5))
 

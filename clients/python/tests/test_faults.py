@@ -8,7 +8,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -22,6 +23,7 @@ from draftwire import (
     UnavailableError,
 )
 
+from .conftest import MINTER, SERVICE
 from .node import DEADLINE, Node, free_port, wait_until
 from .proxy import Proxy
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def numbers(dw: Draftwire, topic: str) -> list[object]:
-    return [item.payload for item in dw.history(topic) if isinstance(item, Event)]
+    return [item.data for item in dw.history(topic) if isinstance(item, Event)]
 
 
 def test_a_node_that_is_killed_in_the_middle_of_publishes(
@@ -144,28 +146,57 @@ def test_a_server_that_comes_late(
 ) -> None:
     with Node(tmp_path_factory.mktemp("late")) as node:
         node.kill()
-        dw = connect(node.url, deadline=DEADLINE)
-        with ThreadPoolExecutor(1) as pool:
+        source = MINTER.source("desk", SERVICE)
+        attempts: list[str] = []
+
+        def token() -> str:
+            attempts.append(source())
+            return attempts[-1]
+
+        dw = connect(node.url, token=token, deadline=DEADLINE)
+        with ThreadPoolExecutor(2) as pool:
             signal = pool.submit(dw.signal, "ticker", "TYPING")
             event = pool.submit(dw.publish, "ticker", "TICK", 1)
+            wait_until(lambda: signal.done() or len(attempts) >= 4, "both are repeated")
             node.start()
             signal.result(DEADLINE)
             assert event.result(DEADLINE).seq == 1
         assert numbers(dw, "ticker") == [1]
 
 
+class Busy(BaseHTTPRequestHandler):
+    """Asks to be tried again after a long time, as no node does."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(503)
+        self.send_header("Retry-After", "400")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
 def test_closing_ends_calls_that_wait(connect: Callable[..., Draftwire]) -> None:
-    dw = connect(f"http://127.0.0.1:{free_port()}", deadline=10 * DEADLINE)
-    view = dw.with_options(device="view")
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server, ThreadPoolExecutor(3) as pool:
+        serving = pool.submit(server.serve_forever, 0.01)
+        Busy.asked.clear()
+        # Longer than any test: the calls do not end by themselves.
+        dw = connect(f"http://127.0.0.1:{server.server_port}", deadline=10 * DEADLINE)
+        view = dw.with_options(device="view")
         calls = [pool.submit(client.publish, "ticker", "TICK") for client in (dw, view)]
+        wait_until(lambda: len(Busy.asked) == 2, "both wait for their next attempts")
         dw.close()
         for call in calls:
             with pytest.raises(ClosedError):
                 call.result(DEADLINE)
-    with pytest.raises(ClosedError):
-        view.publish("ticker", "TICK")
-    dw.close()
+        with pytest.raises(ClosedError):
+            view.publish("ticker", "TICK")
+        dw.close()
+        server.shutdown()
+        serving.result(DEADLINE)
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"])

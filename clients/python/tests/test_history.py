@@ -31,7 +31,7 @@ def ticks(count: int, start: int = 0) -> Iterator[NewEvent]:
 
 
 def brief(items: list[HistoryItem]) -> list[object]:
-    return [item.payload if isinstance(item, Event) else item for item in items]
+    return [item.data if isinstance(item, Event) else item for item in items]
 
 
 def test_it_is_read_page_by_page_to_its_head(dw: Draftwire, topic: str) -> None:

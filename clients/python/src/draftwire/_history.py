@@ -73,5 +73,5 @@ class HistoryReader:
             raise UnexpectedAnswerError(200, f"the history does not go on after {self._next}")
         self._next = page.cursor
 
-    def _miss(self, epoch: str, missed_before: int) -> None:
-        self._items.append((Missed(missed_before), Cursor(epoch, missed_before - 1)))
+    def _miss(self, epoch: str, before: int) -> None:
+        self._items.append((Missed(before), Cursor(epoch, before - 1)))

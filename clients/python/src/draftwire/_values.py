@@ -111,20 +111,18 @@ class Event:
 
     Attributes:
         type: What the publisher called it.
-        stream: `topic:<name>`.
         seq: Its number in the stream.
         timestamp: When it was committed, in Unix milliseconds.
         origin: The device that published it.
-        payload: What it carries.
+        data: What it carries.
         priority: Whether it waits in batch windows.
     """
 
     type: str
-    stream: str
     seq: int
     timestamp: int
     origin: str
-    payload: Json
+    data: Json
     priority: Priority = "normal"
 
 
@@ -133,11 +131,10 @@ class Missed:
     """Events that retention has removed before they were read.
 
     Attributes:
-        missed_before: What comes next has this number or a higher one. The reader has not seen the events
-            between its cursor and this number.
+        before: What comes next has this number or a higher one; what was not seen before it is gone.
     """
 
-    missed_before: int
+    before: int
 
 
 @dataclass(frozen=True, slots=True)

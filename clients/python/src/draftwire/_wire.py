@@ -186,7 +186,6 @@ def read_event(value: Json) -> Event:
     event = _object(value)
     return Event(
         get(event, "type", str),
-        get(event, "stream", str),
         get(event, "seq", int),
         get(event, "timestamp", int),
         get(event, "origin", str),
