@@ -67,14 +67,15 @@ def server_url(url: str) -> str:
     Raises:
         ValueError: It is no such address.
     """
+    # No error quotes it: it may hold a password.
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ValueError(f"{url!r} is no address: {error}") from error
+    except httpx.InvalidURL:
+        raise ValueError("this is no address of a server: give one with http:// or https://") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(f"{url!r} is no address of a server: give http:// or https://")
+        raise ValueError("the address of a server has http:// or https:// and a host")
     if parsed.query or parsed.fragment or parsed.userinfo:
-        raise ValueError(f"{url!r} is more than the address of a server")
+        raise ValueError("the address of a server has no user, query or fragment")
     return str(parsed).rstrip("/")
 
 
