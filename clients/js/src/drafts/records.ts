@@ -70,9 +70,19 @@ export function forgetDraft(records: RecordsEdit, draftId: string): void {
   else records.remove(draftKey(draftId));
 }
 
+/** A command leaves the queue. A draft that was there only for it goes with it. */
+export function removeCommand(records: RecordsEdit, command: DraftCommand): void {
+  records.remove(commandKey(command));
+  forgetIfGone(records, command.payload.draftId);
+}
+
 /** An outcome is decided. A draft that was there only for it goes with it. */
 export function removeOutcome(records: RecordsEdit, { id, draftId }: Pick<OutcomeRecord, 'id' | 'draftId'>): void {
   records.remove(outcomeKey(id));
+  forgetIfGone(records, draftId);
+}
+
+function forgetIfGone(records: RecordsEdit, draftId: string): void {
   if (records.get<DraftRecord>(draftKey(draftId))?.gone) forgetDraft(records, draftId);
 }
 

@@ -10,7 +10,7 @@ import type { RecordsEdit } from '../store/replica.js';
 import { equal } from '../json.js';
 import { applyPatch, overlap, splitPatch, touchedFields, type JsonObject } from './merge.js';
 import {
-  commandKey, commandsOf, draftKey, dropDissolved, forgetDraft, outcomeKey, outcomesOf, type DraftCommand, type DraftRecord,
+  commandKey, commandsOf, draftKey, dropDissolved, forgetDraft, outcomeKey, outcomesOf, removeCommand, type DraftCommand, type DraftRecord,
   type OutcomeRecord,
 } from './records.js';
 
@@ -140,7 +140,7 @@ function acknowledged(records: RecordsEdit, command: DraftCommand, version: numb
   const record = records.get<DraftRecord>(draftKey(command.payload.draftId));
   // Its event was here before, or comes later; until then the change is shown from the queue.
   const seen = command.type === 'DRAFT_CREATE' ? record !== undefined : !record || record.gone || record.version >= version;
-  if (seen) records.remove(commandKey(command));
+  if (seen) removeCommand(records, command);
   else records.put(commandKey(command), { ...command, landed: version });
 }
 
@@ -149,7 +149,7 @@ function refused(records: RecordsEdit, command: DraftCommand, error: Refused): v
   const gone = error.code === 'not_found' || (error.code === 'conflict' && draft === null);
   switch (command.type) {
     case 'DRAFT_DELETE':
-      if (gone) return records.remove(commandKey(command));
+      if (gone) return removeCommand(records, command);
       if (draft) return keep(records, command, 'conflict', error, { fields: [], version: draft.version, theirs: draft.content });
       return keep(records, command, 'refused', error);
     case 'DRAFT_CREATE':

@@ -1,0 +1,285 @@
+// Two devices of one user change drafts at random, lose their connections, and are killed and started again on what
+// they had stored. Against a real node; afterwards:
+// - both devices show what the database has, and what a replay of all events gives;
+// - no change was made twice, and those of a device to a field came in its order;
+// - every change that was stored was made, or was replaced by a later one of the same device before it was sent, or
+//   was shown as a conflict or a refusal.
+//
+// DRAFTWIRE_SEEDS is how many seeds are run (200), DRAFTWIRE_SEED the one that is run alone.
+
+import 'fake-indexeddb/auto';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { drafts, type Draft, type DraftCollection } from '../src/drafts/index.js';
+import type { Draftwire, Store } from '../src/index.js';
+import { indexedDb } from '../src/indexeddb/index.js';
+import { client, eventually, Network } from './support/client.js';
+import { Node } from './support/node.js';
+import { Observer } from './support/observer.js';
+import { Random } from './support/random.js';
+
+const SEEDS = Number(process.env.DRAFTWIRE_SEEDS ?? 200);
+const ONLY = process.env.DRAFTWIRE_SEED;
+const AT_ONCE = 16;
+const STEPS = 60;
+/** A seed takes less than a second; one that never ends says how it stands. */
+const SEED_MS_MAX = 10_000;
+const FIELDS = ['title', 'quantity', 'note'];
+
+let node: Node;
+beforeAll(async () => {
+  node = await Node.start({ CONNECTIONS_PER_USER: '1000' });
+});
+afterAll(() => node.stop());
+
+type Note = Record<string, string | null>;
+
+/** A store whose process can be killed: what it had not done then is never done. */
+function killable(store: Store): { store: Store; kill: () => void } {
+  let alive = true;
+  const whileAlive = async <T>(work: () => Promise<T>): Promise<T> => {
+    const result = alive ? await work() : undefined;
+    return alive ? (result as T) : new Promise<T>(() => {});
+  };
+  return {
+    store: {
+      kind: store.kind,
+      load: () => whileAlive(() => store.load()),
+      commit: (...commit) => whileAlive(() => store.commit(...commit)),
+      clear: () => whileAlive(() => store.clear()),
+      close: () => store.close(),
+    },
+    kill: () => {
+      alive = false;
+      store.close();
+    },
+  };
+}
+
+interface Edit {
+  readonly device: string;
+  readonly draftId: string;
+  readonly field: string;
+  /** No other edit has it. */
+  readonly value: string;
+  stored: boolean;
+}
+
+class Device {
+  readonly name: string;
+  readonly #user: string;
+  readonly #random: Random;
+  readonly #edits: Edit[];
+  /** Values that were shown as not taken. */
+  readonly shown = new Set<string>();
+  /** Drafts that were deleted here, with all that was changed in them. */
+  readonly removed = new Set<string>();
+  #network!: Network;
+  #kill!: () => void;
+  #wake!: () => void;
+  dw!: Draftwire;
+  notes!: DraftCollection<Note>;
+
+  /** Refusals that must not be. */
+  readonly refusals: unknown[] = [];
+
+  constructor(name: string, user: string, random: Random, edits: Edit[]) {
+    this.name = name;
+    this.#user = user;
+    this.#random = random;
+    this.#edits = edits;
+    this.start();
+  }
+
+  start(): void {
+    const { store, kill } = killable(indexedDb(`${this.#user}-${this.name}`));
+    this.#kill = kill;
+    this.#network = new Network();
+    this.dw = client(node, this.#user, {
+      device: this.name,
+      store,
+      network: this.#network,
+      environment: {
+        onWake: (wake) => {
+          this.#wake = wake;
+          return () => {};
+        },
+      },
+    });
+    this.notes = drafts<Note>(this.dw, 'note');
+    this.notes.subscribe(() => this.#look());
+  }
+
+  kill(): void {
+    this.#network.cut();
+    this.#kill();
+    this.dw.disconnect();
+  }
+
+  cut(): void {
+    this.#network.cut();
+  }
+
+  mend(): void {
+    this.#network.mend();
+    this.#wake();
+  }
+
+  create(): void {
+    const content: Note = {};
+    const field = this.#random.pick(FIELDS);
+    content[field] = this.#value();
+    const draft = this.notes.create(content);
+    this.#note(draft, field, content[field], draft.update({}).stored);
+  }
+
+  edit(): void {
+    const draft = this.#any();
+    if (!draft) return;
+    const patch: Note = {};
+    for (const field of FIELDS) if (this.#random.chance(40)) patch[field] = this.#value();
+    const { stored } = draft.update(patch);
+    for (const [field, value] of Object.entries(patch)) this.#note(draft, field, value!, stored);
+  }
+
+  remove(): void {
+    const draft = this.#any();
+    draft?.delete();
+    if (draft) this.removed.add(draft.id);
+  }
+
+  /** Decides one conflict or refusal, if there is any. */
+  decide(): boolean {
+    for (const { snapshot } of this.notes.list) {
+      const [conflict] = snapshot.conflicts;
+      if (conflict) {
+        if (this.#random.chance(50)) conflict.keepMine();
+        else conflict.keepTheirs();
+        return true;
+      }
+      const [refusal] = snapshot.refusals;
+      if (refusal) {
+        refusal.dismiss();
+        return true;
+      }
+    }
+    return false;
+  }
+
+  #any(): Draft<Note> | undefined {
+    return this.notes.list.length > 0 ? this.#random.pick(this.notes.list) : undefined;
+  }
+
+  #value(): string {
+    return `${this.name}${this.#edits.length}-${this.#random.below(1e9)}`;
+  }
+
+  #note(draft: Draft<Note>, field: string, value: string, stored: Promise<void>): void {
+    const edit: Edit = { device: this.name, draftId: draft.id, field, value, stored: false };
+    this.#edits.push(edit);
+    void stored.then(() => {
+      edit.stored = true;
+    });
+  }
+
+  #look(): void {
+    for (const { snapshot } of this.notes.list) {
+      // Only a draft that is gone has a right to refuse anything here.
+      for (const { error } of snapshot.refusals) if (error.code !== 'not_found') this.refusals.push(error);
+      for (const { mine } of [...snapshot.conflicts, ...snapshot.refusals]) {
+        for (const value of Object.values(mine ?? {})) if (typeof value === 'string') this.shown.add(value);
+      }
+    }
+  }
+}
+
+function stateOf({ dw, notes }: Device): unknown {
+  return { state: dw.state, all: notes.list.map(({ id, snapshot }) => `${id}${snapshot.version}`), pending: dw.pendingCount, drafts: notes.list.map(({ snapshot }) => snapshot).filter(({ status }) => status !== 'synced') };
+}
+
+async function turns(count: number): Promise<void> {
+  for (let i = 0; i < count; i += 1) await new Promise((resolve) => setImmediate(resolve));
+}
+
+async function run(seed: number): Promise<void> {
+  const random = new Random(seed);
+  const user = `user-${seed}`;
+  const observer = await Observer.watch(node, user);
+  const edits: Edit[] = [];
+  const devices = ['a', 'b'].map((name) => new Device(name, user, random, edits));
+  const shown = new Set<string>();
+  for (let i = 0; i < STEPS; i += 1) {
+    const at = random.below(2);
+    const device = devices[at]!;
+    const dice = random.below(100);
+    if (dice < 15) device.create();
+    else if (dice < 60) device.edit();
+    else if (dice < 65) device.remove();
+    else if (dice < 72) device.decide();
+    else if (dice < 82) device.cut();
+    else if (dice < 94) device.mend();
+    else {
+      device.kill();
+      device.start();
+    }
+    await turns(random.below(40));
+  }
+  for (const device of devices) device.mend();
+
+  // Everything is sent, and everything decided, until nothing is left.
+  const open = () => devices.filter(({ dw, notes }) => dw.state.status !== 'live' || dw.pendingCount > 0 || notes.list.some(({ status }) => status !== 'synced'));
+  const list = () => node.api('GET', 'v1/drafts', node.token(user));
+  const begun = Date.now();
+  await eventually(async () => {
+    if (Date.now() - begun > SEED_MS_MAX) throw new Error(`it never ends: ${JSON.stringify([...devices.map(stateOf), [...observer.replay()].map(([id, { version }]) => id + version), observer.events.length, (await list()).seq, (await list()).drafts.length])}`);
+    while (devices.some((device) => device.decide()));
+    if (open().length > 0) {
+      for (const { dw } of open()) if (dw.state.status === 'waiting') devices.find((each) => each.dw === dw)!.mend();
+      return false;
+    }
+    const { drafts: stored, seq } = await list();
+    const versions = (of: { id: string; version: number }[]) => JSON.stringify(of.map(({ id, version }) => `${id}=${version}`).sort());
+    const inDatabase = versions(stored.map(({ draftId, version }: { draftId: string; version: number }) => ({ id: draftId, version })));
+    return (observer.events.at(-1)?.seq ?? 0) === seq && open().length === 0
+      && devices.every(({ notes }) => versions(notes.list.map(({ snapshot }) => snapshot)) === inDatabase);
+  });
+
+  const database = new Map((await list()).drafts.map(({ draftId, version, content }: any) => [draftId, { version, content }]));
+  expect(observer.replay()).toEqual(database);
+  for (const { notes } of devices) {
+    expect(new Map(notes.list.map(({ id, snapshot: { version, content } }) => [id, { version, content }]))).toEqual(database);
+  }
+
+  const made = new Map<string, number>();
+  for (const { payload, seq } of observer.events) {
+    for (const value of Object.values(payload.content ?? payload.patch ?? {})) {
+      expect(made.has(value as string), `${value} was made twice`).toBe(false);
+      made.set(value as string, seq);
+    }
+  }
+  expect(devices.flatMap(({ refusals }) => refusals)).toEqual([]);
+  for (const device of devices) for (const value of device.shown) shown.add(value);
+  for (const [i, { device, draftId, field, value, stored }] of edits.entries()) {
+    const same = edits.slice(i + 1).filter((later) => later.device === device && later.draftId === draftId && later.field === field);
+    const before = made.get(value);
+    for (const later of same) if (before !== undefined && made.has(later.value)) expect(made.get(later.value)).toBeGreaterThan(before);
+    const accounted = before !== undefined || shown.has(value) || same.some((later) => made.has(later.value) || shown.has(later.value));
+    const removed = devices.find(({ name }) => name === device)!.removed.has(draftId);
+    expect(!stored || accounted || removed, `${value} of ${draftId}/${field} was lost`).toBe(true);
+  }
+  for (const { dw } of devices) dw.close();
+  observer.close();
+}
+
+test(`two devices and a simple model, ${ONLY ? `seed ${ONLY}` : `${SEEDS} seeds`}`, { timeout: SEEDS * 10_000 }, async () => {
+  const seeds = ONLY ? [Number(ONLY)] : Array.from({ length: SEEDS }, (_, i) => i + 1);
+  const worker = async () => {
+    for (let seed = seeds.shift(); seed !== undefined; seed = seeds.shift()) {
+      try {
+        await run(seed);
+      } catch (error) {
+        throw new Error(`DRAFTWIRE_SEED=${seed} repeats it`, { cause: error });
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+});
