@@ -2,6 +2,7 @@
 // they had stored. Against a real node; afterwards:
 // - both devices show what the database has, and what a replay of all events gives;
 // - no change was made twice, and those of a device to a field came in its order;
+// - no change replaced a value that its device had not shown before, other than by the user's decision;
 // - every change that was stored was made, or was replaced by a later one of the same device before it was sent, or
 //   was shown as a conflict or a refusal.
 //
@@ -61,8 +62,13 @@ interface Edit {
   readonly field: string;
   /** No other edit has it. */
   readonly value: string;
+  /** When it was made, or decided anew. */
+  at: number;
   stored: boolean;
 }
+
+/** Counts everything that is shown and made. */
+let clock = 0;
 
 class Device {
   readonly name: string;
@@ -71,6 +77,8 @@ class Device {
   readonly #edits: Edit[];
   /** Values that were shown as not taken. */
   readonly shown = new Set<string>();
+  /** When each value of the other device was first shown here. */
+  readonly knownSince = new Map<string, number>();
   /** Drafts that were deleted here, with all that was changed in them. */
   readonly removed = new Set<string>();
   #network!: Network;
@@ -152,8 +160,13 @@ class Device {
     for (const { snapshot } of this.notes.list) {
       const [conflict] = snapshot.conflicts;
       if (conflict) {
-        if (this.#random.chance(50)) conflict.keepMine();
-        else conflict.keepTheirs();
+        if (this.#random.chance(50)) {
+          clock += 1;
+          for (const value of Object.values(conflict.mine ?? {})) for (const edit of this.#edits) if (edit.value === value) edit.at = clock;
+          conflict.keepMine();
+        } else {
+          conflict.keepTheirs();
+        }
         return true;
       }
       const [refusal] = snapshot.refusals;
@@ -174,7 +187,7 @@ class Device {
   }
 
   #note(draft: Draft<Note>, field: string, value: string, stored: Promise<void>): void {
-    const edit: Edit = { device: this.name, draftId: draft.id, field, value, stored: false };
+    const edit: Edit = { device: this.name, draftId: draft.id, field, value, at: (clock += 1), stored: false };
     this.#edits.push(edit);
     void stored.then(() => {
       edit.stored = true;
@@ -183,6 +196,9 @@ class Device {
 
   #look(): void {
     for (const { snapshot } of this.notes.list) {
+      for (const shown of [snapshot.content, ...snapshot.conflicts.map(({ theirs }) => theirs)]) {
+        for (const value of Object.values(shown)) if (value && !this.knownSince.has(value)) this.knownSince.set(value, (clock += 1));
+      }
       // Only a draft that is gone has a right to refuse anything here.
       for (const { error } of snapshot.refusals) if (error.code !== 'not_found') this.refusals.push(error);
       for (const { mine } of [...snapshot.conflicts, ...snapshot.refusals]) {
@@ -250,10 +266,16 @@ async function run(seed: number): Promise<void> {
   }
 
   const made = new Map<string, number>();
-  for (const { payload, seq } of observer.events) {
-    for (const value of Object.values(payload.content ?? payload.patch ?? {})) {
-      expect(made.has(value as string), `${value} was made twice`).toBe(false);
-      made.set(value as string, seq);
+  const current = new Map<string, string>();
+  for (const { payload, seq, origin } of observer.events) {
+    for (const [field, value] of Object.entries((payload.content ?? payload.patch ?? {}) as Record<string, string>)) {
+      expect(made.has(value), `${value} was made twice`).toBe(false);
+      made.set(value, seq);
+      const before = current.get(`${payload.draftId}/${field}`);
+      current.set(`${payload.draftId}/${field}`, value);
+      const { at } = edits.find((edit) => edit.value === value)!;
+      const known = devices.find(({ name }) => name === origin)!.knownSince.get(before ?? '') ?? Infinity;
+      expect(before === undefined || known < at, `${value} replaced ${before} silently`).toBe(true);
     }
   }
   expect(devices.flatMap(({ refusals }) => refusals)).toEqual([]);

@@ -3,7 +3,7 @@
 import type { DraftStatus } from './api.js';
 import type { DraftState } from './index_by_draft.js';
 import { applyPatch, type JsonObject } from './merge.js';
-import { applyAll, type OutcomeRecord } from './records.js';
+import { applyAll, theirsOf, type OutcomeRecord } from './records.js';
 
 export interface DraftView {
   readonly kind: string;
@@ -22,7 +22,10 @@ export interface DraftView {
 
 /** Null where there is no such draft. */
 export function viewOf({ draft, commands, outcomes, committed }: DraftState): DraftView | null {
-  const conflicts = outcomes.filter(({ result }) => result === 'conflict');
+  // The other value may have changed since: who decides has to see the present one.
+  const conflicts = outcomes
+    .filter(({ result }) => result === 'conflict')
+    .map((outcome): OutcomeRecord => ({ ...outcome, theirs: theirsOf(draft, outcome) }));
   const refusals = outcomes.filter(({ result }) => result === 'refused');
   let kind = draft?.kind ?? outcomes[0]?.kind;
   // A creation that was refused shows what could not be made.
