@@ -88,6 +88,19 @@ def test_events_that_retention_has_removed_are_reported(
         assert brief(list(again)) == [90, 91, 92, Missed(191), *range(190, 200)]
 
 
+def test_a_log_of_which_nothing_is_left_says_so(tmp_path: Path, connect: Callable[..., Draftwire]) -> None:
+    with Node(tmp_path, RETENTION_TOPIC_AGE="1ms", RETENTION_INTERVAL="50ms") as node:
+        dw = connect(node.url)
+        before = dw.history("ticker")
+        assert list(before) == []
+        dw.publish_stream("ticker", ticks(3))
+        wait_until(lambda: list(dw.history("ticker")) == [], "the log is empty", node.log)
+        history = dw.history("ticker", before.cursor)
+        assert list(history) == [Missed(4)]
+        assert history.cursor is not None
+        assert history.cursor.seq == 3
+
+
 def test_another_history_is_reported_and_read_from_its_beginning(
     node: Node, connect: Callable[..., Draftwire]
 ) -> None:

@@ -139,6 +139,13 @@ def test_a_refused_token_is_replaced_once(
     tokens.append(MINTER.mint("desk", ["service"]))
     assert dw.publish(topic, "GOAL").seq == 1
 
+    # However many there are.
+    tokens[:] = [MINTER.mint("desk", claims={"exp": 1, "n": n}) for n in range(10)]
+    asked.clear()
+    with pytest.raises(UnauthorizedError):
+        dw.publish(topic, "GOAL")
+    assert len(asked) == 3
+
 
 def test_a_token_function_that_raises_is_heard(
     shared: Node, connect: Callable[..., Draftwire], topic: str

@@ -232,6 +232,12 @@ test('a refused token is replaced once', async ({ shared, connect, topic }) => {
   expect(asked).toBe(2);
   // The third answer is the old one again, the next one is new.
   expect((await dw.publish(topic, 'GOAL')).seq).toBe(1);
+
+  // However many there are.
+  let made = 0;
+  const always = connect(shared.url, { token: () => minter.mint('desk', [], { claims: { exp: 1, made: (made += 1) } }) });
+  await expect(always.publish(topic, 'GOAL')).rejects.toMatchObject({ code: 'unauthorized' });
+  expect(made).toBe(3);
 });
 
 test('an address that is none is refused, one with a path is taken', async ({ shared, connect, topic }) => {

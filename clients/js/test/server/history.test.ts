@@ -68,6 +68,18 @@ test('events that retention has removed are reported', async ({ start, connect }
   expect(await brief(again)).toEqual([90, 91, 92, { kind: 'missed', before: 191 }, ...range(10, 190)]);
 });
 
+test('a log of which nothing is left says so', async ({ start, connect }) => {
+  const node = await start({ RETENTION_TOPIC_AGE: '1ms', RETENTION_INTERVAL: '50ms' });
+  const dw = connect(node.url);
+  const before = dw.history('ticker');
+  expect(await brief(before)).toEqual([]);
+  await dw.publishStream('ticker', ticks(3));
+  await until('the log is empty', async () => (await brief(dw.history('ticker'))).length === 0);
+  const history = dw.history('ticker', before.cursor);
+  expect(await brief(history)).toEqual([{ kind: 'missed', before: 4 }]);
+  expect(history.cursor).toMatch(/:3$/);
+});
+
 test('another history is reported and read from its beginning', async ({ start, connect }) => {
   const node = await start();
   const dw = connect(node.url);
