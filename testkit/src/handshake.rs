@@ -9,6 +9,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::contract::{self, Exchange};
+
 /// No handshake takes longer.
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -74,6 +76,9 @@ async fn exchange(addr: &str, path: &str, headers: &[(&str, &str)]) -> Result<An
     let headers = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-        .collect();
+        .collect::<Vec<_>>();
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let exchange = Exchange { method: "GET", path, query, sent: None, status, headers: &headers, body: None };
+    contract::check(contract::exchange_fault(&exchange));
     Ok(Answered { status, headers, stream })
 }

@@ -3,8 +3,13 @@
 use std::{sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result};
-use reqwest::{Client, ClientBuilder, Method};
+use reqwest::{
+    Body, Client, ClientBuilder, Method, Request,
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
+};
 use serde_json::Value;
+
+use crate::contract::{self, Exchange};
 
 /// No answer takes longer, unless the node is frozen.
 const ANSWER_WAIT: Duration = Duration::from_secs(20);
@@ -85,18 +90,45 @@ async fn send(method: Method, url: &str, headers: &[(&str, &str)], body: Option<
 }
 
 pub(crate) async fn answer(request: reqwest::RequestBuilder, url: &str) -> Result<Answer> {
-    let response = request.send().await.with_context(|| format!("no answer from {url}"))?;
+    let (client, request) = request.build_split();
+    let request = request?;
+    let sent = contract::is_enforced().then(|| request.try_clone()).flatten();
+    let response = client.execute(request).await.with_context(|| format!("no answer from {url}"))?;
     let status = response.status().as_u16();
-    let headers = response
-        .headers()
-        .iter()
-        .map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        })
-        .collect();
+    let headers = fields(response.headers());
     let text = response.text().await?;
+    if let Some(sent) = sent {
+        contract::check(fault(&sent, status, &headers, Some(&text)));
+    }
     let json = serde_json::from_str(&text).unwrap_or(Value::Null);
     Ok(Answer { status, headers, text, json })
+}
+
+/// The header fields, names in lower case.
+pub(crate) fn fields(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+}
+
+/// What is wrong with an answer by the API documents. Without the body where that is not read as a whole.
+pub(crate) fn fault(
+    sent: &Request,
+    status: u16,
+    headers: &[(String, String)],
+    body: Option<&str>,
+) -> Option<String> {
+    let media_type = sent.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let bytes = sent.body().and_then(Body::as_bytes);
+    let exchange = Exchange {
+        method: sent.method().as_str(),
+        path: sent.url().path(),
+        query: sent.url().query().unwrap_or_default(),
+        sent: bytes.map(|bytes| (media_type.unwrap_or_default(), bytes)),
+        status,
+        headers,
+        body,
+    };
+    contract::exchange_fault(&exchange)
 }
 
 /// One client for all. It keeps no connection between calls: a connection belongs to the runtime that

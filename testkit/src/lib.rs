@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod contract;
 pub mod device;
 pub mod handshake;
 pub mod http;

@@ -1,6 +1,6 @@
 //! A WebSocket without manners: sends what it is told and keeps no rules of its own.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
@@ -19,6 +19,8 @@ use tokio_tungstenite::{
         protocol::{CloseFrame, Role, WebSocketConfig},
     },
 };
+
+use crate::contract;
 
 /// The largest message that is taken: more than a server would ever send.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -200,6 +202,8 @@ fn config() -> WebSocketConfig {
 #[derive(Debug)]
 pub struct RawSocket {
     socket: WebSocketStream<TcpStream>,
+    /// Commands without an answer, by their ids, for comparing those that are carried out with the API documents.
+    commands: HashMap<String, Value>,
 }
 
 impl RawSocket {
@@ -208,12 +212,16 @@ impl RawSocket {
     /// # Errors
     /// [`NotOpened`].
     pub async fn connect(request: &RawRequest) -> Result<Self, NotOpened> {
-        Ok(Self { socket: request.open().await? })
+        Ok(Self::new(request.open().await?))
     }
 
     /// Takes a connection on which the handshake is done.
     pub async fn over(stream: TcpStream) -> Self {
-        Self { socket: WebSocketStream::from_raw_socket(stream, Role::Client, Some(config())).await }
+        Self::new(WebSocketStream::from_raw_socket(stream, Role::Client, Some(config())).await)
+    }
+
+    fn new(socket: WebSocketStream<TcpStream>) -> Self {
+        Self { socket, commands: HashMap::new() }
     }
 
     /// Sends a message.
@@ -229,6 +237,7 @@ impl RawSocket {
     /// # Errors
     /// When the connection is gone.
     pub async fn send_text(&mut self, text: &str) -> Result<()> {
+        self.note(text);
         Ok(self.socket.send(Message::text(text)).await?)
     }
 
@@ -367,10 +376,37 @@ impl RawSocket {
         drop(self);
     }
 
+    fn note(&mut self, text: &str) {
+        if contract::is_enforced()
+            && let Ok(command) = serde_json::from_str::<Value>(text)
+            && let Some(id) = command["id"].as_str()
+        {
+            self.commands.insert(id.to_owned(), command);
+        }
+    }
+
+    /// Compares messages of the server, and the commands that they say are carried out, with the API documents.
+    ///
+    /// # Panics
+    /// When they say otherwise.
+    fn check(&mut self, text: &str) {
+        let Ok(value) = serde_json::from_str::<Value>(text) else { return };
+        for message in value.as_array().map_or(std::slice::from_ref(&value), Vec::as_slice) {
+            contract::check(contract::message_fault(message));
+            let command = message["id"].as_str().and_then(|id| self.commands.remove(id));
+            if let Some(command) = command.filter(|_| message["type"] != "ERROR") {
+                contract::check(contract::command_fault(&command));
+            }
+        }
+    }
+
     async fn next_data(&mut self) -> Result<Received> {
         loop {
             match self.socket.next().await {
-                Some(Ok(Message::Text(text))) => return Ok(Received::Text(text.as_str().to_owned())),
+                Some(Ok(Message::Text(text))) => {
+                    self.check(text.as_str());
+                    return Ok(Received::Text(text.as_str().to_owned()));
+                }
                 Some(Ok(Message::Binary(bytes))) => return Ok(Received::Binary(bytes.to_vec())),
                 Some(Ok(Message::Close(frame))) => {
                     // Reading on is what sends the answer to the close frame.

@@ -77,6 +77,18 @@ impl Condition {
         matches!(self, Self::Any) || self.tag_of(version).is_some()
     }
 
+    /// The tag by which it names what has this text in its own tag, of any strength and coding; that tag for `*`.
+    pub(super) fn naming(&self, opaque: &str) -> Option<String> {
+        match self {
+            Self::Any => Some(format!("\"{opaque}\"")),
+            Self::Tags(tags) => {
+                let is_named =
+                    |tag: &&Tag| tag.opaque.strip_suffix(COMPRESSED).unwrap_or(&tag.opaque) == opaque;
+                tags.iter().find(is_named).map(Tag::text)
+            }
+        }
+    }
+
     /// The tag by which it names the version.
     pub(super) fn tag_of(&self, version: Version) -> Option<&Tag> {
         match self {

@@ -12,7 +12,7 @@ use tower::util::option_layer;
 
 use super::{
     NODE_HEADER, content_coding, cors,
-    http::{demo, drafts, health, history, publish},
+    http::{demo, drafts, health, history, openapi, publish},
     problem::Problem,
     sse,
     state::EdgeState,
@@ -37,6 +37,7 @@ pub fn router(state: EdgeState) -> Router {
             .nest("/v1", api)
             .merge(demo::routes(state.context().listen.demo))
             .route("/ws/realtime", get(ws::upgrade))
+            .route("/openapi.json", get(openapi::document))
             .route("/healthz", get(health::healthz))
             .route("/readyz", get(health::readyz))
             .route("/livez", get(health::livez)),

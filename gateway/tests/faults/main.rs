@@ -41,8 +41,9 @@ static CLUSTERS: Semaphore = Semaphore::const_new(2);
 /// For every wait. Long enough for a slow machine: it only decides how long a failing test takes.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Waits for a test's turn to run a cluster.
+/// Waits for a test's turn to run a cluster, whose answers are compared with the API documents.
 async fn turn() -> SemaphorePermit<'static> {
+    testkit::contract::enforce();
     CLUSTERS.acquire().await.expect("never closed")
 }
 

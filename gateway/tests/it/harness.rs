@@ -134,6 +134,7 @@ impl Server {
         bus: Arc<dyn Bus>,
         settings: Config,
     ) -> Self {
+        testkit::contract::enforce();
         let patience = listener::Patience { idle: settings.listen.keep_alive, ..Default::default() };
         let node = Node::assemble(settings, disk.store.clone(), bus).unwrap();
         let listener = listener::bind(addr).unwrap();

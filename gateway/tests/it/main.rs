@@ -9,6 +9,7 @@ mod clock;
 mod cluster;
 mod conditional;
 mod content_coding;
+mod contract;
 mod cors;
 mod data_dir;
 mod decoding;

@@ -39,6 +39,7 @@ use self::{
     answer::local,
     shared::{Control, Outgoing, Shared, State},
 };
+use crate::contract;
 pub use answer::{Ack, Refused};
 pub use options::{DeviceOptions, Observed, Observer, TokenSource};
 pub use presence::{Change, Member, Presence};
@@ -356,5 +357,9 @@ impl Device {
 impl Drop for Device {
     fn drop(&mut self) {
         self.task.abort();
+        if !std::thread::panicking() {
+            // Every test ends with it, whatever else it looks at.
+            contract::check(Violation::undocumented(&self.violations()));
+        }
     }
 }

@@ -86,11 +86,26 @@ pub enum Violation {
         /// Where the events lead.
         reached: String,
     },
+    /// A message that the API documents do not describe, or a command that they do not and that was carried out.
+    Undocumented {
+        /// What is wrong.
+        fault: String,
+    },
     /// A message that makes no sense.
     Malformed {
         /// The message.
         text: String,
     },
+}
+
+impl Violation {
+    /// What the API documents do not describe among these, if there is any.
+    pub(crate) fn undocumented(violations: &[Self]) -> Option<String> {
+        violations.iter().find_map(|violation| match violation {
+            Self::Undocumented { fault } => Some(fault.clone()),
+            _ => None,
+        })
+    }
 }
 
 /// What an event is that does not follow the last one.

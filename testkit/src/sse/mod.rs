@@ -20,6 +20,7 @@ use tokio::{
 
 use self::parser::{Parser, ServerEvent};
 use crate::{
+    contract,
     device::{Replica, TokenSource, Track, Violation, stream_of},
     http,
 };
@@ -197,6 +198,10 @@ impl SseFollower {
 impl Drop for SseFollower {
     fn drop(&mut self) {
         self.task.abort();
+        if !std::thread::panicking() {
+            // Every test ends with it, whatever else it looks at.
+            contract::check(Violation::undocumented(&self.violations()));
+        }
     }
 }
 
@@ -252,10 +257,18 @@ impl Link {
             request = request.header("last-event-id", id);
         }
         self.dropped.mark_unchanged();
-        let mut answer = match timeout(CONNECT_WAIT, request.send()).await {
+        let (client, request) = request.build_split();
+        let request = request.ok()?;
+        let sent = request.try_clone();
+        let mut answer = match timeout(CONNECT_WAIT, client.execute(request)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => return None,
         };
+        let fields = http::fields(answer.headers());
+        if let Some(fault) = sent.and_then(|sent| http::fault(&sent, answer.status().as_u16(), &fields, None))
+        {
+            self.violation(Violation::Undocumented { fault });
+        }
         if answer.status() != StatusCode::OK {
             return Some(answer.status());
         }
@@ -284,6 +297,9 @@ impl Link {
         let Ok(message) = serde_json::from_str::<Value>(&event.data) else {
             return self.violation(Violation::Malformed { text: event.data });
         };
+        if let Some(fault) = contract::message_fault(&message) {
+            self.violation(Violation::Undocumented { fault });
+        }
         if message["type"] != event.name.as_str() {
             return self
                 .violation(Violation::Malformed { text: format!("{} is named {}", event.data, event.name) });

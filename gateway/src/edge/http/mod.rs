@@ -5,5 +5,6 @@ pub(crate) mod demo;
 pub(super) mod drafts;
 pub(crate) mod health;
 pub(super) mod history;
+pub(super) mod openapi;
 pub(super) mod path;
 pub(super) mod publish;

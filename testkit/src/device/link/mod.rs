@@ -18,7 +18,7 @@ use super::{
     shared::{Connected, Control, Outgoing, Shared},
     wire::{Framing, Incoming, Wire},
 };
-use crate::raw_socket::RawRequest;
+use crate::{contract, raw_socket::RawRequest};
 
 /// Commands without an answer at one time; further ones wait in the queue.
 const PENDING_MAX: usize = 1024;
@@ -314,6 +314,9 @@ impl Link {
     /// Takes one message of the server.
     fn take(&mut self, message: Value) -> Taken {
         self.observe(&Observed::Message(&message));
+        if let Some(fault) = contract::message_fault(&message) {
+            self.violation(Violation::Undocumented { fault });
+        }
         let milliseconds = |value: &Value| Duration::from_millis(value.as_u64().unwrap_or(0));
         match message["type"].as_str().unwrap_or_default() {
             "WELCOME" => {
@@ -380,6 +383,9 @@ impl Link {
         let pending = self.pending.remove(at);
         if answer.is_ok() {
             self.repeats = 0;
+            if let Some(fault) = contract::command_fault(&pending.message) {
+                self.violation(Violation::Undocumented { fault });
+            }
         }
         match pending.asker {
             // The caller may have given up.

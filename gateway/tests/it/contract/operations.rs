@@ -1,0 +1,219 @@
+//! Every status of every operation in docs/openapi.yaml is met.
+
+use std::collections::BTreeSet;
+
+use testkit::{
+    contract::documents,
+    handshake::{self, HEADERS},
+    token,
+};
+
+use crate::{
+    failing_store::FailingStore,
+    harness::{ALL_TOPICS, Disk, Server, service},
+};
+
+/// A request and the status of its answer: the request line, header fields, the body.
+type Step<'a> = (u16, &'a str, &'a [(&'a str, &'a str)], &'a str);
+
+/// The operations and statuses that were met.
+#[derive(Default)]
+struct Met(BTreeSet<(String, u16)>);
+
+impl Met {
+    fn note(&mut self, line: &str, status: u16) {
+        let (method, path) = line.split_once(' ').unwrap();
+        let path = path.split('?').next().unwrap();
+        let operation = documents().operation(method, path).expect("an operation");
+        self.0.insert((operation.id.clone(), status));
+    }
+
+    async fn walk(&mut self, server: &Server, token: &str, steps: &[Step<'_>]) {
+        for (status, line, headers, body) in steps {
+            let (method, path) = line.split_once(' ').unwrap();
+            let answer = server.call(token, method, path, headers, body).await;
+            assert_eq!(answer.status, *status, "{line}: {}", answer.text);
+            self.note(line, *status);
+        }
+    }
+
+    /// A GET whose answer is looked at no further than its header fields: what follows does not end.
+    async fn open(
+        &mut self,
+        server: &Server,
+        token: &str,
+        status: u16,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) {
+        let bearer = format!("Bearer {token}");
+        let headers = [headers, &[("authorization", bearer.as_str())]].concat();
+        let answered = handshake::get(&server.addr.to_string(), path, &headers).await.unwrap();
+        assert_eq!(answered.status, status, "{path}");
+        self.note(&format!("GET {path}"), status);
+    }
+}
+
+const GZIP: &[(&str, &str)] = &[("content-encoding", "gzip")];
+const IF_NEW: &[(&str, &str)] = &[("if-none-match", "*")];
+const IF_FIRST: &[(&str, &str)] = &[("if-match", "\"1\"")];
+
+/// The paths at which backends publish.
+const PUBLISHING: [&str; 3] = ["/v1/topics/t/events", "/v1/users/alice/events", "/v1/broadcast"];
+
+async fn drafts(met: &mut Met, server: &Server) {
+    let large = format!(r#"{{"content":{{"a":"{}"}}}}"#, "x".repeat(5000));
+    let patch = format!(r#"{{"a":"{}"}}"#, "x".repeat(5000));
+    met.walk(
+        server,
+        &token::good("alice"),
+        &[
+            (201, "POST /v1/drafts", &[], r#"{"draftId":"d","kind":null,"content":{"a":1}}"#),
+            (400, "POST /v1/drafts", &[], "{}"),
+            (409, "POST /v1/drafts", &[], r#"{"draftId":"d","content":{}}"#),
+            (412, "POST /v1/drafts", IF_NEW, r#"{"draftId":"d","content":{}}"#),
+            (413, "POST /v1/drafts", &[], &large),
+            (415, "POST /v1/drafts", GZIP, r#"{"content":{}}"#),
+            (200, "GET /v1/drafts", &[], ""),
+            (400, "GET /v1/drafts?limit=3", &[], ""),
+            (200, "PATCH /v1/drafts/d?baseVersion=1", &[], r#"{"a":2}"#),
+            (400, "PATCH /v1/drafts/d?baseVersion=1", &[], "[]"),
+            (404, "PATCH /v1/drafts/none?baseVersion=1", &[], "{}"),
+            (409, "PATCH /v1/drafts/d?baseVersion=1", &[], r#"{"a":3}"#),
+            (412, "PATCH /v1/drafts/d", IF_FIRST, r#"{"a":3}"#),
+            (413, "PATCH /v1/drafts/d?baseVersion=2", &[], &patch),
+            (415, "PATCH /v1/drafts/d?baseVersion=2", GZIP, r#"{"a":3}"#),
+            (428, "PATCH /v1/drafts/d", &[], r#"{"a":3}"#),
+            (200, "GET /v1/drafts/d", &[], ""),
+            (304, "GET /v1/drafts/d", &[("if-none-match", "\"2\"")], ""),
+            (400, "GET /v1/drafts/d?limit=3", &[], ""),
+            (404, "GET /v1/drafts/none", &[], ""),
+            (412, "GET /v1/drafts/d", IF_FIRST, ""),
+            (400, "DELETE /v1/drafts/d?baseVersion=x", &[], ""),
+            (404, "DELETE /v1/drafts/none", &[], ""),
+            (409, "DELETE /v1/drafts/d?baseVersion=1", &[], ""),
+            (412, "DELETE /v1/drafts/d", IF_FIRST, ""),
+            (200, "DELETE /v1/drafts/d?baseVersion=2", &[], ""),
+        ],
+    )
+    .await;
+    let unauthorized = ["GET /v1/drafts", "POST /v1/drafts", "GET /v1/drafts/d", "PATCH /v1/drafts/d"];
+    for line in unauthorized.into_iter().chain(["DELETE /v1/drafts/d"]) {
+        met.walk(server, "", &[(401, line, &[], "")]).await;
+    }
+}
+
+async fn publishing(met: &mut Met, server: &Server) {
+    let large = format!(r#"{{"event":"E","data":"{}"}}"#, "x".repeat(5000));
+    for path in PUBLISHING {
+        let line = format!("POST {path}");
+        met.walk(
+            server,
+            &service(),
+            &[
+                (201, &line, &[], r#"{"event":"E","data":[1],"priority":"high"}"#),
+                (201, &line, &[], r#"[{"event":"E"},{"event":"E","priority":null,"signal":false}]"#),
+                (
+                    201,
+                    &line,
+                    &[("content-type", "application/x-ndjson")],
+                    "{\"event\":\"E\"}\n{\"event\":\"E\"}\n",
+                ),
+                (202, &line, &[], r#"{"event":"E","signal":true}"#),
+                (400, &line, &[], r#"{"event":"WELCOME"}"#),
+                (413, &line, &[], &large),
+                (415, &line, GZIP, r#"{"event":"E"}"#),
+            ],
+        )
+        .await;
+        met.walk(server, "", &[(401, &line, &[], "")]).await;
+        met.walk(server, &token::good("alice"), &[(403, &line, &[], "")]).await;
+    }
+}
+
+async fn following(met: &mut Met, server: &Server) {
+    let reader = token::scoped("alice", ALL_TOPICS);
+    let history = "GET /v1/topics/t/events";
+    met.walk(
+        server,
+        &reader,
+        &[
+            (200, history, &[], ""),
+            (400, "GET /v1/topics/t/events?limit=0", &[], ""),
+            (409, "GET /v1/topics/t/events?cursor=other:1", &[], ""),
+            (400, "GET /v1/stream?cursor=none", &[], ""),
+            (413, "GET /v1/stream?topics=a,b", &[], ""),
+            (426, "GET /ws/realtime", &[], ""),
+            (403, "GET /ws/realtime", &[("origin", "https://elsewhere.example")], ""),
+        ],
+    )
+    .await;
+    for line in [history, "GET /v1/stream?topics=t"] {
+        met.walk(server, "", &[(401, line, &[], "")]).await;
+        met.walk(server, &token::good("alice"), &[(403, line, &[], "")]).await;
+    }
+    met.open(server, &reader, 200, "/v1/stream?topics=t", &[]).await;
+    met.open(server, &reader, 101, "/ws/realtime?device=phone", &HEADERS).await;
+}
+
+async fn node(met: &mut Met, server: &Server) {
+    let open = ["GET /healthz", "GET /readyz", "GET /livez", "GET /openapi.json"];
+    for line in open {
+        met.walk(server, "", &[(200, line, &[], "")]).await;
+    }
+    let document = server.call("", "GET", "/openapi.json", &[], "").await;
+    assert!(document.text == documents().openapi_json(), "it is the document of docs");
+    assert_eq!(document.header("cache-control"), Some("no-cache"));
+    let tag = document.header("etag").unwrap().to_owned();
+    let compressed = format!("{}-gzip\"", tag.trim_end_matches('"'));
+    for known in [tag.as_str(), &compressed, "*"] {
+        met.walk(server, "", &[(304, "GET /openapi.json", &[("if-none-match", known)], "")]).await;
+    }
+    met.walk(server, "", &[(200, "GET /openapi.json", &[("if-none-match", "\"other\"")], "")]).await;
+}
+
+async fn trouble(met: &mut Met) {
+    let store = FailingStore::over(&*Disk::new().await);
+    let server = Server::on(&Disk::over(store.clone()), &[]).await;
+    store.set_down(true);
+    met.walk(
+        &server,
+        &token::scoped("alice", ALL_TOPICS),
+        &[
+            (503, "GET /v1/drafts", &[], ""),
+            (503, "POST /v1/drafts", &[], r#"{"content":{}}"#),
+            (503, "GET /v1/drafts/d", &[], ""),
+            (503, "PATCH /v1/drafts/d?baseVersion=1", &[], "{}"),
+            (503, "DELETE /v1/drafts/d", &[], ""),
+            (503, "GET /v1/topics/t/events", &[], ""),
+            (503, "GET /v1/stream", &[], ""),
+            (503, "GET /healthz", &[], ""),
+        ],
+    )
+    .await;
+    for path in PUBLISHING {
+        met.walk(&server, &service(), &[(503, &format!("POST {path}"), &[], r#"{"event":"E"}"#)]).await;
+    }
+    let crowded = Server::with(&[("CONNECTIONS_PER_USER", "1")]).await;
+    let (_device, _) = crowded.connect("alice", "").await;
+    met.walk(&crowded, &token::good("alice"), &[(429, "GET /v1/stream", &[], "")]).await;
+    let stopping = Server::with(&[("DRAIN_WINDOW", "10ms")]).await;
+    assert_eq!(stopping.node.drain().await, 0);
+    met.walk(&stopping, "", &[(503, "GET /readyz", &[], ""), (503, "GET /ws/realtime", &[], "")]).await;
+}
+
+#[tokio::test]
+async fn every_status_that_is_described_is_met() {
+    let mut met = Met::default();
+    let server = Server::with(&[("TOPICS_PER_CONNECTION", "1")]).await;
+    drafts(&mut met, &server).await;
+    publishing(&mut met, &server).await;
+    following(&mut met, &server).await;
+    node(&mut met, &server).await;
+    trouble(&mut met).await;
+    let operations = documents().operations().iter();
+    let described: BTreeSet<_> = operations
+        .flat_map(|operation| operation.statuses.iter().map(|status| (operation.id.clone(), *status)))
+        .collect();
+    assert_eq!(met.0, described);
+}
