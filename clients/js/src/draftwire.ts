@@ -11,6 +11,7 @@ import { randomId } from './json.js';
 import { Listeners } from './listeners.js';
 import type { Position } from './protocol.js';
 import { ownLink, type Link } from './session/link.js';
+import type { Outcome } from './session/outbox.js';
 import { Publisher } from './session/publisher.js';
 import { Session, type SessionEvents, type UserState } from './session/session.js';
 import type { TopicMessage } from './session/subscriptions.js';
@@ -55,6 +56,7 @@ export class Draftwire {
   #device: string | null = null;
   /** While it shall be online. */
   #link: Link | null = null;
+  #left = new AbortController();
   #online: boolean;
   #closed = false;
   #state: ConnectionState;
@@ -293,14 +295,22 @@ export class Draftwire {
 
   #join(): void {
     if (this.#device === null) return;
-    const peers = this.#peers;
+    // What a link still says that was left is ignored.
+    const left = new AbortController();
+    this.#left = left;
+    const { signal } = left;
+    const isVisible = this.#environment.isVisible;
     const events = {
-      state: (state: ConnectionState) => this.#setState(state),
-      deliver: (messages: readonly TopicMessage[]) => this.#deliver(messages),
-      answered: (id: string, outcome: Parameters<Publisher['answered']>[1]) => this.#publisher.answered(id, outcome),
+      state: (state: ConnectionState) => {
+        if (!signal.aborted) this.#setState(state);
+      },
+      deliver: (messages: readonly TopicMessage[]) => {
+        if (!signal.aborted) this.#deliver(messages);
+      },
+      answered: (id: string, outcome: Outcome) => this.#publisher.answered(id, outcome),
       failed: (error: DraftwireError) => this.#onError(error),
     };
-    const isVisible = this.#environment.isVisible;
+    const peers = this.#peers;
     this.#link = peers
       ? peers.link({ peers, tab: this.#tab, isVisible, keepsDrafts: () => this.#userState !== null, newSession: (...told) => this.#newSession(...told), events })
       : ownLink(this.#newSession({
@@ -341,6 +351,7 @@ export class Draftwire {
   #leave(): void {
     const link = this.#link;
     this.#link = null;
+    this.#left.abort();
     link?.close();
     for (const topic of this.#topics) topic.lost();
   }

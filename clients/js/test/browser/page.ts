@@ -1,0 +1,46 @@
+// What runs in the page: clients as an application makes them, on `globalThis` for the test.
+
+import { drafts, type DraftCollection } from '../../src/drafts/index.js';
+import { Draftwire } from '../../src/index.js';
+import { indexedDb } from '../../src/indexeddb/index.js';
+
+export interface Order {
+  title: string;
+  n?: number;
+}
+
+class App {
+  readonly dw: Draftwire;
+  readonly orders: DraftCollection<Order>;
+  /** Numbers of the events of the topic `room`. */
+  readonly seqs: number[] = [];
+
+  constructor(url: string, token: string, connect: boolean) {
+    this.dw = new Draftwire(url, { getToken: () => token, store: indexedDb('app'), connect });
+    this.orders = drafts<Order>(this.dw, 'order');
+    this.dw.topic('room').on('*', ({ seq }) => this.seqs.push(seq));
+  }
+}
+
+/** How many connections this page has. */
+let sockets = 0;
+const { WebSocket } = globalThis;
+globalThis.WebSocket = class extends WebSocket {
+  constructor(...connection: ConstructorParameters<typeof WebSocket>) {
+    super(...connection);
+    sockets += 1;
+    this.addEventListener('close', () => {
+      sockets -= 1;
+    });
+  }
+};
+
+const inPage = {
+  app: undefined as App | undefined,
+  sockets: () => sockets,
+  start: (url: string, token: string, connect = true) => {
+    inPage.app = new App(url, token, connect);
+  },
+};
+export type InPage = typeof inPage;
+Object.assign(globalThis, { inPage });
