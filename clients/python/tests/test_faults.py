@@ -21,14 +21,17 @@ from draftwire import (
     NewEvent,
     StreamPublished,
     UnavailableError,
+    UnexpectedAnswerError,
 )
 
 from .conftest import MINTER, SERVICE
+from .nginx import Nginx
 from .node import DEADLINE, Node, free_port, wait_until
 from .proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 def numbers(dw: Draftwire, topic: str) -> list[object]:
@@ -161,6 +164,22 @@ def test_a_server_that_comes_late(
             node.start()
             signal.result(DEADLINE)
             assert event.result(DEADLINE).seq == 1
+        assert numbers(dw, "ticker") == [1]
+
+
+def test_a_proxy_that_reaches_no_node(node: Node, connect: Callable[..., Draftwire], tmp_path: Path) -> None:
+    (tmp_path / "nginx").mkdir()
+    with Nginx(tmp_path / "nginx", node.port) as nginx:
+        dw = connect(nginx.url, deadline=DEADLINE)
+        node.kill()
+        with ThreadPoolExecutor(1) as pool:
+            call = pool.submit(dw.publish, "ticker", "TICK", 1)
+            wait_until(lambda: call.done() or nginx.answered(502) > 0, "Nginx answers 502")
+            # Nginx may have passed a signal on before the connection to the node failed.
+            with pytest.raises(UnexpectedAnswerError, match="502"):
+                dw.signal("ticker", "TYPING")
+            node.start()
+            assert call.result(DEADLINE).seq == 1
         assert numbers(dw, "ticker") == [1]
 
 
