@@ -55,7 +55,12 @@ export class Node {
   /** Starts a node on free ports. */
   static async start(settings: Record<string, string> = {}): Promise<Node> {
     const node = new Node(await freePort(), await freePort(), settings);
-    await node.start();
+    try {
+      await node.start();
+    } catch (error) {
+      await node.remove();
+      throw error;
+    }
     return node;
   }
 
