@@ -1,6 +1,6 @@
 // Drafts over a real node: what becomes of a change on this device and on others.
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { drafts, type Conflict } from '../src/drafts/index.js';
 import { memory } from '../src/index.js';
 import { client, eventually, Network } from './support/client.js';
@@ -195,6 +195,36 @@ test('a client that starts again shows its drafts at once and sends what is left
   const { drafts: stored } = await node.api('GET', 'v1/drafts', node.token('grace'));
   expect(stored[0]).toMatchObject({ version: shown.snapshot.version, content: { title: 'Oak', quantity: 5 } });
   second.close();
+});
+
+test('a week offline on two devices: two hundred changes, and nothing is lost silently', async () => {
+  const [phone, laptop] = devices('mallory');
+  const made = Array.from({ length: 100 }, (_, i) => phone.orders.create({ title: `Chairs ${i}`, quantity: 0 }));
+  await Promise.all(made.map((order) => order.settled()));
+  await eventually(() => laptop.orders.list.length === 100);
+  await offline(phone, () => offline(laptop, () => {
+    for (const order of made) {
+      // The title is changed by both, and the quantity by one of them.
+      order.update({ title: `${order.id} of the phone`, quantity: 7 });
+      laptop.orders.get(order.id)!.update({ title: `${order.id} of the laptop` });
+    }
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 7 * 86_400_000 });
+  }));
+  vi.useRealTimers();
+  await eventually(() => [...made, ...laptop.orders.list].every(({ snapshot }) => snapshot.pendingCount === 0 && snapshot.content.quantity === 7));
+  const { drafts: database } = await node.api('GET', 'v1/drafts', node.token('mallory'));
+  for (const { draftId, content } of database) {
+    // Whoever came second has both values.
+    const [mine, theirs] = [phone, laptop].map(({ orders }) => orders.get(draftId)!.snapshot);
+    const conflicts = [...mine!.conflicts, ...theirs!.conflicts];
+    expect(conflicts.length).toBe(1);
+    const titles = [conflicts[0]!.mine!.title, conflicts[0]!.theirs.title].sort();
+    expect(titles).toEqual([`${draftId} of the laptop`, `${draftId} of the phone`]);
+    expect(content).toEqual({ title: conflicts[0]!.theirs.title, quantity: 7 });
+  }
+  expect(database.length).toBe(100);
+  phone.dw.close();
+  laptop.dw.close();
 });
 
 test('the store of one user is not sent as another', async () => {

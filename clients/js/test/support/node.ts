@@ -73,7 +73,15 @@ export class Node {
     return text === '' ? undefined : JSON.parse(text);
   }
 
+  /** Ends it as an operator does: clients are asked to move. */
+  async terminate(): Promise<void> {
+    const ended = new Promise((resolve) => this.#process.once('exit', resolve));
+    this.#process.kill('SIGTERM');
+    await ended;
+  }
+
   async stop(): Promise<void> {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return rm(this.#folder, { recursive: true, force: true });
     const ended = new Promise((resolve) => this.#process.once('exit', resolve));
     this.#process.kill('SIGKILL');
     await ended;
