@@ -73,9 +73,6 @@ export interface StorageState {
   readonly error?: DraftwireError;
 }
 
-/** Event types of a topic and what comes with them. */
-export type EventMap = Record<string, unknown>;
-
 export type Priority = 'normal' | 'high' | 'critical';
 
 /** An entry of a stream: it comes once, in order. */

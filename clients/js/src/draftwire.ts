@@ -1,5 +1,5 @@
 import type {
-  Acknowledgement, ConnectionState, DraftwireOptions, EventMap, PublishOptions, StorageState, StreamEvent, TopicOptions,
+  Acknowledgement, ConnectionState, DraftwireOptions, PublishOptions, StorageState, StreamEvent, TopicOptions,
   Unpublished, Unsubscribe, WaitOptions,
 } from './api.js';
 import { TokenSource } from './connection/token.js';
@@ -167,7 +167,7 @@ export class Draftwire {
   }
 
   /** Follows a topic, through every loss, until its `close()`. Each call has a position and handlers of its own. */
-  topic<Events extends EventMap = any>(name: string, options: TopicOptions = {}): Topic<Events> {
+  topic<Events extends object = any>(name: string, options: TopicOptions = {}): Topic<Events> {
     const topic = new Topic<Events>(name, options, {
       onError: this.#onError,
       changed: () => this.#want(),

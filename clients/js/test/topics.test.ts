@@ -11,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(() => node.stop());
 
-interface Match extends Record<string, unknown> {
+interface Match {
   GOAL: { minute: number };
   TYPING: { in: string };
 }

@@ -1,5 +1,5 @@
 import type {
-  Acknowledgement, Cursor, EventMap, Member, Missed, Presence, PublishOptions, Signal, StreamEvent, TopicOptions, TopicState,
+  Acknowledgement, Cursor, Member, Missed, Presence, PublishOptions, Signal, StreamEvent, TopicOptions, TopicState,
   Unsubscribe,
 } from '../api.js';
 import { randomId, toJson } from '../json.js';
@@ -23,7 +23,7 @@ export interface TopicHost {
 }
 
 /** A topic that is followed, from `Draftwire.topic`. */
-export class Topic<Events extends EventMap = any> {
+export class Topic<Events extends object = any> {
   readonly name: string;
   readonly #host: TopicHost;
   readonly #options: TopicOptions;
