@@ -1,7 +1,7 @@
 # Everything that people run here. `make` alone prints this list.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test clients clients-python check fmt lint doc deps autobahn cluster cluster-check
+.PHONY: help run test clients clients-python bench check fmt lint doc deps autobahn cluster cluster-check
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -17,6 +17,9 @@ clients: ## the package for JavaScript: build, types, tests
 
 clients-python: ## the package for Python: style, types, tests
 	clients/python/check
+
+bench: ## what the hot paths of a node cost: decide, encode, sequence, deliver
+	cargo bench -p gateway --bench hot_paths
 
 check: lint doc test ## exactly what CI runs
 
