@@ -2,7 +2,7 @@
 
 import type { DraftwireError } from './errors.js';
 import type { Environment } from './environment.js';
-import type { Store } from './store/store.js';
+import type { Store } from './store/records.js';
 
 /** Ends what it came from: a listener, a handler. Calling it again does nothing. */
 export type Unsubscribe = () => void;

@@ -10,15 +10,13 @@ import { DraftwireError } from './errors.js';
 import { randomId } from './json.js';
 import { Listeners } from './listeners.js';
 import type { Position } from './protocol.js';
-import { ownLink, type Link } from './session/link.js';
-import type { Outcome } from './session/outbox.js';
+import { ownLink, type Link, type LinkOptions } from './session/link.js';
 import { Publisher } from './session/publisher.js';
-import { Session, type SessionEvents, type UserState } from './session/session.js';
+import { Session, type SessionEvents } from './session/session.js';
 import type { TopicMessage } from './session/subscriptions.js';
-import type { TabMessage } from './session/tabs.js';
+import type { UserState } from './session/user_stream.js';
 import { memory } from './store/memory.js';
-import { Replica } from './store/replica.js';
-import type { Peers, Store } from './store/store.js';
+import type { Records } from './store/records.js';
 import { AmbientStream } from './topics/ambient.js';
 import { Topic } from './topics/topic.js';
 import { Deferred, waitFor } from './wait.js';
@@ -28,7 +26,7 @@ export const internals = Symbol('internals');
 
 /** @internal */
 export interface Internals {
-  readonly replica: Replica;
+  readonly records: Records;
   readonly tab: string;
   readonly onError: (error: unknown) => void;
   /** Calls the listener with the keys of records that have changed. */
@@ -46,8 +44,7 @@ export class Draftwire {
   readonly #options: DraftwireOptions;
   readonly #environment: Environment;
   readonly #endpoint: Endpoint;
-  readonly #store: Store;
-  readonly #replica: Replica;
+  readonly #records: Records;
   readonly #tokens: TokenSource;
   /** Names this client among those that share its store. */
   readonly #tab = randomId();
@@ -68,7 +65,7 @@ export class Draftwire {
   readonly #all: AmbientStream;
   readonly #user: AmbientStream;
   readonly #changed: Listeners;
-  readonly #recordsChanged: Listeners<[ReadonlySet<string>]>;
+  readonly #recordListeners: Listeners<[ReadonlySet<string>]>;
   readonly #closing: Listeners;
   readonly #stopWaking: () => void;
   /** @internal */
@@ -85,27 +82,27 @@ export class Draftwire {
     this.#onError = onError;
     this.#environment = environmentOf(options.environment);
     this.#tokens = new TokenSource(options.getToken);
-    this.#store = options.store ?? memory();
-    this.#storage = { kind: this.#store.kind };
+    const store = options.store ?? memory();
+    this.#storage = { kind: store.kind };
     this.#online = options.connect ?? true;
     this.#state = { status: this.#online ? 'connecting' : 'offline' };
     this.#changed = new Listeners(onError);
-    this.#recordsChanged = new Listeners(onError);
+    this.#recordListeners = new Listeners(onError);
     this.#closing = new Listeners(onError);
     this.#all = new AmbientStream(onError);
     this.#user = new AmbientStream(onError);
-    this.#replica = new Replica(this.#store, {
+    this.#records = store.open({
       changed: (keys) => this.#onRecords(keys),
-      committed: (notice) => this.#peers?.post({ type: 'commit', notice } satisfies TabMessage),
       failed: (error) => this.#storeFailed(error),
+      cleared: () => this.close(),
     });
-    this.#publisher = new Publisher(this.#replica, this.#tab, onError);
+    this.#publisher = new Publisher(this.#records, this.#tab, onError);
     this[internals] = {
-      replica: this.#replica,
+      records: this.#records,
       tab: this.#tab,
       onError,
       drafts: undefined,
-      onRecords: (listener) => this.#recordsChanged.add(listener),
+      onRecords: (listener) => this.#recordListeners.add(listener),
       onClose: (listener) => this.#closing.add(listener),
       keepUserState: (userState) => {
         this.#userState = userState;
@@ -128,7 +125,7 @@ export class Draftwire {
 
   /** How many changes and published events the server has not answered yet. */
   get pendingCount(): number {
-    return this.#replica.count('command');
+    return this.#records.count('command');
   }
 
   /** Calls the listener whenever `state`, `storage` or `pendingCount` has changed. */
@@ -211,43 +208,50 @@ export class Draftwire {
   /** Forgets everything of this user on this device, unsent changes included, and closes the clients of all tabs. */
   async logout(): Promise<void> {
     this.#leave();
-    this.#peers?.post({ type: 'logout' } satisfies TabMessage);
     try {
-      await this.#replica.clear();
+      await this.#records.clear();
     } finally {
-      this.#close(false);
+      this.close();
     }
   }
 
   /** Ends the connection and every listener. What is stored stays. */
   close(): void {
-    this.#close(true);
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#leave();
+    this.#stopWaking();
+    this.#setState({ status: 'offline' });
+    for (const topic of [...this.#topics]) topic.close();
+    this.#publisher.close(new DraftwireError('closed', 'the client was closed'));
+    this.#closing.call();
+    for (const ended of [this.#changed, this.#recordListeners, this.#closing, this.#all, this.#user]) ended.clear();
+    this.#records.close();
   }
 
   // --- the store --------------------------------------------------------------------------------------------------
 
   async #start(): Promise<void> {
-    this.#store.peers?.listen((message) => this.#hear(message as TabMessage));
     try {
-      await this.#replica.open();
+      await this.#records.loaded;
     } catch (error) {
       return this.#stop(error as DraftwireError);
     }
     const device = this.#options.device ?? randomId();
-    await this.#replica.run((records) => {
+    await this.#records.run((records) => {
       if (this.#options.device !== undefined || !records.get('meta/device')) records.put('meta/device', device);
     });
-    this.#device = this.#replica.get<string>('meta/device') ?? device;
+    this.#device = this.#records.get<string>('meta/device') ?? device;
     for (const topic of this.#topics) this.#goOn(topic);
     if (this.#online && !this.#closed && !this.#link) this.#join();
   }
 
   #goOn(topic: Topic): void {
-    if (topic.keepsPosition) topic.goOnFrom(this.#replica.get<Position>(`position/topic:${topic.name}`));
+    if (topic.keepsPosition) topic.goOnFrom(this.#records.get<Position>(`position/topic:${topic.name}`));
   }
 
   #onRecords(keys: ReadonlySet<string>): void {
-    this.#recordsChanged.call(keys);
+    this.#recordListeners.call(keys);
     let queue = false;
     for (const key of keys) {
       if (key.startsWith('command/')) queue = true;
@@ -271,27 +275,7 @@ export class Draftwire {
     this.#changed.call();
   }
 
-  #close(keep: boolean): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#leave();
-    this.#stopWaking();
-    this.#setState({ status: 'offline' });
-    for (const topic of [...this.#topics]) topic.close();
-    this.#publisher.close(new DraftwireError('closed', 'the client was closed'));
-    this.#closing.call();
-    for (const ended of [this.#changed, this.#recordsChanged, this.#closing, this.#all, this.#user]) ended.clear();
-    // What was changed a moment ago is still on its way into the store.
-    if (keep) void this.#replica.flush().then(() => this.#store.close());
-    else this.#store.close();
-  }
-
   // --- the connection ---------------------------------------------------------------------------------------------
-
-  /** Who shares the store, as long as there is one. */
-  get #peers(): Peers | undefined {
-    return this.#storage.error ? undefined : this.#store.peers;
-  }
 
   #join(): void {
     if (this.#device === null) return;
@@ -299,34 +283,32 @@ export class Draftwire {
     const left = new AbortController();
     this.#left = left;
     const { signal } = left;
-    const isVisible = this.#environment.isVisible;
-    const events = {
-      state: (state: ConnectionState) => {
-        if (!signal.aborted) this.#setState(state);
+    const options: LinkOptions = {
+      tab: this.#tab,
+      isVisible: this.#environment.isVisible,
+      keepsDrafts: () => this.#userState !== null,
+      newSession: (events, isVisible) => this.#newSession(events, isVisible),
+      events: {
+        state: (state) => {
+          if (!signal.aborted) this.#setState(state);
+        },
+        deliver: (messages) => {
+          if (!signal.aborted) this.#deliver(messages);
+        },
+        answered: (id, outcome) => this.#publisher.answered(id, outcome),
+        failed: (error) => this.#onError(error),
       },
-      deliver: (messages: readonly TopicMessage[]) => {
-        if (!signal.aborted) this.#deliver(messages);
-      },
-      answered: (id: string, outcome: Outcome) => this.#publisher.answered(id, outcome),
-      failed: (error: DraftwireError) => this.#onError(error),
     };
-    const peers = this.#peers;
-    this.#link = peers
-      ? peers.link({ peers, tab: this.#tab, isVisible, keepsDrafts: () => this.#userState !== null, newSession: (...told) => this.#newSession(...told), events })
-      : ownLink(this.#newSession({
-          ...events,
-          answered: ({ id }, outcome) => events.answered(id, outcome),
-          isThere: (tab) => tab === this.#tab,
-        }), this.#tab);
+    this.#link = (this.#records.link ?? ownLink)(options);
     this.#want();
   }
 
-  #newSession(events: SessionEvents, isVisible = this.#environment.isVisible): Session {
+  #newSession(events: SessionEvents, isVisible: () => boolean): Session {
     return new Session({
       transports: this.#transports(),
       device: this.#device!,
       tokens: this.#tokens,
-      replica: this.#replica,
+      records: this.#records,
       isVisible,
       userState: () => this.#userState,
       events,
@@ -392,20 +374,8 @@ export class Draftwire {
   /** Where to go on with `from: 'last'`. Never backwards, where another tab was faster. */
   #keepPosition({ name, position }: Topic): void {
     const key = `position/topic:${name}`;
-    const kept = this.#replica.get<Position>(key);
+    const kept = this.#records.get<Position>(key);
     if (!position || (kept && kept.epoch === position.epoch && kept.seq >= position.seq)) return;
-    void this.#replica.run((records) => records.put(key, position));
-  }
-
-  #hear(message: TabMessage): void {
-    if (this.#closed || !this.#peers) return;
-    switch (message.type) {
-      case 'commit':
-        return this.#replica.heard(message.notice);
-      case 'logout':
-        return this.#close(false);
-      default:
-        this.#link?.hear(message);
-    }
+    void this.#records.run((records) => records.put(key, position));
   }
 }

@@ -11,8 +11,9 @@
 import 'fake-indexeddb/auto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { drafts, type Draft, type DraftCollection } from '../src/drafts/index.js';
-import type { Draftwire, Store } from '../src/index.js';
-import { indexedDb } from '../src/indexeddb/index.js';
+import type { Draftwire } from '../src/index.js';
+import { IndexedDbBackend } from '../src/indexeddb/backend.js';
+import { persistent, type Backend, type Store } from '../src/store/index.js';
 import { client, eventually, Network } from './support/client.js';
 import { Node } from './support/node.js';
 import { Observer } from './support/observer.js';
@@ -35,25 +36,23 @@ afterAll(() => node.stop());
 type Note = Record<string, string | null>;
 
 /** A store whose process can be killed: what it had not done then is never done. */
-function killable(store: Store): { store: Store; kill: () => void } {
+function killable(backend: Backend): { store: Store; kill: () => void } {
   let alive = true;
   const whileAlive = async <T>(work: () => Promise<T>): Promise<T> => {
     const result = alive ? await work() : undefined;
     return alive ? (result as T) : new Promise<T>(() => {});
   };
-  return {
-    store: {
-      kind: store.kind,
-      load: () => whileAlive(() => store.load()),
-      commit: (...commit) => whileAlive(() => store.commit(...commit)),
-      clear: () => whileAlive(() => store.clear()),
-      close: () => store.close(),
-    },
-    kill: () => {
-      alive = false;
-      store.close();
-    },
+  const store = persistent({
+    load: () => whileAlive(() => backend.load()),
+    commit: (...commit) => whileAlive(() => backend.commit(...commit)),
+    clear: () => whileAlive(() => backend.clear()),
+    close: () => backend.close(),
+  });
+  const kill = () => {
+    alive = false;
+    backend.close();
   };
+  return { store, kill };
 }
 
 interface Edit {
@@ -99,7 +98,7 @@ class Device {
   }
 
   start(): void {
-    const { store, kill } = killable(indexedDb(`${this.#user}-${this.name}`));
+    const { store, kill } = killable(new IndexedDbBackend(`${this.#user}-${this.name}`));
     this.#kill = kill;
     this.#network = new Network();
     this.dw = client(node, this.#user, {

@@ -41,6 +41,7 @@ test('tabs share one connection, drafts, topics and answers', async () => {
   expect(connections(pages)).toBe(1);
   const orders = pages.map(({ dw }) => drafts<{ title: string }>(dw, 'order'));
   const made = orders[2]!.create({ title: 'Chairs' });
+  expect(made.status).toBe('saving');
   await made.settled();
   await eventually(() => orders.every((each) => each.get(made.id)?.status === 'synced'));
   await orders[1]!.get(made.id)!.update({ title: 'Oak' }).acknowledged();

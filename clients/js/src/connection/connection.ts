@@ -105,6 +105,11 @@ export class Connection {
     this.#setState({ status: 'offline' });
   }
 
+  /** Leaves this connection for another one, at once. */
+  reopen(): void {
+    if (this.#status === 'connecting' || this.#status === 'connected') void this.#open();
+  }
+
   stop(error: DraftwireError): void {
     this.#tokens.cancel();
     this.#giveUp();

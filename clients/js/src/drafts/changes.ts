@@ -5,7 +5,7 @@ import { DraftwireError } from '../errors.js';
 import { randomId } from '../json.js';
 import { errorOf } from '../session/session.js';
 import { checkQueue } from '../session/publisher.js';
-import type { RecordsEdit, Replica } from '../store/replica.js';
+import type { RecordsEdit, Records } from '../store/records.js';
 import { Deferred, waitFor } from '../wait.js';
 import type { Change } from './api.js';
 import type { Author } from './edits.js';
@@ -18,28 +18,28 @@ interface Waiting {
 }
 
 export class Changes {
-  readonly #replica: Replica;
+  readonly #records: Records;
   readonly #index: IndexByDraft;
   readonly #tab: string;
   readonly #waiting = new Set<Waiting>();
   readonly #conditions = new Set<{ isTrue: () => boolean; deferred: Deferred<void> }>();
 
-  constructor(replica: Replica, index: IndexByDraft, tab: string) {
-    this.#replica = replica;
+  constructor(records: Records, index: IndexByDraft, tab: string) {
+    this.#records = records;
     this.#index = index;
     this.#tab = tab;
   }
 
   /**
    * Makes a change of a draft.
-   * @param step as of a replica; returns the id of the command that carries the change
+   * @param step as of a records; returns the id of the command that carries the change
    * @throws DraftwireError `queue_full`
    */
   make(step: (records: RecordsEdit, author: Author) => string): Change {
-    checkQueue(this.#replica);
+    checkQueue(this.#records);
     const author: Author = { id: randomId(), tab: this.#tab };
     const waiting: Waiting = { id: author.id, deferred: new Deferred() };
-    const stored = this.#replica.run((records) => {
+    const stored = this.#records.run((records) => {
       waiting.id = step(records, author);
     });
     this.#waiting.add(waiting);
@@ -52,7 +52,7 @@ export class Changes {
 
   /** Makes a change that the server does not hear of. */
   run(step: (records: RecordsEdit) => void): void {
-    void this.#replica.run(step);
+    void this.#records.run(step);
   }
 
   /** Resolves once it is true, looked at after every change of the records. */

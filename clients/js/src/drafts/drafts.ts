@@ -6,6 +6,7 @@ import type { Content } from './api.js';
 import { Changes } from './changes.js';
 import { Collection } from './collection.js';
 import { LiveDraft, type DraftHost } from './draft.js';
+import { DraftStream } from './draft_stream.js';
 import { createDraft } from './edits.js';
 import { IndexByDraft } from './index_by_draft.js';
 import type { JsonObject } from './merge.js';
@@ -22,10 +23,10 @@ export class Drafts {
   readonly #collections = new Map<string, Collection<any>>();
 
   constructor(internals: Internals) {
-    const { onError, replica, tab } = internals;
+    const { onError, records, tab } = internals;
     this.#internals = internals;
-    this.#index = new IndexByDraft(replica);
-    this.#changes = new Changes(replica, this.#index, tab);
+    this.#index = new IndexByDraft(records);
+    this.#changes = new Changes(records, this.#index, tab);
     this.#host = {
       onError,
       changes: this.#changes,
@@ -33,15 +34,15 @@ export class Drafts {
       conflict: (conflict, draft) => this.collection(draft.snapshot.kind).conflict(conflict, draft),
       refused: (refusal, draft) => this.collection(draft.snapshot.kind).refused(refusal, draft),
     };
-    this.#changed(['draft', 'command', 'outcome'].flatMap((table) => replica.keys(table)));
+    this.#changed(['draft', 'command', 'outcome'].flatMap((table) => records.keys(table)));
     internals.onRecords((keys) => this.#changed(keys));
     internals.onClose(() => this.#close());
-    internals.keepUserState(draftRules);
+    internals.keepUserState({ ...draftRules, follow: (host) => new DraftStream(host) });
   }
 
   /** Whether the drafts are known, from the store or from the server. */
   get loaded(): boolean {
-    return this.#internals.replica.get('position/user') !== undefined;
+    return this.#internals.records.get('position/user') !== undefined;
   }
 
   collection<T extends Content>(kind: string): Collection<T> {

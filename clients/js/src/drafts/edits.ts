@@ -1,7 +1,7 @@
 // What the user does to drafts. Pure: it changes records, in steps.
 
 import { enqueue } from '../session/outbox.js';
-import type { RecordsEdit } from '../store/replica.js';
+import type { RecordsEdit } from '../store/records.js';
 import { applyPatch, composePatches, splitPatch, type JsonObject } from './merge.js';
 import {
   commandKey, commandsOf, draftKey, outcomeKey, outcomesOf, removeOutcome, type DraftCommand, type DraftRecord, type OutcomeRecord,

@@ -1,6 +1,6 @@
 // What is in the records about each draft, kept up with every change of them.
 
-import type { Replica } from '../store/replica.js';
+import type { Records } from '../store/records.js';
 import { commandKey, draftKey, type DraftCommand, type DraftRecord, type OutcomeRecord } from './records.js';
 
 /** All records of one draft. */
@@ -13,7 +13,7 @@ export interface DraftState {
 }
 
 export class IndexByDraft {
-  readonly #replica: Replica;
+  readonly #records: Records;
   /** Keys of commands and outcomes, by draft. */
   readonly #keys = new Map<string, Set<string>>();
   /** What was last seen under a key: its draft, and the commands that it is or was. */
@@ -22,8 +22,8 @@ export class IndexByDraft {
   readonly #commands = new Map<string, string>();
   readonly #outcomes = new Map<string, string>();
 
-  constructor(replica: Replica) {
-    this.#replica = replica;
+  constructor(records: Records) {
+    this.#records = records;
   }
 
   /** Takes in changed records, and returns the drafts that they are about. */
@@ -39,13 +39,13 @@ export class IndexByDraft {
 
   stateOf(draftId: string): DraftState {
     const keys = [...(this.#keys.get(draftId) ?? [])].sort();
-    const values = <T>(table: string) => keys.filter((key) => key.startsWith(table)).map((key) => this.#replica.get<T>(key)!);
+    const values = <T>(table: string) => keys.filter((key) => key.startsWith(table)).map((key) => this.#records.get<T>(key)!);
     const commands = values<DraftCommand>('command/');
     return {
-      draft: this.#replica.get(draftKey(draftId)),
+      draft: this.#records.get(draftKey(draftId)),
       commands,
       outcomes: values('outcome/'),
-      committed: commands.every((command) => this.#replica.isCommitted(commandKey(command))),
+      committed: commands.every((command) => this.#records.isCommitted(commandKey(command))),
     };
   }
 
@@ -57,7 +57,7 @@ export class IndexByDraft {
   /** What a command has come to, where the server did not take it. */
   outcomeOf(id: string): OutcomeRecord | undefined {
     const key = this.#outcomes.get(id);
-    return key === undefined ? undefined : this.#replica.get(key);
+    return key === undefined ? undefined : this.#records.get(key);
   }
 
   #updateEntry(key: string, table: 'command' | 'outcome', drafts: Set<string>): void {
@@ -69,7 +69,7 @@ export class IndexByDraft {
       for (const id of before.ids) ids.delete(id);
       this.#seen.delete(key);
     }
-    const value = this.#replica.get<DraftCommand | OutcomeRecord>(key);
+    const value = this.#records.get<DraftCommand | OutcomeRecord>(key);
     const now = value && ('draftId' in value
       ? { draftId: value.draftId, ids: value.commands }
       : { draftId: value.payload.draftId, ids: [value.id] });

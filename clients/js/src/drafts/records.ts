@@ -3,7 +3,7 @@
 import { equal } from '../json.js';
 import type { Refused } from '../protocol.js';
 import { commandKey, type Command } from '../session/outbox.js';
-import type { RecordsEdit, RecordsView } from '../store/replica.js';
+import type { RecordsEdit, RecordsView } from '../store/records.js';
 import { applyPatch, type JsonObject } from './merge.js';
 
 /** A draft as the server has it, under `draft/<id>`. */

@@ -5,8 +5,8 @@
 // behind only where another device has changed the same fields, and there the server answers with a conflict.
 
 import type { DraftMessage, EventMessage, Refused } from '../protocol.js';
-import type { UserState } from '../session/session.js';
-import type { RecordsEdit } from '../store/replica.js';
+import type { CommandRules } from '../session/outbox.js';
+import type { RecordsEdit } from '../store/records.js';
 import { equal } from '../json.js';
 import { applyPatch, overlap, splitPatch, touchedFields, type JsonObject } from './merge.js';
 import {
@@ -14,18 +14,17 @@ import {
   type OutcomeRecord,
 } from './records.js';
 
-export const draftRules: UserState = {
+export const draftRules: CommandRules = {
   lane: (command) => (command as DraftCommand).payload.draftId,
   isAnswered: (command) => (command as DraftCommand).landed !== undefined,
   acknowledged: (records, command, payload: { version: number }) => acknowledged(records, command as DraftCommand, payload.version),
   refused: (records, command, error) => refused(records, command as DraftCommand, error),
-  event,
-  snapshot,
 };
 
 // --- events ---------------------------------------------------------------------------------------------------------
 
-function event(records: RecordsEdit, { type, payload, origin, timestamp }: EventMessage, device: string): void {
+/** An event of the stream `user`, the next one. */
+export function event(records: RecordsEdit, { type, payload, origin, timestamp }: EventMessage, device: string): void {
   // What backends send to the user comes on the same stream, under other types.
   const news = payload as { draftId: string; version: number; kind: string; content: JsonObject; patch: JsonObject };
   switch (type) {
@@ -93,7 +92,8 @@ function conflictWithNothing(records: RecordsEdit, outcome: OutcomeRecord): void
 
 // --- snapshots ------------------------------------------------------------------------------------------------------
 
-function snapshot(records: RecordsEdit, drafts: readonly DraftMessage[], reset: boolean): void {
+/** Replaces all drafts. `reset`: in another history, in which versions known so far mean nothing. */
+export function snapshot(records: RecordsEdit, drafts: readonly DraftMessage[], reset: boolean): void {
   const present = new Map(drafts.map((draft) => [draft.draftId, draft]));
   for (const { draftId } of [...records.list<DraftRecord>('draft')]) if (!present.has(draftId)) deletedMeanwhile(records, draftId, reset);
   for (const { draftId, version, kind, content, updatedAt } of drafts) {
@@ -172,10 +172,11 @@ function conflict(records: RecordsEdit, command: DraftCommand & { type: 'DRAFT_U
   const { inside, outside } = splitPatch(command.payload.patch, fields);
   const patches = [inside ?? command.payload.patch];
   const commands = [command.id];
-  records.remove(commandKey(command));
   if (inside && outside && touchedFields(content, outside).length > 0) {
     const { sentAt: _, landed: __, ...again } = command;
     records.put(commandKey(command), { ...again, id: `${command.id}r`, payload: { ...command.payload, baseVersion: version, patch: outside } });
+  } else {
+    records.remove(commandKey(command));
   }
   // What was typed on top of it meanwhile belongs to the same decision.
   for (const later of commandsOf(records, command.payload.draftId)) {

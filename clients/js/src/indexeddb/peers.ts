@@ -1,7 +1,6 @@
 // How the tabs of one origin find each other: a lock elects one, a channel tells the others.
 
-import { Tabs } from '../session/tabs.js';
-import type { Peers } from '../store/store.js';
+import type { Peers } from '../store/backend.js';
 
 /** Undefined where the browser has no Web Locks: there, each tab has a connection of its own. */
 export function browserPeers(name: string): Peers | undefined {
@@ -22,7 +21,6 @@ export function browserPeers(name: string): Peers | undefined {
       const options = steal ? { steal } : { signal: stop };
       locks.request(name, options, () => lead(stolen.signal)).catch(() => stolen.abort());
     },
-    link: (options) => new Tabs(options),
     close: () => {
       closed = true;
       channel.close();

@@ -1,8 +1,10 @@
 // How a tab reaches the session that has the connection: its own, or that of another tab.
 
-import type { Session } from './session.js';
-import type { Want } from './subscriptions.js';
-import type { TabMessage } from './tabs.js';
+import type { ConnectionState } from '../api.js';
+import type { DraftwireError } from '../errors.js';
+import type { Outcome } from './outbox.js';
+import type { Session, SessionEvents } from './session.js';
+import type { TopicMessage, Want } from './subscriptions.js';
 
 export interface Link {
   /** Says all that this tab wants to follow. */
@@ -14,14 +16,37 @@ export interface Link {
   wake(): void;
   /** Somebody keeps the user's drafts from now on. */
   userStateArrived(): void;
-  /** Another tab says something. */
-  hear(message: TabMessage): void;
   /** Leaves. The connection ends where this tab has it. */
   close(): void;
 }
 
-/** For a tab that shares its store with nobody. */
-export function ownLink(session: Session, tab: string): Link {
+export interface LinkOptions {
+  /** Names this tab. */
+  readonly tab: string;
+  readonly isVisible: () => boolean;
+  readonly keepsDrafts: () => boolean;
+  readonly newSession: (events: SessionEvents, isVisible: () => boolean) => Session;
+  readonly events: LinkEvents;
+}
+
+export type NewLink = (options: LinkOptions) => Link;
+
+/** Whom a link tells. */
+export interface LinkEvents {
+  state(state: ConnectionState): void;
+  deliver(messages: readonly TopicMessage[]): void;
+  /** What has become of a command, of this tab or another. */
+  answered(id: string, outcome: Outcome): void;
+  failed(error: DraftwireError): void;
+}
+
+/** For a tab that shares its records with nobody. */
+export function ownLink({ tab, isVisible, newSession, events }: LinkOptions): Link {
+  const session = newSession({
+    ...events,
+    answered: ({ id }, outcome) => events.answered(id, outcome),
+    isThere: (name) => name === tab,
+  }, isVisible);
   session.connect();
   return {
     want: (wants) => session.want(tab, wants),
@@ -29,7 +54,6 @@ export function ownLink(session: Session, tab: string): Link {
     pump: () => session.pump(),
     wake: () => session.wake(),
     userStateArrived: () => session.userStateArrived(),
-    hear: () => {},
     close: () => session.disconnect(),
   };
 }

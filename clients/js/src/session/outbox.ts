@@ -4,7 +4,7 @@
 import { backoff } from '../connection/backoff.js';
 import type { Connection } from '../connection/connection.js';
 import type { Refused } from '../protocol.js';
-import type { RecordsEdit, RecordsView, Replica } from '../store/replica.js';
+import type { RecordsEdit, RecordsView, Records } from '../store/records.js';
 
 /** A command in the store, under `commandKey`. Once it was sent it is not changed any more. */
 export interface Command<Payload = any> {
@@ -57,7 +57,7 @@ export function enqueue(records: RecordsEdit, command: Omit<Command, 'order'>): 
 }
 
 export interface OutboxOptions {
-  readonly replica: Replica;
+  readonly records: Records;
   readonly connection: Connection;
   /** The rules for commands of this type; undefined where nothing here knows them. */
   readonly rules: (type: string) => CommandRules | undefined;
@@ -82,6 +82,7 @@ export class Outbox {
   /** From now on this connection takes commands. */
   open(): void {
     this.#open = true;
+    this.#release();
     this.pump();
   }
 
@@ -93,12 +94,12 @@ export class Outbox {
 
   /** Sends what may go out now. */
   pump(): void {
-    const { replica, rules } = this.#options;
+    const { records, rules } = this.#options;
     if (!this.#open || this.#pausing) return;
     const lanes = new Set<string>();
     const unmarked: Command[] = [];
     let count = 0;
-    for (const command of replica.list<Command>('command')) {
+    for (const command of records.list<Command>('command')) {
       const rule = rules(command.type);
       if (!rule) continue;
       const lane = rule.lane(command);
@@ -108,7 +109,7 @@ export class Outbox {
       if (rule.isAnswered(command)) continue;
       if ((count += 1) > WINDOW) break;
       if (this.#inFlight.has(command.id)) continue;
-      if (!replica.isCommitted(commandKey(command))) break;
+      if (!records.isCommitted(commandKey(command))) break;
       if (command.sentAt === undefined) unmarked.push(command);
       else if (unmarked.length > 0) break;
       else this.#send(command);
@@ -139,9 +140,9 @@ export class Outbox {
   }
 
   /** Lets the server know of commands that it waits for, and that are not in the queue any more. */
-  release(): void {
+  #release(): void {
     for (const id of this.#expected) {
-      if (this.#inFlight.has(id) || findCommand(this.#options.replica, id)) continue;
+      if (this.#inFlight.has(id) || findCommand(this.#options.records, id)) continue;
       this.#expected.delete(id);
       this.#options.connection.send({ type: 'PING', id });
     }
@@ -163,7 +164,7 @@ export class Outbox {
   /** Notes in the store that commands are about to be sent: from then on they stay as they are. */
   #mark(commands: readonly Command[]): void {
     const ids = new Set(commands.map(({ id }) => id));
-    const marked = this.#options.replica.run((records) => {
+    const marked = this.#options.records.run((records) => {
       for (const command of records.list<Command>('command')) {
         if (ids.has(command.id) && command.sentAt === undefined) records.put(commandKey(command), { ...command, sentAt: Date.now() });
       }
@@ -172,9 +173,9 @@ export class Outbox {
   }
 
   #conclude(command: Command, outcome: Outcome & { payload?: unknown }): void {
-    const { replica, rules, answered } = this.#options;
+    const { records, rules, answered } = this.#options;
     const rule = rules(command.type);
-    void replica.run((records) => {
+    void records.run((records) => {
       const queued = findCommand(records, command.id);
       if (!queued || !rule) return;
       if ('error' in outcome) rule.refused(records, queued, outcome.error);

@@ -4,21 +4,21 @@ import type { Acknowledgement, PublishOptions, Unpublished, Unsubscribe } from '
 import { DraftwireError } from '../errors.js';
 import { randomId, toJson } from '../json.js';
 import { Listeners } from '../listeners.js';
-import type { Replica } from '../store/replica.js';
+import type { Records } from '../store/records.js';
 import { Deferred, waitFor } from '../wait.js';
 import { enqueue, QUEUE_MAX, type Outcome } from './outbox.js';
 import type { PublishPayload, UnpublishedRecord } from './publishing.js';
 import { errorOf } from './session.js';
 
 export class Publisher {
-  readonly #replica: Replica;
+  readonly #records: Records;
   readonly #tab: string;
   /** By the id of the command. */
   readonly #waiting = new Map<string, Deferred<Acknowledgement>>();
   readonly #unpublished: Listeners<[Unpublished]>;
 
-  constructor(replica: Replica, tab: string, onError: (error: unknown) => void) {
-    this.#replica = replica;
+  constructor(records: Records, tab: string, onError: (error: unknown) => void) {
+    this.#records = records;
     this.#tab = tab;
     this.#unpublished = new Listeners(onError);
   }
@@ -26,11 +26,11 @@ export class Publisher {
   async publish(topic: string, type: string, data: unknown = null, options: PublishOptions = {}): Promise<Acknowledgement> {
     const { priority } = options;
     const payload: PublishPayload = { topic, event: type, data: toJson(data), ...(priority && { priority }) };
-    checkQueue(this.#replica);
+    checkQueue(this.#records);
     const command = { id: randomId(), type: 'PUBLISH', payload, tab: this.#tab };
     const deferred = new Deferred<Acknowledgement>();
     this.#waiting.set(command.id, deferred);
-    void this.#replica.run((records) => enqueue(records, command));
+    void this.#records.run((records) => enqueue(records, command));
     return waitFor(deferred.promise, options);
   }
 
@@ -52,9 +52,9 @@ export class Publisher {
   /** Tells of refused events that nobody waits for, and forgets them. */
   tellUnpublished(): void {
     if (this.#unpublished.size === 0) return;
-    const records = [...this.#replica.list<UnpublishedRecord>('unpublished')];
+    const records = [...this.#records.list<UnpublishedRecord>('unpublished')];
     if (records.length === 0) return;
-    void this.#replica.run((edit) => {
+    void this.#records.run((edit) => {
       for (const { id } of records) edit.remove(`unpublished/${id}`);
     });
     for (const { payload, error } of records) {
@@ -71,7 +71,7 @@ export class Publisher {
 }
 
 /** Refuses another command where too many wait. @throws DraftwireError `queue_full` */
-export function checkQueue(replica: Replica): void {
-  const count = replica.count('command') + replica.count('outcome') + replica.count('unpublished');
+export function checkQueue(records: Records): void {
+  const count = records.count('command') + records.count('outcome') + records.count('unpublished');
   if (count >= QUEUE_MAX) throw new DraftwireError('queue_full', `${QUEUE_MAX} changes wait for answers`);
 }

@@ -4,18 +4,14 @@
 
 import type { ConnectionState } from '../api.js';
 import { DraftwireError, type ErrorCode } from '../errors.js';
-import type { CommitNotice } from '../store/replica.js';
-import type { Peers } from '../store/store.js';
-import type { Link } from './link.js';
+import type { Peers } from '../store/backend.js';
+import type { Link, LinkOptions } from './link.js';
 import type { Outcome } from './outbox.js';
-import type { Session, SessionEvents } from './session.js';
+import type { Session } from './session.js';
 import type { TopicMessage, Want } from './subscriptions.js';
 
 /** What tabs tell each other. */
 export type TabMessage =
-  /** For all: something is in the store. */
-  | { readonly type: 'commit'; readonly notice: CommitNotice }
-  | { readonly type: 'logout' }
   /** For who leads: what a tab wants, also that it is there. */
   | { readonly type: 'want'; readonly tab: string; readonly wants: readonly Want[]; readonly visible: boolean; readonly drafts: boolean }
   | { readonly type: 'leave'; readonly tab: string }
@@ -38,27 +34,14 @@ const SILENT_MS_MAX = 7_000;
 /** The same for a tab that has just come to the front. */
 const WAKE_MS = 1_000;
 
-export interface TabsOptions {
-  readonly peers: Peers;
-  readonly tab: string;
-  readonly isVisible: () => boolean;
-  readonly keepsDrafts: () => boolean;
-  readonly newSession: (events: SessionEvents, isVisible: () => boolean) => Session;
-  readonly events: {
-    state(state: ConnectionState): void;
-    deliver(messages: readonly TopicMessage[]): void;
-    answered(id: string, outcome: Outcome): void;
-    failed(error: DraftwireError): void;
-  };
-}
-
 interface Other {
   seenAt: number;
   visible: boolean;
 }
 
 export class Tabs implements Link {
-  readonly #options: TabsOptions;
+  readonly #peers: Peers;
+  readonly #options: LinkOptions;
   readonly #ended = new AbortController();
   readonly #timer: ReturnType<typeof setInterval>;
   /** Ends the present election. */
@@ -74,10 +57,11 @@ export class Tabs implements Link {
   #leaderAt = performance.now();
   #state: PlainState = { status: 'connecting' };
 
-  constructor(options: TabsOptions) {
+  constructor(peers: Peers, options: LinkOptions) {
+    this.#peers = peers;
     this.#options = options;
     this.#timer = setInterval(() => this.#tick(), PRESENT_MS);
-    options.peers.post({ type: 'connect' } satisfies TabMessage);
+    this.#post({ type: 'connect' });
     this.#elect(false);
   }
 
@@ -149,7 +133,7 @@ export class Tabs implements Link {
   #elect(steal: boolean): void {
     this.#waiting.abort();
     this.#waiting = new AbortController();
-    this.#options.peers.elect((stolen) => this.#lead(stolen), { steal, stop: this.#waiting.signal });
+    this.#peers.elect((stolen) => this.#lead(stolen), { steal, stop: this.#waiting.signal });
   }
 
   async #lead(stolen: AbortSignal): Promise<void> {
@@ -247,7 +231,7 @@ export class Tabs implements Link {
   }
 
   #post(message: TabMessage): void {
-    this.#options.peers.post(message);
+    this.#peers.post(message);
   }
 }
 

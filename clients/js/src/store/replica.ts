@@ -3,37 +3,19 @@
 // and the store never has half of one.
 
 import { DraftwireError } from '../errors.js';
-import { memory } from './memory.js';
-import type { Store } from './store.js';
-
-/** What a step sees. A key is `<table>/<rest>`; the records of a table come in the order of their keys. */
-export interface RecordsView {
-  get<T>(key: string): T | undefined;
-  /** The values of a table. */
-  list<T>(table: string): Iterable<T>;
-}
-
-export interface RecordsEdit extends RecordsView {
-  put(key: string, value: unknown): void;
-  remove(key: string): void;
-}
-
-/** A change. It may run several times, and does nothing but to read and change records. */
-export type Step = (records: RecordsEdit) => void;
+import type { Link, LinkOptions } from '../session/link.js';
+import { Tabs, type TabMessage } from '../session/tabs.js';
+import type { Backend } from './backend.js';
+import type { Records, RecordsEvents, Step } from './records.js';
 
 /** What other clients of the store are told of a commit. */
-export interface CommitNotice {
+interface CommitNotice {
   readonly revision: number;
   readonly changes: readonly (readonly [string, unknown])[];
 }
 
-export interface ReplicaEvents {
-  /** These records have changed, or are committed now. */
-  changed(keys: ReadonlySet<string>): void;
-  committed(notice: CommitNotice): void;
-  /** The store has failed: from now on everything is in memory. */
-  failed(error: DraftwireError): void;
-}
+/** What the clients of a store tell each other: what their links do, and this. */
+type Message = { readonly type: 'commit'; readonly notice: CommitNotice } | { readonly type: 'clear' } | TabMessage;
 
 interface Staged {
   readonly step: Step;
@@ -43,9 +25,11 @@ interface Staged {
 /** Attempts at one commit that other clients may overtake. Past it something is wrong with the store. */
 const OVERTAKEN_MAX = 100;
 
-export class Replica implements RecordsView {
-  #store: Store;
-  readonly #events: ReplicaEvents;
+export class Replica implements Records {
+  /** Null once it has failed: then everything is in memory. */
+  #backend: Backend | null;
+  readonly #events: RecordsEvents;
+  readonly loaded: Promise<void>;
   #revision = 0;
   readonly #tables = new Map<string, Map<string, unknown>>();
   /** The greatest key that each table ever had. */
@@ -57,35 +41,22 @@ export class Replica implements RecordsView {
   #committing: { readonly staged: Staged[]; readonly original: ReadonlyMap<string, unknown> } | null = null;
   /** Commits of others that were not taken in yet. */
   #notices: CommitNotice[] = [];
-  #loaded = false;
+  /** How this client shares a connection, once it does. */
+  #link: Tabs | null = null;
+  #isLoaded = false;
   #working = false;
 
-  constructor(store: Store, events: ReplicaEvents) {
-    this.#store = store;
+  constructor(backend: Backend, events: RecordsEvents) {
+    this.#backend = backend;
     this.#events = events;
-    store.watch?.((error) => {
-      if (this.#store === store) this.#fail(error);
-    });
+    backend.watch?.((error) => this.#fail(error));
+    backend.peers?.listen((message) => this.#hear(message as Message));
+    this.loaded = this.#open();
   }
 
-  /**
-   * Loads all records, below what has been run meanwhile. A store that fails is replaced by memory; only one of a
-   * newer version rejects.
-   */
-  async open(): Promise<void> {
-    try {
-      await this.#reload();
-    } catch (error) {
-      if (error instanceof DraftwireError && error.code === 'newer_version') throw error;
-      this.#fail(error);
-    }
-    this.#loaded = true;
-    void this.#work();
-  }
-
-  /** Whether what the store has is here. */
-  get isLoaded(): boolean {
-    return this.#loaded;
+  get link(): ((options: LinkOptions) => Link) | undefined {
+    const peers = this.#backend?.peers;
+    return peers && ((options) => (this.#link = new Tabs(peers, options)));
   }
 
   get<T>(key: string): T | undefined {
@@ -100,17 +71,14 @@ export class Replica implements RecordsView {
     return [...(this.#tables.get(table)?.keys() ?? [])];
   }
 
-  /** How many records a table has. */
   count(table: string): number {
     return this.#tables.get(table)?.size ?? 0;
   }
 
-  /** Whether the store has the record as it is here. */
   isCommitted(key: string): boolean {
     return !this.#original.has(key) && !this.#committing?.original.has(key);
   }
 
-  /** Runs a step. The promise resolves once the store has it, and never rejects. */
   run(step: Step): Promise<void> {
     return new Promise((resolve) => {
       const keys = this.#apply(step);
@@ -120,31 +88,53 @@ export class Replica implements RecordsView {
     });
   }
 
-  /** Another client has committed. */
-  heard(notice: CommitNotice): void {
-    this.#notices.push(notice);
-    void this.#work();
-  }
-
-  /** Resolves once everything that was run is in the store. */
-  flush(): Promise<void> {
-    return this.run(() => {});
-  }
-
-  /** Forgets everything, in the store as well. */
   async clear(): Promise<void> {
-    await this.flush();
-    await this.#store.clear();
+    await this.run(() => {});
+    this.#backend?.peers?.post({ type: 'clear' } satisfies Message);
+    await this.#backend?.clear();
     const keys = new Set(this.#allKeys());
     this.#tables.clear();
     this.#events.changed(keys);
+  }
+
+  close(): void {
+    const backend = this.#backend;
+    void this.run(() => {}).then(() => backend?.close());
+  }
+
+  /** Loads all records, below what has been run meanwhile. */
+  async #open(): Promise<void> {
+    try {
+      await this.#reload();
+    } catch (error) {
+      this.#fail(error);
+      if ((error as DraftwireError).code === 'newer_version') throw error;
+    }
+    this.#isLoaded = true;
+    void this.#work();
+  }
+
+  #hear(message: Message): void {
+    if (!this.#backend) return;
+    switch (message.type) {
+      case 'commit':
+        this.#notices.push(message.notice);
+        return void this.#work();
+      case 'clear':
+        // What is staged here is of what was forgotten.
+        this.#backend.close();
+        this.#backend = null;
+        return this.#events.cleared();
+      default:
+        this.#link?.hear(message);
+    }
   }
 
   // --- commits ----------------------------------------------------------------------------------------------------
 
   /** One thing at a time: takes in what others have committed, then commits what is staged. */
   async #work(): Promise<void> {
-    if (this.#working || !this.#loaded) return;
+    if (this.#working || !this.#isLoaded) return;
     this.#working = true;
     // What is run in one go is committed in one go.
     await null;
@@ -167,10 +157,10 @@ export class Replica implements RecordsView {
     this.#committing = { staged: this.#staged, original: this.#original };
     this.#staged = [];
     this.#original = new Map();
-    const store = this.#store;
-    const done = changes.size === 0 || await store.commit(this.#revision, changes);
-    // The store was lost meanwhile, and what was to be committed waits again.
-    if (store !== this.#store) return true;
+    const backend = this.#backend;
+    const done = changes.size === 0 || !backend || await backend.commit(this.#revision, changes);
+    // It was lost meanwhile, and what was to be committed waits again.
+    if (backend !== this.#backend || !this.#committing) return true;
     if (!done) {
       this.#putBack();
       return false;
@@ -179,7 +169,8 @@ export class Replica implements RecordsView {
     this.#committing = null;
     if (changes.size > 0) {
       this.#revision += 1;
-      this.#events.committed({ revision: this.#revision, changes: [...changes] });
+      const notice = { revision: this.#revision, changes: [...changes] };
+      this.#backend?.peers?.post({ type: 'commit', notice } satisfies Message);
       this.#events.changed(new Set(changes.keys()));
     }
     for (const { committed } of staged) committed();
@@ -210,7 +201,8 @@ export class Replica implements RecordsView {
   }
 
   async #reload(): Promise<void> {
-    const { revision, records } = await this.#store.load();
+    if (!this.#backend) return;
+    const { revision, records } = await this.#backend.load();
     this.#rebase(() => {
       const before = this.#allKeys();
       this.#tables.clear();
@@ -232,9 +224,9 @@ export class Replica implements RecordsView {
   /** Everything stays in memory from now on, what was loaded included. */
   #fail(cause: unknown): void {
     const error = cause instanceof DraftwireError ? cause : new DraftwireError('storage', 'the store has failed', undefined, { cause });
+    if (!this.#backend) return;
     this.#putBack();
-    this.#store = memory();
-    this.#revision = 0;
+    this.#backend = null;
     this.#notices = [];
     this.#events.failed(error);
   }

@@ -1,8 +1,7 @@
 // Stores that tabs share, in one process: what IndexedDB, Web Locks and BroadcastChannel promise. A tab can be killed,
 // which ends its lock and everything that it still does to others, or frozen, which keeps its lock.
 
-import { Tabs } from '../../src/session/tabs.js';
-import { memory, type Peers, type Store } from '../../src/index.js';
+import { persistent, type Backend, type Peers, type Store } from '../../src/store/index.js';
 
 interface Waiting {
   readonly tab: Tab;
@@ -10,7 +9,7 @@ interface Waiting {
 }
 
 export class Origin {
-  readonly store = memory();
+  readonly store = inMemory();
   readonly tabs = new Set<Tab>();
   #holder: { tab: Tab; stolen: AbortController } | null = null;
   readonly #waiting: Waiting[] = [];
@@ -80,17 +79,15 @@ export class Tab {
       },
       elect: (lead, { steal, stop }) => origin.elect({ tab: this, lead }, steal, stop),
       close: () => this.kill(),
-      link: (options) => new Tabs(options),
     };
     const alive = async <T>(work: () => Promise<T>): Promise<T> => (origin.tabs.has(this) ? work() : new Promise<T>(() => {}));
-    this.store = {
-      kind: 'persistent',
+    this.store = persistent({
       load: () => alive(() => origin.store.load()),
       commit: (...commit) => alive(() => origin.store.commit(...commit)),
       clear: () => alive(() => origin.store.clear()),
       close: () => this.kill(),
       peers,
-    };
+    });
   }
 
   hear(message: unknown): void {
@@ -114,4 +111,27 @@ export class Tab {
     this.#origin.tabs.delete(this);
     this.#origin.release(this);
   }
+}
+
+/** What several tabs may have in common. */
+function inMemory(): Backend {
+  let revision = 0;
+  const records = new Map<string, unknown>();
+  return {
+    load: async () => ({ revision, records: new Map([...records].sort(([a], [b]) => (a < b ? -1 : 1))) }),
+    commit: async (expected, changes) => {
+      if (expected !== revision) return false;
+      for (const [key, value] of changes) {
+        if (value === undefined) records.delete(key);
+        else records.set(key, value);
+      }
+      revision += 1;
+      return true;
+    },
+    clear: async () => {
+      revision += 1;
+      records.clear();
+    },
+    close: () => {},
+  };
 }

@@ -1,11 +1,6 @@
-// What a store has to promise. Implementations: memory.ts, and `draftwire/indexeddb`.
+// What keeps the records of a persistent store. `draftwire/indexeddb` is one; others are for platforms without it.
 
 import type { DraftwireError } from '../errors.js';
-import type { Link } from '../session/link.js';
-import type { TabsOptions } from '../session/tabs.js';
-
-/** Records by key. They are plain JSON values, and never changed once they are in here. */
-export type Records = ReadonlyMap<string, unknown>;
 
 /** New values by key; undefined removes the record. */
 export type Changes = ReadonlyMap<string, unknown>;
@@ -13,16 +8,15 @@ export type Changes = ReadonlyMap<string, unknown>;
 /** All records, and how many commits have made them. */
 export interface Stored {
   readonly revision: number;
-  readonly records: Records;
+  /** By key, in the order of their keys. They are plain JSON values. */
+  readonly records: ReadonlyMap<string, unknown>;
 }
 
 /**
  * Keeps records, which a client reads once and then changes by commits. Several clients may share one, as tabs do:
  * a commit succeeds only for who has seen all commits before it, which makes them one after the other.
  */
-export interface Store {
-  /** Whether the records outlive the process. */
-  readonly kind: 'persistent' | 'memory';
+export interface Backend {
   /** All records. Rejects with a DraftwireError, `storage` or `newer_version`. */
   load(): Promise<Stored>;
   /**
@@ -52,6 +46,4 @@ export interface Peers {
    */
   elect(lead: (signal: AbortSignal) => Promise<void>, options: { steal: boolean; stop: AbortSignal }): void;
   close(): void;
-  /** What makes them share one connection. It comes with the store, because nobody else needs it. */
-  readonly link: (options: TabsOptions) => Link;
 }
