@@ -219,9 +219,18 @@ impl Hub {
 
     /// Notes that an event exists, in case no copy of it ever arrived.
     pub fn announce(&self, epoch: &Epoch, stream: &Stream, seq: Seq) {
+        self.fill_up_to(epoch, stream, seq, Source::GapFill);
+    }
+
+    /// Notes that an event exists that no node has committed. No copy of it will come, so it is read at once.
+    pub fn notice(&self, epoch: &Epoch, stream: &Stream, seq: Seq) {
+        self.fill_up_to(epoch, stream, seq, Source::Notice);
+    }
+
+    fn fill_up_to(&self, epoch: &Epoch, stream: &Stream, seq: Seq, source: Source) {
         let Some(stream) = self.registry.get(stream) else { return };
         if stream.announce(epoch, seq) {
-            self.gaps.fill_if_missing(&stream, Source::GapFill);
+            self.gaps.fill_if_missing(&stream, source);
         }
     }
 
@@ -233,6 +242,13 @@ impl Hub {
                 stream.unconfirm();
             }
         }
+        self.trust.request_sweep();
+    }
+
+    /// Compares every followed stream with the log as soon as it answers: any may have new events that nobody
+    /// announces.
+    pub fn recheck_all(&self) {
+        self.trust.invalidate();
         self.trust.request_sweep();
     }
 

@@ -8,6 +8,7 @@ pub mod config;
 mod data_dir;
 pub mod edge;
 pub mod node;
+mod notices;
 pub mod process;
 pub mod retention;
 pub mod store;

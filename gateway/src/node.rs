@@ -21,6 +21,7 @@ use crate::{
         identity::Authenticator,
         state::{EdgeState, Parts},
     },
+    notices::Notices,
     retention::Retention,
     store::{Limits, Store, StoreError, StoreHealth, WriteHealth, postgres, sqlite},
     subscriptions::Sources,
@@ -38,6 +39,8 @@ pub struct Node {
     pub connections: Arc<Connections>,
     /// Whether it is stopping.
     pub drain: Arc<Drain>,
+    /// The look-out for what applications publish with SQL.
+    notices: Notices,
     /// The removal of what has grown old.
     pub retention: Retention,
     /// The shared truth.
@@ -134,7 +137,8 @@ impl Node {
             }),
         });
         let retention = Retention::start(&settings.retention, settings.writes.command_memory, store.clone());
-        Ok(Arc::new(Self { settings, hub, verifier, connections, drain, retention, store, edge }))
+        let notices = Notices::start(settings.store.notices_interval, store.clone(), hub.clone());
+        Ok(Arc::new(Self { settings, hub, verifier, connections, drain, notices, retention, store, edge }))
     }
 
     /// What [`edge::router`](crate::edge::router) serves.
@@ -150,6 +154,7 @@ impl Node {
 
     /// Stops the background tasks and closes the store. Call it after [`Node::drain`].
     pub async fn close(&self) {
+        self.notices.stop();
         self.retention.stop();
         self.hub.stop();
         self.store.close().await;

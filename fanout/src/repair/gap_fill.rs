@@ -59,8 +59,10 @@ impl GapFill {
         let (gaps, stream) = (self.clone(), stream.clone());
         tokio::spawn(async move {
             // Copies overtake each other, and heads overtake copies, by moments: most gaps close by
-            // themselves.
-            tokio::time::sleep(gaps.reorder_wait).await;
+            // themselves. What no node has committed has no copies.
+            if source != Source::Notice {
+                tokio::time::sleep(gaps.reorder_wait).await;
+            }
             if source == Source::Sweep && stream.missing().is_some() {
                 // Copies of this stream did not arrive although the bus seems well: perhaps this one
                 // subscription is deaf, which no canary shows.

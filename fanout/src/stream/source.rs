@@ -11,6 +11,8 @@ pub enum Source {
     Bus,
     /// Read from the log because a later event showed that it was missing.
     GapFill,
+    /// Read from the log because an application has committed it there, past all nodes.
+    Notice,
     /// Read from the log because the sweep found it.
     Sweep,
     /// Read from the log for a follower that came back or fell behind.
@@ -24,6 +26,7 @@ impl Source {
             Self::Local => "local",
             Self::Bus => "bus",
             Self::GapFill => "gap_fill",
+            Self::Notice => "notice",
             Self::Sweep => "sweep",
             Self::Replay => "replay",
         }

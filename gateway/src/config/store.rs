@@ -25,6 +25,7 @@ pub(super) static GROUP: Group = Group {
         &DATABASE_POOL_MAX,
         &STORE_TIMEOUT,
         &STATE_CACHE_BYTES,
+        &NOTICES_INTERVAL,
     ],
 };
 
@@ -69,7 +70,7 @@ static DATABASE_POOL_MAX: Setting<u32> = Setting {
     env: "DATABASE_POOL_MAX",
     takes: count(1, 1000),
     default: Value("10"),
-    help: "The most connections that this node holds to Postgres.",
+    help: "The most connections that this node holds to Postgres for its clients. One more looks for notices, and one node has another for retention.",
 };
 
 static STORE_TIMEOUT: Setting<Duration> = Setting {
@@ -86,6 +87,13 @@ static STATE_CACHE_BYTES: Setting<usize> = Setting {
     help: "Memory for the drafts that this node has changed lately: the next change of one is decided without a query, and written only where nobody else has written since. 0 keeps none; unused by the embedded store.",
 };
 
+static NOTICES_INTERVAL: Setting<Duration> = Setting {
+    env: "NOTICES_INTERVAL",
+    takes: duration(MS.saturating_mul(10), MINUTE),
+    default: Value("50ms"),
+    help: "How often this node asks Postgres for events that applications have published with SQL; SWEEP_INTERVAL bounds it as well. Long where none does: a look costs little, but not nothing.",
+};
+
 /// Where streams and drafts are kept.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -93,6 +101,8 @@ pub struct Store {
     pub database: Database,
     /// How long one call may take, waiting for a connection included.
     pub timeout: Duration,
+    /// How often a node looks for notices.
+    pub notices_interval: Duration,
 }
 
 /// Which database.
@@ -142,7 +152,8 @@ impl Store {
         } else {
             Database::Embedded { dir }
         };
-        Self { database, timeout: reader.value(&STORE_TIMEOUT) }
+        let (timeout, notices_interval) = (reader.value(&STORE_TIMEOUT), reader.value(&NOTICES_INTERVAL));
+        Self { database, timeout, notices_interval }
     }
 }
 

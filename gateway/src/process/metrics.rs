@@ -213,6 +213,25 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "",
         "Streams left for the next round because somebody kept them locked",
     ),
+    (
+        "draftwire_notices_total",
+        Kind::Counter,
+        "",
+        "Streams that notices named: applications had added events to them with SQL",
+    ),
+    ("draftwire_notices_seconds", Kind::Histogram, "", "One look for notices"),
+    (
+        "draftwire_notices_incomplete_total",
+        Kind::Counter,
+        "",
+        "Looks that could not show all notices, so that every followed stream was compared with the log: the first of a connection, one after a pause of 10 seconds, and those that found 10000 or more",
+    ),
+    (
+        "draftwire_notices_failures_total",
+        Kind::Counter,
+        "",
+        "Looks for notices that failed; until one succeeds, SWEEP_INTERVAL is how late events published with SQL are",
+    ),
     ("draftwire_retention_failures_total", Kind::Counter, "", "Rounds given up because the store failed"),
     (
         "draftwire_events_sequenced_total",

@@ -2,6 +2,7 @@
 
 mod failure;
 mod health;
+mod notices;
 pub mod plan;
 pub mod postgres;
 mod retention;
@@ -22,6 +23,7 @@ use fanout::log::{Log, Page, Read};
 
 pub use self::{
     health::{StoreHealth, WriteHealth},
+    notices::{NOTICES_MAX, NoticeReader, Noticed},
     plan::APPEND_EVENTS_MAX,
     retention::{Chunk, Deleted, RetentionStore, Rule, StreamKind, Trimmed},
 };
@@ -69,6 +71,11 @@ pub trait Store: Log {
 
     /// Claims the leadership of retention; `None` while another node has it.
     async fn claim_retention(&self) -> Result<Option<Box<dyn RetentionStore>>, StoreError>;
+
+    /// Opens a reader of notices; `None` for a store that nobody but this node writes to.
+    async fn notices(&self) -> Result<Option<Box<dyn NoticeReader>>, StoreError> {
+        Ok(None)
+    }
 
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;

@@ -5,12 +5,13 @@ use metrics::{Counter, Histogram, counter, histogram};
 
 /// Metrics of deliveries. They are touched for every one, so each is looked up once.
 pub(crate) struct Meters {
-    delivered: [Counter; 5],
+    delivered: [Counter; 6],
     /// From the commit of a live event to its hand-over to a socket.
     pub(crate) commit_to_delivery: Histogram,
 }
 
-const SOURCES: [Source; 5] = [Source::Local, Source::Bus, Source::GapFill, Source::Sweep, Source::Replay];
+const SOURCES: [Source; 6] =
+    [Source::Local, Source::Bus, Source::GapFill, Source::Sweep, Source::Replay, Source::Notice];
 
 impl Default for Meters {
     fn default() -> Self {
@@ -29,6 +30,7 @@ impl Meters {
             Source::GapFill => 2,
             Source::Sweep => 3,
             Source::Replay => 4,
+            Source::Notice => 5,
         };
         self.delivered[index].increment(events);
     }

@@ -323,9 +323,12 @@ impl Subscriptions {
     /// Hands out events that all followers on the node share.
     fn deliver(&mut self, index: usize, due: &[Deliveries], outbox: &mut impl Outbox) {
         let subscription = &mut self.entries[index];
-        // Of what goes together the oldest is the latest: it stands for all.
+        // Of what goes together the oldest is the latest: it stands for all. An application's transaction may have
+        // been open for long, and its events are as old as their calls.
         let mut deliveries = due.iter().flat_map(Deliveries::as_slice);
-        if let Some(live) = deliveries.find(|delivery| delivery.source != Source::Replay) {
+        if let Some(live) =
+            deliveries.find(|delivery| !matches!(delivery.source, Source::Replay | Source::Notice))
+        {
             let late = unix_ms().saturating_sub(live.event.timestamp);
             self.sources.meters.commit_to_delivery.record(Duration::from_millis(late));
             subscription.live = true;

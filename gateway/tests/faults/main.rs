@@ -28,6 +28,7 @@ mod resp;
 mod retention;
 mod slow_client;
 mod spread;
+mod sql;
 
 use std::time::Duration;
 

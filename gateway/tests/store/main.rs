@@ -12,4 +12,8 @@ mod postgres_durability;
 mod postgres_faults;
 mod postgres_history;
 mod postgres_schema;
+mod sql_docs;
+mod sql_drafts;
+mod sql_functions;
+mod sql_notices;
 mod sqlite;

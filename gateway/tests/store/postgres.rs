@@ -67,7 +67,7 @@ impl Server {
     }
 
     /// Waits until somebody waits for a lock of another.
-    async fn until_blocked(&self) {
+    pub(crate) async fn until_blocked(&self) {
         let mut observer = PgConnection::connect(&self.tables()).await.unwrap();
         let blocked = "SELECT count(*) FROM pg_stat_activity
                        WHERE datname = current_database() AND wait_event_type = 'Lock'";

@@ -5,13 +5,14 @@ use sqlx::{Connection, PgConnection};
 use super::{PostgresStore, SchemaName};
 use crate::store::{StoreError, failure::within};
 
-/// Settings and tables that no session can mend.
+/// Settings and tables that no session can mend. Notices are unlogged on purpose: with them goes nothing but time.
 const RISKS: &str = "
     SELECT current_setting('fsync') = 'off', current_setting('full_page_writes') = 'off',
         ARRAY(
             SELECT c.relname::text
             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
             WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND c.relpersistence <> 'p'
+                AND c.relname <> 'notices'
             ORDER BY 1
         )";
 

@@ -7,7 +7,9 @@ mod address;
 mod commit;
 mod durability;
 mod history;
+mod limits;
 mod migrate;
+mod notices;
 mod pool;
 mod retention;
 mod rights;
@@ -30,6 +32,7 @@ pub(crate) use self::address::check_url;
 use self::{
     address::Address,
     history::{Naming, Template},
+    notices::PostgresNotices,
     pool::Pool,
     retention::PostgresRetention,
     session::Sessions,
@@ -37,7 +40,7 @@ use self::{
 };
 pub use self::{address::shown, history::HistorySource, schema::SchemaName};
 use super::{
-    Committed, DraftList, History, Limits, RetentionStore, Store, StoreError, Write,
+    Committed, DraftList, History, Limits, NoticeReader, RetentionStore, Store, StoreError, Write,
     failure::within,
     rows::{self, DraftColumns, EventRow, HeadRow, ListRow, signed},
 };
@@ -71,6 +74,7 @@ pub struct PostgresStore {
     /// Sessions without settings.
     plain: Sessions,
     retention: Sessions,
+    notices: Sessions,
     connections_max: usize,
     timeout: Duration,
     limits: Limits,
@@ -89,6 +93,7 @@ struct Statements {
     draft: SqlStr,
     commit: commit::Statements,
     retention: retention::Statements,
+    notices: notices::Statements,
 }
 
 impl Statements {
@@ -103,6 +108,7 @@ impl Statements {
             draft: template.sql(DRAFT),
             commit: commit::Statements::new(&template),
             retention: retention::Statements::new(schema),
+            notices: notices::Statements::new(schema, &template),
         }
     }
 }
@@ -189,6 +195,7 @@ impl PostgresStore {
             sql: RwLock::new(Arc::new(Statements::new(&options.schema, options.history.assumed()))),
             pool: Pool::new(calls, connections_max),
             retention: retention::sessions(&planned),
+            notices: notices::sessions(&planned, options.timeout),
             plain,
             connections_max,
             timeout: options.timeout,
@@ -274,6 +281,11 @@ impl Store for PostgresStore {
         PostgresRetention::claim(&self.retention, &self.sql().retention).await
     }
 
+    async fn notices(&self) -> Result<Option<Box<dyn NoticeReader>>, StoreError> {
+        let reader = PostgresNotices::open(&self.notices, &self.sql().notices, self.timeout).await?;
+        Ok(Some(Box::new(reader)))
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         // A standby answers other things than this.
         positions(self, &[]).await.map(|_| ())
@@ -321,6 +333,7 @@ impl PostgresStore {
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
             rights::check(&mut connection, &self.schema).await?;
+            limits::record(&mut connection, &self.schema, &self.limits).await?;
             let naming = history::settle(&mut connection, &self.schema, self.history).await?;
             let sql = Arc::new(Statements::new(&self.schema, naming));
             if let Some(adopt) = &sql.adopt {

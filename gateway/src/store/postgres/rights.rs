@@ -14,6 +14,8 @@ const TABLES: &[(&str, &[&str])] = &[
     ("commands", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("trims", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("history", &["SELECT", "UPDATE"]),
+    ("limits", &["SELECT", "UPDATE"]),
+    ("notices", &["SELECT", "UPDATE", "DELETE"]),
 ];
 
 /// Functions that everybody may call unless somebody has taken that away. Those that name the timeline are not
