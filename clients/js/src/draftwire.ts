@@ -19,7 +19,7 @@ import { memory } from './store/memory.js';
 import type { Records } from './store/records.js';
 import { AmbientStream } from './topics/ambient.js';
 import { Topic } from './topics/topic.js';
-import { Deferred, waitFor } from './wait.js';
+import { Deferred, quiet, waitFor } from './wait.js';
 
 /** @internal How `draftwire/drafts` reaches what it needs of a client. */
 export const internals = Symbol('internals');
@@ -143,7 +143,7 @@ export class Draftwire {
     };
     const unsubscribe = this.#changed.add(look);
     look();
-    return waitFor(ready.promise, options).finally(unsubscribe);
+    return quiet(waitFor(ready.promise, options).finally(unsubscribe));
   }
 
   /** Goes online, and stays so through every loss until `disconnect()`. */
@@ -184,13 +184,14 @@ export class Draftwire {
 
   /**
    * Publishes an event, which is kept until the server has answered; resolves with its number. Rejects with the
-   * server's refusal, with `queue_full`, and with a TypeError where the data is no JSON.
+   * server's refusal, with `queue_full`, and with a TypeError where the data is no JSON. Like all promises of this
+   * package it may be left alone: a rejection that nobody handles is no error of the process.
    */
   publish(topic: string, type: string, data?: unknown, options?: PublishOptions): Promise<Acknowledgement> {
     return this.#publisher.publish(topic, type, data, options);
   }
 
-  /** Handles events that were refused after the page that had published them was gone; each is told once. */
+  /** Handles events that were refused after the page that had published them was gone, until a handler has seen them. */
   onUnpublished(handler: (unpublished: Unpublished) => void): Unsubscribe {
     return this.#publisher.onUnpublished(handler);
   }

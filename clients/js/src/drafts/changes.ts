@@ -6,7 +6,7 @@ import { randomId } from '../json.js';
 import { errorOf } from '../session/session.js';
 import { checkQueue } from '../session/publisher.js';
 import type { RecordsEdit, Records } from '../store/records.js';
-import { Deferred, waitFor } from '../wait.js';
+import { Deferred, quiet, waitFor } from '../wait.js';
 import type { Change } from './api.js';
 import type { Author } from './edits.js';
 import type { IndexByDraft } from './index_by_draft.js';
@@ -60,7 +60,7 @@ export class Changes {
     const condition = { isTrue, deferred: new Deferred<void>() };
     this.#conditions.add(condition);
     this.look();
-    return waitFor(condition.deferred.promise, options).finally(() => this.#conditions.delete(condition));
+    return quiet(waitFor(condition.deferred.promise, options).finally(() => this.#conditions.delete(condition)));
   }
 
   /** The records have changed. */

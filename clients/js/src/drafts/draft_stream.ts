@@ -5,7 +5,7 @@ import { DraftwireError } from '../errors.js';
 import { isEvent, type DraftMessage, type EventMessage, type Position, type StreamMessage } from '../protocol.js';
 import { errorOf } from '../session/session.js';
 import { Tracker } from '../session/tracker.js';
-import { takes, type UserStream, type UserStreamHost } from '../session/user_stream.js';
+import { missedAll, takes, type UserStream, type UserStreamHost } from '../session/user_stream.js';
 import { event, snapshot } from './rules.js';
 
 /** Events held back while the list of drafts is on its way. Past it the connection starts over. */
@@ -100,6 +100,7 @@ export class DraftStream implements UserStream {
   #replace(position: Position, drafts: readonly DraftMessage[]): void {
     this.frameEnd();
     this.#tracker.position = position;
+    this.#host.deliver(missedAll(position));
     void this.#host.records.run((edit) => {
       const before = edit.get<Position>(KEY);
       // Another tab was faster.

@@ -3,6 +3,7 @@
 import { openDB, type DBSchema, type IDBPDatabase } from 'idb';
 import { DraftwireError } from '../errors.js';
 import type { Backend, Changes, Stored } from '../store/backend.js';
+import { quiet } from '../wait.js';
 import { browserPeers } from './peers.js';
 
 /** The layout below, and what the records in it mean. Tabs with different ones do not work together. */
@@ -57,9 +58,16 @@ export class IndexedDbBackend implements Backend {
         await transaction.done;
         return false;
       }
-      const writes = [...changes].map(([key, value]) => (value === undefined ? records.delete(key) : records.put(value, key)));
-      await Promise.all([...writes, revisions.put(revision + 1, 'revision'), transaction.done]);
-      return true;
+      try {
+        const writes = [...changes].map(([key, value]) => quiet<unknown>(value === undefined ? records.delete(key) : records.put(value, key)));
+        await Promise.all([...writes, revisions.put(revision + 1, 'revision'), transaction.done]);
+        return true;
+      } catch (error) {
+        // A value that cannot be cloned ends nothing by itself, and what was written before it would stay.
+        void quiet(transaction.done);
+        abort(transaction);
+        throw error;
+      }
     });
   }
 
@@ -123,6 +131,14 @@ export class IndexedDbBackend implements Backend {
       ? new DraftwireError('storage', 'the database is being deleted')
       : newerVersion();
     this.#tellLost(this.#lost);
+  }
+}
+
+function abort(transaction: { abort(): void }): void {
+  try {
+    transaction.abort();
+  } catch {
+    // It has ended already.
   }
 }
 

@@ -5,7 +5,7 @@ import { DraftwireError } from '../errors.js';
 import { randomId, toJson } from '../json.js';
 import { Listeners } from '../listeners.js';
 import type { Records } from '../store/records.js';
-import { Deferred, waitFor } from '../wait.js';
+import { Deferred, quiet, waitFor } from '../wait.js';
 import { enqueue, QUEUE_MAX, type Outcome } from './outbox.js';
 import type { PublishPayload, UnpublishedRecord } from './publishing.js';
 import { errorOf } from './session.js';
@@ -23,7 +23,11 @@ export class Publisher {
     this.#unpublished = new Listeners(onError);
   }
 
-  async publish(topic: string, type: string, data: unknown = null, options: PublishOptions = {}): Promise<Acknowledgement> {
+  publish(topic: string, type: string, data?: unknown, options?: PublishOptions): Promise<Acknowledgement> {
+    return quiet(this.#publish(topic, type, data, options));
+  }
+
+  async #publish(topic: string, type: string, data: unknown = null, options: PublishOptions = {}): Promise<Acknowledgement> {
     const { priority } = options;
     const payload: PublishPayload = { topic, event: type, data: toJson(data), ...(priority && { priority }) };
     checkQueue(this.#records);

@@ -56,8 +56,12 @@ export function plainUserStream({ settle, gap, openOutbox, deliver }: UserStream
     },
     receive(message) {
       // There is nothing here that a snapshot could replace.
-      if (message.type === 'SNAPSHOT') tracker.position = message as Position & StreamMessage;
-      else if (takes(tracker, message, gap)) deliver(message);
+      if (message.type === 'SNAPSHOT') {
+        tracker.position = message as Position & StreamMessage;
+        deliver(missedAll(tracker.position));
+      } else if (takes(tracker, message, gap)) {
+        deliver(message);
+      }
       settle();
     },
     frameEnd() {},
@@ -65,6 +69,11 @@ export function plainUserStream({ settle, gap, openOutbox, deliver }: UserStream
       tracker.live = false;
     },
   };
+}
+
+/** What a SNAPSHOT says to those who handle events: there are none up to its position. */
+export function missedAll({ epoch, seq }: Position): StreamMessage {
+  return { type: 'SYNCED', stream: 'user', epoch, seq, missedBefore: seq + 1 };
 }
 
 /** Follows a message of `user` or `all` with its tracker. Returns whether it is the next event. */
