@@ -85,6 +85,18 @@ test.each(['NodeNext', 'Bundler'])('TypeScript takes it with every check, resolv
   await run(program('tsc'), ['-p', '.']);
 });
 
+test('the examples of the README are right', async () => {
+  const readme = await readFile(join(HERE, 'README.md'), 'utf8');
+  const examples = [...readme.matchAll(/```ts\n(.*?)```/gs)].map(([, code]) => code);
+  expect(examples.length).toBeGreaterThan(3);
+  await writeFile(join(folder, 'readme.ts'), examples.join('\n'));
+  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify({
+    compilerOptions: { strict: true, noEmit: true, types: [], target: 'ES2022', lib: ['ES2022', 'DOM'], module: 'NodeNext', moduleResolution: 'NodeNext' },
+    files: ['readme.ts'],
+  }));
+  await run(program('tsc'), ['-p', '.']);
+});
+
 test('Vite builds it', async () => {
   await writeFile(join(folder, 'application.ts'), APPLICATION);
   await writeFile(join(folder, 'index.html'), '<!doctype html><script type="module" src="/application.ts"></script>');
