@@ -238,6 +238,7 @@ export class Draftwire {
     } catch (error) {
       return this.#stop(error as DraftwireError);
     }
+    if (this.#closed) return;
     const device = this.#options.device ?? randomId();
     await this.#records.run((records) => {
       if (this.#options.device !== undefined || !records.get('meta/device')) records.put('meta/device', device);
@@ -264,6 +265,7 @@ export class Draftwire {
   }
 
   #storeFailed(error: DraftwireError): void {
+    if (this.#closed) return;
     // Another tab has a newer version of this package, which reads what this one does not.
     if (error.code === 'newer_version') return this.#stop(error);
     this.#storage = { kind: 'memory', error };
@@ -340,6 +342,7 @@ export class Draftwire {
   }
 
   #stop(error: DraftwireError): void {
+    if (this.#closed) return;
     this.#leave();
     this.#setState({ status: 'stopped', error });
   }

@@ -101,6 +101,35 @@ test('a tab that comes to the front takes over from one that is frozen, which fo
   for (const { dw } of pages) dw.close();
 });
 
+test('a tab that has lost messages of the one with the connection gets them again', async () => {
+  const origin = new Origin();
+  const pages = [open(origin, 'frank'), open(origin, 'frank')];
+  await Promise.all(pages.map(({ dw }) => dw.ready()));
+  const leads = pages.findIndex(({ tab }) => tab === origin.leader);
+  const [leader, follower] = [pages[leads]!, pages[1 - leads]!];
+  const seen: number[][] = [[], []];
+  const topics = [leader, follower].map(({ dw }, i) => {
+    const topic = dw.topic('room-3');
+    topic.on('*', ({ seq }) => seen[i]!.push(seq));
+    return topic;
+  });
+  const orders = [leader, follower].map(({ dw }) => drafts<{ n: number }>(dw, 'order'));
+  await eventually(() => topics.every(({ state }) => state.status === 'live'));
+  const order = orders[0]!.create({ n: 0 });
+  await eventually(() => orders[1]!.get(order.id));
+  follower.tab.freeze();
+  for (let n = 1; n <= 5; n += 1) {
+    await leader.dw.publish('room-3', 'GOAL', n);
+    await order.update({ n }).acknowledged();
+  }
+  follower.tab.thaw({ lost: true });
+  await leader.dw.publish('room-3', 'GOAL', 6);
+  await order.update({ n: 6 }).acknowledged();
+  await eventually(() => seen[1]!.length === 6 && orders[1]!.get(order.id)!.content.n === 6);
+  expect(seen).toEqual([[1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6]]);
+  for (const { dw } of pages) dw.close();
+});
+
 test('logging out in one tab ends all of them and forgets everything', async () => {
   const origin = new Origin();
   const pages = [open(origin, 'dave'), open(origin, 'dave')];

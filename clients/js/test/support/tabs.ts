@@ -101,8 +101,9 @@ export class Tab {
     this.#frozen = [];
   }
 
-  thaw(): void {
-    const missed = this.#frozen ?? [];
+  /** @param lost whether what has come meanwhile is lost */
+  thaw({ lost = false } = {}): void {
+    const missed = lost ? [] : (this.#frozen ?? []);
     this.#frozen = null;
     for (const message of missed) this.hear(message);
   }
