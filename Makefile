@@ -1,7 +1,7 @@
 # Everything that people run here. `make` alone prints this list.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test clients clients-python bench check fmt lint doc deps autobahn cluster cluster-check
+.PHONY: help run test clients clients-python bench check fmt lint doc deps api-documents autobahn cluster cluster-check
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ doc: ## the documentation of the crates, without warnings
 
 deps: ## the programs that the tests start
 	@testkit/install
+
+api-documents: ## the API documents by tools of others, and a client made from them; needs the network
+	gateway/tests/api_documents/check
 
 autobahn: ## the WebSocket layer against the Autobahn test suite; takes long
 	gateway/tests/autobahn
