@@ -1,6 +1,15 @@
-// Messages of docs/protocol.md, version 1, as far as this client reads them.
+// The messages of docs/protocol.md, version 1, as this client reads and sends them. Their types follow from docs/schemas.
 
-import type { Member, Priority } from './api.js';
+import type {
+  Draft, ErrorMessage, JoinMessage, LeaveMessage, MissedMessage, PongMessage, PresenceMessage, PublishedEvent,
+  ReconnectMessage, SignalMessage, SnapshotMessage, SyncedMessage, TokenExpiringMessage, UnsubscribedMessage, Welcome,
+  WelcomeMessage,
+} from './messages.js';
+
+export type { Welcome };
+
+/** What was received is not written to. */
+type Received<T> = T extends object ? { readonly [Key in keyof T]: Received<T[Key]> } : T;
 
 /** What the client sends. */
 export interface ClientMessage {
@@ -9,51 +18,23 @@ export interface ClientMessage {
   readonly payload?: unknown;
 }
 
-export interface Welcome {
-  readonly userId?: string;
-  readonly node: string;
-  readonly epoch: string;
-  /** Absent without a token: there is no `user` stream then. */
-  readonly seq?: number;
-  readonly allSeq: number;
-  readonly heartbeatMs: number;
-  readonly maxMessageBytes: number;
-}
-
-/** An event as it is sent. */
-export interface EventMessage {
-  readonly type: string;
-  readonly stream: string;
-  readonly seq: number;
-  readonly timestamp: number;
-  readonly origin: string;
-  readonly priority?: Priority;
-  readonly payload: unknown;
-}
+/** An event as it is sent. Those of drafts have the same form. */
+export type EventMessage = Received<PublishedEvent>;
 
 /** What comes about one stream: an event, or one of the types below, whose names no event has. */
 export type StreamMessage =
   | EventMessage
-  | { readonly type: 'SYNCED'; readonly stream: string; readonly seq: number; readonly epoch?: string; readonly missedBefore?: number }
-  | { readonly type: 'SNAPSHOT'; readonly stream: string; readonly seq: number; readonly epoch: string; readonly payload: { readonly drafts: readonly DraftMessage[] } }
-  | { readonly type: 'SIGNAL'; readonly stream: string; readonly event: string; readonly origin: string; readonly payload: unknown }
-  | { readonly type: 'PRESENCE'; readonly stream: string; readonly payload: { readonly members?: readonly Member[] } & Counts }
-  | { readonly type: 'JOIN' | 'LEAVE'; readonly stream: string; readonly payload: Member & Counts }
-  | { readonly type: 'UNSUBSCRIBED'; readonly stream: string; readonly payload: Refused };
-
-interface Counts {
-  readonly users: number;
-  readonly devices: number;
-}
+  | Received<SyncedMessage & Partial<Pick<MissedMessage, 'epoch' | 'missedBefore'>>>
+  | Received<SnapshotMessage>
+  | Received<SignalMessage>
+  | Received<PresenceMessage>
+  | Received<JoinMessage>
+  | Received<LeaveMessage>
+  // The client ends topics for reasons of its own, too.
+  | (Received<Omit<UnsubscribedMessage, 'payload'>> & { readonly payload: Refused });
 
 /** A draft in an answer or a SNAPSHOT. */
-export interface DraftMessage {
-  readonly draftId: string;
-  readonly version: number;
-  readonly kind: string;
-  readonly content: Record<string, unknown>;
-  readonly updatedAt: number;
-}
+export type DraftMessage = Received<Draft>;
 
 /** Why something was refused. */
 export interface Refused {
@@ -62,16 +43,17 @@ export interface Refused {
   readonly payload?: unknown;
 }
 
-/** The answer to a command. */
+/** The answer to a command. What an ACK holds depends on the command. */
 export type Answer =
   | { readonly type: 'ACK'; readonly id: string; readonly seq?: number; readonly payload?: any }
-  | ({ readonly type: 'ERROR'; readonly id?: string } & Refused)
-  | { readonly type: 'PONG'; readonly id?: string };
+  | (Received<Pick<ErrorMessage, 'type' | 'id'>> & Refused)
+  | Received<Pick<PongMessage, 'type' | 'id'>>;
 
 export type ServerMessage =
   | Answer
-  | { readonly type: 'WELCOME'; readonly payload: Welcome }
-  | { readonly type: 'TOKEN_EXPIRING' | 'RECONNECT'; readonly payload: { readonly inMs: number } }
+  | Received<WelcomeMessage>
+  | Received<TokenExpiringMessage>
+  | Received<ReconnectMessage>
   | StreamMessage;
 
 /** A position on a stream: the last event that was applied, in the history that it belongs to. */

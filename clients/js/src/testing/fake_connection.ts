@@ -89,7 +89,10 @@ export class FakeConnection implements WebSocketLike {
     const { epoch, seq } = history.head(`user:${this.user}`);
     this.tell({
       type: 'WELCOME',
-      payload: { userId: this.user, node: 'fake', epoch, seq, allSeq: history.head('all').seq, heartbeatMs: 55_000, maxMessageBytes: 1 << 20 },
+      payload: {
+        connectionId: randomId(), userId: this.user, device: this.device, node: 'fake', epoch, seq,
+        allSeq: history.head('all').seq, heartbeatMs: 55_000, maxMessageBytes: 1 << 20, serverTime: Date.now(),
+      },
     });
     const [cursor, all] = [this.#query.get('cursor'), this.#query.get('all')];
     if (cursor !== null) this.#resume('user', `user:${this.user}`, parseCursor(cursor));
