@@ -11,8 +11,10 @@ run: ## the embedded server with its demo page
 
 test: deps ## every test, on real parts; installs them first when it may
 	cargo test --workspace --no-fail-fast
+	$(MAKE) clients clients-python
 
 clients: ## the package for JavaScript: build, types, tests
+	cargo build --quiet --locked --bin draftwire
 	cd clients/js && npm ci --no-fund --no-audit && npm test
 
 clients-python: ## the package for Python: style, types, tests
