@@ -38,16 +38,13 @@ export function environmentOf(given: Partial<Environment> = {}): Environment {
 }
 
 function onWake(listener: () => void): () => void {
-  const abort = new AbortController();
-  const { signal } = abort;
-  const whenVisible = () => {
-    if (visible()) listener();
-  };
-  globalThis.addEventListener?.('online', listener, { signal });
-  globalThis.addEventListener?.('pageshow', whenVisible, { signal });
-  globalThis.document?.addEventListener('visibilitychange', whenVisible, { signal });
-  globalThis.document?.addEventListener('resume', listener, { signal });
-  const { connection } = (globalThis.navigator ?? {}) as { connection?: EventTarget };
-  connection?.addEventListener?.('change', listener, { signal });
-  return () => abort.abort();
+  const ending = new AbortController();
+  const { document, navigator } = globalThis;
+  const on = (target: EventTarget | undefined, type: string) => target?.addEventListener?.(type, listener, ending);
+  on(globalThis as unknown as EventTarget, 'online');
+  on(globalThis as unknown as EventTarget, 'pageshow');
+  on(document, 'visibilitychange');
+  on(document, 'resume');
+  on((navigator as { connection?: EventTarget } | undefined)?.connection, 'change');
+  return () => ending.abort();
 }

@@ -1,4 +1,4 @@
-import { DraftwireError } from '../errors.js';
+import { DraftwireError, type ErrorCode } from '../errors.js';
 
 /** What to do when the server has closed the connection. */
 export interface Verdict {
@@ -12,26 +12,20 @@ export interface Verdict {
   readonly error: DraftwireError;
 }
 
-/** The close codes of docs/protocol.md. Every other one, or none, is a connection that was lost. */
+/** The close codes of docs/protocol.md. */
+const CODES: Readonly<Record<number, readonly [Verdict['then'], ErrorCode, string]>> = {
+  4400: ['stop', 'protocol', 'misuse of the protocol'],
+  4401: ['token', 'unauthorized', 'the token was refused'],
+  4403: ['stop', 'forbidden', 'the rights were taken away'],
+  4409: ['stop', 'replaced', 'this device has connected elsewhere'],
+  1009: ['smaller', 'too_large', 'a message was too large'],
+  4429: ['retry', 'rate_limited', 'too many connections'],
+  1012: ['retry', 'unavailable', 'the node stops'],
+  1013: ['retry', 'unavailable', 'the node is full'],
+};
+
+/** Every other code, or none, is a connection that was lost. */
 export function judgeClose(code: number, reason: string): Verdict {
-  const why = (text: string) => reason || `${text} (${code})`;
-  switch (code) {
-    case 4400:
-      return { then: 'stop', error: new DraftwireError('protocol', why('the server calls this client a misuse of the protocol')) };
-    case 4401:
-      return { then: 'token', error: new DraftwireError('unauthorized', why('the token was not accepted')) };
-    case 4403:
-      return { then: 'stop', error: new DraftwireError('forbidden', why('the rights were taken away')) };
-    case 4409:
-      return { then: 'stop', error: new DraftwireError('replaced', why('this device has connected elsewhere')) };
-    case 1009:
-      return { then: 'smaller', error: new DraftwireError('too_large', why('a message was too large')) };
-    case 4429:
-      return { then: 'retry', error: new DraftwireError('rate_limited', why('too many connections of this user')) };
-    case 1012:
-    case 1013:
-      return { then: 'retry', error: new DraftwireError('unavailable', why('the node does not serve')) };
-    default:
-      return { then: 'retry', error: new DraftwireError('unreachable', why('the connection was lost')) };
-  }
+  const [then, error, message] = CODES[code] ?? ['retry', 'unreachable', 'the connection was lost'];
+  return { then, error: new DraftwireError(error, reason || `${message} (${code})`) };
 }

@@ -78,7 +78,7 @@ export class Connection {
     this.#tokens = options.tokens;
     this.#watchdog = new Watchdog({
       isVisible: options.isVisible,
-      ping: () => this.#transmit({ type: 'PING' }),
+      ping: () => void this.send({ type: 'PING' }),
       dead: () => this.again(new DraftwireError('unreachable', 'no sign of life')),
     });
   }
@@ -341,9 +341,5 @@ export class Connection {
       if (code === 'forbidden') this.stop(new DraftwireError('wrong_user' satisfies ErrorCode, message));
       else later();
     });
-  }
-
-  #transmit(message: ClientMessage): void {
-    this.send(message);
   }
 }

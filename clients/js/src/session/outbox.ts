@@ -151,8 +151,7 @@ export class Outbox {
   #send(command: Command): void {
     const { id, type, payload, sentAt } = command;
     if (type === 'PUBLISH' && !this.#expected.has(id) && Date.now() - sentAt! > MEMORY_MS) {
-      const message = 'it was sent and never answered, and the server may have forgotten its id';
-      return this.#conclude(command, { error: { code: 'unknown_outcome', message } });
+      return this.#conclude(command, { error: { code: 'unknown_outcome', message: 'the server may have forgotten its id' } });
     }
     this.#inFlight.set(id, command);
     const error = this.#options.connection.send({ type, id, payload });

@@ -95,10 +95,6 @@ export class Session {
     this.#connection.disconnect();
   }
 
-  stop(error: DraftwireError): void {
-    this.#connection.stop(error);
-  }
-
   wake(): void {
     this.#connection.wake();
   }
@@ -156,8 +152,7 @@ export class Session {
     const known = records.get<string>('meta/user');
     if (known !== undefined && userId !== undefined && known !== userId) {
       // Its changes would be made in the name of somebody else.
-      const message = 'what is stored here belongs to another user; logout() forgets it';
-      return this.#connection.stop(new DraftwireError('wrong_user', message));
+      return this.#connection.stop(new DraftwireError('wrong_user', 'the store is of another user: logout() forgets it'));
     }
     if (known === undefined && userId !== undefined) void records.run((records) => records.put('meta/user', userId));
     if (!this.#all.position) {
