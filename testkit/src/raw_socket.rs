@@ -395,7 +395,7 @@ impl RawSocket {
             contract::check(contract::message_fault(message));
             let command = message["id"].as_str().and_then(|id| self.commands.remove(id));
             if let Some(command) = command.filter(|_| message["type"] != "ERROR") {
-                contract::check(contract::command_fault(&command));
+                contract::check(contract::command_fault(&command, message));
             }
         }
     }

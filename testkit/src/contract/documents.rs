@@ -103,6 +103,26 @@ impl Documents {
         self.name_of("Command", command)
     }
 
+    /// What is wrong with a command that was carried out, or with its answer: docs/asyncapi.yaml says which messages
+    /// answer it.
+    pub(super) fn reply_fault(&self, command: &Value, answer: &Value) -> Option<String> {
+        let name = match self.name_of_command(command) {
+            Ok(name) => name,
+            Err(fault) => return Some(format!("carried out, and {fault}")),
+        };
+        // What is wrong with the answer itself is found where it comes.
+        let reply = self.name_of_message(answer).ok()?;
+        let names = |messages: &Value, name: &str| {
+            let mut messages = messages.as_array().into_iter().flatten();
+            messages
+                .any(|message| message["$ref"].as_str().is_some_and(|to| to.ends_with(&format!("/{name}"))))
+        };
+        let mut operations = self.asyncapi["operations"].as_object().into_iter().flatten();
+        let (_, operation) = operations.find(|(_, operation)| names(&operation["messages"], &name))?;
+        let is_known = names(&operation["reply"]["messages"], &reply);
+        (!is_known).then(|| format!("{command} is not answered by {reply}: {answer}"))
+    }
+
     fn name_of(&self, union: &str, message: &Value) -> Result<String, String> {
         let kind = &message["type"];
         let members = self.schemas.members(union);

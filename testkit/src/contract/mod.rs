@@ -55,12 +55,12 @@ pub(crate) fn message_fault(message: &Value) -> Option<String> {
     documents().name_of_message(message).err()
 }
 
-/// What is wrong with a command that the server has carried out.
-pub(crate) fn command_fault(command: &Value) -> Option<String> {
+/// What is wrong with a command that the server has carried out, or with the kind of its answer.
+pub(crate) fn command_fault(command: &Value, answer: &Value) -> Option<String> {
     if !is_enforced() {
         return None;
     }
-    documents().name_of_command(command).err().map(|fault| format!("carried out, and {fault}"))
+    documents().reply_fault(command, answer)
 }
 
 /// Fails the test when there is a fault.

@@ -84,3 +84,12 @@ fn messages_have_the_name_of_the_schema_that_they_match() {
     assert_eq!(command(json!({ "topics": [{ "topic": "t" }] })).as_deref(), Ok("SubscribeCommand"));
     assert!(command(json!({ "topic": "t", "batchms": 1 })).is_err());
 }
+
+#[test]
+fn a_command_is_answered_as_described() {
+    let command = json!({ "type": "PUBLISH", "id": "p", "payload": { "topic": "t", "event": "E" } });
+    let fault = |answer: Value| documents().reply_fault(&command, &answer);
+    assert_eq!(fault(json!({ "type": "ACK", "id": "p", "seq": 1 })), None);
+    let other = fault(json!({ "type": "ACK", "id": "p", "payload": { "expiresAt": 1 } }));
+    assert!(other.as_ref().is_some_and(|fault| fault.contains("not answered by AuthAck")), "{other:?}");
+}

@@ -383,7 +383,7 @@ impl Link {
         let pending = self.pending.remove(at);
         if answer.is_ok() {
             self.repeats = 0;
-            if let Some(fault) = contract::command_fault(&pending.message) {
+            if let Some(fault) = contract::command_fault(&pending.message, message) {
                 self.violation(Violation::Undocumented { fault });
             }
         }
