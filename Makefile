@@ -14,8 +14,7 @@ test: deps ## every test, on real parts; installs them first when it may
 	$(MAKE) clients clients-python
 
 clients: ## the package for JavaScript: build, types, tests
-	cargo build --quiet --locked --bin draftwire
-	cd clients/js && npm ci --no-fund --no-audit && npm test
+	clients/js/check
 
 clients-python: ## the package for Python: style, types, tests
 	clients/python/check
