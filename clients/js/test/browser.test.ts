@@ -119,6 +119,22 @@ test('without a network changes wait, and are made when it is back', async () =>
   expect(await stored()).toMatchObject([{ content: { title: 'Chairs', n: 1 } }]);
 });
 
+test('event streams and requests do the same for a page of another origin', async () => {
+  const page = await browser.page();
+  await page.evaluate(([url, jwt]) => inPage.start(url, jwt, true, 'event-stream'), [node.url, token()] as const);
+  await live(page);
+  await page.evaluate(async () => {
+    const { dw, orders } = inPage.app!;
+    const order = orders.create({ title: 'Chairs' });
+    await order.settled();
+    await order.update({ n: 1 }).acknowledged();
+    await dw.publish('room', 'GOAL', 1);
+  });
+  await page.waitForFunction(() => inPage.app!.seqs.length === 1, undefined, POLLING);
+  expect(await sockets(page)).toBe(0);
+  expect(await stored()).toMatchObject([{ content: { title: 'Chairs', n: 1 } }]);
+});
+
 test('a database of a newer version stops a tab with an older one, and says so', async () => {
   const page = await browser.page();
   await start(page);

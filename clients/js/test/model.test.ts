@@ -1,6 +1,6 @@
-// Two devices of one user change drafts at random, lose their connections, and are killed and started again on what
-// they had stored. Against a real node; afterwards:
-// - both devices show what the database has, and what a replay of all events gives;
+// Two devices of one user, of which one has two tabs, change drafts at random, lose their connections, and are killed
+// and started again on what they had stored. Against a real node; afterwards:
+// - all pages show what the database has, and what a replay of all events gives;
 // - no change was made twice, and those of a device to a field came in its order;
 // - no change replaced a value that its device had not shown before, other than by the user's decision;
 // - every change that was stored was made, or was replaced by a later one of the same device before it was sent, or
@@ -18,6 +18,7 @@ import { client, eventually, Network } from './support/client.js';
 import { Node } from './support/node.js';
 import { Observer } from './support/observer.js';
 import { Random } from './support/random.js';
+import { Origin } from './support/tabs.js';
 
 const SEEDS = Number(process.env.DRAFTWIRE_SEEDS ?? 200);
 const ONLY = process.env.DRAFTWIRE_SEED;
@@ -56,7 +57,7 @@ function killable(backend: Backend): { store: Store; kill: () => void } {
 }
 
 interface Edit {
-  readonly device: string;
+  readonly page: Page;
   readonly draftId: string;
   readonly field: string;
   /** No other edit has it. */
@@ -69,40 +70,42 @@ interface Edit {
 /** Counts everything that is shown and made. */
 let clock = 0;
 
-class Device {
-  readonly name: string;
+/** A page of a device; the pages of one share its store and its connection. */
+class Page {
+  readonly device: string;
   readonly #user: string;
   readonly #random: Random;
   readonly #edits: Edit[];
+  readonly #open: () => { store: Store; kill: () => void };
   /** Values that were shown as not taken. */
   readonly shown = new Set<string>();
-  /** When each value of the other device was first shown here. */
+  /** When each value was first shown here. */
   readonly knownSince = new Map<string, number>();
   /** Drafts that were deleted here, with all that was changed in them. */
   readonly removed = new Set<string>();
+  /** Refusals that must not be. */
+  readonly refusals: unknown[] = [];
   #network!: Network;
   #kill!: () => void;
   #wake!: () => void;
   dw!: Draftwire;
   notes!: DraftCollection<Note>;
 
-  /** Refusals that must not be. */
-  readonly refusals: unknown[] = [];
-
-  constructor(name: string, user: string, random: Random, edits: Edit[]) {
-    this.name = name;
+  constructor(device: string, user: string, random: Random, edits: Edit[], open: () => { store: Store; kill: () => void }) {
+    this.device = device;
     this.#user = user;
     this.#random = random;
     this.#edits = edits;
+    this.#open = open;
     this.start();
   }
 
   start(): void {
-    const { store, kill } = killable(new IndexedDbBackend(`${this.#user}-${this.name}`));
+    const { store, kill } = this.#open();
     this.#kill = kill;
     this.#network = new Network();
     this.dw = client(node, this.#user, {
-      device: this.name,
+      device: this.device,
       store,
       network: this.#network,
       environment: {
@@ -182,11 +185,11 @@ class Device {
   }
 
   #value(): string {
-    return `${this.name}${this.#edits.length}-${this.#random.below(1e9)}`;
+    return `${this.device}${this.#edits.length}-${this.#random.below(1e9)}`;
   }
 
   #note(draft: Draft<Note>, field: string, value: string, stored: Promise<void>): void {
-    const edit: Edit = { device: this.name, draftId: draft.id, field, value, at: (clock += 1), stored: false };
+    const edit: Edit = { page: this, draftId: draft.id, field, value, at: (clock += 1), stored: false };
     this.#edits.push(edit);
     void stored.then(() => {
       edit.stored = true;
@@ -207,7 +210,7 @@ class Device {
   }
 }
 
-function stateOf({ dw, notes }: Device): unknown {
+function stateOf({ dw, notes }: Page): unknown {
   return { state: dw.state, all: notes.list.map(({ id, snapshot }) => `${id}${snapshot.version}`), pending: dw.pendingCount, drafts: notes.list.map(({ snapshot }) => snapshot).filter(({ status }) => status !== 'synced') };
 }
 
@@ -220,47 +223,52 @@ async function run(seed: number): Promise<void> {
   const user = `user-${seed}`;
   const observer = await Observer.watch(node, user);
   const edits: Edit[] = [];
-  const devices = ['a', 'b'].map((name) => new Device(name, user, random, edits));
+  const origin = new Origin();
+  const inTab = () => {
+    const tab = origin.open();
+    return { store: tab.store, kill: () => tab.kill() };
+  };
+  const alone = () => killable(new IndexedDbBackend(user));
+  const pages = [['a', inTab], ['a', inTab], ['b', alone]].map(([device, open]) => new Page(device as string, user, random, edits, open as typeof alone));
   const shown = new Set<string>();
   for (let i = 0; i < STEPS; i += 1) {
-    const at = random.below(2);
-    const device = devices[at]!;
+    const page = random.pick(pages);
     const dice = random.below(100);
-    if (dice < 15) device.create();
-    else if (dice < 60) device.edit();
-    else if (dice < 65) device.remove();
-    else if (dice < 72) device.decide();
-    else if (dice < 82) device.cut();
-    else if (dice < 94) device.mend();
+    if (dice < 15) page.create();
+    else if (dice < 60) page.edit();
+    else if (dice < 65) page.remove();
+    else if (dice < 72) page.decide();
+    else if (dice < 82) page.cut();
+    else if (dice < 94) page.mend();
     else {
-      device.kill();
-      device.start();
+      page.kill();
+      page.start();
     }
     await turns(random.below(40));
   }
-  for (const device of devices) device.mend();
+  for (const page of pages) page.mend();
 
   // Everything is sent, and everything decided, until nothing is left.
-  const open = () => devices.filter(({ dw, notes }) => dw.state.status !== 'live' || dw.pendingCount > 0 || notes.list.some(({ status }) => status !== 'synced'));
+  const open = () => pages.filter(({ dw, notes }) => dw.state.status !== 'live' || dw.pendingCount > 0 || notes.list.some(({ status }) => status !== 'synced'));
   const list = () => node.api('GET', 'v1/drafts', node.token(user));
   const begun = Date.now();
   await eventually(async () => {
-    if (Date.now() - begun > SEED_MS_MAX) throw new Error(`it never ends: ${JSON.stringify([...devices.map(stateOf), [...observer.replay()].map(([id, { version }]) => id + version), observer.events.length, (await list()).seq, (await list()).drafts.length])}`);
-    while (devices.some((device) => device.decide()));
+    if (Date.now() - begun > SEED_MS_MAX) throw new Error(`it never ends: ${JSON.stringify([...pages.map(stateOf), [...observer.replay()].map(([id, { version }]) => id + version), observer.events.length, (await list()).seq, (await list()).drafts.length])}`);
+    while (pages.some((page) => page.decide()));
     if (open().length > 0) {
-      for (const { dw } of open()) if (dw.state.status === 'waiting') devices.find((each) => each.dw === dw)!.mend();
+      for (const { dw } of open()) if (dw.state.status === 'waiting') pages.find((each) => each.dw === dw)!.mend();
       return false;
     }
     const { drafts: stored, seq } = await list();
     const versions = (of: { id: string; version: number }[]) => JSON.stringify(of.map(({ id, version }) => `${id}=${version}`).sort());
     const inDatabase = versions(stored.map(({ draftId, version }: { draftId: string; version: number }) => ({ id: draftId, version })));
     return (observer.events.at(-1)?.seq ?? 0) === seq && open().length === 0
-      && devices.every(({ notes }) => versions(notes.list.map(({ snapshot }) => snapshot)) === inDatabase);
+      && pages.every(({ notes }) => versions(notes.list.map(({ snapshot }) => snapshot)) === inDatabase);
   });
 
   const database = new Map((await list()).drafts.map(({ draftId, version, content }: any) => [draftId, { version, content }]));
   expect(observer.replay()).toEqual(database);
-  for (const { notes } of devices) {
+  for (const { notes } of pages) {
     expect(new Map(notes.list.map(({ id, snapshot: { version, content } }) => [id, { version, content }]))).toEqual(database);
   }
 
@@ -272,22 +280,25 @@ async function run(seed: number): Promise<void> {
       made.set(value, seq);
       const before = current.get(`${payload.draftId}/${field}`);
       current.set(`${payload.draftId}/${field}`, value);
-      const { at } = edits.find((edit) => edit.value === value)!;
-      const known = devices.find(({ name }) => name === origin)!.knownSince.get(before ?? '') ?? Infinity;
-      expect(before === undefined || known < at, `${value} replaced ${before} silently`).toBe(true);
+      const { at, page } = edits.find((edit) => edit.value === value)!;
+      const own = edits.find((edit) => edit.value === before)?.page.device === origin;
+      const known = page.knownSince.get(before ?? '') ?? Infinity;
+      expect(before === undefined || own || known < at, `${value} replaced ${before} silently`).toBe(true);
     }
   }
-  expect(devices.flatMap(({ refusals }) => refusals)).toEqual([]);
-  for (const device of devices) for (const value of device.shown) shown.add(value);
-  for (const [i, { device, draftId, field, value, stored }] of edits.entries()) {
-    const same = edits.slice(i + 1).filter((later) => later.device === device && later.draftId === draftId && later.field === field);
+  expect(pages.flatMap(({ refusals }) => refusals)).toEqual([]);
+  for (const page of pages) for (const value of page.shown) shown.add(value);
+  for (const [i, { page, draftId, field, value, stored }] of edits.entries()) {
+    const others = edits.filter((other) => other.page.device === page.device && other.draftId === draftId && other.field === field);
     const before = made.get(value);
-    for (const later of same) if (before !== undefined && made.has(later.value)) expect(made.get(later.value)).toBeGreaterThan(before);
-    const accounted = before !== undefined || shown.has(value) || same.some((later) => made.has(later.value) || shown.has(later.value));
-    const removed = devices.find(({ name }) => name === device)!.removed.has(draftId);
-    expect(!stored || accounted || removed, `${value} of ${draftId}/${field} was lost`).toBe(true);
+    for (const later of edits.slice(i + 1)) {
+      if (before !== undefined && later.page === page && others.includes(later) && made.has(later.value)) expect(made.get(later.value)).toBeGreaterThan(before);
+    }
+    const accounted = others.some((other) => made.has(other.value) || shown.has(other.value));
+    const removed = pages.some(({ device, removed: here }) => device === page.device && here.has(draftId));
+    expect(!stored || before !== undefined || shown.has(value) || accounted || removed, `${value} of ${draftId}/${field} was lost`).toBe(true);
   }
-  for (const { dw } of devices) dw.close();
+  for (const { dw } of pages) dw.close();
   observer.close();
 }
 

@@ -1,7 +1,7 @@
 // What the user does to drafts. Pure: it changes records, in steps.
 
 import { enqueue } from '../session/outbox.js';
-import type { RecordsEdit } from '../store/records.js';
+import type { RecordsEdit, RecordsView } from '../store/records.js';
 import { applyPatch, composePatches, splitPatch, type JsonObject } from './merge.js';
 import {
   commandKey, commandsOf, draftKey, outcomeKey, outcomesOf, removeOutcome, type DraftCommand, type DraftRecord, type OutcomeRecord,
@@ -24,6 +24,7 @@ export function createDraft(records: RecordsEdit, author: Author, payload: { dra
 export function updateDraft(records: RecordsEdit, author: Author, payload: { draftId: string; baseVersion: number; patch: JsonObject }): string {
   const patch = amendConflicts(records, author, payload.draftId, payload.patch);
   if (!patch) return author.id;
+  const baseVersion = baseOf(records, payload);
   const last = commandsOf(records, payload.draftId).at(-1);
   // Only the last one in the whole queue: the order stays as it was made.
   if (last && last.sentAt === undefined && last.order === records.get<number>('meta/order')) {
@@ -32,13 +33,13 @@ export function updateDraft(records: RecordsEdit, author: Author, payload: { dra
       records.put(commandKey(last), { ...last, payload: { ...last.payload, content } });
       return last.id;
     }
-    const composed = last.type === 'DRAFT_UPDATE' && last.payload.baseVersion === payload.baseVersion && composePatches(last.payload.patch, patch);
+    const composed = last.type === 'DRAFT_UPDATE' && last.payload.baseVersion === baseVersion && composePatches(last.payload.patch, patch);
     if (composed) {
       records.put(commandKey(last), { ...last, payload: { ...last.payload, patch: composed } });
       return last.id;
     }
   }
-  enqueue(records, { ...author, type: 'DRAFT_UPDATE', payload: { ...payload, patch } });
+  enqueue(records, { ...author, type: 'DRAFT_UPDATE', payload: { ...payload, baseVersion, patch } });
   return author.id;
 }
 
@@ -64,7 +65,12 @@ export function deleteDraft(records: RecordsEdit, author: Author, payload: { dra
   const neverSent = commands[0]?.type === 'DRAFT_CREATE' && commands.every(({ sentAt }) => sentAt === undefined);
   // The server never hears of it.
   if (neverSent) for (const command of commands) records.remove(commandKey(command));
-  else enqueue(records, { ...author, type: 'DRAFT_DELETE', payload });
+  else enqueue(records, { ...author, type: 'DRAFT_DELETE', payload: { ...payload, baseVersion: baseOf(records, payload) } });
+}
+
+/** A draft that was seen before the server had it is seen as it was made. Another tab may know that it has it now. */
+function baseOf(records: RecordsView, { draftId, baseVersion }: { draftId: string; baseVersion: number }): number {
+  return baseVersion === 0 && records.get(draftKey(draftId)) ? 1 : baseVersion;
 }
 
 /** Makes this device's change again, on the draft as it stands; or another one instead of it. */

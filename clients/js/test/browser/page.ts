@@ -1,7 +1,7 @@
 // What runs in the page: clients as an application makes them, on `globalThis` for the test.
 
 import { drafts, type DraftCollection } from '../../src/drafts/index.js';
-import { Draftwire } from '../../src/index.js';
+import { Draftwire, type DraftwireOptions } from '../../src/index.js';
 import { indexedDb } from '../../src/indexeddb/index.js';
 
 export interface Order {
@@ -15,8 +15,8 @@ class App {
   /** Numbers of the events of the topic `room`. */
   readonly seqs: number[] = [];
 
-  constructor(url: string, token: string, connect: boolean) {
-    this.dw = new Draftwire(url, { getToken: () => token, store: indexedDb('app'), connect });
+  constructor(url: string, token: string, connect: boolean, transport: NonNullable<DraftwireOptions['transport']>) {
+    this.dw = new Draftwire(url, { getToken: () => token, store: indexedDb('app'), connect, transport });
     this.orders = drafts<Order>(this.dw, 'order');
     this.dw.topic('room').on('*', ({ seq }) => this.seqs.push(seq));
   }
@@ -38,8 +38,8 @@ globalThis.WebSocket = class extends WebSocket {
 const inPage = {
   app: undefined as App | undefined,
   sockets: () => sockets,
-  start: (url: string, token: string, connect = true) => {
-    inPage.app = new App(url, token, connect);
+  start: (url: string, token: string, connect = true, transport: DraftwireOptions['transport'] = 'auto') => {
+    inPage.app = new App(url, token, connect, transport);
   },
 };
 export type InPage = typeof inPage;
