@@ -107,6 +107,9 @@ pub enum ServerMessage<'a> {
     },
     /// The token ends soon: send `AUTH` with a fresh one, or the socket closes with 4401.
     TokenExpiring {
+        /// Where it is the token of one topic: that stream, for which `SUBSCRIBE` takes a fresh one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stream: Option<&'a str>,
         /// How soon.
         payload: TokenExpiring,
     },
@@ -295,7 +298,7 @@ mod tests {
         assert_eq!(ack.json(), r#"{"type":"ACK","id":"c1","seq":3}"#);
         let error = ServerMessage::Error { id: None, code: Code::BadRequest, message: "no", payload: None };
         assert_eq!(error.json(), r#"{"type":"ERROR","code":"bad_request","message":"no"}"#);
-        let expiring = ServerMessage::TokenExpiring { payload: TokenExpiring { in_ms: 5 } };
+        let expiring = ServerMessage::TokenExpiring { stream: None, payload: TokenExpiring { in_ms: 5 } };
         assert_eq!(expiring.json(), r#"{"type":"TOKEN_EXPIRING","payload":{"inMs":5}}"#);
         let synced = ServerMessage::Synced { stream: "user", seq: Seq(0), epoch: None, missed_before: None };
         assert_eq!(synced.json(), r#"{"type":"SYNCED","stream":"user","seq":0}"#);

@@ -34,6 +34,8 @@ pub struct Subscription {
     pub batch_ms: Option<u32>,
     /// How many waiting events end the wait.
     pub batch_max: Option<u32>,
+    /// A JWT that gives rights for this topic.
+    pub token: Option<String>,
 }
 
 /// The longest batch window, milliseconds: beyond it, what is waited for is no longer live.
@@ -46,11 +48,11 @@ const TOPICS_PER_COMMAND_MAX: usize = 10_000;
 const BATCH_EVENTS_MAX: u32 = 1000;
 
 /// What a subscription may say besides its topic.
-const PER_TOPIC: [&str; 4] = ["cursor", "presence", "batchMs", "batchMax"];
+const PER_TOPIC: [&str; 5] = ["cursor", "presence", "batchMs", "batchMax", "token"];
 
 impl Field for Subscription {
     fn read(json: &str) -> Result<Self, Invalid> {
-        let names = ["topic", "cursor", "presence", "batchMs", "batchMax"];
+        let names = ["topic", "cursor", "presence", "batchMs", "batchMax", "token"];
         Self::of(&Fields::of(json, &names, DEPTH_MAX)?)
     }
 }
@@ -63,6 +65,7 @@ impl Subscription {
             presence: fields.optional("presence")?.unwrap_or(false),
             batch_ms: fields.optional("batchMs")?,
             batch_max: fields.optional("batchMax")?,
+            token: fields.optional("token")?,
         };
         within("batchMs", subscription.batch_ms, BATCH_MS_MAX)?;
         within("batchMax", subscription.batch_max, BATCH_EVENTS_MAX)?;
@@ -84,7 +87,7 @@ fn within(name: &str, number: Option<u32>, max: u32) -> Result<(), Invalid> {
 
 impl Subscribe {
     pub(super) fn from_json(text: &str) -> Result<Self, Invalid> {
-        let names = ["topic", "topics", "cursor", "presence", "batchMs", "batchMax"];
+        let names = ["topic", "topics", "cursor", "presence", "batchMs", "batchMax", "token"];
         let fields = Fields::of(text, &names, DEPTH_MAX)?;
         if !one_of_two(&fields)? {
             return Ok(Self { topics: vec![Subscription::of(&fields)?], list: false });
@@ -249,11 +252,15 @@ mod tests {
         let list = subscribe(r#"{"topics":[{"topic":"a"},{"topic":"b","cursor":"e:0"}]}"#).unwrap();
         assert!(list.list);
         assert_eq!(list.topics.len(), 2);
+        let own = subscribe(r#"{"topics":[{"topic":"a","token":"t"},{"topic":"b"}]}"#).unwrap();
+        assert_eq!((own.topics[0].token.as_deref(), own.topics[1].token.as_deref()), (Some("t"), None));
         let cases = [
             ("{}", "payload must have either topic or topics"),
             (r#"{"topic":"a","topics":[{"topic":"b"}]}"#, "either"),
             (r#"{"topics":[]}"#, "topics is empty"),
             (r#"{"topics":[{"topic":"a"}],"presence":true}"#, "presence belongs to each of the topics"),
+            (r#"{"topics":[{"topic":"a"}],"token":"t"}"#, "token belongs to each of the topics"),
+            (r#"{"topic":"a","token":7}"#, "token must be a string"),
             (r#"{"topics":[{"topic":"a"},{"topic":"a"}]}"#, "names a twice"),
             (r#"{"topic":"a*"}"#, "topic must be 1 to 128"),
             (r#"{"topic":"a","cursor":"4"}"#, "cursor must be"),

@@ -10,6 +10,9 @@ use super::{
     claim_path::{ClaimPath, present},
 };
 
+/// The claim that names the topic of a token that is for one topic alone.
+pub(super) const TOPIC_CLAIM: &str = "topic";
+
 /// How far the clocks of an issuer and of this node may differ, unless it is configured.
 const LEEWAY: Duration = Duration::from_secs(60);
 
@@ -57,9 +60,27 @@ pub struct Identity {
     pub scopes: Scopes,
 }
 
+/// When a token ends. Times are Unix milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Validity {
+    /// When the token says that it ends, `exp`.
+    pub(crate) expires_at: u64,
+    /// When it is no longer accepted, which is the leeway later.
+    pub(crate) ends_at: u64,
+}
+
 impl Rules {
     /// Checks the claims of a token whose signature is good. `now` is in Unix milliseconds.
     pub(super) fn check(&self, claims: &Map<String, Value>, now: u64) -> Result<Identity, AuthError> {
+        let Validity { expires_at, ends_at } = self.check_valid(claims, now)?;
+        if present(claims, TOPIC_CLAIM).is_some() {
+            return Err(AuthError::OfTopic);
+        }
+        Ok(Identity { user: self.user(claims)?, expires_at, ends_at, scopes: self.scopes(claims)? })
+    }
+
+    /// Checks that the token holds now, and here.
+    pub(super) fn check_valid(&self, claims: &Map<String, Value>, now: u64) -> Result<Validity, AuthError> {
         let leeway = u64::try_from(self.leeway.as_millis()).unwrap_or(u64::MAX);
         let expires_at = present(claims, "exp").ok_or(AuthError::NoExpiry)?;
         let expires_at = unix_ms(expires_at).ok_or(AuthError::BadExpiry)?;
@@ -86,10 +107,10 @@ impl Rules {
         {
             return Err(AuthError::WrongIssuer);
         }
-        Ok(Identity { user: self.user(claims)?, expires_at, ends_at, scopes: self.scopes(claims)? })
+        Ok(Validity { expires_at, ends_at })
     }
 
-    fn user(&self, claims: &Map<String, Value>) -> Result<UserId, AuthError> {
+    pub(super) fn user(&self, claims: &Map<String, Value>) -> Result<UserId, AuthError> {
         let bad = |rule| AuthError::BadUser { claim: self.user.clone(), rule };
         let user = match self.user.find(claims) {
             None => return Err(AuthError::NoUser { claim: self.user.clone() }),
@@ -101,7 +122,7 @@ impl Rules {
     }
 
     /// Returns the rights: the words of a text (RFC 8693 section 4.2) or of a list, as other issuers write them.
-    fn scopes(&self, claims: &Map<String, Value>) -> Result<Scopes, AuthError> {
+    pub(super) fn scopes(&self, claims: &Map<String, Value>) -> Result<Scopes, AuthError> {
         let bad = || AuthError::BadScope { claim: self.scope.clone() };
         match self.scope.find(claims) {
             None => Ok(Scopes::new("")),

@@ -67,6 +67,15 @@ pub enum AuthError {
         /// The path of the claim.
         claim: ClaimPath,
     },
+    /// A token of one topic where a token of a user belongs.
+    #[error("the token is for one topic (topic): it goes with SUBSCRIBE, and opens nothing else")]
+    OfTopic,
+    /// A token without a topic where the token of one topic belongs.
+    #[error("the token names no topic (topic)")]
+    NoTopic,
+    /// A `topic` that is not the name of a topic.
+    #[error("the token's topic (topic) must be the name of one topic")]
+    BadTopic,
     /// Another `aud`, or none where one is configured.
     #[error("the token is for another audience (aud)")]
     WrongAudience,
@@ -98,6 +107,9 @@ impl AuthError {
             Self::NoUser { .. } => "no_user",
             Self::BadUser { .. } => "bad_user",
             Self::BadScope { .. } => "bad_scope",
+            Self::OfTopic => "of_topic",
+            Self::NoTopic => "no_topic",
+            Self::BadTopic => "bad_topic",
             Self::WrongAudience => "wrong_audience",
             Self::UnexpectedAudience => "unexpected_audience",
             Self::WrongIssuer => "wrong_issuer",

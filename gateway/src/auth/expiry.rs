@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::Identity;
+use super::{Identity, claims::Validity};
 
 /// The longest wait that is returned: deadlines must be representable, and some tokens last for centuries.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -41,8 +41,14 @@ impl Expiry {
     /// When less than twice `warning` is left, the client is warned when half of the rest is over: otherwise the next
     /// warning would come at once, and a client that heeds them would do nothing else.
     pub fn of(identity: &Identity, warning: Duration, now: u64) -> Self {
-        let ends_at = identity.ends_at;
-        let expires_at = if now < identity.expires_at { identity.expires_at } else { ends_at };
+        let &Identity { expires_at, ends_at, .. } = identity;
+        Self::within(Validity { expires_at, ends_at }, warning, now)
+    }
+
+    /// Creates the same for a token of one topic.
+    pub(crate) fn within(validity: Validity, warning: Duration, now: u64) -> Self {
+        let Validity { expires_at, ends_at } = validity;
+        let expires_at = if now < expires_at { expires_at } else { ends_at };
         let notice = warning.min(until(expires_at, now) / 2);
         let notice = u64::try_from(notice.as_millis()).unwrap_or(u64::MAX);
         Self { expires_at, ends_at, warn_at: Some(expires_at.saturating_sub(notice)) }

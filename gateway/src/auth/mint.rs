@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use common::UserId;
+use common::{TopicName, UserId};
 use jsonwebtoken::{EncodingKey, Header, encode, errors::Error};
 use serde_json::{Map, Value};
 
-use super::{Rules, secret::Secret};
+use super::{Rules, claims::TOPIC_CLAIM, secret::Secret};
 
 /// What a new token grants.
 #[derive(Debug, Clone)]
 pub(crate) struct Grant {
-    /// The user.
-    pub user: UserId,
+    /// The user; `None` only for the token of a topic, which is then for whoever has it.
+    pub user: Option<UserId>,
+    /// The topic, where it is a token of one topic.
+    pub topic: Option<TopicName>,
     /// The rights, separated by spaces; empty for none.
     pub scope: String,
     /// How long it is valid; whole seconds, at least one.
@@ -28,9 +30,14 @@ pub(crate) fn mint(secret: &Secret, grant: &Grant, rules: &Rules, now: u64) -> R
     let iat = now / 1000;
     let mut claims = Map::new();
     let mut claim = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-    // `sub` is there also where the rules want the user elsewhere: proxies tell users apart by it.
-    claim("sub", grant.user.as_str().into());
-    claim(rules.user.as_str(), grant.user.as_str().into());
+    if let Some(user) = &grant.user {
+        // `sub` is there also where the rules want the user elsewhere: proxies tell users apart by it.
+        claim("sub", user.as_str().into());
+        claim(rules.user.as_str(), user.as_str().into());
+    }
+    if let Some(topic) = &grant.topic {
+        claim(TOPIC_CLAIM, topic.as_str().into());
+    }
     claim("iat", iat.into());
     claim("exp", iat.saturating_add(grant.ttl.as_secs().max(1)).into());
     if !grant.scope.is_empty() {

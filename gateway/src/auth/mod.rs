@@ -18,6 +18,7 @@ mod secret;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod topic_token;
 mod verifier;
 
 pub use claim_path::ClaimPath;
@@ -29,6 +30,7 @@ pub use scopes::Scopes;
 pub use secret::Secret;
 pub(crate) use secret::{SECRET_BYTES_MIN, redacted};
 pub use settings::{KeySource, Settings};
+pub(crate) use topic_token::TopicToken;
 pub use verifier::{TOKEN_BYTES_MAX, Verifier, VerifierError};
 
 /// Installs ring as the process's TLS cryptography, which the clients of JWKS, Redis and Postgres need

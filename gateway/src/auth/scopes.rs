@@ -37,7 +37,12 @@ impl Scopes {
 
     /// Returns whether the topic may be published to: `publish:<pattern>`, or [`Scopes::is_service`].
     pub(crate) fn may_publish(&self, topic: &TopicName) -> bool {
-        self.is_service() || self.allows("publish", topic)
+        self.is_service() || self.names_for_publishing(topic)
+    }
+
+    /// Returns whether a word names the topic for publishing: `publish:<pattern>`. `service` does not.
+    pub(super) fn names_for_publishing(&self, topic: &TopicName) -> bool {
+        self.allows("publish", topic)
     }
 
     /// Returns whether the bearer is a backend, which may publish to every topic, to users and to all.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use super::{
-    AuthError, Identity, Rules,
+    AuthError, Identity, Rules, TopicToken,
     cache::{self, Cache},
     jwks::Jwks,
     key::{self, Key},
@@ -118,14 +119,21 @@ impl Verifier {
         if let Some(identity) = self.cache.get(&cache_key, now) {
             return Ok(identity);
         }
-        let header = key::header(token)?;
-        let claims = match &ring.keys {
-            Keys::Fixed(key) => key.verify(token, &header)?,
-            Keys::Published(jwks) => jwks.verify(token, &header).await?,
-        };
-        let identity = self.rules.check(&claims, now)?;
+        let identity = self.rules.check(&ring.claims(token).await?, now)?;
         self.cache.insert(cache_key, &identity, now);
         Ok(identity)
+    }
+
+    /// Returns for which topic the token is, and what it allows there, at `now` (Unix milliseconds). Waits as
+    /// [`Self::verify`] does.
+    ///
+    /// # Errors
+    /// The reason for the refusal, safe to show to the client.
+    pub(crate) async fn verify_topic(&self, token: &str, now: u64) -> Result<TopicToken, AuthError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(AuthError::TooLong);
+        }
+        self.rules.check_topic(&self.key_ring().claims(token).await?, now)
     }
 
     /// Fetches published keys, now and again every `REFRESH_INTERVAL`; never returns.
@@ -161,6 +169,15 @@ impl KeyRing {
             }
         };
         Ok(Self { keys, secret, reloads })
+    }
+
+    /// Checks the signature, and returns the claims.
+    async fn claims(&self, token: &str) -> Result<Map<String, Value>, AuthError> {
+        let header = key::header(token)?;
+        match &self.keys {
+            Keys::Fixed(key) => key.verify(token, &header),
+            Keys::Published(jwks) => jwks.verify(token, &header).await,
+        }
     }
 
     fn version(&self) -> cache::KeysVersion {

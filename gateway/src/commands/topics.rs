@@ -13,7 +13,7 @@ use super::{
     reads::Reads,
 };
 use crate::{
-    auth::Identity,
+    auth::{Identity, TopicToken},
     store::{Append, Done, History, Limits, Op, Refusal, Write, plan::check_size},
 };
 
@@ -76,6 +76,31 @@ impl Topics {
             Some(identity) if identity.scopes.may_subscribe(topic) => Ok(()),
             Some(_) => {
                 Err(Failure::new(Code::Forbidden, format!("the token does not allow to follow {topic}")))
+            }
+        }
+    }
+
+    /// Whether a verified token of one topic lets this client follow the topic.
+    ///
+    /// # Errors
+    /// `forbidden` where it is for another topic or another user.
+    pub(crate) fn check_topic_token(
+        &self,
+        identity: Option<&Identity>,
+        token: &TopicToken,
+        topic: &TopicName,
+    ) -> Result<(), Failure> {
+        if token.topic != *topic {
+            return Err(Failure::new(
+                Code::Forbidden,
+                format!("the token is for another topic than {topic}"),
+            ));
+        }
+        match (&token.user, identity) {
+            (None, _) => Ok(()),
+            (Some(user), Some(identity)) if *user == identity.user => Ok(()),
+            (Some(_), _) => {
+                Err(Failure::new(Code::Forbidden, format!("the token for {topic} is another user's")))
             }
         }
     }

@@ -45,6 +45,7 @@ mod shutdown;
 mod sources;
 mod tidy;
 mod tokens;
+mod topic_tokens;
 mod topics;
 mod two_clusters;
 mod unavailable;

@@ -319,7 +319,8 @@ fn keys_that_are_unfit_are_refused() {
 #[tokio::test]
 async fn minted_tokens_are_taken() {
     let grant = mint::Grant {
-        user: "alice".parse().unwrap(),
+        user: Some("alice".parse().unwrap()),
+        topic: None,
         scope: "service".to_owned(),
         ttl: Duration::from_secs(60),
     };
@@ -334,13 +335,13 @@ async fn minted_tokens_are_taken() {
         let token = mint::mint(&Secret::new(SECRET), &grant, &rules, NOW).unwrap();
         let verifier = with_rules(KeySource::Secret(Secret::new(SECRET)), rules);
         let identity = verifier.verify(&token, NOW).await.unwrap();
-        assert_eq!((&identity.user, identity.expires_at), (&grant.user, NOW + 60_000));
+        assert_eq!((Some(&identity.user), identity.expires_at), (grant.user.as_ref(), NOW + 60_000));
         assert!(identity.scopes.is_service());
     }
 }
 
 /// Every reason for a refusal.
-fn reasons() -> [AuthError; 19] {
+fn reasons() -> [AuthError; 22] {
     let Rules { user, scope, .. } = Rules::default();
     [
         AuthError::Missing,
@@ -359,6 +360,9 @@ fn reasons() -> [AuthError; 19] {
         AuthError::NoUser { claim: user.clone() },
         AuthError::BadUser { claim: user, rule: "without characters that change the direction of text" },
         AuthError::BadScope { claim: scope },
+        AuthError::OfTopic,
+        AuthError::NoTopic,
+        AuthError::BadTopic,
         AuthError::WrongAudience,
         AuthError::UnexpectedAudience,
         AuthError::WrongIssuer,

@@ -105,7 +105,7 @@ async fn token(
     if scope.len() > SCOPE_BYTES_MAX {
         return Err(Problem::bad_request(format!("scope: {SCOPE_BYTES_MAX} bytes at most")));
     }
-    let grant = mint::Grant { user: user.clone(), scope, ttl: TOKEN_TTL };
+    let grant = mint::Grant { user: Some(user.clone()), topic: None, scope, ttl: TOKEN_TTL };
     let now = unix_ms();
     let token = mint::mint(&secret, &grant, &tokens.rules, now)
         .map_err(|error| Problem::bad_request(error.to_string()))?;

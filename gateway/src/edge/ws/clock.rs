@@ -25,7 +25,12 @@ impl Session {
             None => self.spoke_at + self.limits().anonymous_idle,
         };
         let deadline = self.heartbeat.deadline().min(by_itself);
-        let others = self.leave_at.into_iter().chain(self.paused_until);
+        let grants = self.grants.as_ref().and_then(|grants| grants.wait(unix_ms()));
+        let others = self
+            .leave_at
+            .into_iter()
+            .chain(self.paused_until)
+            .chain(grants.map(|wait| Instant::now() + wait));
         others.fold(deadline, Instant::min)
     }
 
@@ -37,12 +42,13 @@ impl Session {
         // Each heartbeat comes by here, so a wall clock that was set is noticed at the next one.
         match self.expiry.as_mut().map(|expiry| expiry.look(unix_ms())) {
             Some(TokenState::Ended) => return Err(token_expired()),
-            Some(TokenState::Ending(left)) => self.warn(left),
+            Some(TokenState::Ending(left)) => self.warn(None, left),
             None if now >= self.spoke_at + self.limits().anonymous_idle => {
                 return Err(End::close(Close::Dead, "idle for too long without a token"));
             }
             _ => {}
         }
+        self.look_at_grants();
         if let Some(until) = self.paused_until {
             // Its pongs were not looked for.
             self.heartbeat.alive();
@@ -59,10 +65,10 @@ impl Session {
         Ok(())
     }
 
-    /// Says that the token ends soon.
-    pub(super) fn warn(&mut self, left: Duration) {
+    /// Says that a token ends soon: the connection's, or the one of a topic's stream.
+    pub(super) fn warn(&mut self, stream: Option<&str>, left: Duration) {
         let in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        self.push(ServerMessage::TokenExpiring { payload: TokenExpiring { in_ms } }.json());
+        self.push(ServerMessage::TokenExpiring { stream, payload: TokenExpiring { in_ms } }.json());
     }
 
     /// A ping was answered.

@@ -38,7 +38,7 @@ const BYTES_PER_COST: usize = 16 * 1024;
 
 /// Topics of a `SUBSCRIBE` that count as one more message. Following one may cost the node a
 /// subscription and a look at the store; still, a client that comes back to all of its topics should
-/// not have to wait.
+/// not have to wait. A signature to check counts as a message of its own.
 const TOPICS_PER_COST: usize = 10;
 
 impl Session {
@@ -113,7 +113,8 @@ impl Session {
                 self.pong(Some(&id));
             }
             Command::Subscribe(subscribe) => {
-                self.rate.charge(subscribe.topics.len() / TOPICS_PER_COST, Instant::now());
+                let tokens = subscribe.topics.iter().filter(|topic| topic.token.is_some()).count();
+                self.rate.charge(tokens + subscribe.topics.len() / TOPICS_PER_COST, Instant::now());
                 self.subscribe(id, subscribe);
             }
             Command::Unsubscribe(unsubscribe) => self.unsubscribe(&id, unsubscribe),
@@ -161,7 +162,9 @@ impl Session {
             }
             Command::Publish(publish) => {
                 let Publish { topic, event } = publish;
-                if let Err(failure) = context.topics.check_publish(identity, &topic) {
+                if let Err(failure) = context.topics.check_publish(identity, &topic)
+                    && !self.grants.as_ref().is_some_and(|grants| grants.may_publish(&topic))
+                {
                     self.give_up(&id);
                     return self.push(reply::error(Some(&id), &failure));
                 }

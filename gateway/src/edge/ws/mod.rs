@@ -4,6 +4,7 @@ mod client;
 mod clock;
 mod commands;
 mod end;
+mod grants;
 mod heartbeat;
 mod order;
 mod outbox;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use common::{CommandId, close::Close, protocol::Subscription};
 use websocket::{Ended, Violation};
 
-use super::order::Taken;
+use super::{grants::Grant, order::Taken};
 use crate::{
     auth::{AuthError, Identity},
     commands::failure::Failure,
@@ -42,7 +42,15 @@ pub(super) enum CommandOutcome {
 pub(super) struct PendingSubscribe {
     pub(super) id: CommandId,
     pub(super) list: bool,
-    pub(super) topics: Vec<(Subscription, Result<Option<Joined>, Failure>)>,
+    pub(super) topics: Vec<(Subscription, Result<Admitted, Failure>)>,
+}
+
+/// A topic that may be followed.
+pub(super) struct Admitted {
+    /// The follower; `None` where the topic was followed before.
+    pub(super) joined: Option<Joined>,
+    /// The right for this topic that the client has shown, if any.
+    pub(super) grant: Option<Grant>,
 }
 
 pub(super) fn node_stops() -> End {

@@ -22,6 +22,7 @@ use websocket::{Ended, Received, Socket};
 use super::{
     client::Client,
     close,
+    grants::TopicGrants,
     heartbeat::Heartbeat,
     order::Order,
     outbox::Frames,
@@ -58,6 +59,8 @@ pub(super) struct Session {
     pub(super) subscriptions: Subscriptions,
     /// Topics that are being joined, and the commands that want them.
     pub(super) joining: Vec<(CommandId, TopicName)>,
+    /// Rights for single topics; there once one was given.
+    pub(super) grants: Option<Box<TopicGrants>>,
     /// Whether a fresh token is being verified. What was sent behind it has its rights, so nothing is
     /// read until these are known.
     pub(super) authenticating: bool,
@@ -159,6 +162,7 @@ pub(super) async fn begin(
             .map(|identity| Expiry::of(identity, limits.token_warning, unix_ms())),
         subscriptions,
         joining: Vec::new(),
+        grants: None,
         authenticating: false,
         pending: InFlight::default(),
         listing: None,

@@ -1,23 +1,28 @@
 //! The topics of a connection: followed, left, and taken away.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use common::{
     Code, CommandId, Cursor, Stream, TopicName,
     protocol::{Device, ServerMessage, Subscribe, Subscribed, Subscription, Unsubscribe, Unsubscribed},
+    time::unix_ms,
 };
 use fanout::log::LogError;
 use futures_util::future::join_all;
+use metrics::counter;
 use serde::Serialize;
 use tracing::debug;
 
 use super::{
-    outcome::{CommandOutcome, PendingSubscribe},
+    grants::Grant,
+    outcome::{Admitted, CommandOutcome, PendingSubscribe},
     reply,
     session::Session,
 };
 use crate::{
+    auth::{Identity, TokenState},
     commands::{failure::Failure, group_commit::Unavailable},
+    edge::context::ConnectionContext,
     subscriptions::{Joined, Window},
 };
 
@@ -28,12 +33,12 @@ impl Session {
     pub(super) fn subscribe(&mut self, id: CommandId, subscribe: Subscribe) {
         let Subscribe { topics, list } = subscribe;
         let mut joins = Vec::with_capacity(topics.len());
-        for subscription in topics {
-            let joined = self.join(&id, &subscription);
+        for mut subscription in topics {
+            let token = subscription.token.take();
+            let joined = self.join(&id, &subscription, token);
             joins.push(async move {
                 let outcome = match joined {
-                    Ok(Some(join)) => join.await.map(Some).map_err(unavailable),
-                    Ok(None) => Ok(None),
+                    Ok(join) => join.await,
                     Err(failure) => Err(failure),
                 };
                 (subscription, outcome)
@@ -44,17 +49,41 @@ impl Session {
         });
     }
 
-    /// Begins to follow a topic, unless that is refused or done already.
+    /// Begins to follow a topic, unless that is refused; of one that is followed already, only the token is looked at.
     fn join(
         &mut self,
         id: &CommandId,
         subscription: &Subscription,
-    ) -> Result<Option<impl Future<Output = Result<Joined, LogError>> + use<>>, Failure> {
+        token: Option<String>,
+    ) -> Result<impl Future<Output = Result<Admitted, Failure>> + use<>, Failure> {
         let topic = &subscription.topic;
-        self.context.topics.check_follow(self.client.identity.as_ref(), topic)?;
-        if self.subscriptions.topics().any(|followed| followed == topic) {
-            return Ok(None);
+        if token.is_none() {
+            self.check_follow(topic)?;
         }
+        let followed = self.subscriptions.topics().any(|followed| followed == topic);
+        let joins = if followed { None } else { Some(self.begin_joining(id, subscription)?) };
+        let verifies = token
+            .map(|token| verify(self.context.clone(), self.client.identity.clone(), topic.clone(), token));
+        Ok(async move {
+            let grant = match verifies {
+                Some(verifies) => Some(verifies.await?),
+                None => None,
+            };
+            let joined = match joins {
+                Some(joins) => Some(joins.await.map_err(unavailable)?),
+                None => None,
+            };
+            Ok(Admitted { joined, grant })
+        })
+    }
+
+    /// Takes a place for a topic that is not followed yet, and makes a follower of it once that is polled.
+    fn begin_joining(
+        &mut self,
+        id: &CommandId,
+        subscription: &Subscription,
+    ) -> Result<impl Future<Output = Result<Joined, LogError>> + use<>, Failure> {
+        let topic = &subscription.topic;
         let topics_max = self.limits().topics_per_connection;
         // One that another command is joining already takes no further place. How often that may be is
         // bounded by the commands under way.
@@ -64,7 +93,15 @@ impl Session {
             return Err(Failure::new(Code::TooLarge, message));
         }
         self.joining.push((id.clone(), topic.clone()));
-        Ok(Some(self.subscriptions.join(Stream::Topic(topic.clone()), subscription.cursor.clone())))
+        Ok(self.subscriptions.join(Stream::Topic(topic.clone()), subscription.cursor.clone()))
+    }
+
+    /// Whether the topic may be followed, by the connection's token or by a right for this topic.
+    fn check_follow(&self, topic: &TopicName) -> Result<(), Failure> {
+        if self.grants.as_ref().is_some_and(|grants| grants.may_follow(topic)) {
+            return Ok(());
+        }
+        self.context.topics.check_follow(self.client.identity.as_ref(), topic)
     }
 
     /// Takes topics that were joined: answers, and sends what is due from then on.
@@ -109,48 +146,93 @@ impl Session {
         &mut self,
         id: &CommandId,
         topic: &TopicName,
-        outcome: Result<Option<Joined>, Failure>,
+        outcome: Result<Admitted, Failure>,
     ) -> Result<(Cursor, Option<Joined>), Failure> {
         let entry = self.joining.iter().position(|(of, joining)| of == id && joining == topic);
         // Gone when the client has left the topic in the meantime.
         let wanted = entry.map(|entry| self.joining.swap_remove(entry)).is_some();
-        let joined = outcome?;
-        // The token may have been changed in the meantime.
-        self.context.topics.check_follow(self.client.identity.as_ref(), topic)?;
-        match (self.subscriptions.position(topic), joined) {
-            // Followed already, or by another command in the meantime: that one goes on undisturbed.
-            (Some(position), _) => Ok((position, None)),
-            (None, Some(joined)) if wanted => Ok((joined.head(), Some(joined))),
-            (None, _) => Err(Failure::new(Code::Conflict, "the topic was left in the meantime")),
+        let Admitted { joined, grant } = outcome?;
+        if grant.is_none() {
+            // The token may have been changed in the meantime.
+            self.check_follow(topic)?;
         }
+        let followed = match (self.subscriptions.position(topic), joined) {
+            // Followed already, or by another command in the meantime: that one goes on undisturbed.
+            (Some(position), _) => (position, None),
+            (None, Some(joined)) if wanted => (joined.head(), Some(joined)),
+            (None, _) => return Err(Failure::new(Code::Conflict, "the topic was left in the meantime")),
+        };
+        if let Some(grant) = grant {
+            self.grants.get_or_insert_default().insert(topic.clone(), grant);
+        }
+        Ok(followed)
     }
 
     pub(super) fn unsubscribe(&mut self, id: &CommandId, unsubscribe: Unsubscribe) {
         for topic in unsubscribe.topics {
             self.joining.retain(|(_, joining)| *joining != topic);
-            self.subscriptions.remove(&topic);
+            self.leave(&topic);
         }
         self.push(reply::ack_nothing(id));
     }
 
     /// Leaves the topics that the client's token no longer allows, and says so.
     pub(super) fn revoke_topics(&mut self) {
-        let (context, identity) = (self.context.clone(), self.client.identity.as_ref());
-        let revoked: Vec<(TopicName, Failure)> = self
-            .subscriptions
-            .topics()
-            .filter_map(|topic| {
-                let failure = context.topics.check_follow(identity, topic).err()?;
-                Some((topic.clone(), failure))
-            })
-            .collect();
-        for (topic, Failure { code, message, .. }) in revoked {
-            self.subscriptions.remove(&topic);
-            let stream = Stream::Topic(topic).wire_name();
-            let payload = Unsubscribed { code, message: &message };
-            self.push(ServerMessage::Unsubscribed { stream: &stream, payload }.json());
+        let topics = self.subscriptions.topics();
+        let revoked: Vec<(TopicName, Failure)> =
+            topics.filter_map(|topic| Some((topic.clone(), self.check_follow(topic).err()?))).collect();
+        for (topic, failure) in revoked {
+            self.revoke(topic, &failure);
         }
     }
+
+    /// Leaves a topic, and says why.
+    fn revoke(&mut self, topic: TopicName, failure: &Failure) {
+        self.leave(&topic);
+        let stream = Stream::Topic(topic).wire_name();
+        let payload = Unsubscribed { code: failure.code, message: &failure.message };
+        self.push(ServerMessage::Unsubscribed { stream: &stream, payload }.json());
+    }
+
+    fn leave(&mut self, topic: &TopicName) {
+        self.subscriptions.remove(topic);
+        if let Some(grants) = &mut self.grants {
+            grants.remove(topic);
+        }
+    }
+
+    /// Warns of rights for single topics that end soon, and leaves the topics whose right has ended, unless the
+    /// connection's token allows them.
+    pub(super) fn look_at_grants(&mut self) {
+        let Some(grants) = &mut self.grants else { return };
+        for (topic, state) in grants.look(unix_ms()) {
+            match state {
+                TokenState::Good => {}
+                TokenState::Ending(left) => self.warn(Some(&Stream::Topic(topic).wire_name()), left),
+                TokenState::Ended => {
+                    if self.check_follow(&topic).is_err() {
+                        let message = format!("the token for {topic} has expired");
+                        self.revoke(topic, &Failure::new(Code::Unauthorized, message));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Verifies the token of one topic.
+async fn verify(
+    context: Arc<ConnectionContext>,
+    identity: Option<Identity>,
+    topic: TopicName,
+    token: String,
+) -> Result<Grant, Failure> {
+    let now = unix_ms();
+    let token = context.verifier.verify_topic(&token, now).await.inspect_err(|error| {
+        counter!("draftwire_tokens_refused_total", "why" => error.label()).increment(1);
+    })?;
+    context.topics.check_topic_token(identity.as_ref(), &token, &topic)?;
+    Ok(Grant::of(&token, context.limits.token_warning, now))
 }
 
 fn told<'a>(topic: &'a TopicName, answer: &'a Result<Cursor, Failure>) -> Subscribed<'a> {

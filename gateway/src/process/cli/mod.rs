@@ -9,7 +9,7 @@ pub use token::{TokenError, TokenRequest};
 use std::{ffi::OsString, net::SocketAddr, process::ExitCode};
 
 use clap::{Arg, ArgMatches, Command};
-use common::UserId;
+use common::{TopicName, UserId};
 
 use crate::{
     auth::Secret,
@@ -84,7 +84,8 @@ pub fn parse(
     Ok(match name.as_str() {
         "serve" => Invocation::Serve(Box::new(Config::from_source(lookup)?)),
         "token" => Invocation::Token(Box::new(TokenRequest {
-            user: matches.get_one::<UserId>("user").expect("clap demands it").clone(),
+            user: matches.get_one::<UserId>("user").cloned(),
+            topic: matches.get_one::<TopicName>("topic").cloned(),
             scope: matches.get_one::<String>("scope").cloned().unwrap_or_default(),
             ttl: *matches.get_one("ttl").expect("it has a default"),
             auth: config::read_auth(lookup)?,
@@ -134,9 +135,13 @@ pub fn command() -> Command {
         .args([
             Arg::new("user")
                 .long("user")
-                .required(true)
+                .required_unless_present("topic")
                 .value_parser(|text: &str| text.parse::<UserId>())
-                .help("The user"),
+                .help("The user; without one, the token of a topic is for whoever has it"),
+            Arg::new("topic")
+                .long("topic")
+                .value_parser(|text: &str| text.parse::<TopicName>())
+                .help("Makes a token of this topic alone, for SUBSCRIBE; with the scope publish:<topic> also for publishing to it"),
             Arg::new("scope").long("scope").help("Its rights, separated by spaces [default: none]"),
             Arg::new("ttl")
                 .long("ttl")

@@ -75,6 +75,26 @@ async fn a_token_is_one_that_the_same_server_takes() {
     assert!(identity.scopes.is_service());
 }
 
+#[tokio::test]
+async fn a_token_of_a_topic_is_for_that_topic() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = [("DATA_DIR", dir.path().to_str().unwrap())];
+    let verifier = crate::auth::Verifier::new(&serve("", &env).auth).unwrap();
+    let now = common::time::unix_ms();
+    for (user, line) in [
+        (None, "token --topic room:7 --scope publish:room:7"),
+        (Some("alice"), "token --user alice --topic room:7 --scope publish:room:7"),
+    ] {
+        let Invocation::Token(request) = run(line, &env).unwrap() else { panic!("not a token") };
+        let token = request.mint().unwrap();
+        let of_topic = verifier.verify_topic(&token, now).await.unwrap();
+        assert_eq!((of_topic.topic.as_str(), of_topic.may_publish), ("room:7", true));
+        assert_eq!(of_topic.user.as_ref().map(common::UserId::as_str), user);
+        assert!(verifier.verify(&token, now).await.is_err(), "it opens no connection");
+    }
+    assert!(matches!(run("token", &env), Err(CliError::Usage(_))), "nobody and nothing is named");
+}
+
 #[test]
 fn a_token_cannot_be_signed_with_public_keys() {
     let env = [("JWT_JWKS_URL", "https://issuer.example.com/jwks")];

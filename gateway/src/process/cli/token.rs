@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use common::UserId;
+use common::{TopicName, UserId};
 
 use crate::auth::{self, mint};
 
 /// What token is asked for.
 #[derive(Debug)]
 pub struct TokenRequest {
-    /// For whom.
-    pub user: UserId,
+    /// For whom; `None` only for the token of a topic, which is then for whoever has it.
+    pub user: Option<UserId>,
+    /// The topic, where a token of one topic is asked for.
+    pub topic: Option<TopicName>,
     /// The rights, separated by spaces; empty for none.
     pub scope: String,
     /// How long it is valid.
@@ -42,7 +44,7 @@ impl TokenRequest {
     /// When there is no secret to sign with.
     pub fn mint(self) -> Result<String, TokenError> {
         let secret = self.auth.keys.signing_secret()?.ok_or(TokenError::PublicKeysOnly)?;
-        let grant = mint::Grant { user: self.user, scope: self.scope, ttl: self.ttl };
+        let grant = mint::Grant { user: self.user, topic: self.topic, scope: self.scope, ttl: self.ttl };
         Ok(mint::mint(&secret, &grant, &self.auth.rules, common::time::unix_ms())?)
     }
 }
