@@ -34,7 +34,10 @@ test('drafts, topics and broadcasts work as with a real one', async () => {
   server.broadcast('PRICES', 2);
   server.sendToUser('alice', 'NOTICE', 3);
   await eventually(() => seen.length === 3);
-  expect(seen.sort()).toEqual([1, 2, 3]);
+  server.repeat();
+  server.broadcast('PRICES', 4);
+  await eventually(() => seen.length === 4);
+  expect(seen.sort()).toEqual([1, 2, 3, 4]);
   expect(server.drafts('alice')).toMatchObject([{ id: order.id, version: 2, content: { title: 'Chairs', quantity: 5 } }]);
   dw.close();
   expect(server.connectionCount).toBe(0);

@@ -61,8 +61,9 @@ export class Connection {
   #status: 'offline' | 'waiting' | 'connecting' | 'connected' | 'stopped' = 'offline';
   /** Counts up whenever a connection or an attempt is given up: what it still says is ignored. */
   #generation = 0;
-  /** Attempts since the last good connection. */
+  /** Attempts since the last good connection, and when the next one is due. */
   #attempts = 0;
+  #retryAt = 0;
   #token: string | null = null;
   /** Tokens refused in a row. */
   #tokensRefused = 0;
@@ -125,7 +126,9 @@ export class Connection {
 
   /** The device may have slept or changed its network. */
   wake(): void {
-    if (this.#status === 'waiting') this.#retryIn(backoff(0) / 4);
+    const delayMs = backoff(0) / 4;
+    // Wake events that come in a row must not put the attempt off.
+    if (this.#status === 'waiting' && performance.now() + delayMs < this.#retryAt) this.#retryIn(delayMs);
     this.#watchdog.wake();
   }
 
@@ -252,6 +255,7 @@ export class Connection {
 
   #retryIn(delayMs: number, error?: DraftwireError): void {
     if (error) this.#setState({ status: 'waiting', retryAt: Date.now() + delayMs, error });
+    this.#retryAt = performance.now() + delayMs;
     this.after('retry', delayMs, () => void this.#open());
   }
 

@@ -36,7 +36,7 @@ export class DraftStream implements UserStream {
   welcome({ epoch }: Position): void {
     if (!this.#tracker.position) return this.#list();
     // In another history old versions mean nothing: changes wait for the SNAPSHOT.
-    if (this.#tracker.position.epoch === epoch) this.#host.openOutbox();
+    if (this.#tracker.position.epoch === epoch) this.#host.openQueue();
   }
 
   receive(message: StreamMessage): void {
@@ -108,6 +108,6 @@ export class DraftStream implements UserStream {
       snapshot(edit, drafts, before !== undefined && before.epoch !== position.epoch);
       edit.put(KEY, position);
     });
-    this.#host.openOutbox();
+    this.#host.openQueue();
   }
 }

@@ -2,7 +2,7 @@
 
 import type { ConnectionState } from '../api.js';
 import type { DraftwireError } from '../errors.js';
-import type { Outcome } from './outbox.js';
+import type { Outcome } from './command_queue.js';
 import type { Session, SessionEvents } from './session.js';
 import type { TopicMessage, Want } from './subscriptions.js';
 

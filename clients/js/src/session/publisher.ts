@@ -6,7 +6,7 @@ import { randomId, toJson } from '../json.js';
 import { Listeners } from '../listeners.js';
 import type { Records } from '../store/records.js';
 import { Deferred, quiet, waitFor } from '../wait.js';
-import { enqueue, QUEUE_MAX, type Outcome } from './outbox.js';
+import { enqueue, QUEUE_MAX, type Outcome } from './command_queue.js';
 import type { PublishPayload, UnpublishedRecord } from './publishing.js';
 import { errorOf } from './session.js';
 

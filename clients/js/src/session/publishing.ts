@@ -2,7 +2,7 @@
 // kept until somebody is told.
 
 import type { Refused } from '../protocol.js';
-import { commandKey, type Command, type CommandRules } from './outbox.js';
+import { commandKey, type Command, type CommandRules } from './command_queue.js';
 
 export interface PublishPayload {
   readonly topic: string;

@@ -8,7 +8,7 @@ import type { Transport } from '../connection/transport.js';
 import { DraftwireError, type ErrorCode } from '../errors.js';
 import { formatCursor, type Answer, type Position, type StreamMessage, type Welcome } from '../protocol.js';
 import type { Records } from '../store/records.js';
-import { Outbox, type Command, type Outcome } from './outbox.js';
+import { CommandQueue, type Command, type Outcome } from './command_queue.js';
 import { publishRules } from './publishing.js';
 import { Subscriptions, type TopicMessage, type Want } from './subscriptions.js';
 import { Tracker } from './tracker.js';
@@ -40,7 +40,7 @@ export interface SessionOptions {
 export class Session {
   readonly #options: SessionOptions;
   readonly #connection: Connection;
-  readonly #outbox: Outbox;
+  readonly #queue: CommandQueue;
   readonly #subscriptions: Subscriptions;
   readonly #all: Tracker;
   #user: UserStream;
@@ -65,12 +65,12 @@ export class Session {
         stream: (message) => this.#receive(message),
         answer: (answer) => this.#answer(answer),
         frameEnd: () => this.#frameEnd(),
-        tooLarge: (error) => this.#outbox.tooLarge(error.message),
+        tooLarge: (error) => this.#queue.tooLarge(error.message),
         lost: () => this.#lost(),
       },
     });
     const publish = publishRules(({ tab }) => events.isThere(tab));
-    this.#outbox = new Outbox({
+    this.#queue = new CommandQueue({
       records,
       connection: this.#connection,
       rules: (type) => (type === 'PUBLISH' ? publish : (userState() ?? undefined)),
@@ -110,7 +110,7 @@ export class Session {
 
   /** There may be something new to send. */
   pump(): void {
-    this.#outbox.pump();
+    this.#queue.pump();
   }
 
   signal(topic: string, event: string, data: unknown): void {
@@ -134,7 +134,7 @@ export class Session {
       device,
       settle: () => this.#settle(),
       gap: () => this.#gap('user'),
-      openOutbox: () => this.#outbox.open(),
+      openQueue: () => this.#queue.open(),
       deliver: (message) => this.#frame.push(message),
     });
   }
@@ -164,14 +164,14 @@ export class Session {
     this.#subscriptions.welcome();
     if (seq !== undefined) this.#user.welcome({ epoch, seq });
     // What is stored waits for its user; what a visitor publishes is refused.
-    else if (known === undefined) this.#outbox.open();
+    else if (known === undefined) this.#queue.open();
     this.#settle();
   }
 
   #lost(): void {
     this.#live = this.#all.live = false;
     this.#user.lost();
-    this.#outbox.lost();
+    this.#queue.lost();
     this.#subscriptions.lost();
     this.#tell();
   }
@@ -205,7 +205,7 @@ export class Session {
   #frameEnd(): void {
     this.#user.frameEnd();
     this.#tell();
-    this.#outbox.pump();
+    this.#queue.pump();
   }
 
   #tell(): void {
@@ -227,7 +227,7 @@ export class Session {
     const outcome = answer.type === 'ACK'
       ? { ...(answer.seq !== undefined && { seq: answer.seq }), payload: answer.payload }
       : { error: { code: answer.code, message: answer.message, payload: answer.payload } };
-    if (id !== undefined && this.#outbox.receive(id, outcome)) return;
+    if (id !== undefined && this.#queue.receive(id, outcome)) return;
     if (answer.type === 'ERROR') this.#options.events.failed(errorOf(answer));
   }
 

@@ -6,7 +6,7 @@ import type { ConnectionState } from '../api.js';
 import { DraftwireError, type ErrorCode } from '../errors.js';
 import type { Peers } from '../store/backend.js';
 import type { Link, LinkOptions } from './link.js';
-import type { Outcome } from './outbox.js';
+import type { Outcome } from './command_queue.js';
 import type { Session } from './session.js';
 import type { TopicMessage, Want } from './subscriptions.js';
 

@@ -3,7 +3,7 @@
 import type { Connection } from '../connection/connection.js';
 import { isEvent, type EventMessage, type Position, type StreamMessage } from '../protocol.js';
 import type { Records } from '../store/records.js';
-import type { CommandRules } from './outbox.js';
+import type { CommandRules } from './command_queue.js';
 import { Tracker } from './tracker.js';
 
 /** What follows the stream `user`. Its position and everything that depends on it is its own. */
@@ -30,7 +30,7 @@ export interface UserStreamHost {
   /** Events are missing. */
   gap(): void;
   /** From now on commands may be sent. */
-  openOutbox(): void;
+  openQueue(): void;
   /** Tells handlers of the application. */
   deliver(message: StreamMessage): void;
 }
@@ -40,7 +40,7 @@ export interface UserState extends CommandRules {
   follow(host: UserStreamHost): UserStream;
 }
 
-export function plainUserStream({ settle, gap, openOutbox, deliver }: UserStreamHost): UserStream {
+export function plainUserStream({ settle, gap, openQueue, deliver }: UserStreamHost): UserStream {
   const tracker = new Tracker();
   return {
     get position() {
@@ -52,7 +52,7 @@ export function plainUserStream({ settle, gap, openOutbox, deliver }: UserStream
     welcome(head) {
       tracker.live = tracker.position === null;
       tracker.position ??= head;
-      openOutbox();
+      openQueue();
     },
     receive(message) {
       // There is nothing here that a snapshot could replace.

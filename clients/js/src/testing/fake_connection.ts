@@ -31,6 +31,8 @@ export class FakeConnection implements WebSocketLike {
   readonly device: string;
   /** The topics that it follows, and whether it is present there. */
   readonly topics = new Map<string, boolean>();
+  /** The last event that was sent. */
+  #last: EventMessage | null = null;
   readonly #host: ConnectionHost;
   readonly #query: URLSearchParams;
 
@@ -72,7 +74,14 @@ export class FakeConnection implements WebSocketLike {
 
   event(stream: string, event: EventMessage): void {
     const follows = stream === 'all' || stream === `user:${this.user}` || this.topics.has(stream.slice('topic:'.length));
-    if (follows) this.tell(event);
+    if (!follows) return;
+    this.#last = event;
+    this.tell(event);
+  }
+
+  /** Sends the last event again. */
+  repeat(): void {
+    if (this.#last) this.tell(this.#last);
   }
 
   /** Says where all streams stand after the history has changed. */

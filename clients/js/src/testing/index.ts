@@ -89,6 +89,11 @@ export class FakeServer {
     this.#isUp = true;
   }
 
+  /** Sends to each client its last event once more, which it has to ignore. */
+  repeat(): void {
+    for (const connection of this.#connections) connection.repeat();
+  }
+
   /** Lets nothing through, in both directions, until `release`. */
   hold(): void {
     this.#held ??= [];

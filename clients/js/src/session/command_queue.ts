@@ -56,7 +56,7 @@ export function enqueue(records: RecordsEdit, command: Omit<Command, 'order'>): 
   records.put(commandKey({ order }), { ...command, order });
 }
 
-export interface OutboxOptions {
+export interface CommandQueueOptions {
   readonly records: Records;
   readonly connection: Connection;
   /** The rules for commands of this type; undefined where nothing here knows them. */
@@ -64,8 +64,8 @@ export interface OutboxOptions {
   readonly answered: (command: Command, outcome: Outcome) => void;
 }
 
-export class Outbox {
-  readonly #options: OutboxOptions;
+export class CommandQueue {
+  readonly #options: CommandQueueOptions;
   /** What was sent on this connection and has no answer. */
   readonly #inFlight = new Map<string, Command>();
   /** What this connection has refused for the moment, and waits for before it takes anything else. */
@@ -75,7 +75,7 @@ export class Outbox {
   /** Pauses since a command was carried out. */
   #pauses = 0;
 
-  constructor(options: OutboxOptions) {
+  constructor(options: CommandQueueOptions) {
     this.#options = options;
   }
 
