@@ -148,7 +148,9 @@ export class Draftwire {
 
   /** Goes online, and stays so through every loss until `disconnect()`. */
   connect(): void {
-    if (this.#closed || (this.#online && this.#state.status !== 'stopped')) return;
+    const { error } = this.#state as { error?: DraftwireError };
+    // What a newer version has stored is not for this one.
+    if (this.#closed || (this.#online && this.#state.status !== 'stopped') || error?.code === 'newer_version') return;
     this.#leave();
     this.#online = true;
     this.#setState({ status: 'connecting' });

@@ -151,6 +151,8 @@ test('a database of a newer version stops a tab with an older one, and says so',
     return state.status === 'stopped' && state.error.code;
   }, undefined, POLLING).then((handle) => handle.jsonValue());
   expect(await code()).toBe('newer_version');
+  await page.evaluate(() => inPage.app!.dw.connect());
+  expect(await code()).toBe('newer_version');
   await page.reload();
   await page.waitForFunction('globalThis.inPage !== undefined');
   await start(page);

@@ -116,6 +116,9 @@ describe('with a real node', () => {
     await eventually(() => dw.state.status === 'waiting');
     expect(dw.state).toMatchObject({ error: { code: 'unreachable' } });
     dw.close();
+    const malformed = new Draftwire('http://127.0.0.1:1', { getToken: () => 'two words', transport: 'websocket', environment: { WebSocket: new Network().WebSocket } });
+    await expect(malformed.ready()).rejects.toMatchObject({ code: 'bad_request' });
+    malformed.close();
   });
 });
 

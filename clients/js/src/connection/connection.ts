@@ -203,7 +203,10 @@ export class Connection {
       if (current()) this.#wire = wire;
       else wire.close();
     } catch (cause) {
-      if (current()) this.stop(new DraftwireError('bad_request', 'the address or the token is malformed', undefined, { cause }));
+      if (!current()) return;
+      // WebSocket refuses what it can never send; everything else, such as code that does not load, may pass.
+      if ((cause as Error).name !== 'SyntaxError') this.again(new DraftwireError('unreachable', String(cause)));
+      else this.stop(new DraftwireError('bad_request', 'the token is malformed', undefined, { cause }));
     }
   }
 
