@@ -147,6 +147,11 @@ test('changes of a draft that was deleted elsewhere are kept until they are dism
   expect(phone.orders.list).toEqual([mine]);
   refusal.dismiss();
   expect(phone.orders.list).toEqual([]);
+  // As by another tab, which had the draft before its eyes.
+  mine.update({ title: 'Too late' });
+  await eventually(() => mine.status === 'refused');
+  expect(phone.orders.list).toEqual([mine]);
+  expect(mine.snapshot.refusals[0]).toMatchObject({ mine: { title: 'Too late' } });
   phone.dw.close();
   laptop.dw.close();
 });

@@ -4,7 +4,7 @@ import { Listeners } from '../listeners.js';
 import { errorOf } from '../session/session.js';
 import type { Change, Conflict, Content, Draft, DraftSnapshot, DraftStatus, MergePatch, Refusal } from './api.js';
 import type { Changes } from './changes.js';
-import { composed, deleteDraft, dropOutcome, resolveConflict, updateDraft } from './edits.js';
+import { composed, deleteDraft, dropOutcome, resolveConflict, updateDraft, type Seen } from './edits.js';
 import type { JsonObject } from './merge.js';
 import type { OutcomeRecord } from './records.js';
 import type { DraftView } from './view.js';
@@ -60,16 +60,22 @@ export class LiveDraft<T extends Content> implements Draft<T> {
   }
 
   update(patch: MergePatch<T>): Change {
-    const payload = { draftId: this.id, baseVersion: this.snapshot.version, patch: toJson(patch) as JsonObject };
-    return this.#host.changes.make((records, author) => updateDraft(records, author, payload));
+    const [seen, wanted] = [this.#seen, toJson(patch) as JsonObject];
+    return this.#host.changes.make((records, author) => updateDraft(records, author, seen, wanted));
   }
 
   delete(): Change {
-    const payload = { draftId: this.id, baseVersion: this.snapshot.version };
+    const seen = this.#seen;
     return this.#host.changes.make((records, author) => {
-      deleteDraft(records, author, payload);
+      deleteDraft(records, author, seen);
       return author.id;
     });
+  }
+
+  /** What the user sees while making a change. */
+  get #seen(): Seen {
+    const { kind, version } = this.snapshot;
+    return { draftId: this.id, kind, baseVersion: version };
   }
 
   settled(options?: WaitOptions): Promise<void> {

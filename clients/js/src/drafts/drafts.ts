@@ -13,6 +13,9 @@ import type { JsonObject } from './merge.js';
 import { draftRules } from './rules.js';
 import { viewOf, type DraftView } from './view.js';
 
+/** Objects of drafts that are kept also where the draft is gone. */
+const HANDLES_MAX = 10_000;
+
 export class Drafts {
   readonly #internals: Internals;
   readonly #index: IndexByDraft;
@@ -94,7 +97,8 @@ export class Drafts {
     for (const [kind, collection] of this.#collections) if (known || kinds.has(kind)) collection.stale();
     for (const draftId of drafts) {
       this.#drafts.get(draftId)?.changed();
-      if (!this.#views.has(draftId)) this.#drafts.delete(draftId);
+      // Who still has the object of a draft that is gone may change it, and is told that it was refused.
+      if (!this.#views.has(draftId) && this.#drafts.size > HANDLES_MAX) this.#drafts.delete(draftId);
     }
     for (const [kind, collection] of [...this.#collections]) if (known || kinds.has(kind)) collection.changed();
     this.#changes.look();

@@ -13,19 +13,27 @@ export interface Author {
   readonly tab: string;
 }
 
+/** What is changed, as it was seen. */
+export interface Seen {
+  readonly draftId: string;
+  readonly kind: string;
+  readonly baseVersion: number;
+}
+
 export function createDraft(records: RecordsEdit, author: Author, payload: { draftId: string; kind: string; content: JsonObject }, generated: boolean): void {
-  enqueue(records, { ...author, type: 'DRAFT_CREATE', payload, generated } as Omit<DraftCommand, 'order'>);
+  enqueue(records, { ...author, type: 'DRAFT_CREATE', payload, kind: payload.kind, generated } as Omit<DraftCommand, 'order'>);
 }
 
 /**
- * Changes a draft, as it was seen at `baseVersion`.
+ * Changes a draft.
  * @returns the id of the command that carries the change: one that was not sent yet takes it up
  */
-export function updateDraft(records: RecordsEdit, author: Author, payload: { draftId: string; baseVersion: number; patch: JsonObject }): string {
-  const patch = amendConflicts(records, author, payload.draftId, payload.patch);
+export function updateDraft(records: RecordsEdit, author: Author, seen: Seen, wanted: JsonObject): string {
+  const { draftId, kind } = seen;
+  const patch = amendConflicts(records, author, draftId, wanted);
   if (!patch) return author.id;
-  const baseVersion = baseOf(records, payload);
-  const last = commandsOf(records, payload.draftId).at(-1);
+  const baseVersion = baseOf(records, seen);
+  const last = commandsOf(records, draftId).at(-1);
   // Only the last one in the whole queue: the order stays as it was made.
   if (last && last.sentAt === undefined && last.order === records.get<number>('meta/order')) {
     if (last.type === 'DRAFT_CREATE') {
@@ -39,7 +47,7 @@ export function updateDraft(records: RecordsEdit, author: Author, payload: { dra
       return last.id;
     }
   }
-  enqueue(records, { ...author, type: 'DRAFT_UPDATE', payload: { ...payload, baseVersion, patch } });
+  enqueueChange(records, author, kind, 'DRAFT_UPDATE', { draftId, baseVersion, patch });
   return author.id;
 }
 
@@ -60,16 +68,21 @@ function amendConflicts(records: RecordsEdit, { id }: Author, draftId: string, p
   return rest;
 }
 
-export function deleteDraft(records: RecordsEdit, author: Author, payload: { draftId: string; baseVersion: number }): void {
-  const commands = commandsOf(records, payload.draftId);
+export function deleteDraft(records: RecordsEdit, author: Author, seen: Seen): void {
+  const { draftId, kind } = seen;
+  const commands = commandsOf(records, draftId);
   const neverSent = commands[0]?.type === 'DRAFT_CREATE' && commands.every(({ sentAt }) => sentAt === undefined);
   // The server never hears of it.
   if (neverSent) for (const command of commands) records.remove(commandKey(command));
-  else enqueue(records, { ...author, type: 'DRAFT_DELETE', payload: { ...payload, baseVersion: baseOf(records, payload) } });
+  else enqueueChange(records, author, kind, 'DRAFT_DELETE', { draftId, baseVersion: baseOf(records, seen) });
+}
+
+function enqueueChange(records: RecordsEdit, author: Author, kind: string, type: 'DRAFT_UPDATE' | 'DRAFT_DELETE', payload: object): void {
+  enqueue(records, { ...author, type, payload, kind } as Omit<DraftCommand, 'order'>);
 }
 
 /** A draft that was seen before the server had it is seen as it was made. Another tab may know that it has it now. */
-function baseOf(records: RecordsView, { draftId, baseVersion }: { draftId: string; baseVersion: number }): number {
+function baseOf(records: RecordsView, { draftId, baseVersion }: Seen): number {
   return baseVersion === 0 && records.get(draftKey(draftId)) ? 1 : baseVersion;
 }
 
@@ -77,19 +90,18 @@ function baseOf(records: RecordsView, { draftId, baseVersion }: { draftId: strin
 export function resolveConflict(records: RecordsEdit, author: Author, outcomeId: string, instead?: JsonObject): void {
   const outcome = records.get<OutcomeRecord>(outcomeKey(outcomeId));
   if (!outcome) return;
-  const { draftId } = outcome;
+  const { draftId, kind } = outcome;
   const record = records.get<DraftRecord>(draftKey(draftId));
   const baseVersion = Math.max(record?.version ?? 0, outcome.version ?? 0);
   removeOutcome(records, outcome);
   if (outcome.change === 'delete' && !instead) {
-    enqueue(records, { ...author, type: 'DRAFT_DELETE', payload: { draftId, baseVersion } });
-    return;
+    return enqueueChange(records, author, kind, 'DRAFT_DELETE', { draftId, baseVersion });
   }
   // Where the patches are not one, each is a command of its own.
   const patches = instead ? [instead] : composed(outcome.patches);
   patches.forEach((patch, i) => {
     const id = i === patches.length - 1 ? author.id : `${author.id}.${i}`;
-    enqueue(records, { ...author, id, type: 'DRAFT_UPDATE', payload: { draftId, baseVersion, patch } });
+    enqueueChange(records, { ...author, id }, kind, 'DRAFT_UPDATE', { draftId, baseVersion, patch });
   });
 }
 

@@ -21,6 +21,8 @@ export interface DraftRecord {
 export type DraftCommand = Command & {
   /** The version that it has made, of which the event is still on its way. */
   readonly landed?: number;
+  /** The kind of the draft as it was seen: it may be gone when the answer comes. */
+  readonly kind: string;
   /** The id of the draft was made here, so nobody else can have created it. */
   readonly generated?: boolean;
 } & (

@@ -201,8 +201,7 @@ function keep(records: RecordsEdit, command: DraftCommand, result: OutcomeRecord
 const CHANGES = { DRAFT_CREATE: 'create', DRAFT_UPDATE: 'update', DRAFT_DELETE: 'delete' } as const;
 
 function putOutcome(records: RecordsEdit, command: DraftCommand, outcome: Pick<OutcomeRecord, 'commands' | 'patches' | 'result' | 'error'> & Partial<OutcomeRecord>): void {
-  const { id, type, payload: { draftId } } = command;
-  const kind = type === 'DRAFT_CREATE' ? command.payload.kind : (records.get<DraftRecord>(draftKey(draftId))?.kind ?? '');
+  const { id, kind, type, payload: { draftId } } = command;
   records.put(outcomeKey(id), { id, draftId, kind, change: CHANGES[type], ...outcome } satisfies OutcomeRecord);
 }
 

@@ -32,8 +32,8 @@ export function viewOf({ draft, commands, outcomes, committed }: DraftState): Dr
   let content = draft?.content ?? refusals.find(({ change }) => change === 'create')?.patches[0] ?? {};
   let hidden = false;
   for (const command of commands) {
+    kind ??= command.kind;
     if (command.type === 'DRAFT_CREATE') {
-      kind = command.payload.kind;
       if (!draft) content = command.payload.content;
     } else if (command.type === 'DRAFT_UPDATE') {
       content = applyPatch(content, command.payload.patch);
