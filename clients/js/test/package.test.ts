@@ -118,3 +118,31 @@ test('plain Node runs it, also where there is no WebSocket', async () => {
   const snapshot = JSON.parse(await run(process.execPath, ['device.js', node.url, node.token('alice')]));
   expect(snapshot).toMatchObject({ status: 'synced', content: { title: 'Chairs' } });
 });
+
+// Last, because it installs more.
+test.each(['18', '19'])('the examples for React are right with React %s, and render on a server', async (version) => {
+  const [, example] = /```tsx\n(.*?)```/s.exec(await readFile(join(HERE, 'README.md'), 'utf8'))!;
+  const react = ['react', 'react-dom', '@types/react'].map((name) => `${name}@${version}`);
+  await run('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--prefer-offline', ...react]);
+  await writeFile(join(folder, 'page.tsx'), example!);
+  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify({
+    compilerOptions: {
+      strict: true, types: [], jsx: 'react-jsx', target: 'ES2022', lib: ['ES2022', 'DOM'], module: 'NodeNext', moduleResolution: 'NodeNext',
+    },
+    files: ['page.tsx'],
+  }));
+  await run(program('tsc'), ['-p', '.']);
+  await writeFile(join(folder, 'render.js'), `
+    import { Draftwire } from 'draftwire';
+    import { createElement, version } from 'react';
+    import { renderToString } from 'react-dom/server';
+    import { App, Match, OrderForm, Orders, Status } from './page.js';
+    const dw = new Draftwire('https://sync.example.com', { getToken: () => null, connect: false });
+    const parts = [Orders, OrderForm, Match, Status].map((part) => createElement(part, { key: part.name, id: '1' }));
+    console.log(version, renderToString(createElement(App, { dw }, parts)).replaceAll('<!-- -->', ''));
+    dw.close();
+  `);
+  const [found, ...html] = (await run(process.execPath, ['render.js'])).trim().split(' ');
+  expect(found).toMatch(new RegExp(`^${version}\\.`));
+  expect(html.join(' ')).toBe('<p>Loading</p><button disabled="">0 watch</button><p>offline, 0 unsent</p>');
+});
