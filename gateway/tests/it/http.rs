@@ -126,6 +126,11 @@ async fn requests_that_make_no_sense_are_refused() {
     problem(&ask("DELETE", "/v1/drafts/d?baseversion=1").await, 400, "bad_request");
     problem(&ask("DELETE", "/v1/drafts/d?baseVersion=-1").await, 400, "bad_request");
     problem(&ask("GET", "/v1/drafts?device=").await, 400, "bad_request");
+    for path in ["/v1/drafts?baseVersion=1", "/v1/drafts/d?baseVersion=1"] {
+        problem(&ask("GET", path).await, 400, "bad_request");
+    }
+    let create = server.api("alice", "POST", "/v1/drafts?baseVersion=1", &[], Some(json!({ "content": {} })));
+    problem(&create.await, 400, "bad_request");
     for (method, path) in [("PUT", "/v1/drafts"), ("POST", "/v1/drafts/d"), ("POST", "/healthz")] {
         let refused = ask(method, path).await;
         problem(&refused, 405, "bad_request");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{FromRef, FromRequestParts, Request, State},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use common::{DraftId, Version, json, protocol::DraftCreate};
@@ -41,7 +41,9 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let RequiredIdentity(identity) = RequiredIdentity::from_request_parts(parts, state).await?;
-        let parameters = Parameters::of(&parts.uri, &["baseVersion", "device"])?;
+        let changes = matches!(parts.method, Method::PATCH | Method::DELETE);
+        let known: &[&str] = if changes { &["baseVersion", "device"] } else { &["device"] };
+        let parameters = Parameters::of(&parts.uri, known)?;
         let caller = caller(identity, parameters.get("device")?, &parts.headers)?;
         Ok(Self { caller, base_version: parameters.number("baseVersion")?.map(Version) })
     }
