@@ -62,8 +62,9 @@ interface Edit {
   readonly field: string;
   /** No other edit has it. */
   readonly value: string;
-  /** When it was made, or decided anew. */
+  /** When and where it was made, or decided anew. */
   at: number;
+  by: Page;
   stored: boolean;
 }
 
@@ -164,7 +165,7 @@ class Page {
       if (conflict) {
         if (this.#random.chance(50)) {
           clock += 1;
-          for (const value of Object.values(conflict.mine ?? {})) for (const edit of this.#edits) if (edit.value === value) edit.at = clock;
+          for (const value of Object.values(conflict.mine ?? {})) for (const edit of this.#edits) if (edit.value === value) [edit.at, edit.by] = [clock, this];
           conflict.keepMine();
         } else {
           conflict.keepTheirs();
@@ -189,7 +190,7 @@ class Page {
   }
 
   #note(draft: Draft<Note>, field: string, value: string, stored: Promise<void>): void {
-    const edit: Edit = { page: this, draftId: draft.id, field, value, at: (clock += 1), stored: false };
+    const edit: Edit = { page: this, draftId: draft.id, field, value, at: (clock += 1), by: this, stored: false };
     this.#edits.push(edit);
     void stored.then(() => {
       edit.stored = true;
@@ -280,9 +281,9 @@ async function run(seed: number): Promise<void> {
       made.set(value, seq);
       const before = current.get(`${payload.draftId}/${field}`);
       current.set(`${payload.draftId}/${field}`, value);
-      const { at, page } = edits.find((edit) => edit.value === value)!;
+      const { at, by } = edits.find((edit) => edit.value === value)!;
       const own = edits.find((edit) => edit.value === before)?.page.device === origin;
-      const known = page.knownSince.get(before ?? '') ?? Infinity;
+      const known = Math.min(...pages.filter(({ device }) => device === by.device).map(({ knownSince }) => knownSince.get(before ?? '') ?? Infinity));
       expect(before === undefined || own || known < at, `${value} replaced ${before} silently`).toBe(true);
     }
   }

@@ -120,15 +120,16 @@ export class LiveDraft<T extends Content> implements Draft<T> {
       id: this.id,
       content: content as Readonly<T>,
       deleted: deleted || hidden,
-      conflicts: conflicts.map((outcome) => this.#conflictOf(outcome)),
+      conflicts: conflicts.map((outcome) => this.#conflictOf(outcome, view.version)),
       refusals: refusals.map((outcome) => this.#refusalOf(outcome)),
     });
   }
 
-  #conflictOf({ id, change, fields = [], patches, theirs = {} }: OutcomeRecord): Conflict<T> {
+  #conflictOf({ id, change, fields = [], patches, theirs = {}, version = 0 }: OutcomeRecord, current: number): Conflict<T> {
+    const seen = Math.max(version, current);
     const { changes } = this.#host;
     const resolve = (instead?: JsonObject) => changes.make((records, author) => {
-      resolveConflict(records, author, id, instead);
+      resolveConflict(records, author, id, seen, instead);
       return author.id;
     });
     return Object.freeze({

@@ -4,7 +4,7 @@ import { enqueue } from '../session/command_queue.js';
 import type { RecordsEdit, RecordsView } from '../store/records.js';
 import { applyPatch, composePatches, splitPatch, type JsonObject } from './merge.js';
 import {
-  commandKey, commandsOf, draftKey, outcomeKey, outcomesOf, removeOutcome, type DraftCommand, type DraftRecord, type OutcomeRecord,
+  commandKey, commandsOf, draftKey, outcomeKey, outcomesOf, removeOutcome, type DraftCommand, type OutcomeRecord,
 } from './records.js';
 
 /** Who makes a change: the id of its command, and the tab that waits for it. */
@@ -86,13 +86,14 @@ function baseOf(records: RecordsView, { draftId, baseVersion }: Seen): number {
   return baseVersion === 0 && records.get(draftKey(draftId)) ? 1 : baseVersion;
 }
 
-/** Makes this device's change again, on the draft as it stands; or another one instead of it. */
-export function resolveConflict(records: RecordsEdit, author: Author, outcomeId: string, instead?: JsonObject): void {
+/**
+ * Makes this device's change again, or another one instead of it, on the version of the draft that the user has seen:
+ * where another tab knows a newer one meanwhile, the server compares with that.
+ */
+export function resolveConflict(records: RecordsEdit, author: Author, outcomeId: string, baseVersion: number, instead?: JsonObject): void {
   const outcome = records.get<OutcomeRecord>(outcomeKey(outcomeId));
   if (!outcome) return;
   const { draftId, kind } = outcome;
-  const record = records.get<DraftRecord>(draftKey(draftId));
-  const baseVersion = Math.max(record?.version ?? 0, outcome.version ?? 0);
   removeOutcome(records, outcome);
   if (outcome.change === 'delete' && !instead) {
     return enqueueChange(records, author, kind, 'DRAFT_DELETE', { draftId, baseVersion });
