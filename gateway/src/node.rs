@@ -8,7 +8,7 @@ use fanout::{
 };
 
 use crate::{
-    auth::{self, Verifier},
+    auth::{self, Backend, Verifier},
     commands::{drafts::Drafts, group_commit::Committer, reads::Reads, topics::Topics},
     config::{self, Config, Database},
     data_dir::{self, LockError},
@@ -60,6 +60,9 @@ pub enum StartError {
     /// Tokens cannot be verified.
     #[error("{0}")]
     Auth(#[from] auth::VerifierError),
+    /// The client of the application's backend cannot be built.
+    #[error("the client for SUBSCRIBE_AUTH_URL and CONNECT_AUTH_URL: {0}")]
+    Backend(#[from] reqwest::Error),
     /// The folder of the embedded store cannot be made.
     #[error("DATA_DIR: cannot use the folder {0}: {1}; choose one that may be written to")]
     DataDir(std::path::PathBuf, std::io::Error),
@@ -102,12 +105,14 @@ impl Node {
         let connections = Connections::new(limits.connections_max, limits.connections_per_user);
         let drain = Arc::<Drain>::default();
         let verifier = Arc::new(Verifier::new(&settings.auth)?);
+        let backend = Backend::new(settings.backend.clone())?;
         let topics = Arc::new(Topics::new(
             committer.clone(),
             reads.clone(),
             hub.clone(),
             limits.public_topics.clone(),
             store_limits(&settings),
+            backend.clone(),
         ));
         let drafts = Arc::new(Drafts::new(committer, reads));
         let edge = EdgeState::new(Parts {
@@ -129,6 +134,7 @@ impl Node {
                 drafts,
                 topics,
                 verifier: verifier.clone(),
+                backend,
                 connections: connections.clone(),
                 drain: drain.clone(),
                 admission: Admission::default(),

@@ -4,6 +4,7 @@
 //! never from the token's own header, so neither `none` nor a public key used as an HMAC secret can
 //! pass. The signature is checked before any claim is looked at.
 
+mod backend;
 mod cache;
 mod claim_path;
 mod claims;
@@ -21,6 +22,8 @@ mod tests;
 mod topic_token;
 mod verifier;
 
+pub use backend::BackendSettings;
+pub(crate) use backend::{Backend, Unanswered, Verdict};
 pub use claim_path::ClaimPath;
 pub use claims::{Identity, Rules};
 pub use error::AuthError;

@@ -1,19 +1,21 @@
 //! What clients and backends may do with topics, and with the other streams that are published to: the
 //! same over the socket and over HTTP.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use common::{Code, Pattern, Seq, Signal, Stream, TopicName, protocol::NewEvent};
 use fanout::Hub;
+use tokio::time::Instant;
 
 use super::{
+    access,
     caller::Caller,
     failure::Failure,
     group_commit::{Answer, Committer, Unavailable},
     reads::Reads,
 };
 use crate::{
-    auth::{Identity, TopicToken},
+    auth::{Backend, Identity, TopicToken},
     store::{Append, Done, History, Limits, Op, Refusal, Write, plan::check_size},
 };
 
@@ -28,6 +30,8 @@ pub struct Topics {
     /// Topics that everybody may follow.
     public: Vec<Pattern>,
     limits: Limits,
+    /// Asked about topics that nothing else allows.
+    backend: Arc<Backend>,
 }
 
 /// What was published.
@@ -46,14 +50,15 @@ pub enum Published {
 
 impl Topics {
     /// Puts the parts together. Topics of the `public` patterns may be followed by everybody.
-    pub fn new(
+    pub(crate) fn new(
         committer: Committer,
         reads: Reads,
         hub: Arc<Hub>,
         public: Vec<Pattern>,
         limits: Limits,
+        backend: Arc<Backend>,
     ) -> Self {
-        Self { committer, reads, hub, public, limits }
+        Self { committer, reads, hub, public, limits, backend }
     }
 
     /// Whether there is anything to follow without a token.
@@ -77,6 +82,47 @@ impl Topics {
             Some(_) => {
                 Err(Failure::new(Code::Forbidden, format!("the token does not allow to follow {topic}")))
             }
+        }
+    }
+
+    /// Whether the application's backend is to be asked about topics that this client may not follow by its token.
+    pub(crate) fn asks_about(&self, identity: Option<&Identity>) -> bool {
+        identity.is_some() && self.backend.decides_topics()
+    }
+
+    /// For how long a yes of the backend holds on where it cannot be asked again.
+    pub(crate) fn grace(&self) -> Duration {
+        self.backend.grace()
+    }
+
+    /// Asks the backend whether the topic may be followed: until when the yes holds.
+    ///
+    /// # Errors
+    /// `forbidden`; `unavailable` where the backend does not answer.
+    pub(crate) async fn ask_backend(
+        &self,
+        identity: &Identity,
+        topic: &TopicName,
+    ) -> Result<Instant, Failure> {
+        access::check_subscribe(&self.backend, identity, topic).await
+    }
+
+    /// Whether the topic may be followed and its history read, by the token or, where that does not allow it, by the
+    /// backend: until when the yes of the backend holds.
+    ///
+    /// # Errors
+    /// `forbidden`; `unauthorized` where a token is missing; `unavailable` where the backend does not answer.
+    pub(crate) async fn authorize_follow(
+        &self,
+        identity: Option<&Identity>,
+        topic: &TopicName,
+    ) -> Result<Option<Instant>, Failure> {
+        match (self.check_follow(identity, topic), identity) {
+            (Ok(()), _) => Ok(None),
+            (Err(_), Some(identity)) if self.backend.decides_topics() => {
+                self.ask_backend(identity, topic).await.map(Some)
+            }
+            (Err(failure), _) => Err(failure),
         }
     }
 

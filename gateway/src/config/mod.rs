@@ -2,6 +2,7 @@
 //! of `draftwire serve`, its help and docs/config.md follow from these declarations.
 
 mod auth;
+mod backend;
 mod bus;
 mod fan_out;
 mod input;
@@ -36,13 +37,14 @@ use std::net::SocketAddr;
 
 use self::{reader::Reader, setting::Group};
 
-use crate::auth::Settings as Auth;
+use crate::auth::{BackendSettings, Settings as Auth};
 
 /// Every setting, in the order in which help and documentation show them.
-static GROUPS: [&Group; 8] = [
+static GROUPS: [&Group; 9] = [
     &store::GROUP,
     &bus::GROUP,
     &auth::GROUP,
+    &backend::GROUP,
     &listen::GROUP,
     &websocket::GROUP,
     &writes::GROUP,
@@ -64,6 +66,8 @@ pub struct Config {
     pub bus: Bus,
     /// How tokens are verified.
     pub auth: Auth,
+    /// How the application's backend is asked about rights.
+    pub backend: BackendSettings,
     /// Where the node listens, how it is called and what it logs.
     pub listen: Listen,
     /// The limits and timers of connections.
@@ -90,6 +94,7 @@ impl Config {
         let config = Self {
             bus: Bus::read(&reader),
             auth: auth::read(&reader, &store),
+            backend: backend::read(&reader),
             listen: Listen::read(&reader, &store),
             websocket: WebSocket::read(&reader),
             writes: Writes::read(&reader),

@@ -187,6 +187,9 @@ fn what_holds_a_secret_can_be_in_a_file() {
         ("REDIS_URL", "redis://:hunter2@redis"),
         ("JWT_SECRET", SECRET),
         ("JWT_JWKS_URL", "https://i/jwks?key=hunter2"),
+        ("BACKEND_AUTH_SECRET", "hunter2"),
+        ("SUBSCRIBE_AUTH_URL", "https://app/subscribe?key=hunter2"),
+        ("CONNECT_AUTH_URL", "https://app/connect?key=hunter2"),
     ] {
         let (_, setting) = declared().find(|(_, setting)| setting.env() == env).unwrap();
         let of_file = setting.file().expect("it has a file");
@@ -195,7 +198,8 @@ fn what_holds_a_secret_can_be_in_a_file() {
         let others: &[(&str, &str)] = match env {
             "DATABASE_URL" => &[("JWT_SECRET", SECRET)],
             "REDIS_URL" => &[database, ("JWT_SECRET", SECRET)],
-            _ => &[database],
+            "JWT_SECRET" | "JWT_JWKS_URL" => &[database],
+            _ => &[database, ("JWT_SECRET", SECRET)],
         };
         let direct = from(&[others, &[(env, value)]].concat()).unwrap();
         for ending in ["", "\n", "\r\n", "\n\n"] {
@@ -206,9 +210,13 @@ fn what_holds_a_secret_can_be_in_a_file() {
                 ("JWT_JWKS_URL", KeySource::Jwks(url), ..) => url.to_string(),
                 ("DATABASE_URL", _, Database::Postgres { url, .. }, _) => url.reveal().to_owned(),
                 ("REDIS_URL", _, _, Bus::Redis { url, .. }) => url.reveal().to_owned(),
+                ("BACKEND_AUTH_SECRET", ..) => config.backend.secret.as_ref().unwrap().reveal().to_owned(),
+                ("SUBSCRIBE_AUTH_URL", ..) => config.backend.subscribe.as_ref().unwrap().to_string(),
+                ("CONNECT_AUTH_URL", ..) => config.backend.connect.as_ref().unwrap().to_string(),
                 other => panic!("{other:?}"),
             };
             assert_eq!(of(&config), of(&direct), "{env} with {ending:?}");
+            assert!(!format!("{config:?}").contains("hunter2"), "{env}");
         }
     }
     for (_, setting) in declared() {

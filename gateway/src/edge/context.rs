@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{connections::Connections, drain::Drain};
 use crate::{
-    auth::Verifier,
+    auth::{Backend, Verifier},
     commands::{drafts::Drafts, topics::Topics},
     config,
     subscriptions::Sources,
@@ -23,6 +23,8 @@ pub(crate) struct ConnectionContext {
     pub(crate) topics: Arc<Topics>,
     /// Verifies fresh tokens.
     pub(crate) verifier: Arc<Verifier>,
+    /// Asked whether users may connect, where that is configured.
+    pub(crate) backend: Arc<Backend>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) admission: Admission,

@@ -54,6 +54,30 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
     ),
     ("draftwire_tokens_refused_total", Kind::Counter, "why", "Tokens refused"),
     (
+        "draftwire_backend_answers_total",
+        Kind::Counter,
+        "answer",
+        "Answers of the application's backend about rights: `allowed`, `denied`; `unavailable` where it gave none, `overloaded` where too many questions waited",
+    ),
+    (
+        "draftwire_backend_cache_hits_total",
+        Kind::Counter,
+        "",
+        "Questions about rights that were answered from memory",
+    ),
+    (
+        "draftwire_backend_cache_misses_total",
+        Kind::Counter,
+        "",
+        "Questions about rights that the application's backend had to be asked",
+    ),
+    (
+        "draftwire_backend_seconds",
+        Kind::Histogram,
+        "",
+        "How long the application's backend took to answer a question about rights",
+    ),
+    (
         "draftwire_state_cache_hits_total",
         Kind::Counter,
         "",

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod anonymous;
+mod backend_auth;
 mod bad_input;
 mod batches;
 mod clock;

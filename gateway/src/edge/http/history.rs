@@ -55,7 +55,7 @@ pub(in crate::edge) async fn of_topic(
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Problem::bad_request(format!("limit must be 1 to {LIMIT_MAX}")));
     }
-    topics.check_follow(identity.as_ref(), &topic)?;
+    topics.authorize_follow(identity.as_ref(), &topic).await?;
     let stream = Stream::Topic(topic);
     let mut after = cursor.as_ref().map_or(Seq(0), |cursor| cursor.seq);
     let mut history = topics.history(stream.clone(), after, limit).await?;

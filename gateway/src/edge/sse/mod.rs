@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     auth::{Expiry, Identity},
-    commands::failure::Failure,
+    commands::{access, failure::Failure},
     subscriptions::{At, InitialStreams, Subscriptions},
 };
 
@@ -52,7 +52,7 @@ struct EventStream {
     quiet_until: Instant,
     /// When its token ends; `None` without one.
     expiry: Option<Expiry>,
-    /// When the client has to come back because the node stops.
+    /// When the client has to come back, because the node stops or a yes of the backend has ended.
     leave_at: Option<Instant>,
     /// Without a token: when nothing but heartbeats was said to the client for too long, and how long that is.
     idle: Option<(Instant, Duration)>,
@@ -119,7 +119,7 @@ async fn begin(
         return Err(Problem::unavailable("this node is stopping"));
     }
     // Names, separated by commas.
-    let topics = topics(&context, identity.as_ref(), parameters.text("topics").unwrap_or_default())?;
+    let topics = topics(&context, parameters.text("topics").unwrap_or_default())?;
     let position = match headers.get("last-event-id") {
         Some(id) => id.to_str().map_err(|_| invalid(position::INVALID))?,
         None => parameters.text("cursor").unwrap_or_default(),
@@ -132,7 +132,13 @@ async fn begin(
         .connections
         .enter(identity.as_ref().map(|identity| &identity.user), None)
         .map_err(limit_reached)?;
-    let events = open(context, identity, parameters.get("device")?, topics, &position, guard).await?;
+    let device = parameters.get("device")?.map_or_else(random_id, Ok).map_err(invalid)?;
+    access::check_connect(&context.backend, identity.as_ref(), &device).await?;
+    let allowed = topics.iter().map(|topic| context.topics.authorize_follow(identity.as_ref(), topic));
+    let allowed_until = try_join_all(allowed).await?.into_iter().flatten().min();
+    let mut events = open(context, identity, device, topics, &position, guard).await?;
+    // The backend is asked again when the client comes back.
+    events.leave_at = allowed_until;
     let body = Body::from_stream(stream::unfold(events, |mut events| async move {
         let bytes = events.next().await?;
         Some((Ok::<Bytes, Infallible>(bytes), events))
@@ -144,13 +150,12 @@ async fn begin(
 async fn open(
     context: Arc<ConnectionContext>,
     identity: Option<Identity>,
-    device: Option<DeviceId>,
+    device: DeviceId,
     topics: Vec<TopicName>,
     position: &Position,
     guard: ConnectionGuard,
 ) -> Result<EventStream, Problem> {
     let connection: ConnectionId = random_id().map_err(invalid)?;
-    let device = device.map_or_else(random_id, Ok).map_err(invalid)?;
     let limits = &context.limits;
     let user = identity.as_ref().map(|identity| identity.user.clone());
     let mut subscriptions = Subscriptions::new(context.sources.clone(), user.clone(), None);
@@ -257,16 +262,11 @@ impl Drop for EventStream {
     }
 }
 
-/// The topics that are asked for, if all of them may be followed.
-fn topics(
-    context: &ConnectionContext,
-    identity: Option<&Identity>,
-    names: &str,
-) -> Result<Vec<TopicName>, Problem> {
+/// The topics that are asked for.
+fn topics(context: &ConnectionContext, names: &str) -> Result<Vec<TopicName>, Problem> {
     let mut topics: Vec<TopicName> = Vec::new();
     for name in names.split(',').filter(|name| !name.is_empty()) {
         let topic = name.parse().map_err(invalid)?;
-        context.topics.check_follow(identity, &topic)?;
         if !topics.contains(&topic) {
             topics.push(topic);
         }

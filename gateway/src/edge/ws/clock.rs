@@ -25,12 +25,8 @@ impl Session {
             None => self.spoke_at + self.limits().anonymous_idle,
         };
         let deadline = self.heartbeat.deadline().min(by_itself);
-        let grants = self.grants.as_ref().and_then(|grants| grants.wait(unix_ms()));
-        let others = self
-            .leave_at
-            .into_iter()
-            .chain(self.paused_until)
-            .chain(grants.map(|wait| Instant::now() + wait));
+        let grants = self.grants.as_ref().and_then(|grants| grants.deadline(Instant::now(), unix_ms()));
+        let others = self.leave_at.into_iter().chain(self.paused_until).chain(grants);
         others.fold(deadline, Instant::min)
     }
 

@@ -285,6 +285,9 @@ impl Session {
         };
         self.push(message);
         if answer.is_ok() {
+            if let Some(grants) = &mut self.grants {
+                grants.ask_again(Instant::now());
+            }
             self.revoke_topics();
         }
     }

@@ -1,7 +1,8 @@
 //! How commands and sessions end.
 
 use bytes::Bytes;
-use common::{CommandId, close::Close, protocol::Subscription};
+use common::{CommandId, TopicName, close::Close, protocol::Subscription};
+use tokio::time::Instant;
 use websocket::{Ended, Violation};
 
 use super::{grants::Grant, order::Taken};
@@ -34,6 +35,8 @@ pub(super) enum CommandOutcome {
     Changed { taken: Taken, id: CommandId, decided: bool, reply: Bytes },
     /// Topics that were joined.
     Joined(Box<PendingSubscribe>),
+    /// What the application's backend says of topics that it was asked about again.
+    Asked(Vec<(TopicName, Result<Instant, Failure>)>),
     /// What a fresh token says.
     Auth(CommandId, Result<Identity, AuthError>),
 }

@@ -287,6 +287,7 @@ impl Session {
                 self.push(reply);
             }
             CommandOutcome::Joined(joining) => self.joined(*joining),
+            CommandOutcome::Asked(answers) => self.asked_again(answers),
             CommandOutcome::Auth(id, verified) => {
                 self.authenticating = false;
                 self.authenticated(&id, verified);

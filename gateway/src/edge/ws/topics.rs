@@ -11,16 +11,17 @@ use fanout::log::LogError;
 use futures_util::future::join_all;
 use metrics::counter;
 use serde::Serialize;
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{
-    grants::Grant,
+    grants::{Due, Grant},
     outcome::{Admitted, CommandOutcome, PendingSubscribe},
     reply,
     session::Session,
 };
 use crate::{
-    auth::{Identity, TokenState},
+    auth::Identity,
     commands::{failure::Failure, group_commit::Unavailable},
     edge::context::ConnectionContext,
     subscriptions::{Joined, Window},
@@ -57,18 +58,19 @@ impl Session {
         token: Option<String>,
     ) -> Result<impl Future<Output = Result<Admitted, Failure>> + use<>, Failure> {
         let topic = &subscription.topic;
-        if token.is_none() {
-            self.check_follow(topic)?;
-        }
+        let evidence = match token {
+            Some(token) => Evidence::Token(token),
+            None => match self.check_follow(topic) {
+                Ok(()) => Evidence::None,
+                Err(_) if self.context.topics.asks_about(self.client.identity.as_ref()) => Evidence::Backend,
+                Err(failure) => return Err(failure),
+            },
+        };
         let followed = self.subscriptions.topics().any(|followed| followed == topic);
         let joins = if followed { None } else { Some(self.begin_joining(id, subscription)?) };
-        let verifies = token
-            .map(|token| verify(self.context.clone(), self.client.identity.clone(), topic.clone(), token));
+        let granted = grant(self.context.clone(), self.client.identity.clone(), topic.clone(), evidence);
         Ok(async move {
-            let grant = match verifies {
-                Some(verifies) => Some(verifies.await?),
-                None => None,
-            };
+            let grant = granted.await?;
             let joined = match joins {
                 Some(joins) => Some(joins.await.map_err(unavailable)?),
                 None => None,
@@ -201,38 +203,83 @@ impl Session {
         }
     }
 
-    /// Warns of rights for single topics that end soon, and leaves the topics whose right has ended, unless the
-    /// connection's token allows them.
+    /// Does what is due of the rights for single topics: warns of those that end soon, leaves the topics of those that
+    /// have ended unless the connection's token allows them, and asks the backend again.
     pub(super) fn look_at_grants(&mut self) {
         let Some(grants) = &mut self.grants else { return };
-        for (topic, state) in grants.look(unix_ms()) {
-            match state {
-                TokenState::Good => {}
-                TokenState::Ending(left) => self.warn(Some(&Stream::Topic(topic).wire_name()), left),
-                TokenState::Ended => {
-                    if self.check_follow(&topic).is_err() {
-                        let message = format!("the token for {topic} has expired");
-                        self.revoke(topic, &Failure::new(Code::Unauthorized, message));
-                    }
+        let mut to_ask = Vec::new();
+        for (topic, due) in grants.due(Instant::now(), unix_ms()) {
+            match due {
+                Due::Warn(left) => self.warn(Some(&Stream::Topic(topic).wire_name()), left),
+                Due::Ended => {
+                    let message = format!("the token for {topic} has expired");
+                    self.lost(topic, &Failure::new(Code::Unauthorized, message));
                 }
+                Due::Ask => to_ask.push(topic),
             }
+        }
+        let Some(identity) = self.client.identity.clone().filter(|_| !to_ask.is_empty()) else { return };
+        let context = self.context.clone();
+        // Together they count as one command under way.
+        self.in_flight(async move {
+            let answers = to_ask.into_iter().map(async |topic| {
+                let answer = context.topics.ask_backend(&identity, &topic).await;
+                (topic, answer)
+            });
+            CommandOutcome::Asked(join_all(answers).await)
+        });
+    }
+
+    /// Takes what the backend says of topics that it was asked about again.
+    pub(super) fn asked_again(&mut self, answers: Vec<(TopicName, Result<Instant, Failure>)>) {
+        let grace = self.context.topics.grace();
+        for (topic, answer) in answers {
+            let Some(grants) = &mut self.grants else { return };
+            if let Some(failure) = grants.settle(&topic, answer, grace, Instant::now()) {
+                self.lost(topic, &failure);
+            }
+        }
+    }
+
+    /// Leaves a topic whose right is gone, unless the connection's token allows it.
+    fn lost(&mut self, topic: TopicName, failure: &Failure) {
+        if self.check_follow(&topic).is_err() {
+            self.revoke(topic, failure);
         }
     }
 }
 
-/// Verifies the token of one topic.
-async fn verify(
+/// What a right to follow a topic is taken from, where the connection has none.
+enum Evidence {
+    /// It has one.
+    None,
+    /// A token of the topic.
+    Token(String),
+    /// The application's backend.
+    Backend,
+}
+
+/// Verifies the token of a topic, or asks the backend about it.
+async fn grant(
     context: Arc<ConnectionContext>,
     identity: Option<Identity>,
     topic: TopicName,
-    token: String,
-) -> Result<Grant, Failure> {
-    let now = unix_ms();
-    let token = context.verifier.verify_topic(&token, now).await.inspect_err(|error| {
-        counter!("draftwire_tokens_refused_total", "why" => error.label()).increment(1);
-    })?;
-    context.topics.check_topic_token(identity.as_ref(), &token, &topic)?;
-    Ok(Grant::of(&token, context.limits.token_warning, now))
+    evidence: Evidence,
+) -> Result<Option<Grant>, Failure> {
+    match (evidence, identity) {
+        (Evidence::Token(token), identity) => {
+            let now = unix_ms();
+            let token = context.verifier.verify_topic(&token, now).await.inspect_err(|error| {
+                counter!("draftwire_tokens_refused_total", "why" => error.label()).increment(1);
+            })?;
+            context.topics.check_topic_token(identity.as_ref(), &token, &topic)?;
+            Ok(Some(Grant::of(&token, context.limits.token_warning, now)))
+        }
+        (Evidence::Backend, Some(identity)) => {
+            context.topics.ask_backend(&identity, &topic).await.map(|until| Some(Grant::until(until)))
+        }
+        _ => Ok(None),
+    }
 }
 
 fn told<'a>(topic: &'a TopicName, answer: &'a Result<Cursor, Failure>) -> Subscribed<'a> {

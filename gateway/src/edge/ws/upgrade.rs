@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     auth::Identity,
-    commands::failure::Failure,
+    commands::{access, failure::Failure},
     config::Origins,
     edge::{
         connections::{LimitReached, random_id},
@@ -110,6 +110,13 @@ async fn begin(
             return None;
         }
     };
+    // After the guard, which bounds the connections that wait for this.
+    let admitted = access::check_connect(&context.backend, client.identity.as_ref(), &client.device).await;
+    if let Err(Failure { code, message, .. }) = admitted {
+        let code = if code == Code::Unavailable { Close::Overloaded } else { Close::Revoked };
+        close(socket, code, &message).await;
+        return None;
+    }
     // Entered at each delivery, so it exists only where somebody looks that closely.
     let span = debug_span!(
         "connection",
