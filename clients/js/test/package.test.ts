@@ -142,6 +142,8 @@ test.each(['18', '19'])('the examples for React are right with React %s, and ren
     console.log(version, renderToString(createElement(App, { dw }, parts)).replaceAll('<!-- -->', ''));
     dw.close();
   `);
+  // Next.js, for one, takes hooks from nowhere else.
+  expect(await readFile(join(folder, 'node_modules/draftwire/dist/react/index.js'), 'utf8')).toMatch(/^(\/\/.*\n|\n)*'use client';/);
   const [found, ...html] = (await run(process.execPath, ['render.js'])).trim().split(' ');
   expect(found).toMatch(new RegExp(`^${version}\\.`));
   expect(html.join(' ')).toBe('<p>Loading</p><button disabled="">0 watch</button><p>offline, 0 unsent</p>');

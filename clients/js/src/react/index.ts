@@ -1,4 +1,7 @@
-// React 18 and 19: what a client knows, as hooks. They render nothing by themselves and change nothing while rendering.
+// React 18 and 19: what a client knows, as hooks.
+
+// For frameworks with server components: what is here has state, so it belongs to pages.
+'use client';
 
 export { useConnection, type Connection } from './connection.js';
 export { useDraft, useDrafts, type UsedDraft, type UsedDrafts } from './drafts.js';

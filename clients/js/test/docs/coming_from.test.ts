@@ -3,12 +3,12 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { page, project, tsc } from './page.js';
+import { INSTALL_MS, page, project, tsc } from './page.js';
 
 let folder: string;
 beforeAll(async () => {
   folder = await project();
-});
+}, INSTALL_MS);
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 test('the examples are right', async () => {

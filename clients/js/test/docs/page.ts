@@ -9,6 +9,9 @@ import { promisify } from 'node:util';
 
 const PACKAGE = fileURLToPath(new URL('../..', import.meta.url));
 
+/** How long `project` may take, beside whatever else the machine does; for `beforeAll`. */
+export const INSTALL_MS = 180_000;
+
 /** @param name of a file in `docs/` */
 export function page(name: string): Promise<string> {
   return readFile(join(PACKAGE, '../../docs', name), 'utf8');

@@ -10,7 +10,7 @@ import { createServer, type ViteDevServer } from 'vite';
 import { freePort } from '../server/node.js';
 import { eventually } from '../support/client.js';
 import { Node } from '../support/node.js';
-import { filesOf, page, project, tsc } from './page.js';
+import { filesOf, INSTALL_MS, page, project, tsc } from './page.js';
 
 const SECRET = 'the secret of the quickstart, 32 bytes or more';
 
@@ -55,7 +55,7 @@ beforeAll(async () => {
   vite = await createServer({ root, configFile: join(root, 'vite.config.ts'), logLevel: 'error', server: { port: ports.react, strictPort: true } });
   await vite.listen();
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking'] });
-});
+}, INSTALL_MS);
 afterAll(async () => {
   await browser?.close();
   await vite?.close();

@@ -195,6 +195,27 @@ test('a topic that is not allowed ends with the reason', async () => {
   expect(one.used.state).toMatchObject({ error: { code: 'forbidden' } });
 });
 
+test('with another client, topics move over, and a closed client ends them', async () => {
+  const [first, second] = [device('leo'), device('mia')];
+  let members: string | undefined;
+  const one = follower();
+  function Here() {
+    members = usePresence(topic)?.members?.map(({ userId }) => userId).join();
+    return null;
+  }
+  const view = [<one.Component key="1" />, <Here key="2" />];
+  const { show } = mount(first, view);
+  await shown(() => isLive(one) && members === 'leo');
+  first.close();
+  await shown(() => one.used.state.status === 'ended');
+  expect(members).toBeUndefined();
+  show(view, second);
+  await shown(() => isLive(one) && members === 'mia');
+  await goals(second, 1);
+  await shown(() => one.log.length);
+  expect(one.log).toEqual([1]);
+});
+
 test('the types are those of the application', () => {
   // Checked by `tsc`, never called.
   void function Types() {
