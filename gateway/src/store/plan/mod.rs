@@ -24,7 +24,7 @@ use super::{Done, DraftOp, Limits, Op, Refusal, Write};
 /// Decides the writes in their order, each on what those before it left. `now` is in Unix milliseconds.
 ///
 /// A stream whose head the state does not name is numbered from 1, as if it were empty: the store that writes the
-/// plan adds what it finds there, see [`Plan::continue_from`]. Afterwards `state` is as the plan leaves the store.
+/// plan adds what it finds there, see `Plan::continue_from`. Afterwards `state` is as the plan leaves the store.
 pub fn decide(batch: &Batch<'_>, state: &mut State, limits: &Limits, now: u64) -> Plan {
     let mut decision = Decision {
         state,
