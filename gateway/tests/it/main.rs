@@ -41,6 +41,7 @@ mod reread;
 mod resume;
 mod retention;
 mod rights;
+mod rust_client;
 mod session;
 mod shutdown;
 mod sources;

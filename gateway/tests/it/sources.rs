@@ -7,7 +7,7 @@ use std::{
 
 /// The folders of the crates, each after those that it uses.
 pub(crate) const CRATES: &[&str] =
-    &["common", "fanout", "gateway/websocket", "gateway", "testkit", "loadtest"];
+    &["common", "fanout", "gateway/websocket", "clients/rust", "gateway", "testkit", "loadtest"];
 
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {

@@ -1,0 +1,98 @@
+//! The task that keeps a client connected.
+
+mod live;
+mod open;
+mod settings;
+
+use std::sync::Arc;
+
+use tokio::{select, time::sleep};
+
+use self::settings::End;
+pub(crate) use self::settings::Settings;
+use crate::{
+    error::{Closed, ConnectError},
+    shared::{ConnectionState, Shared},
+    token::TokenSource,
+};
+
+/// Close codes after which coming back unchanged is pointless: misuse, rights taken away, a message that was too
+/// long, another client of the same device.
+const FINAL_CLOSE_CODES: [u16; 4] = [4400, 4403, 1009, 4409];
+
+/// The token was not taken: only another one helps.
+const UNAUTHORIZED: u16 = 4401;
+
+/// Keeps the client connected until it is closed, or the server says that coming back is pointless.
+pub(crate) async fn run(mut settings: Settings, shared: Arc<Shared>) {
+    // The token that the server has refused: it is not shown again.
+    let mut refused: Option<String> = None;
+    loop {
+        shared.connection.send_replace(ConnectionState::Connecting);
+        let end = attempt(&mut settings, &shared, refused.as_deref()).await;
+        shared.state().session.disconnected();
+        shared.settle();
+        let error = match end {
+            End::Closed => return,
+            End::Moved => continue,
+            End::Broken { error, token } => {
+                if let ConnectError::Closed { code: Some(UNAUTHORIZED), .. } = error {
+                    refused = token;
+                }
+                error
+            }
+        };
+        tracing::debug!(%error, "the connection ended");
+        if is_final(&error, &settings.token) {
+            return shared.close(Closed::Failed(Arc::new(error)));
+        }
+        let pause = settings.backoff.next();
+        shared.connection.send_replace(ConnectionState::Waiting { error: Arc::new(error), pause });
+        select! {
+            () = sleep(pause) => {}
+            () = closed(&shared) => return,
+        }
+    }
+}
+
+/// Connects, and stays until the connection ends.
+async fn attempt(settings: &mut Settings, shared: &Shared, refused: Option<&str>) -> End {
+    let broken = |error, token| End::Broken { error, token };
+    let token = select! {
+        token = settings.token.fetch() => token,
+        () = closed(shared) => return End::Closed,
+    };
+    let token = match token {
+        Ok(token) => token,
+        Err(error) => return broken(error, None),
+    };
+    if token.is_some() && token.as_deref() == refused {
+        let reason = "the token provider gives the token again that the server has refused".to_owned();
+        return broken(ConnectError::Closed { code: Some(UNAUTHORIZED), reason }, token);
+    }
+    let query = shared.state().session.query();
+    let opened = select! {
+        opened = open::open(&settings.url, &query, token.as_deref()) => opened,
+        () = closed(shared) => return End::Closed,
+    };
+    match opened {
+        Ok(socket) => live::live(socket, settings, shared, token).await,
+        Err(error) => broken(error, token),
+    }
+}
+
+fn is_final(error: &ConnectError, token: &TokenSource) -> bool {
+    match error {
+        ConnectError::Closed { code: Some(UNAUTHORIZED), .. } => !token.renews(),
+        ConnectError::Closed { code: Some(code), .. } => FINAL_CLOSE_CODES.contains(code),
+        ConnectError::Address { .. } | ConnectError::TokenText => true,
+        _ => false,
+    }
+}
+
+/// Waits until the client is closed.
+async fn closed(shared: &Shared) {
+    let mut connection = shared.connection.subscribe();
+    // It fails only when the sender is gone, which is borrowed here.
+    let _ = connection.wait_for(|state| matches!(state, ConnectionState::Closed(_))).await;
+}
