@@ -1,7 +1,7 @@
 //! The plan, and how it comes about write by write.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -61,8 +61,16 @@ impl Plan {
         for (stream, head) in &mut self.heads {
             head.0 += before(stream);
         }
+        // What was answered before says where it is already.
+        let new: HashSet<_> = self.commands.iter().map(|command| &command.key).collect();
         for (write, answer) in batch.writes.iter().zip(&mut self.answers) {
-            if let Ok(Done::Appended { first, seq }) = answer {
+            let is_new = write
+                .id
+                .as_ref()
+                .is_none_or(|id| new.contains(&(write.user.clone(), write.device.clone(), id.clone())));
+            if let Ok(Done::Appended { first, seq }) = answer
+                && is_new
+            {
                 let by = before(&write.stream());
                 (first.0, seq.0) = (first.0 + by, seq.0 + by);
             }

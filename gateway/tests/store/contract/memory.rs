@@ -51,6 +51,24 @@ pub(crate) async fn a_repetition_is_known_although_the_draft_is(database: &dyn D
     assert_eq!(appended(answers[2].as_ref().unwrap()), (1, 1));
 }
 
+pub(crate) async fn a_repeated_append_among_new_ones_keeps_its_numbers(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let first = with_id("c1", append("topic:t", &["A", "B"]));
+    assert_eq!(appended(&one(&store, first.clone()).await.unwrap()), (1, 2));
+    let batch = [
+        with_id("c2", append("topic:t", &["C"])),
+        first.clone(),
+        append("topic:t", &["D"]),
+        with_id("c2", append("topic:t", &["C"])),
+    ];
+    for (attempt, new) in [(1, 4), (2, 5)] {
+        let answers = store.commit(&batch).await.unwrap().answers;
+        let numbers: Vec<_> = answers.iter().map(|answer| appended(answer.as_ref().unwrap())).collect();
+        assert_eq!(numbers, [(3, 3), (1, 2), (new, new), (3, 3)], "attempt {attempt}");
+    }
+    assert_eq!(appended(&one(&store, first).await.unwrap()), (1, 2));
+}
+
 /// One of the writes that a few devices of one user make. Ids repeat, and so do bases that were overtaken.
 fn any_write() -> impl Strategy<Value = Write> {
     let draft = prop_oneof![Just("d1"), Just("d2"), Just("d3"), Just("d4"), Just("d5"), Just("d6")];

@@ -58,6 +58,7 @@ macro_rules! contract {
         contract! { $database, memory:
             what_another_node_changed_is_not_taken_for_unchanged
             a_repetition_is_known_although_the_draft_is
+            a_repeated_append_among_new_ones_keeps_its_numbers
             nodes_that_remember_answer_like_those_that_do_not
         }
         contract! { $database, logs:
