@@ -231,6 +231,10 @@ export interface Subscription {
    * How many waiting events end the wait; 100 when absent. Only with `batchMs`.
    */
   batchMax?: number | null;
+  /**
+   * A JWT that gives rights for this topic.
+   */
+  token?: string | null;
 }
 /**
  * Topics to follow, each answered for itself.
@@ -676,10 +680,11 @@ export interface Pong {
   serverTime: UnixMs;
 }
 /**
- * The token ends soon: send AUTH.
+ * The token ends soon: send AUTH, or, where a topic's stream is named, SUBSCRIBE with a fresh token of the topic.
  */
 export interface TokenExpiringMessage {
   type: 'TOKEN_EXPIRING';
+  stream?: StreamName;
   payload: Countdown;
 }
 /**

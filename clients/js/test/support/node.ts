@@ -5,7 +5,7 @@ import { createHmac } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
@@ -13,7 +13,9 @@ const SECRET = 'the secret of the tests, 32 bytes or more';
 
 /** DRAFTWIRE_BIN, or what `cargo build` has made. */
 function binary(): string {
-  const built = ['debug', 'release'].map((profile) => fileURLToPath(new URL(`../../../../target/${profile}/draftwire`, import.meta.url)));
+  // Not by `new URL(…, import.meta.url)`: Vite takes that for a file of a page, and reads it.
+  const target = join(dirname(fileURLToPath(import.meta.url)), '../../../../target');
+  const built = ['debug', 'release'].map((profile) => join(target, profile, 'draftwire'));
   const found = process.env.DRAFTWIRE_BIN ?? built.find((path) => existsSync(path));
   if (!found) throw new Error('no binary of Draftwire: run `cargo build`, or set DRAFTWIRE_BIN');
   return found;
