@@ -38,13 +38,18 @@ pub(super) struct Tag {
 impl Tag {
     /// The version whose tag this is. Tags are compared as text: `"03"` is not the tag of version 3.
     fn version(&self) -> Option<Version> {
-        let digits = self.opaque.strip_suffix(COMPRESSED).unwrap_or(&self.opaque);
+        let digits = self.uncompressed();
         let version = digits.parse().ok().map(Version)?;
         (version.to_string() == digits).then_some(version)
     }
 
+    /// What stands in the tag of the same answer without a coding.
+    fn uncompressed(&self) -> &str {
+        self.opaque.strip_suffix(COMPRESSED).unwrap_or(&self.opaque)
+    }
+
     /// The tag as a header field has it.
-    pub(super) fn text(&self) -> String {
+    fn text(&self) -> String {
         format!("\"{}\"", self.opaque)
     }
 }
@@ -74,26 +79,14 @@ impl Condition {
 
     /// Whether it names the version by a tag of any strength, as `If-None-Match` compares.
     pub(super) fn names(&self, version: Version) -> bool {
-        matches!(self, Self::Any) || self.tag_of(version).is_some()
+        self.naming(&version.to_string()).is_some()
     }
 
     /// The tag by which it names what has this text in its own tag, of any strength and coding; that tag for `*`.
     pub(super) fn naming(&self, opaque: &str) -> Option<String> {
         match self {
             Self::Any => Some(format!("\"{opaque}\"")),
-            Self::Tags(tags) => {
-                let is_named =
-                    |tag: &&Tag| tag.opaque.strip_suffix(COMPRESSED).unwrap_or(&tag.opaque) == opaque;
-                tags.iter().find(is_named).map(Tag::text)
-            }
-        }
-    }
-
-    /// The tag by which it names the version.
-    pub(super) fn tag_of(&self, version: Version) -> Option<&Tag> {
-        match self {
-            Self::Any => None,
-            Self::Tags(tags) => tags.iter().find(|tag| tag.version() == Some(version)),
+            Self::Tags(tags) => tags.iter().find(|tag| tag.uncompressed() == opaque).map(Tag::text),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     },
     edge::{
         body::{self, BodyReader},
-        entity_tag::{self, Condition, Tag},
+        entity_tag::{self, Condition},
         identity::{Authenticator, RequiredIdentity},
         problem::Problem,
         query::Parameters,
@@ -71,10 +71,10 @@ pub(in crate::edge) async fn get(
     }
     // It only spares an answer: one that makes no sense spares none.
     let known = Condition::read(&headers, &header::IF_NONE_MATCH).ok().flatten();
-    let known = known.filter(|known| known.names(version));
-    let tag = known.as_ref().and_then(|known| known.tag_of(version)).map(Tag::text);
-    let tag = [(header::ETAG, tag.unwrap_or_else(|| entity_tag::of(version)))];
-    if known.is_some() {
+    let known = known.and_then(|known| known.naming(&version.to_string()));
+    let is_known = known.is_some();
+    let tag = [(header::ETAG, known.unwrap_or_else(|| entity_tag::of(version)))];
+    if is_known {
         return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
     }
     Ok((tag, Json(draft)).into_response())
