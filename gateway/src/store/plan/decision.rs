@@ -1,19 +1,19 @@
 //! The plan, and how it comes about write by write.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
 use common::{
-    CommandId, DeviceId, DraftId, Event, Seq, Stream, UserId,
+    DeviceId, DraftId, Event, Seq, Stream, UserId,
     event::{EventKind, Priority},
 };
 use serde_json::value::RawValue;
 
 use super::{
     batch::Batch,
-    state::{DraftRow, Remembered, State},
+    state::{CommandKey, DraftRow, Remembered, State},
 };
 use crate::store::{Done, Limits, Refusal};
 
@@ -22,6 +22,9 @@ use crate::store::{Done, Limits, Refusal};
 pub struct Plan {
     /// One per write, in their order.
     pub answers: Vec<Result<Done, Refusal>>,
+    /// The writes, counted from zero, that the store knows already: their answers are remembered ones, and say
+    /// where their events are.
+    pub answered_before: BTreeSet<usize>,
     /// The drafts that changed, each once, as they stand after the batch.
     pub drafts: Vec<(UserId, DraftId, Arc<DraftRow>)>,
     /// The commands to remember from now on, sorted by their keys: no lock of a stream keeps two
@@ -36,8 +39,8 @@ pub struct Plan {
 /// A command to remember.
 #[derive(Debug)]
 pub struct NewCommand {
-    /// Who asked for it, and under which id.
-    pub key: (UserId, DeviceId, CommandId),
+    /// Under which it is remembered.
+    pub key: CommandKey,
     /// The stream that it is about.
     pub stream: Stream,
     /// What is remembered.
@@ -61,15 +64,9 @@ impl Plan {
         for (stream, head) in &mut self.heads {
             head.0 += before(stream);
         }
-        // What was answered before says where it is already.
-        let new: HashSet<_> = self.commands.iter().map(|command| &command.key).collect();
-        for (write, answer) in batch.writes.iter().zip(&mut self.answers) {
-            let is_new = write
-                .id
-                .as_ref()
-                .is_none_or(|id| new.contains(&(write.user.clone(), write.device.clone(), id.clone())));
+        for (index, (write, answer)) in batch.writes.iter().zip(&mut self.answers).enumerate() {
             if let Ok(Done::Appended { first, seq }) = answer
-                && is_new
+                && !self.answered_before.contains(&index)
             {
                 let by = before(&write.stream());
                 (first.0, seq.0) = (first.0 + by, seq.0 + by);
@@ -85,7 +82,8 @@ pub(super) struct Decision<'a> {
     pub(super) now: u64,
     pub(super) changed: BTreeSet<(UserId, DraftId)>,
     pub(super) events: BTreeMap<Stream, Vec<Arc<Event>>>,
-    pub(super) commands: Vec<NewCommand>,
+    pub(super) commands: BTreeMap<CommandKey, (Stream, Remembered)>,
+    pub(super) answered_before: BTreeSet<usize>,
 }
 
 impl Decision<'_> {
@@ -107,7 +105,7 @@ impl Decision<'_> {
         seq
     }
 
-    pub(super) fn into_plan(mut self, answers: Vec<Result<Done, Refusal>>) -> Plan {
+    pub(super) fn into_plan(self, answers: Vec<Result<Done, Refusal>>) -> Plan {
         let drafts = self
             .changed
             .into_iter()
@@ -119,7 +117,8 @@ impl Decision<'_> {
             .filter_map(|(stream, events)| events.last().map(|last| (stream.clone(), last.seq)))
             .collect();
         let events = self.events.into_values().flatten().collect();
-        self.commands.sort_unstable_by(|one, other| one.key.cmp(&other.key));
-        Plan { answers, drafts, commands: self.commands, events, heads }
+        let new_command = |(key, (stream, remembered))| NewCommand { key, stream, remembered };
+        let commands = self.commands.into_iter().map(new_command).collect();
+        Plan { answers, answered_before: self.answered_before, drafts, commands, events, heads }
     }
 }

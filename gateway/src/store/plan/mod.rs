@@ -1,7 +1,7 @@
 //! Decides a batch of writes: its answers, events and rows. Pure, and shared by every store.
 //!
-//! A store locks the streams of a [`Batch`], reads what it looks up into a [`State`], has [`decide`]
-//! make the [`Plan`], and writes that in the same transaction.
+//! A store gathers what a [`Batch`] depends on in a [`State`], has [`decide`] make the [`Plan`], and writes that if the
+//! state still holds: because its streams are locked meanwhile, or by comparing their heads.
 
 mod appends;
 mod batch;
@@ -17,14 +17,15 @@ pub use self::{
     appends::APPEND_EVENTS_MAX,
     batch::{Batch, Lookup},
     decision::{NewCommand, Plan},
-    state::{Content, DraftRow, Remembered, State},
+    state::{CommandKey, Content, DraftRow, Remembered, State},
 };
 use super::{Done, DraftOp, Limits, Op, Refusal, Write};
 
 /// Decides the writes in their order, each on what those before it left. `now` is in Unix milliseconds.
 ///
 /// A stream whose head the state does not name is numbered from 1, as if it were empty: the store that writes the
-/// plan adds what it finds there, see `Plan::continue_from`. Afterwards `state` is as the plan leaves the store.
+/// plan adds what it finds there, see `Plan::continue_from`. Afterwards the heads, drafts and counts of `state` are as the
+/// plan leaves the store.
 pub fn decide(batch: &Batch<'_>, state: &mut State, limits: &Limits, now: u64) -> Plan {
     let mut decision = Decision {
         state,
@@ -32,22 +33,28 @@ pub fn decide(batch: &Batch<'_>, state: &mut State, limits: &Limits, now: u64) -
         now,
         changed: BTreeSet::new(),
         events: BTreeMap::new(),
-        commands: Vec::new(),
+        commands: BTreeMap::new(),
+        answered_before: BTreeSet::new(),
     };
     let answers = batch
         .writes
         .iter()
         .zip(&batch.fingerprints)
-        .map(|(write, fingerprint)| decision.answer(write, *fingerprint))
+        .enumerate()
+        .map(|(index, (write, fingerprint))| decision.answer(index, write, *fingerprint))
         .collect();
     decision.into_plan(answers)
 }
 
 impl Decision<'_> {
-    fn answer(&mut self, write: &Write, fingerprint: i64) -> Result<Done, Refusal> {
+    fn answer(&mut self, index: usize, write: &Write, fingerprint: i64) -> Result<Done, Refusal> {
         let Some(id) = &write.id else { return self.apply(write) };
         let key = (write.user.clone(), write.device.clone(), id.clone());
-        if let Some(known) = self.state.commands.get(&key) {
+        let new = self.commands.get(&key).map(|(_, remembered)| remembered);
+        if let Some(known) = new.or_else(|| self.state.commands.get(&key)) {
+            if new.is_none() {
+                self.answered_before.insert(index);
+            }
             return if known.fingerprint == fingerprint {
                 Ok(known.answer.clone())
             } else {
@@ -56,9 +63,7 @@ impl Decision<'_> {
         }
         let done = self.apply(write)?;
         let remembered = Remembered { fingerprint, answer: done.clone() };
-        let stream = write.stream();
-        self.commands.push(NewCommand { key: key.clone(), stream, remembered: remembered.clone() });
-        self.state.commands.insert(key, remembered);
+        self.commands.insert(key, (write.stream(), remembered));
         Ok(done)
     }
 

@@ -22,10 +22,13 @@ pub struct State {
     /// The drafts, tombstones included.
     pub drafts: HashMap<(UserId, DraftId), Arc<DraftRow>>,
     /// The commands already carried out.
-    pub commands: HashMap<(UserId, DeviceId, CommandId), Remembered>,
+    pub commands: HashMap<CommandKey, Remembered>,
     /// How many drafts that are not deleted each user has; zero when not named.
     pub live: HashMap<UserId, u64>,
 }
+
+/// What makes a command known again: who asked for it, from which device, and under which id.
+pub type CommandKey = (UserId, DeviceId, CommandId);
 
 /// A command that was carried out.
 #[derive(Debug, Clone)]

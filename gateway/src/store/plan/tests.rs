@@ -41,9 +41,9 @@ impl Tables {
         let mut moved = decide(&batch, &mut state, &LIMITS, 1_000);
         moved.continue_from(&batch, &unknown);
         let shown = |plan: &Plan| {
-            let Plan { answers, drafts, events, heads, commands } = plan;
+            let Plan { answers, answered_before, drafts, events, heads, commands } = plan;
             let commands: Vec<_> = commands.iter().map(|command| (&command.key, &command.stream)).collect();
-            format!("{answers:?} {drafts:?} {events:?} {heads:?} {commands:?}")
+            format!("{answers:?} {answered_before:?} {drafts:?} {events:?} {heads:?} {commands:?}")
         };
         assert_eq!(shown(&moved), shown(&plan), "decided without the heads");
         self.apply(&plan);

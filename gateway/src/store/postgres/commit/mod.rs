@@ -19,7 +19,7 @@ use sqlx::PgConnection;
 
 pub(super) use self::statements::Statements;
 use self::{
-    optimistic::Trust,
+    optimistic::DecideOn,
     statements::LockWait,
     steps::{Attempt, create_streams},
 };
@@ -74,11 +74,12 @@ async fn attempt(
     limits: &Limits,
     lock_wait: LockWait,
 ) -> Result<Option<Committed>, StoreError> {
-    let mut trust = Some(Trust::Memory);
+    // `None` under locks.
+    let mut decide_on = Some(DecideOn::Memory);
     for _ in 0..ATTEMPTS_MAX {
-        let attempt = match trust {
-            Some(trust) => {
-                optimistic::commit(connection, sql, states, batch, limits, lock_wait, trust).await?
+        let attempt = match decide_on {
+            Some(decide_on) => {
+                optimistic::commit(connection, sql, states, batch, limits, lock_wait, decide_on).await?
             }
             None => locked::commit(connection, sql, batch, limits, lock_wait).await?,
         };
@@ -91,8 +92,8 @@ async fn attempt(
             }
             Attempt::Locked => return Ok(None),
             // Whoever used the key has committed: whoever reads it sees it.
-            Attempt::KeyTaken | Attempt::NeedsReads => trust = trust.map(|_| Trust::Database),
-            Attempt::NeedsLocks => trust = None,
+            Attempt::KeyTaken | Attempt::NeedsReads => decide_on = decide_on.map(|_| DecideOn::Database),
+            Attempt::NeedsLocks => decide_on = None,
         }
     }
     Err(StoreError::Failed("commit gave up after 5 attempts: idempotency key contention".to_owned()))

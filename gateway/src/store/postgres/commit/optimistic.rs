@@ -21,10 +21,10 @@ use crate::store::{
     rows,
 };
 
-/// What is taken for true before it is written.
+/// What a batch is decided on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trust {
-    /// The states in memory, and that commands are new.
+pub(super) enum DecideOn {
+    /// The states in memory, and the assumption that commands are new.
     Memory,
     /// What the database has just said.
     Database,
@@ -38,11 +38,11 @@ pub(super) async fn commit(
     batch: &Batch<'_>,
     limits: &Limits,
     lock_wait: LockWait,
-    trust: Trust,
+    decide_on: DecideOn,
 ) -> Result<Attempt, StoreError> {
-    let known = Known::take(states, batch, trust == Trust::Memory);
+    let known = Known::take(states, batch, decide_on == DecideOn::Memory);
     let mut lookups = batch.lookups();
-    if trust == Trust::Memory {
+    if decide_on == DecideOn::Memory {
         lookups.retain(|lookup| batch.write(lookup.index).is_some_and(|write| known.must_read(write)));
     }
     let mut state = State::default();
@@ -57,7 +57,7 @@ pub(super) async fn commit(
     let heads = state.heads.clone();
     let now = unix_ms();
     let mut plan = decide(batch, &mut state, limits, now);
-    if trust == Trust::Memory && !known.decides(batch, &lookups, &plan) {
+    if decide_on == DecideOn::Memory && !known.decides(batch, &lookups, &plan) {
         known.put_back(states);
         return Ok(Attempt::NeedsReads);
     }
