@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from draftwire import Draftwire, TokenMinter
+from draftwire import Draftwire, Event, TokenMinter
 
 from .both import Loop, blocking
 from .node import SECRET, Node
@@ -65,3 +65,8 @@ def dw(shared: Node, connect: Callable[..., Draftwire]) -> Draftwire:
 def topic(request: pytest.FixtureRequest) -> str:
     """A topic of the test's own on the shared node."""
     return "".join(c if c.isalnum() else "-" for c in request.node.name)[:100]
+
+
+def published(dw: Draftwire, topic: str) -> list[object]:
+    """Returns the data of all events in a history."""
+    return [item.data for item in dw.history(topic) if isinstance(item, Event)]

@@ -17,14 +17,13 @@ from draftwire import (
     ClosedError,
     ConnectionFailedError,
     Draftwire,
-    Event,
     NewEvent,
     StreamPublished,
     UnavailableError,
     UnexpectedAnswerError,
 )
 
-from .conftest import MINTER, SERVICE
+from .conftest import MINTER, SERVICE, published
 from .nginx import Nginx
 from .node import DEADLINE, Node, free_port, wait_until
 from .proxy import Proxy
@@ -32,10 +31,6 @@ from .proxy import Proxy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-
-def numbers(dw: Draftwire, topic: str) -> list[object]:
-    return [item.data for item in dw.history(topic) if isinstance(item, Event)]
 
 
 def test_a_node_that_is_killed_in_the_middle_of_publishes(
@@ -60,7 +55,7 @@ def test_a_node_that_is_killed_in_the_middle_of_publishes(
             node.start()
         for call in calls:
             call.result(DEADLINE)
-    assert sorted(numbers(dw, "ticker"), key=str) == sorted(range(count), key=str)
+    assert sorted(published(dw, "ticker"), key=str) == sorted(range(count), key=str)
 
 
 def test_a_node_that_is_killed_in_the_middle_of_a_stream(
@@ -82,7 +77,7 @@ def test_a_node_that_is_killed_in_the_middle_of_a_stream(
     for thread in starting:
         thread.join()
     assert done == StreamPublished(500, 50, 1, 500)
-    assert numbers(dw, "ticker") == list(range(500))
+    assert published(dw, "ticker") == list(range(500))
 
 
 def test_a_lost_answer_publishes_nothing_twice(
@@ -103,7 +98,7 @@ def test_a_lost_answer_publishes_nothing_twice(
         proxy.lose(1)
         assert dw.drafts.delete(draft.draft_id, base_version=2).version == 3
         assert proxy.lost == 8
-        assert numbers(dw, topic) == list(range(9))
+        assert published(dw, topic) == list(range(9))
         assert dw.drafts.list().cursor.seq == 3
 
 
@@ -131,7 +126,7 @@ def test_a_store_that_does_not_answer(node: Node, connect: Callable[..., Draftwi
             wait_until(lambda: node.metric(unavailable) > before, "the node has answered 503", node.log)
             database.execute("ROLLBACK")
             assert call.result(DEADLINE).seq >= 1
-    assert numbers(dw, "ticker")[-1] == "in the end"
+    assert published(dw, "ticker")[-1] == "in the end"
 
 
 def test_a_server_that_is_not_there(connect: Callable[..., Draftwire]) -> None:
@@ -164,7 +159,7 @@ def test_a_server_that_comes_late(
             node.start()
             signal.result(DEADLINE)
             assert event.result(DEADLINE).seq == 1
-        assert numbers(dw, "ticker") == [1]
+        assert published(dw, "ticker") == [1]
 
 
 def test_a_proxy_that_reaches_no_node(node: Node, connect: Callable[..., Draftwire], tmp_path: Path) -> None:
@@ -180,7 +175,7 @@ def test_a_proxy_that_reaches_no_node(node: Node, connect: Callable[..., Draftwi
                 dw.signal("ticker", "TYPING")
             node.start()
             assert call.result(DEADLINE).seq == 1
-        assert numbers(dw, "ticker") == [1]
+        assert published(dw, "ticker") == [1]
 
 
 class Busy(BaseHTTPRequestHandler):

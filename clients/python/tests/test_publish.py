@@ -24,16 +24,12 @@ from draftwire import (
     User,
 )
 
-from .conftest import MINTER
+from .conftest import MINTER, published
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .node import Node
-
-
-def published(dw: Draftwire, topic: str) -> list[object]:
-    return [item.data for item in dw.history(topic) if isinstance(item, Event)]
 
 
 def test_an_event_is_in_the_history_as_it_was_published(
