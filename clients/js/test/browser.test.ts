@@ -19,7 +19,7 @@ let user = 0;
 beforeAll(async () => {
   node = await Node.start({ ALLOWED_ORIGINS: '*' });
 });
-afterAll(() => node.stop());
+afterAll(() => node.remove());
 beforeEach(async () => {
   user += 1;
   browser = await Browser.start('page.ts');

@@ -18,7 +18,7 @@ function states(dw: Draftwire): ConnectionState[] {
 
 describe('with a real node', () => {
   let node: Node | undefined;
-  afterEach(() => node?.stop());
+  afterEach(() => node?.remove());
 
   test('a refused token is replaced by another one, and two refused ones stop the client', async () => {
     node = await Node.start();

@@ -32,7 +32,7 @@ let node: Node;
 beforeAll(async () => {
   node = await Node.start({ CONNECTIONS_PER_USER: '1000' });
 });
-afterAll(() => node.stop());
+afterAll(() => node.remove());
 
 type Note = Record<string, string | null>;
 

@@ -60,7 +60,7 @@ beforeAll(async () => {
   await run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', `./${filename}`]);
 });
 afterAll(async () => {
-  await node.stop();
+  await node.remove();
   await rm(folder, { recursive: true, force: true });
 });
 

@@ -12,7 +12,7 @@ let node: Node;
 beforeAll(async () => {
   node = await Node.start();
 });
-afterAll(() => node.stop());
+afterAll(() => node.remove());
 
 const history = async (topic: string) => (await node.api('GET', `v1/topics/${topic}/events`, node.token('reader'))).events;
 

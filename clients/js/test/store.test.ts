@@ -16,7 +16,7 @@ let node: Node;
 beforeAll(async () => {
   node = await Node.start();
 });
-afterAll(() => node.stop());
+afterAll(() => node.remove());
 
 const nobody = { changed: () => {}, failed: (error: unknown) => expect(error).toBeUndefined(), cleared: () => {} };
 

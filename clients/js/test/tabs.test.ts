@@ -11,7 +11,7 @@ let node: Node;
 beforeAll(async () => {
   node = await Node.start();
 });
-afterAll(() => node.stop());
+afterAll(() => node.remove());
 
 interface Page {
   tab: Tab;

@@ -9,7 +9,7 @@ let node: Node;
 beforeAll(async () => {
   node = await Node.start();
 });
-afterAll(() => node.stop());
+afterAll(() => node.remove());
 
 interface Match {
   GOAL: { minute: number };

@@ -7,9 +7,9 @@ import { dirname, join } from 'node:path';
 import { type Browser, type Page, chromium } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createServer, type ViteDevServer } from 'vite';
-import { freePort } from '../server/node.js';
 import { eventually } from '../support/client.js';
 import { Node } from '../support/node.js';
+import { freePort } from '../support/port.js';
 import { filesOf, INSTALL_MS, page, project, tsc } from './page.js';
 
 const SECRET = 'the secret of the quickstart, 32 bytes or more';
@@ -60,7 +60,7 @@ afterAll(async () => {
   await browser?.close();
   await vite?.close();
   if (backend?.kill()) await once(backend, 'exit');
-  await node?.stop();
+  await node?.remove();
   await rm(folder, { recursive: true, force: true });
 });
 

@@ -19,7 +19,7 @@ let node: Node;
 beforeAll(async () => {
   node = await Node.start();
 });
-afterAll(() => node.stop());
+afterAll(() => node.remove());
 afterEach(() => {
   unmountAll();
   expect(complaints.splice(0)).toEqual([]);

@@ -15,7 +15,7 @@ let node: Node;
 beforeAll(async () => {
   node = await Node.start();
 });
-afterAll(() => node.stop());
+afterAll(() => node.remove());
 
 function Page() {
   const { state, pendingCount } = useConnection();

@@ -20,7 +20,7 @@ let count = 0;
 beforeAll(async () => {
   node = await Node.start();
 });
-afterAll(() => node.stop());
+afterAll(() => node.remove());
 beforeEach(() => {
   topic = `match:${(count += 1)}`;
 });

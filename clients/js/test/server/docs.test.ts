@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import ts from 'typescript';
 import { expect } from 'vitest';
 import { test } from './fixture.js';
-import { ROOT, SECRET } from './node.js';
+import { ROOT, SECRET } from '../support/node.js';
 
 const PACKAGE = resolve(import.meta.dirname, '../..');
 

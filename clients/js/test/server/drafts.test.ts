@@ -2,7 +2,7 @@
 
 import { afterAll, expect } from 'vitest';
 import { BadRequestError, ConflictError, NotFoundError, RefusedError } from '../../src/server/index.js';
-import { minter, removeShared, test } from './fixture.js';
+import { failure, minter, removeShared, test } from './fixture.js';
 
 afterAll(removeShared);
 
@@ -53,8 +53,8 @@ test('a conflict has both sides', async ({ dw }) => {
 test('ifMatch demands a version', async ({ dw }) => {
   await dw.drafts.create({ n: 1 }, { draftId: 'd' });
   await dw.drafts.update('d', { n: 2 }, { ifMatch: '*' });
-  for (const call of [dw.drafts.update('d', { n: 3 }, { ifMatch: 1 }), dw.drafts.delete('d', { ifMatch: 1 })]) {
-    const conflict = await call.catch((error: unknown) => error);
+  const calls = [dw.drafts.update('d', { n: 3 }, { ifMatch: 1 }), dw.drafts.delete('d', { ifMatch: 1 })];
+  for (const conflict of await Promise.all(calls.map(failure))) {
     expect(conflict).toBeInstanceOf(ConflictError);
     expect(conflict).toMatchObject({ status: 412, version: 2, draft: null });
   }

@@ -12,13 +12,11 @@ import {
   UnavailableError,
   UnexpectedAnswerError,
 } from '../../src/server/index.js';
-import { brief, minter, range, removeShared, test, ticks } from './fixture.js';
-import { DEADLINE_MS, freePort, until } from './node.js';
+import { freePort } from '../support/port.js';
+import { brief, DEADLINE_MS, failure, minter, range, removeShared, test, ticks, until } from './fixture.js';
 import { Proxy } from './proxy.js';
 
 afterAll(removeShared);
-
-const failure = (call: Promise<unknown>): Promise<unknown> => call.then(() => undefined, (error: unknown) => error);
 
 test('a node that is killed in the middle of publishes', async ({ start, connect }) => {
   const node = await start();

@@ -2,7 +2,7 @@
 
 import { test as base } from 'vitest';
 import { Draftwire, type HistoryItem, type Options, TokenMinter } from '../../src/server/index.js';
-import { Node, SECRET } from './node.js';
+import { Node, SECRET } from '../support/node.js';
 
 export const minter = new TokenMinter({ secret: SECRET });
 
@@ -55,6 +55,23 @@ export const test = base.extend<Fixture>({
   dw: async ({ shared, connect }, use) => use(connect(shared.url)),
   topic: async ({}, use) => use(`test-${crypto.randomUUID()}`),
 });
+
+/** How long the tests wait for anything, in milliseconds. */
+export const DEADLINE_MS = 50_000;
+
+/** Waits for a condition that something outside of the test brings about. */
+export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  const end = Date.now() + DEADLINE_MS;
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error(`${what}: not within ${DEADLINE_MS} ms`);
+    await new Promise((done) => setTimeout(done, 20));
+  }
+}
+
+/** The error that a call ends with; nothing where it does not. */
+export function failure(call: Promise<unknown>): Promise<unknown> {
+  return call.then(() => undefined, (error: unknown) => error);
+}
 
 /** All that a history gives: the data of events, and whatever else comes. */
 export async function brief(items: AsyncIterable<HistoryItem>): Promise<unknown[]> {

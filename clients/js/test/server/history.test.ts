@@ -2,8 +2,7 @@
 
 import { afterAll, expect } from 'vitest';
 import { ForbiddenError, type HistoryItem } from '../../src/server/index.js';
-import { brief, minter, range, removeShared, test, ticks } from './fixture.js';
-import { until } from './node.js';
+import { brief, minter, range, removeShared, test, ticks, until } from './fixture.js';
 
 afterAll(removeShared);
 
@@ -87,7 +86,7 @@ test('another history is reported and read from its beginning', async ({ start, 
   const history = dw.history('ticker', null, { pageSize: 3 });
   expect(await take(history, 2)).toEqual([0, 1]);
   const [old] = history.cursor?.split(':') ?? [];
-  await node.stop();
+  await node.terminate();
   await node.start('restored');
   await dw.publishStream('ticker', ticks(3, 100));
 

@@ -14,11 +14,9 @@ import {
   UnexpectedAnswerError,
   user,
 } from '../../src/server/index.js';
-import { brief, minter, range, removeShared, test, ticks } from './fixture.js';
+import { brief, failure, minter, range, removeShared, test, ticks } from './fixture.js';
 
 afterAll(removeShared);
-
-const failure = (call: Promise<unknown>): Promise<unknown> => call.then(() => undefined, (error: unknown) => error);
 
 test('an event is in the history as it was published', async ({ shared, connect, topic }) => {
   const dw = connect(shared.url, { device: 'desk' });

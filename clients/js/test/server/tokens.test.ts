@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, expect, vi } from 'vitest';
 import { ForbiddenError, type MinterOptions, TokenMinter, UnauthorizedError } from '../../src/server/index.js';
 import { brief, minter, removeShared, test } from './fixture.js';
-import { ROOT, SECRET } from './node.js';
+import { ROOT, SECRET } from '../support/node.js';
 
 afterAll(removeShared);
 afterEach(() => void vi.useRealTimers());

@@ -1,62 +1,90 @@
-// A real node of Draftwire, in a temporary folder and on a free port, and tokens that it takes.
+// Real nodes of Draftwire, each a process with a folder of its own, and tokens that they take.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-const SECRET = 'the secret of the tests, 32 bytes or more';
+// Not by `new URL(…, import.meta.url)`: Vite takes that for a file of a page, and reads it.
+export const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../../../..');
+export const SECRET = 'the secret of the tests, 32 bytes or more';
 
 /** DRAFTWIRE_BIN, or what `cargo build` has made. */
 function binary(): string {
-  // Not by `new URL(…, import.meta.url)`: Vite takes that for a file of a page, and reads it.
-  const target = join(dirname(fileURLToPath(import.meta.url)), '../../../../target');
+  const target = process.env['CARGO_TARGET_DIR'] ?? join(ROOT, 'target');
   const built = ['debug', 'release'].map((profile) => join(target, profile, 'draftwire'));
-  const found = process.env.DRAFTWIRE_BIN ?? built.find((path) => existsSync(path));
+  const found = process.env['DRAFTWIRE_BIN'] ?? built.find((path) => existsSync(path));
   if (!found) throw new Error('no binary of Draftwire: run `cargo build`, or set DRAFTWIRE_BIN');
-  return found;
+  return resolve(found);
 }
 
+/** An embedded node; it can be killed, and started again on the same ports. */
 export class Node {
-  readonly url: string;
-  readonly #process: ChildProcess;
   readonly #folder: string;
+  readonly #settings: Record<string, string>;
+  #process: ChildProcess | undefined;
+  /** Any free ones at the first start. */
+  #address = '127.0.0.1:0';
+  #metricsAddress = '127.0.0.1:0';
 
-  private constructor(url: string, process: ChildProcess, folder: string) {
-    this.url = url;
-    this.#process = process;
+  private constructor(folder: string, settings: Record<string, string>) {
     this.#folder = folder;
+    this.#settings = settings;
   }
 
-  /** @param settings further settings, by the names of their environment variables */
+  /** @param settings further settings, by the names of their environment variables; empty ones are not set */
   static async start(settings: Record<string, string> = {}): Promise<Node> {
-    const folder = await mkdtemp(join(tmpdir(), 'draftwire-js-'));
-    const child = spawn(binary(), ['serve'], {
-      env: {
-        PATH: process.env.PATH ?? '',
-        DATA_DIR: folder,
-        LISTEN_ADDR: '127.0.0.1:0',
-        METRICS_ADDR: '127.0.0.1:0',
-        JWT_SECRET: SECRET,
-        LOG_FORMAT: 'json',
-        COMMANDS_PER_SECOND: '10000',
-        ...settings,
-      },
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-    const url = await new Promise<string>((resolve, reject) => {
-      child.once('exit', (code) => reject(new Error(`the node ended with ${code} before it listened`)));
+    const node = new Node(await mkdtemp(join(tmpdir(), 'draftwire-js-')), settings);
+    try {
+      await node.start();
+    } catch (error) {
+      await node.remove();
+      throw error;
+    }
+    return node;
+  }
+
+  get url(): string {
+    return `http://${this.#address}`;
+  }
+
+  get port(): number {
+    return Number(new URL(this.url).port);
+  }
+
+  /** Starts it, with the database in this folder, and waits until it listens. */
+  async start(data = 'data'): Promise<void> {
+    const settings = {
+      DATA_DIR: join(this.#folder, data),
+      LISTEN_ADDR: this.#address,
+      METRICS_ADDR: this.#metricsAddress,
+      JWT_SECRET: SECRET,
+      LOG_FORMAT: 'json',
+      COMMANDS_PER_SECOND: '10000',
+      ...this.#settings,
+    };
+    // A setting in the developer's shell is none of the test's.
+    const env = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== ''));
+    const child = spawn(binary(), ['serve'], { cwd: this.#folder, env, stdio: ['ignore', 'ignore', 'pipe'] });
+    this.#process = child;
+    await new Promise<void>((resolve, reject) => {
+      const errors: string[] = [];
+      child.once('exit', (code) => reject(new Error(`the node ended with ${code} before it listened\n${errors.join('\n')}`)));
       createInterface({ input: child.stderr! }).on('line', (line) => {
+        if (!line.startsWith('{')) return errors.push(line);
         const { level, fields = {} } = JSON.parse(line);
-        if (fields.listen) resolve(`http://${fields.listen}`);
         if (level === 'ERROR') console.error(line);
+        if (!fields.listen) return;
+        this.#address = fields.listen;
+        this.#metricsAddress = fields.metrics;
+        resolve();
       });
     });
-    return new Node(url, child, folder);
   }
 
   token(user: string, { scope = 'subscribe:* publish:*', ttlSeconds = 3600 } = {}): string {
@@ -75,19 +103,36 @@ export class Node {
     return text === '' ? undefined : JSON.parse(text);
   }
 
-  /** Ends it as an operator does: clients are asked to move. */
-  async terminate(): Promise<void> {
-    const ended = new Promise((resolve) => this.#process.once('exit', resolve));
-    this.#process.kill('SIGTERM');
-    await ended;
+  /** The value of a metric with its labels, zero when it is not there yet. */
+  async metric(name: string): Promise<number> {
+    const text = await (await fetch(`http://${this.#metricsAddress}/metrics`)).text();
+    const found = text.split('\n').find((line) => line.startsWith(`${name} `));
+    return Number(found?.slice(name.length) ?? 0);
   }
 
-  async stop(): Promise<void> {
-    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return rm(this.#folder, { recursive: true, force: true });
-    const ended = new Promise((resolve) => this.#process.once('exit', resolve));
-    this.#process.kill('SIGKILL');
-    await ended;
+  /** Ends it at once, without a chance to answer what it is doing. */
+  kill(): Promise<void> {
+    return this.#end('SIGKILL');
+  }
+
+  /** Ends it as an operator does: it drains, and clients are asked to move. */
+  terminate(): Promise<void> {
+    return this.#end('SIGTERM');
+  }
+
+  /** Ends it, and removes its folder. */
+  async remove(): Promise<void> {
+    await this.kill();
     await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#process;
+    this.#process = undefined;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, 'exit');
+    child.kill(signal);
+    await ended;
   }
 }
 
