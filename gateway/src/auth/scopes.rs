@@ -6,6 +6,8 @@ use common::{Pattern, TopicName};
 
 /// The rights of a token: the words of its `scope` (RFC 8693 section 4.2).
 ///
+/// What operators do ([`Scopes::is_admin`]) and what backends do ([`Scopes::is_service`]) are rights apart.
+///
 /// An unknown word gives no right. Neither does one whose pattern is malformed: a typing error must not allow
 /// more than was meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +49,17 @@ impl Scopes {
 
     /// Returns whether the bearer is a backend, which may publish to every topic, to users and to all.
     pub fn is_service(&self) -> bool {
-        self.words().any(|word| word == "service")
+        self.has("service")
+    }
+
+    /// Returns whether the bearer is an operator, who may use the paths below `/v1/admin/`. Nothing else gives this
+    /// right, and it gives no other.
+    pub fn is_admin(&self) -> bool {
+        self.has("admin")
+    }
+
+    fn has(&self, right: &str) -> bool {
+        self.words().any(|word| word == right)
     }
 
     fn words(&self) -> impl Iterator<Item = &str> {
@@ -81,6 +93,13 @@ mod tests {
         assert!(!scopes.is_service());
         assert!(Scopes::new("service").may_publish(&topic("match:2")));
         assert!(!Scopes::new("service").may_subscribe(&topic("match:2")));
+        let admin = Scopes::new("admin");
+        assert!(admin.is_admin() && !admin.is_service() && !admin.may_publish(&topic("match:2")));
+        assert!(
+            ["service", "admin:*", "Admin", "subscribe:admin"]
+                .iter()
+                .all(|word| !Scopes::new(word).is_admin())
+        );
     }
 
     #[test]
