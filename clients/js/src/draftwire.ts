@@ -1,5 +1,5 @@
 import type {
-  Acknowledgement, ConnectionState, DraftwireOptions, PublishOptions, StorageState, StreamEvent, TopicOptions,
+  Acknowledgement, ConnectionState, DraftwireOptions, Missed, PublishOptions, StorageState, StreamEvent, TopicOptions,
   Unpublished, Unsubscribe, WaitOptions,
 } from './api.js';
 import { TokenSource } from './connection/token.js';
@@ -17,7 +17,7 @@ import type { TopicMessage } from './session/subscriptions.js';
 import type { UserState } from './session/user_stream.js';
 import { memory } from './store/memory.js';
 import type { Records } from './store/records.js';
-import { AmbientStream } from './topics/ambient.js';
+import { AmbientStream, MISSED } from './topics/ambient.js';
 import { Topic } from './topics/topic.js';
 import { Deferred, quiet, waitFor } from './wait.js';
 
@@ -201,6 +201,11 @@ export class Draftwire {
   /** Handles what backends broadcast to everybody: events of one type, or all with `*`. */
   onBroadcast<Data = unknown>(type: string, handler: (event: StreamEvent<string, Data>) => void): Unsubscribe {
     return this.#all.on(type, handler);
+  }
+
+  /** Told when broadcasts that were missed cannot be had any more. Do what any of them could have asked for. */
+  onMissedBroadcasts(handler: (missed: Missed) => void): Unsubscribe {
+    return this.#all.on(MISSED, handler);
   }
 
   /** Handles what backends send to this user: events of one type, or all with `*`. */

@@ -57,6 +57,27 @@ test('a change shows at once, is stored, sent, confirmed, and comes to the other
   laptop.dw.close();
 });
 
+test('the cursor says which events the drafts include, also when a client says that it is live', async () => {
+  const [phone, laptop] = devices('cursor');
+  expect(phone.orders.cursor).toBeNull();
+  const order = phone.orders.create({ title: 'Chairs', quantity: 4 });
+  await order.settled();
+  await eventually(() => phone.orders.cursor !== null && phone.orders.cursor === laptop.orders.cursor);
+  const left = laptop.orders.cursor!;
+  expect(left).toMatch(/:1$/);
+  const live: [string | null, number | undefined][] = [];
+  laptop.dw.subscribe(() => {
+    if (laptop.dw.state.status === 'live') live.push([laptop.orders.cursor, laptop.orders.get(order.id)?.content.quantity]);
+  });
+  await offline(laptop, async () => {
+    for (const quantity of [5, 6, 7]) await order.update({ quantity }).acknowledged();
+  });
+  await laptop.dw.ready();
+  expect(live[0]).toEqual([left.replace(/1$/, '4'), 7]);
+  phone.dw.close();
+  laptop.dw.close();
+});
+
 test('two devices change different fields offline, and neither waits for the other', async () => {
   const [phone, laptop] = devices('bob');
   const mine = phone.orders.create({ title: 'Chairs', quantity: 4 });

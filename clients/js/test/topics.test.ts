@@ -130,6 +130,45 @@ test('broadcasts and events of the user, and a handler that throws', async () =>
   dw.close();
 });
 
+test('what was missed is there before a client is live, and broadcasts that are gone are told of', async () => {
+  const small = await Node.start({ RETENTION_ALL_EVENTS: '3', RETENTION_INTERVAL: '10ms' });
+  const dw = client(small, 'frank');
+  const seen: unknown[] = [];
+  dw.onBroadcast('*', ({ seq }) => seen.push(seq));
+  dw.onMissedBroadcasts(({ before }) => seen.push(`gone before ${before}`));
+  dw.subscribe(() => {
+    if (dw.state.status === 'live') seen.push('live');
+  });
+  const broadcast = () => small.api('POST', 'v1/broadcast', small.token('backend', { scope: 'service' }), { event: 'PRICES' });
+  await dw.ready();
+  dw.disconnect();
+  await broadcast();
+  dw.connect();
+  await dw.ready();
+  expect(seen).toEqual(['live', 1, 'live']);
+
+  // Retention has its own time; until then nothing is gone.
+  let head = 1;
+  await eventually(async () => {
+    dw.disconnect();
+    for (let i = 0; i < 5; i += 1) await broadcast();
+    head += 5;
+    // A node has the newest events in memory, longer than they are kept.
+    await small.kill();
+    await small.start();
+    seen.length = 0;
+    dw.connect();
+    await dw.ready();
+    return seen.some((each) => String(each).startsWith('gone'));
+  });
+  const [gone, ...left] = seen;
+  const before = Number(/^gone before (\d+)$/.exec(String(gone))![1]);
+  expect(before).toBeGreaterThan(head - 4);
+  expect(left).toEqual([...Array.from({ length: head + 1 - before }, (_, i) => before + i), 'live']);
+  dw.close();
+  await small.remove();
+});
+
 test('`last` goes on where this device stopped', async () => {
   const { memory } = await import('../src/index.js');
   const store = memory();

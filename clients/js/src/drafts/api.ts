@@ -1,6 +1,6 @@
 // The types of `draftwire/drafts`.
 
-import type { Unsubscribe, WaitOptions } from '../api.js';
+import type { Cursor, Unsubscribe, WaitOptions } from '../api.js';
 import type { DraftwireError } from '../errors.js';
 
 /** A JSON object with what the application keeps in a draft. */
@@ -105,12 +105,17 @@ export interface DraftCollection<T extends Content = Content> {
   readonly kind: string;
   /** Whether the drafts are known: from this device's store, or from the server. */
   readonly loaded: boolean;
+  /**
+   * Which of the user's events the drafts include: all up to this one. Null before they are loaded. Two devices at the
+   * same cursor have the same drafts, apart from what they have not sent yet.
+   */
+  readonly cursor: Cursor | null;
   /** All drafts, ordered by id, of which those made here begin with the time. Another array whenever one of them has changed. */
   readonly list: readonly Draft<T>[];
   get(id: string): Draft<T> | undefined;
   /** Makes a draft. It shows at once. */
   create(content: T, options?: { id?: string }): Draft<T>;
-  /** Calls the listener whenever `list` is another one, or `loaded` has changed. */
+  /** Calls the listener whenever `list` is another one, or `loaded` or `cursor` has changed. */
   readonly subscribe: (listener: () => void) => Unsubscribe;
   on(event: 'conflict', handler: (conflict: Conflict<T>, draft: Draft<T>) => void): Unsubscribe;
   on(event: 'refused', handler: (refusal: Refusal<T>, draft: Draft<T>) => void): Unsubscribe;

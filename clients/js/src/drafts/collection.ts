@@ -1,6 +1,7 @@
-import type { Unsubscribe } from '../api.js';
+import type { Cursor, Unsubscribe } from '../api.js';
 import { toJson } from '../json.js';
 import { Listeners } from '../listeners.js';
+import { formatCursor } from '../protocol.js';
 import type { Conflict, Content, Draft, DraftCollection, Refusal } from './api.js';
 import type { Drafts } from './drafts.js';
 import type { JsonObject } from './merge.js';
@@ -22,7 +23,12 @@ export class Collection<T extends Content> implements DraftCollection<T> {
   }
 
   get loaded(): boolean {
-    return this.#drafts.loaded;
+    return this.cursor !== null;
+  }
+
+  get cursor(): Cursor | null {
+    const { position } = this.#drafts;
+    return position && formatCursor(position);
   }
 
   get list(): readonly Draft<T>[] {

@@ -2,6 +2,7 @@
 
 import type { Internals } from '../draftwire.js';
 import { randomId } from '../json.js';
+import type { Position } from '../protocol.js';
 import type { Content } from './api.js';
 import { Changes } from './changes.js';
 import { Collection } from './collection.js';
@@ -43,9 +44,9 @@ export class Drafts {
     internals.keepUserState({ ...draftRules, follow: (host) => new DraftStream(host) });
   }
 
-  /** Whether the drafts are known, from the store or from the server. */
-  get loaded(): boolean {
-    return this.#internals.records.get('position/user') !== undefined;
+  /** Where the drafts stand on the stream `user`; null until they are known, from the store or from the server. */
+  get position(): Position | null {
+    return this.#internals.records.get<Position>('position/user') ?? null;
   }
 
   collection<T extends Content>(kind: string): Collection<T> {

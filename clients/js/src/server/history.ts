@@ -36,6 +36,7 @@ export class History implements AsyncIterableIterator<HistoryItem> {
   #items: { item: HistoryItem; after: Position }[] = [];
   #ended = false;
   #cursor: Position | null;
+  #head: Position | null = null;
 
   constructor(ask: Ask, topic: string, cursor: Cursor | null, { pageSize = 100, signal }: HistoryOptions) {
     this.#ask = ask;
@@ -51,7 +52,15 @@ export class History implements AsyncIterableIterator<HistoryItem> {
    * cursor was given.
    */
   get cursor(): Cursor | null {
-    return this.#cursor === null ? null : `${this.#cursor.epoch}:${this.#cursor.seq}`;
+    return written(this.#cursor);
+  }
+
+  /**
+   * The topic's last event when it was last read; null as long as nothing was read. With it a reader begins a little
+   * before the end, or follows the topic from there.
+   */
+  get head(): Cursor | null {
+    return written(this.#head);
   }
 
   async next(): Promise<IteratorResult<HistoryItem>> {
@@ -70,7 +79,7 @@ export class History implements AsyncIterableIterator<HistoryItem> {
   }
 
   async #readPage(): Promise<void> {
-    const cursor = this.#next === null ? undefined : `${this.#next.epoch}:${this.#next.seq}`;
+    const cursor = written(this.#next) ?? undefined;
     const query = { cursor, limit: String(this.#pageSize) };
     const request: Request = { method: 'GET', path: path(['topics', this.#topic, 'events'], query) };
     try {
@@ -92,6 +101,7 @@ export class History implements AsyncIterableIterator<HistoryItem> {
   }
 
   #add({ epoch, head, events, cursor }: Page): void {
+    this.#head = { epoch, seq: head };
     let expected = this.#next === null ? null : this.#next.seq + 1;
     const reach = (seq: number) => {
       if (expected !== null && seq > expected) {
@@ -127,6 +137,10 @@ function readPage(answer: Answer): Page {
     events: list(page, 'events', isObject).map(readEvent),
     cursor: position(text(page, 'cursor')),
   };
+}
+
+function written(position: Position | null): Cursor | null {
+  return position === null ? null : `${position.epoch}:${position.seq}`;
 }
 
 function position(cursor: Cursor): Position {

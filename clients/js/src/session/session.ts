@@ -181,6 +181,9 @@ export class Session {
     const { welcome } = this.#connection;
     if (this.#live || !welcome || !this.#all.live || !(this.#user.live || welcome.seq === undefined)) return;
     this.#live = true;
+    // What was missed is there before anybody is told that everything is.
+    this.#user.frameEnd();
+    this.#tell();
     this.#options.events.state(this.#connectedState('live'));
   }
 

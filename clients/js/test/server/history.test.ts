@@ -29,6 +29,7 @@ test('the cursor is behind what was given', async ({ dw, topic }) => {
   expect(history.cursor).toBeNull();
   await take(history, 6);
   expect(history.cursor).toMatch(/^[0-9a-f]+:6$/);
+  expect(history.head).toMatch(/^[0-9a-f]+:10$/);
   const rest = dw.history(topic, history.cursor, { pageSize: 4 });
   expect(await brief(rest)).toEqual([6, 7, 8, 9]);
   const epoch = history.cursor?.split(':')[0];
@@ -41,7 +42,9 @@ test('the cursor is behind what was given', async ({ dw, topic }) => {
   expect(await later.next()).toEqual({ done: true, value: undefined });
   expect(await brief(dw.history(topic, later.cursor))).toEqual([10]);
   const empty = dw.history(`${topic}-empty`);
+  expect(empty.head).toBeNull();
   expect(await brief(empty)).toEqual([]);
+  expect(empty.head).toBe(`${epoch}:0`);
   expect(empty.cursor).toBe(`${epoch}:0`);
 });
 
