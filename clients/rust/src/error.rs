@@ -232,6 +232,24 @@ pub enum Violation {
         /// The number that came.
         got: u64,
     },
+    /// Something of another history came before what moves the client there.
+    #[error("{stream}: an event of the history {epoch} came before the client was moved there")]
+    Epoch {
+        /// The stream.
+        stream: String,
+        /// The history that the server has named.
+        epoch: String,
+    },
+    /// `SYNCED` says that everything has come, and names another position than the one reached.
+    #[error("{stream}: SYNCED at {said} came at {reached}")]
+    Synced {
+        /// The stream.
+        stream: String,
+        /// Where the events have led.
+        reached: u64,
+        /// What it names.
+        said: u64,
+    },
     /// A change of a draft does not fit the draft that it changes.
     #[error("draft {draft_id}: {what}")]
     Draft {

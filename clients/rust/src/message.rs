@@ -213,6 +213,8 @@ pub(crate) struct SubscribeTopic<'a> {
     pub(crate) presence: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) batch_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) batch_max: Option<u64>,
 }
 
 /// A client's message. `payload` is left out where a command has none.

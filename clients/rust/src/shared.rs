@@ -222,6 +222,7 @@ impl Shared {
                 Effect::User(event) => drop(self.user.send(Notice::Event(event))),
                 Effect::Broadcast(event) => drop(self.all.send(Notice::Event(event))),
                 Effect::BroadcastsMissed(_) => drop(self.all.send(Notice::Missed)),
+                Effect::Stray(stray) => tracing::debug!(?stray, "something came that was not asked for"),
                 Effect::Topic(name) => {
                     if let Some(topic) = state.topics.get(&name) {
                         topic.notify_one();

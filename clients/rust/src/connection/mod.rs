@@ -12,13 +12,10 @@ use self::settings::End;
 pub(crate) use self::settings::Settings;
 use crate::{
     error::{Closed, ConnectError},
+    session::AfterClose,
     shared::{ConnectionState, Shared},
     token::TokenSource,
 };
-
-/// Close codes after which coming back unchanged is pointless: misuse, rights taken away, a message that was too
-/// long, another client of the same device.
-const FINAL_CLOSE_CODES: [u16; 4] = [4400, 4403, 1009, 4409];
 
 /// The token was not taken: only another one helps.
 const UNAUTHORIZED: u16 = 4401;
@@ -36,7 +33,9 @@ pub(crate) async fn run(mut settings: Settings, shared: Arc<Shared>) {
             End::Closed => return,
             End::Moved => continue,
             End::Broken { error, token } => {
-                if let ConnectError::Closed { code: Some(UNAUTHORIZED), .. } = error {
+                if let ConnectError::Closed { code, .. } = error
+                    && AfterClose::of(code) == AfterClose::RenewToken
+                {
                     refused = token;
                 }
                 error
@@ -83,8 +82,11 @@ async fn attempt(settings: &mut Settings, shared: &Shared, refused: Option<&str>
 
 fn is_final(error: &ConnectError, token: &TokenSource) -> bool {
     match error {
-        ConnectError::Closed { code: Some(UNAUTHORIZED), .. } => !token.renews(),
-        ConnectError::Closed { code: Some(code), .. } => FINAL_CLOSE_CODES.contains(code),
+        ConnectError::Closed { code, .. } => match AfterClose::of(*code) {
+            AfterClose::ComeBack => false,
+            AfterClose::RenewToken => !token.renews(),
+            AfterClose::StayAway => true,
+        },
         ConnectError::Address { .. } | ConnectError::TokenText => true,
         _ => false,
     }

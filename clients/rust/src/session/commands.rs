@@ -86,6 +86,13 @@ impl Commands {
         true
     }
 
+    /// Gives up a command that was refused for the moment. Returns whether it was.
+    pub(super) fn withdraw(&mut self, id: &str) -> bool {
+        let Some(at) = self.position(id) else { return false };
+        let is_refused = self.pending[at].standing == Standing::Unavailable;
+        is_refused && self.answered(id)
+    }
+
     /// Whether, after a pause, [`Commands::retry`] is due: every command that was sent has been answered or
     /// refused. What is still on its way would be overtaken.
     pub(super) fn wants_retry(&self) -> bool {

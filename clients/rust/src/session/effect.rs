@@ -7,7 +7,7 @@ use crate::{
     draft::DraftChange,
     error::Refusal,
     json::Json,
-    message::{Event, Welcome},
+    message::{Event, Member, Presence, Signal, Welcome},
     replica::Replica,
 };
 
@@ -33,6 +33,70 @@ pub struct Ack {
     pub seq: Option<u64>,
     /// The answer's body.
     pub payload: Option<Json>,
+}
+
+/// How a topic is to be followed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Wish {
+    /// Where to go on; from the head on when `None`.
+    pub cursor: Option<Cursor>,
+    /// Whether to be among those who are present, and to see them.
+    pub presence: bool,
+    /// How long events may be held back, milliseconds.
+    pub batch_ms: Option<u64>,
+    /// How many events end that wait.
+    pub batch_max: Option<u64>,
+}
+
+/// How a topic stands on the connection, as an application sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TopicState<'a> {
+    /// To be followed, and not answered on this connection.
+    Waiting,
+    /// Followed.
+    Followed,
+    /// To be left, and not answered.
+    Leaving,
+    /// Not followed: the server has refused it, or taken it back.
+    Refused(&'a Refusal),
+}
+
+/// What comes of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TopicItem {
+    /// An event, once and in order.
+    Event(Event),
+    /// Events before this number are gone, of those that were not seen. What follows counts in the history of
+    /// the topic's cursor.
+    Missed {
+        /// The first event that may still come.
+        before: u64,
+    },
+    /// Everything that was missed has come; what follows is live.
+    Synced,
+    /// A signal.
+    Signal(Signal),
+    /// Who is present. It replaces what was known.
+    Presence(Presence),
+    /// A device came.
+    Join(Member),
+    /// A device left.
+    Leave(Member),
+}
+
+/// What the application is given next of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Next {
+    /// An item, and where the topic stands with it.
+    Item(TopicItem, Option<Cursor>),
+    /// Nothing yet.
+    Waiting,
+    /// It is followed no longer.
+    Refused(Refusal),
 }
 
 /// What a session asks of whoever drives it.
@@ -64,6 +128,27 @@ pub enum Effect {
     Broadcast(Event),
     /// Events of the stream `all` before this number are gone, of those that were not seen.
     BroadcastsMissed(u64),
-    /// There is something new of a topic.
+    /// There is something new of a topic, or it stands otherwise.
     Topic(String),
+    /// Something came that was not asked for. It has changed nothing, and the client goes on.
+    Stray(Stray),
+}
+
+/// What came although it was not asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stray {
+    /// An answer to a command that waits for none.
+    Answer {
+        /// The command's id.
+        id: String,
+    },
+    /// A message of a topic that this connection does not follow: before the answer to `SUBSCRIBE`, or after that
+    /// to `UNSUBSCRIBE`.
+    Topic {
+        /// The topic's name.
+        topic: String,
+        /// The message's type.
+        kind: String,
+    },
 }

@@ -5,6 +5,7 @@
 //! [`Effect`]s, and says when the connection has ended ([`Session::disconnected`]). It holds the promises of
 //! the protocol's page, "What a client does", and can be tested as a value.
 
+mod close;
 mod commands;
 mod effect;
 mod position;
@@ -21,18 +22,13 @@ use std::{
 
 use serde::Serialize;
 
-pub(crate) use self::topics::{Next, Wish};
-use self::{
-    commands::Commands,
-    position::{follow, synced},
-    topics::Topics,
-    user::UserStream,
-};
 pub use self::{
+    close::AfterClose,
     commands::IN_FLIGHT_MAX,
-    effect::{Ack, Effect, SessionOptions},
-    topics::{TOPIC_BYTES_MAX, TOPIC_ITEMS_MAX, TopicItem},
+    effect::{Ack, Effect, Next, SessionOptions, Stray, TopicItem, TopicState, Wish},
+    topics::{TOPIC_BYTES_MAX, TOPIC_ITEMS_MAX},
 };
+use self::{commands::Commands, position::Position, topics::Topics, user::UserStream};
 use crate::{
     cursor::Cursor,
     error::{Code, Refusal, Violation},
@@ -58,7 +54,7 @@ pub struct Session {
     phase: Phase,
     message_bytes_max: Option<usize>,
     user: UserStream,
-    all: Option<Cursor>,
+    all: Position,
     commands: Commands,
     topics: Topics,
     /// Signals that were sent on this connection and have no answer.
@@ -79,7 +75,7 @@ impl Session {
             phase: Phase::Offline,
             message_bytes_max: None,
             user: UserStream::new(options.replica),
-            all: options.all,
+            all: Position::new(options.all),
             commands: Commands::default(),
             topics: Topics::default(),
             signals: BTreeSet::new(),
@@ -93,7 +89,7 @@ impl Session {
     pub fn query(&self) -> Vec<(&'static str, String)> {
         let mut query = vec![("device", self.device.clone()), ("batch", "1".to_owned())];
         query.extend(self.user.cursor().map(|cursor| ("cursor", cursor.to_string())));
-        query.extend(self.all.as_ref().map(|cursor| ("all", cursor.to_string())));
+        query.extend(self.all.cursor().map(|cursor| ("all", cursor.to_string())));
         query
     }
 
@@ -127,9 +123,14 @@ impl Session {
         self.user.replica()
     }
 
+    /// Where the client stands in the user's stream; `None` before the first connection, and without a user.
+    pub fn cursor(&self) -> Option<&Cursor> {
+        self.user.cursor()
+    }
+
     /// Where the client stands in the stream `all`.
     pub fn all(&self) -> Option<&Cursor> {
-        self.all.as_ref()
+        self.all.cursor()
     }
 
     /// The commands that have no answer yet.
@@ -232,19 +233,51 @@ impl Session {
         self.commands.take_all()
     }
 
-    pub(crate) fn follow(&mut self, topic: &str, wish: Wish) -> bool {
+    /// Gives up a command that was refused for the moment. The server is told, which otherwise holds back what was
+    /// sent after it. Returns whether the command was one of those.
+    pub fn withdraw(&mut self, id: &str) -> bool {
+        let is_withdrawn = self.commands.withdraw(id);
+        if is_withdrawn && self.phase == Phase::Ready {
+            // An id always serialises.
+            self.outbox.extend(write("PING", Some(id), None::<()>));
+        }
+        is_withdrawn
+    }
+
+    /// Follows a topic, over all connections. Returns `false` when it is followed already, or was refused and not
+    /// left since.
+    pub fn follow(&mut self, topic: &str, wish: Wish) -> bool {
         self.topics.follow(topic, wish)
     }
 
-    pub(crate) fn leave(&mut self, topic: &str) {
+    /// Follows a topic no longer.
+    pub fn leave(&mut self, topic: &str) {
         self.topics.leave(topic);
+    }
+
+    /// The open connection follows a topic without a `SUBSCRIBE`: it was named when the connection was opened, as
+    /// event streams do. `at` is where the server begins for one without a position.
+    pub fn named(&mut self, topic: &str, at: Cursor) {
+        self.topics.named(topic, at);
+    }
+
+    /// How a topic stands; `None` when it is not followed, nor to be.
+    pub fn topic(&self, topic: &str) -> Option<TopicState<'_>> {
+        self.topics.state(topic)
+    }
+
+    /// Where the client stands in a topic, with all that has come of it: ahead of what was [taken](Self::take).
+    pub fn topic_cursor(&self, topic: &str) -> Option<&Cursor> {
+        self.topics.cursor(topic)
     }
 
     pub(crate) fn topic_answer(&self, topic: &str) -> Option<Result<Option<Cursor>, Refusal>> {
         self.topics.answer(topic)
     }
 
-    pub(crate) fn take(&mut self, topic: &str) -> Next {
+    /// Takes the next item of a topic. What is not taken fills its queue, and the topic is left for a while when
+    /// that is full.
+    pub fn take(&mut self, topic: &str) -> Next {
         self.topics.take(topic)
     }
 
@@ -283,7 +316,7 @@ impl Session {
             }
             ("SYNCED", Some("user")) => self.user.synced(message),
             ("SYNCED", Some("all")) => {
-                let missed = synced(&mut self.all, message)?;
+                let missed = self.all.synced(message)?;
                 self.effects.extend(missed.map(Effect::BroadcastsMissed));
                 Ok(())
             }
@@ -300,11 +333,10 @@ impl Session {
         let welcome: Welcome = body(message)?;
         self.phase = Phase::Ready;
         self.message_bytes_max = usize::try_from(welcome.max_message_bytes).ok();
-        // Only a SNAPSHOT or a SYNCED with `missedBefore` changes the epoch of a cursor that there is.
         if let Some(seq) = welcome.seq {
             self.user.welcome(&welcome.epoch, seq);
         }
-        self.all.get_or_insert_with(|| Cursor::new(welcome.epoch.clone(), welcome.all_seq));
+        self.all.greet(&welcome.epoch, welcome.all_seq);
         self.refuse_long_commands();
         self.effects.push_back(Effect::Connected(welcome));
         Ok(())
@@ -360,10 +392,17 @@ impl Session {
         let is_signal = self.signals.remove(id);
         if is_signal || self.commands.answered(id) {
             self.effects.push_back(Effect::Answered { id: id.to_owned(), result, is_signal });
+        } else {
+            self.effects.push_back(Effect::Stray(Stray::Answer { id: id.to_owned() }));
         }
     }
 
     fn take_of_topic(&mut self, stream: &str, topic: &str, message: &Incoming<'_>) -> Result<(), Violation> {
+        if !self.topics.is_followed(topic) {
+            let (topic, kind) = (topic.to_owned(), message.kind.clone());
+            self.effects.push_back(Effect::Stray(Stray::Topic { topic, kind }));
+            return Ok(());
+        }
         if !self.topics.take_notice(topic, message)? {
             let Some(seq) = message.seq else { return Ok(()) };
             self.topics.take_event(topic, message.to_event(stream, seq))?;
@@ -376,7 +415,7 @@ impl Session {
         let Some(seq) = message.seq else { return Ok(()) };
         match stream {
             "user" => self.effects.extend(self.user.take(message, seq)?),
-            "all" if follow(&mut self.all, stream, seq)? => {
+            "all" if self.all.follow(stream, seq)? => {
                 self.effects.push_back(Effect::Broadcast(message.to_event(stream, seq)));
             }
             _ => {}

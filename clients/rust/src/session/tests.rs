@@ -373,6 +373,11 @@ fn another_history_begins_with_its_snapshot() {
     let cursor =
         |session: &Session| session.query().into_iter().find(|(name, _)| *name == "cursor").unwrap().1;
     assert_eq!(cursor(&world.session), "e:0", "the old position stands until the snapshot is there");
+    for stream in ["user", "all"] {
+        let event = json!({ "type": "NOTE", "stream": stream, "seq": 1 }).to_string();
+        let violation = Violation::Epoch { stream: stream.to_owned(), epoch: "f".to_owned() };
+        assert_eq!(world.session.receive(&event), Err(violation));
+    }
     let snapshot =
         json!({ "type": "SNAPSHOT", "stream": "user", "epoch": "f", "seq": 9, "payload": { "drafts": [] } });
     world.session.receive(&snapshot.to_string()).unwrap();
@@ -390,4 +395,49 @@ fn commands_longer_than_the_server_takes_are_refused_here() {
     world.finish();
     assert_eq!(world.answered, [id]);
     assert_eq!(world.server.topic.len(), 0);
+}
+
+#[test]
+fn what_was_not_asked_for_is_said_and_changes_nothing() {
+    let strays = |world: &mut World, message: Value| {
+        world.session.receive(&message.to_string()).unwrap();
+        let effects = std::iter::from_fn(|| world.session.next_effect());
+        effects
+            .filter_map(|effect| if let Effect::Stray(stray) = effect { Some(stray) } else { None })
+            .collect::<Vec<_>>()
+    };
+    let event = |seq: u64| json!({ "type": "E", "stream": "topic:t", "seq": seq });
+    let of_topic = [Stray::Topic { topic: TOPIC.to_owned(), kind: "E".to_owned() }];
+    let mut world = World::new();
+    world.step(&Step::Connect);
+    world.step(&Step::Deliver);
+    assert_eq!(strays(&mut world, event(1)), of_topic, "before the answer");
+    world.finish();
+    assert_eq!(strays(&mut world, event(1)), [], "followed");
+    let reason = json!({ "code": "forbidden", "message": "no" });
+    let unsubscribed = json!({ "type": "UNSUBSCRIBED", "stream": "topic:t", "payload": reason });
+    assert_eq!(strays(&mut world, unsubscribed), []);
+    assert!(matches!(world.session.topic(TOPIC), Some(TopicState::Refused(_))));
+    assert_eq!(strays(&mut world, event(2)), of_topic, "after the end");
+    let answer = json!({ "type": "ACK", "id": "p-99" });
+    assert_eq!(strays(&mut world, answer), [Stray::Answer { id: "p-99".to_owned() }]);
+}
+
+#[test]
+fn a_refused_command_is_withdrawn_by_its_id() {
+    let mut world = World::new();
+    world.finish();
+    world.step(&Step::Down(true));
+    let publish = json!({ "topic": TOPIC, "event": "E", "data": 7 });
+    let id = world.session.submit("PUBLISH", &publish, None).unwrap();
+    assert!(!world.session.withdraw(&id), "it was not refused");
+    for step in [Step::Publish, Step::Serve, Step::Serve, Step::Deliver, Step::Deliver] {
+        world.step(&step);
+    }
+    assert!(world.session.withdraw(&id));
+    let ping: Value = serde_json::from_str(&world.session.next_message().unwrap()).unwrap();
+    assert_eq!(ping, json!({ "type": "PING", "id": id }));
+    world.server.refused.retain(|refused| *refused != id);
+    world.finish();
+    assert_eq!(world.server.topic.len(), 1, "the one behind it");
 }

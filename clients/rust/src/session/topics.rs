@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::{
+    effect::{Next, TopicItem, TopicState, Wish},
+    position::Position,
+};
 use crate::{
     cursor::Cursor,
     error::{Code, Refusal, Violation},
-    message::{
-        Event, Incoming, Member, Presence, Signal, SubscribeAnswer, SubscribeTopic, Unsubscribed, write,
-    },
+    message::{Event, Incoming, SubscribeAnswer, SubscribeTopic, Unsubscribed, write},
 };
 
 /// Items of a topic that the application has not taken. Beyond it the client leaves the topic, and goes on
@@ -24,38 +26,6 @@ const ITEMS_AND_NOTICES_MAX: usize = 2 * TOPIC_ITEMS_MAX;
 
 /// Topics in one command; each ten cost as much of the rate as a command does.
 const TOPICS_PER_COMMAND: usize = 100;
-
-/// What comes of a topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TopicItem {
-    /// An event, once and in order.
-    Event(Event),
-    /// Events before this number are gone, of those that were not seen. What follows counts in the history of
-    /// the topic's cursor.
-    Missed {
-        /// The first event that may still come.
-        before: u64,
-    },
-    /// Everything that was missed has come; what follows is live.
-    Synced,
-    /// A signal.
-    Signal(Signal),
-    /// Who is present. It replaces what was known.
-    Presence(Presence),
-    /// A device came.
-    Join(Member),
-    /// A device left.
-    Leave(Member),
-}
-
-/// How a topic is to be followed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Wish {
-    pub(crate) cursor: Option<Cursor>,
-    pub(crate) presence: bool,
-    pub(crate) batch_ms: Option<u64>,
-}
 
 /// How a topic stands on the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,24 +51,14 @@ struct Topic {
     /// Counts the times that the application asked for it.
     life: u64,
     standing: Standing,
-    /// The last event that was put into the queue, or where it was first followed.
-    position: Option<Cursor>,
+    /// Of the last event that was put into the queue, or where it was first followed.
+    position: Position,
     /// To be left for a while: the application does not take what comes, or it is followed for an earlier life.
     paused: bool,
     items: VecDeque<(TopicItem, Option<Cursor>)>,
     bytes: usize,
     answered: bool,
     refusal: Option<Refusal>,
-}
-
-/// What the application is given next of a topic.
-pub(crate) enum Next {
-    /// An item, and where the topic stands with it.
-    Item(TopicItem, Option<Cursor>),
-    /// Nothing yet.
-    Waiting,
-    /// It is followed no longer.
-    Refused(Refusal),
 }
 
 #[derive(Debug, Default)]
@@ -120,7 +80,7 @@ impl Topics {
         // Still followed for one who has left: it is left first, and asked for anew.
         let paused = standing == Standing::Followed;
         let topic = Topic {
-            position: wish.cursor.clone(),
+            position: Position::new(wish.cursor.clone()),
             wish,
             wanted: true,
             life: self.lives,
@@ -149,8 +109,39 @@ impl Topics {
         let topic = self.topics.get(name)?;
         match &topic.refusal {
             Some(refusal) => Some(Err(refusal.clone())),
-            None => topic.answered.then(|| Ok(topic.position.clone())),
+            None => topic.answered.then(|| Ok(topic.position.cursor().cloned())),
         }
+    }
+
+    /// How a topic stands; `None` when it is not followed, nor to be.
+    pub(super) fn state(&self, name: &str) -> Option<TopicState<'_>> {
+        let topic = self.topics.get(name)?;
+        Some(match (&topic.refusal, topic.wanted, &topic.standing) {
+            (Some(refusal), ..) => TopicState::Refused(refusal),
+            (None, false, _) => TopicState::Leaving,
+            (None, true, Standing::Followed) => TopicState::Followed,
+            (None, true, _) => TopicState::Waiting,
+        })
+    }
+
+    pub(super) fn cursor(&self, name: &str) -> Option<&Cursor> {
+        self.topics.get(name)?.position.cursor()
+    }
+
+    /// Whether something of a topic may come on this connection.
+    pub(super) fn is_followed(&self, name: &str) -> bool {
+        let standing = self.topics.get(name).map(|topic| &topic.standing);
+        matches!(standing, Some(Standing::Followed | Standing::Leaving))
+    }
+
+    /// Follows a topic that was named when the connection was opened, where the server says it stands.
+    pub(super) fn named(&mut self, name: &str, at: Cursor) {
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        topic.standing = Standing::Asked { life: topic.life };
+        let (epoch, seq) = (Some(at.epoch), Some(at.seq));
+        let answer =
+            SubscribeAnswer { topic: name.to_owned(), epoch, seq, code: None, message: String::new() };
+        self.subscribed(answer);
     }
 
     /// Takes the next item of a topic.
@@ -198,9 +189,10 @@ impl Topics {
             let topics = self.topics.iter().filter(|(name, _)| names.contains(name));
             let topics = topics.map(|(name, topic)| SubscribeTopic {
                 topic: name,
-                cursor: topic.position.as_ref(),
+                cursor: topic.position.cursor(),
                 presence: topic.wish.presence,
                 batch_ms: topic.wish.batch_ms,
+                batch_max: topic.wish.batch_max,
             });
             write("SUBSCRIBE", Some(&id), Some(List { topics: topics.collect() }))
         } else {
@@ -246,7 +238,7 @@ impl Topics {
                 topic.standing = Standing::Followed;
                 if topic.life == life {
                     topic.answered = true;
-                    topic.position.get_or_insert(Cursor { epoch, seq });
+                    topic.position.greet(&epoch, seq);
                 } else {
                     // Followed for one who has left; whoever came since is served by a `SUBSCRIBE` of its own.
                     topic.paused = true;
@@ -304,7 +296,7 @@ impl Topics {
         let payload = message.payload.map_or("null", |raw| raw.get());
         let read = |error: serde_json::Error| malformed(&error.to_string());
         match message.kind.as_str() {
-            "SYNCED" => topic.synced(message).map_err(malformed)?,
+            "SYNCED" => topic.synced(message)?,
             "SIGNAL" => topic.offer_lossy(TopicItem::Signal(message.to_signal())),
             "PRESENCE" => topic.push(TopicItem::Presence(serde_json::from_str(payload).map_err(read)?)),
             "JOIN" => topic.push(TopicItem::Join(serde_json::from_str(payload).map_err(read)?)),
@@ -324,16 +316,14 @@ impl Topics {
         let Some(topic) = self.topics.get_mut(name).filter(|topic| topic.is_open()) else {
             return Ok(());
         };
-        let Some(position) = &mut topic.position else { return Ok(()) };
-        if event.seq != position.seq + 1 {
-            let stream = event.stream.clone();
-            return Err(Violation::Order { stream, after: position.seq, got: event.seq });
+        if !topic.position.expects(&event.stream, event.seq)? {
+            return Ok(());
         }
         if topic.items.len() >= TOPIC_ITEMS_MAX || topic.bytes >= TOPIC_BYTES_MAX {
             topic.paused = true;
             return Ok(());
         }
-        position.seq = event.seq;
+        topic.position.follow(&event.stream, event.seq)?;
         topic.push(TopicItem::Event(event));
         Ok(())
     }
@@ -370,26 +360,13 @@ impl Topic {
         }
     }
 
-    fn synced(&mut self, message: &Incoming<'_>) -> Result<(), &'static str> {
+    fn synced(&mut self, message: &Incoming<'_>) -> Result<(), Violation> {
         if self.items.len() >= ITEMS_AND_NOTICES_MAX {
             self.paused = true;
             return Ok(());
         }
-        let (Some(position), Some(seq)) = (&mut self.position, message.seq) else {
-            return Err("no position");
-        };
-        let Some(before) = message.missed_before else {
-            if seq != position.seq {
-                return Err("another position than that of the last event");
-            }
-            self.push(TopicItem::Synced);
-            return Ok(());
-        };
-        if let Some(epoch) = &message.epoch {
-            position.epoch.clone_from(epoch);
-        }
-        position.seq = seq;
-        self.push(TopicItem::Missed { before });
+        let missed = self.position.synced(message)?;
+        self.push(missed.map_or(TopicItem::Synced, |before| TopicItem::Missed { before }));
         Ok(())
     }
 
@@ -399,7 +376,7 @@ impl Topic {
             return;
         }
         self.bytes += size(&item);
-        let position = self.position.clone();
+        let position = self.position.cursor().cloned();
         self.items.push_back((item, position));
     }
 

@@ -1,9 +1,6 @@
 //! The stream of the client's own user: its cursor, and the drafts.
 
-use super::{
-    effect::Effect,
-    position::{follow, synced},
-};
+use super::{effect::Effect, position::Position};
 use crate::{
     cursor::Cursor,
     draft::DraftChange,
@@ -40,7 +37,7 @@ enum Listing {
 /// the list of drafts may be ahead of the events.
 #[derive(Debug)]
 pub(super) struct UserStream {
-    cursor: Option<Cursor>,
+    position: Position,
     replica: Option<Replica>,
     listing: Listing,
     held: Vec<Held>,
@@ -48,12 +45,12 @@ pub(super) struct UserStream {
 
 impl UserStream {
     pub(super) fn new(replica: Option<Replica>) -> Self {
-        let cursor = replica.as_ref().and_then(|replica| replica.position().cloned());
-        Self { cursor, replica, listing: Listing::None, held: Vec::new() }
+        let position = Position::new(replica.as_ref().and_then(|replica| replica.position().cloned()));
+        Self { position, replica, listing: Listing::None, held: Vec::new() }
     }
 
     pub(super) fn cursor(&self) -> Option<&Cursor> {
-        self.cursor.as_ref()
+        self.position.cursor()
     }
 
     pub(super) fn replica(&self) -> Option<&Replica> {
@@ -66,10 +63,9 @@ impl UserStream {
         self.held.clear();
     }
 
-    /// A connection says where the stream stands. Only a `SNAPSHOT`, or a `SYNCED` with `missedBefore`,
-    /// changes the epoch of a cursor that there is.
+    /// A connection says where the stream stands.
     pub(super) fn welcome(&mut self, epoch: &str, seq: u64) {
-        self.cursor.get_or_insert_with(|| Cursor::new(epoch, seq));
+        self.position.greet(epoch, seq);
         if self.replica.as_ref().is_some_and(|replica| replica.position().is_none()) {
             self.listing = Listing::Due;
         }
@@ -112,7 +108,7 @@ impl UserStream {
         let (Some(epoch), Some(seq)) = (list.epoch, list.seq) else {
             return Err(Violation::Malformed("a list of drafts without a position".to_owned()));
         };
-        let is_ours = self.cursor.as_ref().is_some_and(|cursor| cursor.epoch == epoch);
+        let is_ours = self.position.cursor().is_some_and(|cursor| cursor.epoch == epoch);
         // A SNAPSHOT may have come meanwhile, and of another history one is on its way.
         let Some(replica) = self.replica.as_mut().filter(|replica| replica.position().is_none() && is_ours)
         else {
@@ -140,7 +136,7 @@ impl UserStream {
         let list: DraftList = body(message)?;
         let position = Cursor::new(epoch, seq);
         self.held.clear();
-        self.cursor = Some(position.clone());
+        self.position.replace(position.clone());
         let Some(replica) = &mut self.replica else { return Ok(None) };
         replica.replace(position, list.drafts);
         Ok(Some(Effect::Draft(DraftChange::Reset)))
@@ -148,12 +144,12 @@ impl UserStream {
 
     /// Takes `SYNCED`.
     pub(super) fn synced(&mut self, message: &Incoming<'_>) -> Result<(), Violation> {
-        synced(&mut self.cursor, message).map(drop)
+        self.position.synced(message).map(drop)
     }
 
     /// Takes an event.
     pub(super) fn take(&mut self, message: &Incoming<'_>, seq: u64) -> Result<Option<Effect>, Violation> {
-        if !follow(&mut self.cursor, "user", seq)? {
+        if !self.position.follow("user", seq)? {
             return Ok(None);
         }
         if !is_draft_event(&message.kind) {
