@@ -1,50 +1,4658 @@
-// The demo page: who is here, and which of its views is shown.
+// Made by `npm run demo` in clients/js, from gateway/demo/src and clients/js/src. Do not edit.
+var __defProp = Object.defineProperty;
+var __getOwnPropNames = Object.getOwnPropertyNames;
+var __esm = (fn, res, err) => function __init() {
+  if (err) throw err[0];
+  try {
+    return fn && (res = (0, fn[__getOwnPropNames(fn)[0]])(fn = 0)), res;
+  } catch (e) {
+    throw err = [e], e;
+  }
+};
+var __export = (target, all) => {
+  for (var name in all)
+    __defProp(target, name, { get: all[name], enumerable: true });
+};
 
-import { DevicesView } from './devices.js';
-import { part } from './dom.js';
-import { randomId } from './draftwire.js';
-import { MatchView } from './match.js';
-import { TokenPanel } from './token.js';
+// clients/js/src/json.ts
+function randomId2() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+function toJson(value) {
+  const text2 = JSON.stringify(value, (_key, inner) => {
+    if (typeof inner === "number" && !Number.isFinite(inner)) throw new TypeError(`${inner} is no JSON number`);
+    return inner;
+  });
+  if (text2 === void 0) throw new TypeError(`${typeof value} is no JSON value`);
+  return parse(text2.replace(/(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}/g, "$1�"));
+}
+function parse(text2) {
+  return JSON.parse(text2, (_key, value) => Object.freeze(value));
+}
+function isObject(value) {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+function equal(a, b) {
+  if (a === b) return true;
+  if (Array.isArray(a)) return Array.isArray(b) && a.length === b.length && a.every((value, i) => equal(value, b[i]));
+  if (!isObject(a) || !isObject(b)) return false;
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && equal(a[key], b[key]));
+}
+var init_json = __esm({
+  "clients/js/src/json.ts"() {
+    "use strict";
+  }
+});
 
-/** By the address after `#`; the first is shown when it names none. */
-const VIEWS = { drafts: DevicesView, match: MatchView };
+// clients/js/src/protocol.ts
+function formatCursor({ epoch, seq }) {
+  return `${epoch}:${seq}`;
+}
+function parseCursor(cursor) {
+  const [, epoch, seq] = /^(.+):(\d+)$/.exec(cursor) ?? [];
+  if (!epoch) throw new TypeError(`no cursor: ${cursor}`);
+  return { epoch, seq: Number(seq) };
+}
+function isEvent(message) {
+  return "timestamp" in message;
+}
+var init_protocol = __esm({
+  "clients/js/src/protocol.ts"() {
+    "use strict";
+  }
+});
 
+// clients/js/src/connection/event_stream.ts
+var event_stream_exports = {};
+__export(event_stream_exports, {
+  EventLines: () => EventLines,
+  EventStreamWire: () => EventStreamWire
+});
+function parseId(id) {
+  return id.split(";").filter(Boolean).flatMap((group) => {
+    const [, epoch, streams] = /^([^/]+)\/(.*)$/.exec(group) ?? [];
+    return (streams ?? "").split(",").filter(Boolean).map((stream) => {
+      const at = stream.lastIndexOf("=");
+      return [stream.slice(0, at), { epoch, seq: Number(stream.slice(at + 1)) }];
+    });
+  });
+}
+function problemOf(body) {
+  try {
+    const { code, detail, payload } = JSON.parse(body);
+    return { code: code ?? "unavailable", message: detail ?? "", ...payload !== void 0 && { payload } };
+  } catch {
+    return { code: "unavailable", message: "an answer that is none of the server" };
+  }
+}
+var LOST2, TOKEN_REFUSED, TOO_MANY, OVERLOADED, MISUSE, EventStreamWire, EventLines;
+var init_event_stream = __esm({
+  "clients/js/src/connection/event_stream.ts"() {
+    "use strict";
+    init_json();
+    init_protocol();
+    LOST2 = 1006;
+    TOKEN_REFUSED = 4401;
+    TOO_MANY = 4429;
+    OVERLOADED = 1013;
+    MISUSE = 4400;
+    EventStreamWire = class {
+      // Comments come every 15 s, so silence says enough.
+      quietMs = Infinity;
+      #httpUrl;
+      #fetch;
+      #device;
+      #events;
+      /** Ends everything, and the present stream. */
+      #closed = new AbortController();
+      #stream = new AbortController();
+      #token;
+      #welcomed = false;
+      /** Where the client stands, by stream. */
+      #positions = /* @__PURE__ */ new Map();
+      #topics = /* @__PURE__ */ new Set();
+      /** Commands go one after the other: requests have no order among each other. */
+      #commands = Promise.resolve();
+      constructor({ httpUrl }, { fetch: fetch2 }, request, events) {
+        this.#httpUrl = httpUrl;
+        this.#fetch = fetch2;
+        this.#device = request.device;
+        this.#token = request.token;
+        this.#events = events;
+        if (request.cursor !== void 0) this.#positions.set("user", parseCursor(request.cursor));
+        if (request.all !== void 0) this.#positions.set("all", parseCursor(request.all));
+        void this.#follow();
+      }
+      send(message) {
+        if (message.type === "PING") return this.#reopen();
+        this.#commands = this.#commands.then(() => this.#command(message)).catch(() => this.#end(LOST2, "a request failed"));
+      }
+      close() {
+        this.#closed.abort();
+        this.#stream.abort();
+      }
+      // --- what comes -------------------------------------------------------------------------------------------------
+      #reopen() {
+        if (this.#closed.signal.aborted) return;
+        this.#stream.abort();
+        void this.#follow();
+      }
+      async #follow() {
+        const stream = new AbortController();
+        this.#stream = stream;
+        try {
+          const query = new URLSearchParams({ device: this.#device });
+          if (this.#topics.size > 0) query.set("topics", [...this.#topics].join(","));
+          if (this.#positions.size > 0) query.set("cursor", this.#id());
+          const response = await this.#request(`v1/stream?${query}`, { signal: stream.signal });
+          if (!response.ok || !response.body) return this.#refused(response.status, await response.text());
+          const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+          const lines = new EventLines();
+          for (; ; ) {
+            const { done, value } = await reader.read();
+            if (stream.signal.aborted) return;
+            if (done) break;
+            this.#events.alive();
+            for (const { id, data } of lines.push(value)) this.#received(id, data);
+          }
+          this.#end(LOST2, "the event stream has ended");
+        } catch (error) {
+          if (!stream.signal.aborted) this.#end(LOST2, String(error));
+        }
+      }
+      #received(id, data) {
+        const message = parse(data);
+        for (const [name, position2] of parseId(id)) this.#positions.set(name, position2);
+        if (message.type === "WELCOME" && this.#welcomed) return;
+        this.#welcomed ||= message.type === "WELCOME";
+        this.#events.messages([message]);
+      }
+      /** The positions as the server writes them: `7f3a/user=42,all=7;91bc/topic:a=1`. */
+      #id() {
+        const epochs = /* @__PURE__ */ new Map();
+        for (const [name, { epoch, seq }] of this.#positions) {
+          epochs.set(epoch, [...epochs.get(epoch) ?? [], `${name}=${seq}`]);
+        }
+        return [...epochs].map(([epoch, streams]) => `${epoch}/${streams.join(",")}`).join(";");
+      }
+      #refused(status, body) {
+        const detail = problemOf(body).message;
+        if (status === 401) return this.#end(TOKEN_REFUSED, detail);
+        if (status === 429) return this.#end(TOO_MANY, detail);
+        if (status >= 500) return this.#end(OVERLOADED, detail);
+        if (status === 403) return this.#end(LOST2, detail);
+        this.#end(status === 400 ? MISUSE : LOST2, detail);
+      }
+      #end(code, reason2) {
+        if (this.#closed.signal.aborted) return;
+        this.close();
+        this.#events.closed(code, reason2);
+      }
+      // --- what is asked ----------------------------------------------------------------------------------------------
+      async #command({ type, id, payload }) {
+        if (this.#closed.signal.aborted) return;
+        const values = payload ?? {};
+        const draft = `v1/drafts/${encodeURIComponent(values.draftId ?? "")}`;
+        switch (type) {
+          case "SUBSCRIBE":
+            return this.#subscribe(id, values.topics);
+          case "UNSUBSCRIBE":
+            this.#topics.delete(values.topic);
+            this.#positions.delete(`topic:${values.topic}`);
+            this.#reopen();
+            return this.#tell({ type: "ACK", id });
+          case "AUTH":
+            this.#token = values.token;
+            this.#reopen();
+            return this.#tell({ type: "ACK", id, payload: {} });
+          case "DRAFT_LIST":
+            return this.#answer(id, "GET", "v1/drafts");
+          case "DRAFT_CREATE":
+            return this.#answer(id, "POST", "v1/drafts", values);
+          case "DRAFT_UPDATE":
+            return this.#answer(id, "PATCH", `${draft}?baseVersion=${values.baseVersion}`, values.patch);
+          case "DRAFT_DELETE":
+            return this.#answer(id, "DELETE", values.baseVersion === void 0 ? draft : `${draft}?baseVersion=${values.baseVersion}`);
+          case "PUBLISH": {
+            const { topic, ...event2 } = values;
+            return this.#answer(id, "POST", `v1/topics/${encodeURIComponent(topic)}/events`, event2);
+          }
+        }
+      }
+      /** The history of a topic says where it stands, and whether it may be followed. */
+      async #subscribe(id, topics) {
+        const results = await Promise.all(topics.map(async ({ topic, cursor }) => {
+          const response = await this.#request(`v1/topics/${encodeURIComponent(topic)}/events?limit=1`);
+          const body = await response.text();
+          if (!response.ok) return { topic, ...problemOf(body) };
+          const { epoch, head } = parse(body);
+          this.#topics.add(topic);
+          this.#positions.set(`topic:${topic}`, cursor === void 0 ? { epoch, seq: head } : parseCursor(cursor));
+          return { topic, epoch, seq: head };
+        }));
+        this.#tell({ type: "ACK", id, payload: { topics: results } });
+        this.#reopen();
+      }
+      async #answer(id, method, path2, body) {
+        const url = `${path2}${path2.includes("?") ? "&" : "?"}device=${encodeURIComponent(this.#device)}`;
+        const response = await this.#request(url, {
+          method,
+          ...method !== "GET" && { headers: { "Idempotency-Key": id } },
+          ...body !== void 0 && { body: JSON.stringify(body) }
+        });
+        const text2 = await response.text();
+        if (this.#closed.signal.aborted) return;
+        if (response.status === 401) return this.#end(TOKEN_REFUSED, problemOf(text2).message);
+        if (!response.ok) return this.#tell({ type: "ERROR", id, ...problemOf(text2) });
+        const payload = text2 === "" ? {} : parse(text2);
+        this.#tell({ type: "ACK", id, ...payload.seq !== void 0 && { seq: payload.seq }, payload });
+      }
+      #tell(message) {
+        if (!this.#closed.signal.aborted) this.#events.messages([message]);
+      }
+      #request(path2, { headers: headers2, ...init } = {}) {
+        const authorization = this.#token === null ? {} : { Authorization: `Bearer ${this.#token}` };
+        return this.#fetch(new URL(path2, this.#httpUrl), {
+          signal: this.#closed.signal,
+          cache: "no-store",
+          credentials: "omit",
+          ...init,
+          headers: { ...authorization, ...headers2 }
+        });
+      }
+    };
+    EventLines = class {
+      #text = "";
+      #id = "";
+      #data = [];
+      push(text2) {
+        const events = [];
+        const lines = (this.#text + text2).split("\n");
+        this.#text = lines.pop();
+        for (const line2 of lines.map((each) => each.replace(/\r$/, ""))) {
+          if (line2 === "") {
+            if (this.#data.length > 0) events.push({ id: this.#id, data: this.#data.join("\n") });
+            this.#data = [];
+          } else if (line2.startsWith("id:")) {
+            this.#id = line2.slice(3).trimStart();
+          } else if (line2.startsWith("data:")) {
+            this.#data.push(line2.slice(5).replace(/^ /, ""));
+          }
+        }
+        return events;
+      }
+    };
+  }
+});
+
+// gateway/demo/src/dom.ts
+var HIGHLIGHT_MS = 1600;
+function copy(templateId) {
+  const template = document.getElementById(templateId);
+  return template.content.firstElementChild.cloneNode(true);
+}
+function part(root, role) {
+  return root.querySelector(`[data-role="${role}"]`);
+}
+function say(element, text2) {
+  if (element.textContent !== text2) element.textContent = text2;
+}
+function highlight(element) {
+  clearTimeout(Number(element.dataset["highlight"]));
+  element.classList.remove("touched");
+  void element.offsetWidth;
+  element.classList.add("touched");
+  element.dataset["highlight"] = String(setTimeout(() => element.classList.remove("touched"), HIGHLIGHT_MS));
+}
+function address(path2 = "") {
+  return new URL(path2, new URL(".", document.baseURI));
+}
+function randomId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// clients/js/src/errors.ts
+var DraftwireError = class extends Error {
+  name = "DraftwireError";
+  code;
+  /** What the server sent along, as with a conflict the draft as it stands. */
+  payload;
+  constructor(code, message, payload, options) {
+    super(message, options);
+    this.code = code;
+    this.payload = payload;
+  }
+};
+
+// clients/js/src/wait.ts
+function quiet(promise) {
+  promise.catch(() => {
+  });
+  return promise;
+}
+function waitFor(promise, { signal, timeoutMs } = {}) {
+  if (!signal && timeoutMs === void 0) return promise;
+  return quiet(new Promise((resolve, reject) => {
+    const abort = () => end(() => reject(new DraftwireError("aborted", "the wait was aborted", void 0, { cause: signal?.reason })));
+    const timer = timeoutMs === void 0 ? void 0 : setTimeout(() => end(() => reject(new DraftwireError("timeout", `no result within ${timeoutMs} ms`))), timeoutMs);
+    const end = (conclude) => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+      conclude();
+    };
+    promise.then((value) => end(() => resolve(value)), (error) => end(() => reject(error)));
+    if (signal?.aborted) abort();
+    else signal?.addEventListener("abort", abort, { once: true });
+  }));
+}
+var Deferred = class {
+  resolve;
+  reject;
+  promise = quiet(new Promise((resolve, reject) => {
+    this.resolve = resolve;
+    this.reject = reject;
+  }));
+};
+
+// clients/js/src/connection/token.ts
+var TOKEN_MS_MAX = 1e4;
+var TokenSource = class {
+  #getToken;
+  #asking = null;
+  #abort = null;
+  /** A token that must not be sent (again). */
+  #stale;
+  constructor(getToken) {
+    this.#getToken = getToken;
+  }
+  /** The token was refused or is about to end: the next answer must be another one. */
+  spent(token) {
+    if (token !== null) this.#stale = token;
+  }
+  /**
+   * A token, or null for none. Rejects where the application throws, does not answer in time, or brings a token
+   * again that is of no use: ask again later. With `unauthorized`, nobody is signed in.
+   */
+  get() {
+    if (this.#asking) return this.#asking;
+    const asking = this.#ask().finally(() => {
+      if (this.#asking === asking) this.#asking = null;
+    });
+    this.#asking = asking;
+    return asking;
+  }
+  /** Nobody waits for an answer any more. */
+  cancel() {
+    this.#asking = null;
+    this.#abort?.abort();
+  }
+  async #ask() {
+    const abort = new AbortController();
+    this.#abort = abort;
+    const stale = this.#stale;
+    try {
+      const answer2 = Promise.resolve(this.#getToken({ ...stale !== void 0 && { stale }, signal: abort.signal }));
+      const token = await waitFor(answer2, { timeoutMs: TOKEN_MS_MAX, signal: abort.signal });
+      if (token !== null && token === this.#stale) throw new DraftwireError("unavailable", "getToken brought a token again that is of no use");
+      return token;
+    } catch (error) {
+      abort.abort();
+      if (error instanceof DraftwireError && error.code === "unauthorized") throw error;
+      const message = `no token: ${error instanceof Error ? error.message : String(error)}`;
+      throw new DraftwireError("unavailable", message, void 0, { cause: error });
+    }
+  }
+};
+
+// clients/js/src/connection/transport.ts
+function endpointOf(url) {
+  const base = new URL(url, globalThis.location?.href);
+  if (!/^(http|ws)s?:$/.test(base.protocol)) throw new TypeError(`no address of a server: ${base.href}`);
+  base.search = "";
+  base.hash = "";
+  base.pathname = base.pathname.replace(/(\/ws\/realtime)?\/*$/, "/");
+  const [httpUrl, socketUrl] = [new URL(base), new URL("ws/realtime", base)];
+  httpUrl.protocol = base.protocol.replace("ws", "http");
+  socketUrl.protocol = base.protocol.replace("http", "ws");
+  return { httpUrl, socketUrl };
+}
+
+// clients/js/src/connection/websocket.ts
+init_json();
+var SUBPROTOCOL = "draftwire.v1.json";
+var OPEN = 1;
+var LOST = 1006;
+function webSocketTransport({ socketUrl }, { WebSocket: WebSocket2 }) {
+  return {
+    name: "websocket",
+    async open({ token, ...query }, events) {
+      const url = new URL(socketUrl);
+      for (const [name, value] of Object.entries({ batch: "1", ...query })) url.searchParams.set(name, value);
+      const socket = new WebSocket2(url.href, [SUBPROTOCOL, ...token === null ? [] : [`bearer.${token}`]]);
+      const silence = () => {
+        socket.onmessage = socket.onclose = null;
+        socket.onerror = () => {
+        };
+      };
+      socket.onerror = () => {
+      };
+      socket.onmessage = ({ data }) => {
+        let messages;
+        try {
+          messages = [parse(String(data))].flat();
+        } catch {
+          silence();
+          socket.close();
+          events.closed(LOST, "the server sent something that is not JSON");
+          return;
+        }
+        events.messages(messages);
+      };
+      socket.onclose = ({ code, reason: reason2 }) => {
+        silence();
+        events.closed(code ?? LOST, reason2 ?? "");
+      };
+      return {
+        quietMs: 1e4,
+        send: (_message, text2) => {
+          if (socket.readyState === OPEN) socket.send(text2);
+        },
+        close: () => {
+          silence();
+          socket.close(1e3);
+        }
+      };
+    }
+  };
+}
+
+// clients/js/src/environment.ts
+var visible = () => globalThis.document?.visibilityState !== "hidden";
+function environmentOf(given = {}) {
+  return {
+    // Looked up when used: a page may replace them, and Node 20 has no WebSocket.
+    WebSocket: given.WebSocket ?? globalThis.WebSocket,
+    fetch: given.fetch ?? ((...request) => globalThis.fetch(...request)),
+    isVisible: given.isVisible ?? visible,
+    onWake: given.onWake ?? onWake
+  };
+}
+function onWake(listener) {
+  const ending = new AbortController();
+  const { document: document2, navigator } = globalThis;
+  const on = (target, type) => target?.addEventListener?.(type, listener, ending);
+  on(globalThis, "online");
+  on(globalThis, "pageshow");
+  on(document2, "visibilitychange");
+  on(document2, "resume");
+  on(navigator?.connection, "change");
+  return () => ending.abort();
+}
+
+// clients/js/src/draftwire.ts
+init_json();
+
+// clients/js/src/listeners.ts
+var Listeners = class {
+  #functions = /* @__PURE__ */ new Map();
+  #onError;
+  constructor(onError) {
+    this.#onError = onError;
+  }
+  add(listener) {
+    const key = {};
+    this.#functions.set(key, listener);
+    return () => {
+      this.#functions.delete(key);
+    };
+  }
+  get size() {
+    return this.#functions.size;
+  }
+  call(...values) {
+    for (const [key, listener] of [...this.#functions]) {
+      if (!this.#functions.has(key)) continue;
+      try {
+        listener(...values);
+      } catch (error) {
+        this.#onError(error);
+      }
+    }
+  }
+  clear() {
+    this.#functions.clear();
+  }
+};
+
+// clients/js/src/session/link.ts
+function ownLink({ tab: tab2, isVisible, newSession, events }) {
+  const session = newSession({
+    ...events,
+    answered: ({ id }, outcome) => events.answered(id, outcome),
+    isThere: (name) => name === tab2
+  }, isVisible);
+  session.connect();
+  return {
+    want: (wants) => session.want(tab2, wants),
+    signal: (...signal) => session.signal(...signal),
+    pump: () => session.pump(),
+    wake: () => session.wake(),
+    userStateArrived: () => session.userStateArrived(),
+    close: () => session.disconnect()
+  };
+}
+
+// clients/js/src/session/publisher.ts
+init_json();
+
+// clients/js/src/connection/backoff.ts
+var BASE_MS = 500;
+var MAX_MS = 3e4;
+function backoff(failures, random = Math.random) {
+  return random() * Math.min(MAX_MS, BASE_MS * 2 ** Math.min(failures + 1, 16));
+}
+
+// clients/js/src/session/command_queue.ts
+var WINDOW = 32;
+var QUEUE_MAX = 1e4;
+var MEMORY_MS = 23 * 36e5;
+function commandKey({ order }) {
+  return `command/${String(order).padStart(12, "0")}`;
+}
+function findCommand(records, id) {
+  for (const command of records.list("command")) if (command.id === id) return command;
+  return void 0;
+}
+function enqueue(records, command) {
+  const order = (records.get("meta/order") ?? 0) + 1;
+  records.put("meta/order", order);
+  records.put(commandKey({ order }), { ...command, order });
+}
+var CommandQueue = class {
+  #options;
+  /** What was sent on this connection and has no answer. */
+  #inFlight = /* @__PURE__ */ new Map();
+  /** What this connection has refused for the moment, and waits for before it takes anything else. */
+  #expected = /* @__PURE__ */ new Set();
+  #open = false;
+  #pausing = false;
+  /** Pauses since a command was carried out. */
+  #pauses = 0;
+  constructor(options) {
+    this.#options = options;
+  }
+  /** From now on this connection takes commands. */
+  open() {
+    this.#open = true;
+    this.#release();
+    this.pump();
+  }
+  lost() {
+    this.#open = this.#pausing = false;
+    this.#inFlight.clear();
+    this.#expected.clear();
+  }
+  /** Sends what may go out now. */
+  pump() {
+    const { records, rules } = this.#options;
+    if (!this.#open || this.#pausing) return;
+    const lanes = /* @__PURE__ */ new Set();
+    const unmarked = [];
+    let count = 0;
+    for (const command of records.list("command")) {
+      const rule = rules(command.type);
+      if (!rule) continue;
+      const lane = rule.lane(command);
+      if (lane !== void 0 && lanes.has(lane)) break;
+      if (lane !== void 0) lanes.add(lane);
+      if (rule.isAnswered(command)) continue;
+      if ((count += 1) > WINDOW) break;
+      if (this.#inFlight.has(command.id)) continue;
+      if (!records.isCommitted(commandKey(command))) break;
+      if (command.sentAt === void 0) unmarked.push(command);
+      else if (unmarked.length > 0) break;
+      else this.#send(command);
+    }
+    if (unmarked.length > 0) this.#mark(unmarked);
+  }
+  receive(id, outcome) {
+    const command = this.#inFlight.get(id);
+    if (!command) return false;
+    this.#inFlight.delete(id);
+    if ("error" in outcome && outcome.error.code === "unavailable") {
+      this.#expected.add(id);
+      this.#pause();
+      return true;
+    }
+    this.#pauses = 0;
+    this.#expected.delete(id);
+    this.#conclude(command, outcome);
+    return true;
+  }
+  /** The server has closed the connection because of a message that is too large. */
+  tooLarge(message) {
+    const bytes = (command) => JSON.stringify(command.payload).length;
+    const largest = [...this.#inFlight.values()].sort((a, b) => bytes(b) - bytes(a))[0];
+    if (largest) this.#conclude(largest, { error: { code: "too_large", message } });
+  }
+  /** Lets the server know of commands that it waits for, and that are not in the queue any more. */
+  #release() {
+    for (const id of this.#expected) {
+      if (this.#inFlight.has(id) || findCommand(this.#options.records, id)) continue;
+      this.#expected.delete(id);
+      this.#options.connection.send({ type: "PING", id });
+    }
+  }
+  #send(command) {
+    const { id, type, payload, sentAt } = command;
+    if (type === "PUBLISH" && !this.#expected.has(id) && Date.now() - sentAt > MEMORY_MS) {
+      return this.#conclude(command, { error: { code: "unknown_outcome", message: "the server may have forgotten its id" } });
+    }
+    this.#inFlight.set(id, command);
+    const error = this.#options.connection.send({ type, id, payload });
+    if (!error) return;
+    this.#inFlight.delete(id);
+    this.#conclude(command, { error });
+  }
+  /** Notes in the store that commands are about to be sent: from then on they stay as they are. */
+  #mark(commands) {
+    const ids = new Set(commands.map(({ id }) => id));
+    const marked = this.#options.records.run((records) => {
+      for (const command of records.list("command")) {
+        if (ids.has(command.id) && command.sentAt === void 0) records.put(commandKey(command), { ...command, sentAt: Date.now() });
+      }
+    });
+    void marked.then(() => this.pump());
+  }
+  #conclude(command, outcome) {
+    const { records, rules, answered: answered2 } = this.#options;
+    const rule = rules(command.type);
+    void records.run((records2) => {
+      const queued = findCommand(records2, command.id);
+      if (!queued || !rule) return;
+      if ("error" in outcome) rule.refused(records2, queued, outcome.error);
+      else rule.acknowledged(records2, queued, outcome.payload);
+    });
+    answered2(command, outcome);
+    this.pump();
+  }
+  /** What was refused for the moment goes out again together, in its order, and what came up meanwhile behind it:
+   *  the server takes it in no other. */
+  #pause() {
+    if (this.#pausing) return;
+    this.#pausing = true;
+    this.#options.connection.after("repeat", backoff(this.#pauses), () => {
+      this.#pausing = false;
+      this.pump();
+    });
+    this.#pauses += 1;
+  }
+};
+
+// clients/js/src/connection/connection.ts
+init_json();
+
+// clients/js/src/connection/close_codes.ts
+var CODES = {
+  4400: ["stop", "protocol", "misuse of the protocol"],
+  4401: ["token", "unauthorized", "the token was refused"],
+  4403: ["stop", "forbidden", "the rights were taken away"],
+  4409: ["stop", "replaced", "this device has connected elsewhere"],
+  1009: ["smaller", "too_large", "a message was too large"],
+  4429: ["retry", "rate_limited", "too many connections"],
+  1012: ["retry", "unavailable", "the node stops"],
+  1013: ["retry", "unavailable", "the node is full"]
+};
+function judgeClose(code, reason2) {
+  const [then, error, message] = CODES[code] ?? ["retry", "unreachable", "the connection was lost"];
+  return { then, error: new DraftwireError(error, reason2 || `${message} (${code})`) };
+}
+
+// clients/js/src/connection/watchdog.ts
+var SILENT_MS_MAX = 17e3;
+var TICK_MS = 2500;
+var WAKE_MS = 4e3;
+var WAKE_PAUSE_MS = 500;
+var Watchdog = class {
+  #watched;
+  #timer;
+  #quietMs = 0;
+  #heartbeatMs = 0;
+  #heardAt = 0;
+  /** When the last PING went that was followed by nothing yet. */
+  #pingedAt = null;
+  /** Until when there has to be a sign of life after a wake event. */
+  #deadline = null;
+  #wokenAt = -Infinity;
+  #tickedAt = 0;
+  constructor(watched) {
+    this.#watched = watched;
+  }
+  /**
+   * Watches a new connection.
+   * @param quietMs the silence after which the other side is asked
+   * @param heartbeatMs what the server calls its heartbeat
+   */
+  start(quietMs, heartbeatMs) {
+    this.stop();
+    this.#quietMs = quietMs;
+    this.#heartbeatMs = heartbeatMs;
+    this.heard();
+    this.#tickedAt = Date.now();
+    this.#timer = setInterval(() => this.tick(), TICK_MS);
+  }
+  stop() {
+    clearInterval(this.#timer);
+    this.#timer = void 0;
+  }
+  /** There was a sign of life. */
+  heard() {
+    this.#heardAt = performance.now();
+    this.#pingedAt = this.#deadline = null;
+  }
+  /** The device may have slept or changed its network: asks at once, and waits for no more than WAKE_MS. */
+  wake() {
+    const now = performance.now();
+    if (this.#timer === void 0 || now - this.#wokenAt < WAKE_PAUSE_MS) return;
+    this.#wokenAt = now;
+    this.#deadline ??= now + WAKE_MS;
+    this.#ping(now);
+    setTimeout(() => this.tick(), WAKE_MS + 10);
+  }
+  /** Looks whether it is dead. Also called from outside, where timers are slowed down: in a hidden tab. */
+  tick() {
+    if (this.#timer === void 0) return;
+    const now = performance.now();
+    const late = Math.abs(Date.now() - this.#tickedAt) > 3 * TICK_MS;
+    this.#tickedAt = Date.now();
+    if (late) this.wake();
+    const visible2 = this.#watched.isVisible();
+    const silentMs = now - this.#heardAt;
+    const silentMsMax = visible2 ? SILENT_MS_MAX : 2 * this.#heartbeatMs;
+    if (this.#deadline !== null ? now >= this.#deadline : silentMs >= silentMsMax) {
+      this.stop();
+      this.#watched.dead();
+      return;
+    }
+    const quietMs = visible2 ? this.#quietMs : Math.max(this.#quietMs, this.#heartbeatMs / 2);
+    if (silentMs >= quietMs && this.#pingedAt === null) this.#ping(now);
+  }
+  #ping(now) {
+    this.#pingedAt = now;
+    this.#watched.ping();
+  }
+};
+
+// clients/js/src/connection/connection.ts
+var STABLE_MS = 1e4;
+var CONNECT_MS_MAX = 15e3;
+var SILENT_ATTEMPTS = 2;
+var BLOCKED_MS = 3e5;
+var Connection = class {
+  #options;
+  #events;
+  #tokens;
+  #watchdog;
+  #timers = /* @__PURE__ */ new Map();
+  /** What is asked of this connection alone, by id. */
+  #requests = /* @__PURE__ */ new Map();
+  #wire = null;
+  #welcome = null;
+  #status = "offline";
+  /** Counts up whenever a connection or an attempt is given up: what it still says is ignored. */
+  #generation = 0;
+  /** Attempts since the last good connection, and when the next one is due. */
+  #attempts = 0;
+  #retryAt = 0;
+  #token = null;
+  /** Tokens refused in a row. */
+  #tokensRefused = 0;
+  #renewedAt = -Infinity;
+  /** The transport in use, and until when those before it are not tried. */
+  #transport = 0;
+  #silentAttempts = 0;
+  #blockedUntil = 0;
+  constructor(options) {
+    this.#options = options;
+    this.#events = options.events;
+    this.#tokens = options.tokens;
+    this.#watchdog = new Watchdog({
+      isVisible: options.isVisible,
+      ping: () => void this.send({ type: "PING" }),
+      dead: () => this.again(new DraftwireError("unreachable", "no sign of life"))
+    });
+  }
+  /** The server's welcome while there is a connection. */
+  get welcome() {
+    return this.#welcome;
+  }
+  get transport() {
+    return this.#options.transports[this.#transport];
+  }
+  /** Goes online, and stays so. */
+  connect() {
+    if (this.#status !== "offline" && this.#status !== "stopped") return;
+    this.#attempts = this.#tokensRefused = 0;
+    void this.#open();
+  }
+  disconnect() {
+    this.#tokens.cancel();
+    this.#giveUp();
+    this.#setState({ status: "offline" });
+  }
+  /** Leaves this connection for another one, at once. */
+  reopen() {
+    if (this.#status === "connecting" || this.#status === "connected") void this.#open();
+  }
+  stop(error) {
+    this.#tokens.cancel();
+    this.#giveUp();
+    this.#setState({ status: "stopped", error });
+  }
+  /** Leaves this connection for another one, after a pause. */
+  again(error) {
+    this.#giveUp();
+    this.#retryIn(backoff(this.#attempts), error);
+    this.#attempts += 1;
+  }
+  /** The device may have slept or changed its network. */
+  wake() {
+    const delayMs = backoff(0) / 4;
+    if (this.#status === "waiting" && performance.now() + delayMs < this.#retryAt) this.#retryIn(delayMs);
+    this.#watchdog.wake();
+  }
+  /** Looks whether the connection is dead, where timers are slowed down. */
+  tick() {
+    this.#watchdog.tick();
+  }
+  /**
+   * Asks something of this connection alone. The answer is told before the next message of its frame; it never
+   * comes when the connection is lost before.
+   */
+  request(type, payload, answered2) {
+    const id = randomId2();
+    this.#requests.set(id, answered2);
+    const error = this.send({ type, id, payload });
+    if (error) this.#answer({ type: "ERROR", id, code: error.code, message: error.message });
+  }
+  /** Sends a command. Returns why it can never be sent, if that is so. */
+  send(message) {
+    const text2 = JSON.stringify(message);
+    const max = this.#welcome?.maxMessageBytes ?? Infinity;
+    const bytes = text2.length * 3 > max ? new TextEncoder().encode(text2).length : 0;
+    if (bytes > max) return new DraftwireError("too_large", `the message has ${bytes} bytes; the server takes ${max}`);
+    if (this.#welcome) this.#wire?.send(message, text2);
+    return void 0;
+  }
+  /** Does something later, unless this connection ends before, or the same is asked for again. */
+  after(name, delayMs, action) {
+    clearTimeout(this.#timers.get(name));
+    this.#timers.set(name, setTimeout(action, delayMs));
+  }
+  // --- connecting -------------------------------------------------------------------------------------------------
+  async #open() {
+    this.#giveUp();
+    const generation = this.#generation;
+    const current = () => generation === this.#generation;
+    this.#setState({ status: "connecting" });
+    let token;
+    try {
+      token = await this.#tokens.get();
+    } catch (error) {
+      if (current()) this.#tokenFailed(error);
+      return;
+    }
+    if (!current()) return;
+    this.#token = token;
+    this.#chooseTransport();
+    this.after("connect", CONNECT_MS_MAX, () => {
+      this.#silentAttempts += 1;
+      this.again(new DraftwireError("unreachable", "no answer"));
+    });
+    try {
+      const wire = await this.transport.open({ device: this.#options.device, token, ...this.#events.cursors() }, {
+        messages: (messages) => {
+          if (current()) this.#receive(messages, current);
+        },
+        alive: () => {
+          if (current()) this.#watchdog.heard();
+        },
+        closed: (code, reason2) => {
+          if (current()) this.#closed(code, reason2);
+        }
+      });
+      if (current()) this.#wire = wire;
+      else wire.close();
+    } catch (cause) {
+      if (!current()) return;
+      if (cause.name !== "SyntaxError") this.again(new DraftwireError("unreachable", String(cause)));
+      else this.stop(new DraftwireError("bad_request", "the token is malformed", void 0, { cause }));
+    }
+  }
+  #tokenFailed(error) {
+    if (error.code === "unauthorized") this.stop(error);
+    else this.again(error);
+  }
+  /** A transport that is blocked on the way, as WebSockets are by some proxies, says nothing at all. */
+  #chooseTransport() {
+    if (this.#transport > 0 && performance.now() > this.#blockedUntil) this.#transport = this.#silentAttempts = 0;
+    if (this.#silentAttempts < SILENT_ATTEMPTS) return;
+    this.#silentAttempts = 0;
+    this.#transport = (this.#transport + 1) % this.#options.transports.length;
+    this.#blockedUntil = performance.now() + BLOCKED_MS;
+  }
+  /** Leaves the present connection or attempt, without waiting for the other side. */
+  #giveUp() {
+    this.#generation += 1;
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#timers.clear();
+    this.#requests.clear();
+    this.#watchdog.stop();
+    this.#wire?.close();
+    this.#wire = null;
+    this.#welcome = null;
+    this.#events.lost();
+  }
+  #closed(code, reason2) {
+    const verdict = judgeClose(code, reason2);
+    if (verdict.error.code === "unreachable" && !this.#welcome) this.#silentAttempts += 1;
+    switch (verdict.then) {
+      case "stop":
+        return this.stop(verdict.error);
+      case "token":
+        this.#tokens.spent(this.#token);
+        this.#tokensRefused += 1;
+        return this.#tokensRefused < 2 && this.#token !== null ? this.again(verdict.error) : this.stop(verdict.error);
+      case "smaller":
+        this.#events.tooLarge(verdict.error);
+        return this.again(verdict.error);
+      case "retry":
+        return this.again(verdict.error);
+    }
+  }
+  #retryIn(delayMs, error) {
+    if (error) this.#setState({ status: "waiting", retryAt: Date.now() + delayMs, error });
+    this.#retryAt = performance.now() + delayMs;
+    this.after("retry", delayMs, () => void this.#open());
+  }
+  #setState(state) {
+    this.#status = state.status;
+    this.#events.state(state);
+  }
+  // --- receiving --------------------------------------------------------------------------------------------------
+  #receive(messages, current) {
+    this.#watchdog.heard();
+    for (const message of messages) if (current()) this.#handle(message);
+    if (current()) this.#events.frameEnd();
+  }
+  #handle(message) {
+    switch (message.type) {
+      case "WELCOME":
+        return this.#welcomed(message.payload);
+      case "ACK":
+      case "ERROR":
+      case "PONG":
+        return this.#answer(message);
+      case "TOKEN_EXPIRING":
+        return this.#renewSoon(message.payload.inMs);
+      case "RECONNECT":
+        return this.after("move", message.payload.inMs, () => void this.#open());
+      default:
+        if (typeof message.stream === "string") this.#events.stream(message);
+    }
+  }
+  #welcomed(welcome) {
+    clearTimeout(this.#timers.get("connect"));
+    this.#tokensRefused = this.#silentAttempts = 0;
+    this.#welcome = welcome;
+    this.after("stable", STABLE_MS, () => {
+      this.#attempts = 0;
+    });
+    this.#watchdog.start(this.#wire.quietMs, welcome.heartbeatMs);
+    this.#status = "connected";
+    this.#events.welcome(welcome);
+  }
+  #answer(answer2) {
+    const answered2 = answer2.id === void 0 ? void 0 : this.#requests.get(answer2.id);
+    if (!answered2) return this.#events.answer(answer2);
+    this.#requests.delete(answer2.id);
+    answered2(answer2);
+  }
+  // --- tokens -----------------------------------------------------------------------------------------------------
+  /** A token that is shorter than the server's warning is announced at once, and so is the one after it: renewals
+   *  follow each other in half of such a token's life, not as fast as they can. */
+  #renewSoon(inMs) {
+    const now = performance.now();
+    this.after("renew", now - this.#renewedAt < inMs ? inMs / 2 : 0, () => void this.#renew(0));
+  }
+  /** The connection goes on with the token that it has until this succeeds; it ends with 4401 if it never does. */
+  async #renew(failures) {
+    const generation = this.#generation;
+    const later = () => this.after("renew", backoff(failures), () => void this.#renew(failures + 1));
+    this.#renewedAt = performance.now();
+    this.#tokens.spent(this.#token);
+    let token;
+    try {
+      token = await this.#tokens.get();
+    } catch {
+      if (generation === this.#generation) later();
+      return;
+    }
+    if (generation !== this.#generation) return;
+    this.request("AUTH", { token }, (answer2) => {
+      if (answer2.type === "ACK") {
+        this.#token = token;
+        return;
+      }
+      const { code, message } = answer2;
+      if (code === "unauthorized") this.#tokens.spent(token);
+      if (code === "forbidden") this.stop(new DraftwireError("wrong_user", message));
+      else later();
+    });
+  }
+};
+
+// clients/js/src/session/session.ts
+init_protocol();
+
+// clients/js/src/session/publishing.ts
+function publishRules(isWaiting) {
+  return {
+    lane: () => void 0,
+    isAnswered: () => false,
+    acknowledged: (records, command) => records.remove(commandKey(command)),
+    refused: (records, command, error) => {
+      records.remove(commandKey(command));
+      if (isWaiting(command)) return;
+      const record = { id: command.id, payload: command.payload, error };
+      records.put(`unpublished/${command.id}`, record);
+    }
+  };
+}
+
+// clients/js/src/session/subscriptions.ts
+init_protocol();
+
+// clients/js/src/session/presence.ts
+function nextPresence(before, message) {
+  const { users, devices } = message.payload;
+  if (message.type === "PRESENCE") return { members: message.payload.members ?? null, users, devices };
+  const { userId, device } = message.payload;
+  const members = before?.members?.filter((member2) => member2.userId !== userId || member2.device !== device) ?? null;
+  const member = userId === void 0 ? { device } : { userId, device };
+  return { members: members && message.type === "JOIN" ? [...members, member] : members, users, devices };
+}
+
+// clients/js/src/session/tracker.ts
+var Tracker = class {
+  /** The last event that was seen; null before the first answer of the server. */
+  position;
+  /** Whether everything that arrives is new. */
+  live = false;
+  constructor(position2 = null) {
+    this.position = position2;
+  }
+  /** Judges an event by its number, and moves on when it is the next one. */
+  take(seq) {
+    const { position: position2 } = this;
+    if (!position2 || seq > position2.seq + 1) return "gap";
+    if (seq <= position2.seq) return "seen";
+    this.position = { epoch: position2.epoch, seq };
+    return "next";
+  }
+  /**
+   * Judges a SYNCED. With `missedBefore` the position moves, because what was missed before is gone; whoever is
+   * further has missed nothing.
+   */
+  synced({ epoch, seq, missedBefore }) {
+    const { position: position2 } = this;
+    if (missedBefore !== void 0) {
+      const moved = { epoch: epoch ?? position2?.epoch ?? "", seq };
+      if (position2?.epoch === moved.epoch && position2.seq >= seq) return "seen";
+      this.position = moved;
+      return "missed";
+    }
+    if (position2 && seq > position2.seq) return "gap";
+    this.live = true;
+    return "synced";
+  }
+};
+
+// clients/js/src/session/subscriptions.ts
+var Subscriptions = class {
+  #connection;
+  #events;
+  /** By tab. */
+  #wants = /* @__PURE__ */ new Map();
+  #subscriptions = /* @__PURE__ */ new Map();
+  #handles = /* @__PURE__ */ new Set();
+  #failures = 0;
+  constructor(connection, events) {
+    this.#connection = connection;
+    this.#events = events;
+  }
+  /** Says all that a tab wants now. */
+  want(tab2, wants) {
+    if (wants.length > 0) this.#wants.set(tab2, wants);
+    else this.#wants.delete(tab2);
+    const before = this.#handles;
+    this.#handles = new Set([...this.#wants.values()].flat().map(({ handle }) => handle));
+    for (const want of wants) if (!before.has(want.handle)) this.#begin(want);
+    this.#reconcile();
+  }
+  /** After WELCOME: everything is asked for again, each from where it stopped. */
+  welcome() {
+    this.#failures = 0;
+    this.#reconcile();
+  }
+  lost() {
+    for (const subscription of this.#subscriptions.values()) {
+      subscription.followed = subscription.tracker.live = false;
+      subscription.asked = subscription.presence = null;
+    }
+  }
+  receive(message) {
+    const subscription = this.#subscriptions.get(topicOf(message.stream));
+    if (!subscription?.followed) return;
+    const { tracker } = subscription;
+    switch (message.type) {
+      case "UNSUBSCRIBED":
+        return this.#refused(subscription, message);
+      case "PRESENCE":
+      case "JOIN":
+      case "LEAVE":
+        subscription.presence = nextPresence(subscription.presence, message);
+        break;
+      case "SYNCED":
+        if (tracker.synced(message) === "gap") return this.#events.gap(message.stream);
+        break;
+      default:
+        if (!isEvent(message)) break;
+        switch (tracker.take(message.seq)) {
+          case "gap":
+            return this.#events.gap(message.stream);
+          case "seen":
+            return;
+        }
+    }
+    this.#events.deliver(message);
+  }
+  /** A handle is new: what it needs to know of a topic that is followed already. */
+  #begin({ topic, cursor, presence }) {
+    const subscription = this.#subscriptions.get(topic);
+    if (!subscription) return;
+    const { tracker, followed } = subscription;
+    const position2 = tracker.position && formatCursor(tracker.position);
+    if (cursor !== null && cursor !== position2) subscription.rewind = earlier(subscription.rewind, cursor);
+    if (!followed || !tracker.position) return;
+    const stream = `topic:${topic}`;
+    const live = tracker.live && subscription.rewind === null;
+    this.#events.deliver({ type: "FOLLOWED", stream, head: tracker.position.seq, live, ...tracker.position });
+    if (presence && subscription.presence) {
+      const { members, users, devices } = subscription.presence;
+      this.#events.deliver({ type: "PRESENCE", stream, payload: { ...members && { members }, users, devices } });
+    }
+  }
+  /** Asks for whatever is not as it is wanted. */
+  #reconcile() {
+    if (!this.#connection.welcome) return;
+    const wanted = /* @__PURE__ */ new Map();
+    for (const want of [...this.#wants.values()].flat()) {
+      const known = wanted.get(want.topic);
+      wanted.set(want.topic, known ? union(known, want) : want);
+    }
+    const subscribe = [];
+    for (const want of wanted.values()) {
+      const subscription = this.#subscriptionOf(want);
+      const options = optionsOf(want);
+      if (subscription.asked) continue;
+      if (!subscription.followed) {
+        const { position: position2 } = subscription.tracker;
+        const cursor = subscription.rewind ?? (position2 && formatCursor(position2));
+        subscription.asked = "subscribe";
+        subscription.options = JSON.stringify(options);
+        subscribe.push({ topic: want.topic, ...cursor !== null && { cursor }, ...options });
+      } else if (subscription.rewind !== null || subscription.options !== JSON.stringify(options)) {
+        this.#unsubscribe(subscription);
+      }
+    }
+    if (subscribe.length > 0) this.#subscribe(subscribe);
+    for (const subscription of this.#subscriptions.values()) {
+      if (wanted.has(subscription.topic) || subscription.asked) continue;
+      if (subscription.followed) this.#unsubscribe(subscription);
+      else this.#subscriptions.delete(subscription.topic);
+    }
+  }
+  #subscriptionOf({ topic, cursor }) {
+    let subscription = this.#subscriptions.get(topic);
+    if (!subscription) {
+      const tracker = new Tracker(cursor === null ? null : parseCursor(cursor));
+      subscription = { topic, tracker, asked: null, followed: false, options: "", rewind: null, presence: null };
+      this.#subscriptions.set(topic, subscription);
+    }
+    return subscription;
+  }
+  /** Always as a list, whose topics are answered each for itself. */
+  #subscribe(topics) {
+    this.#connection.request("SUBSCRIBE", { topics }, (answer2) => {
+      topics.forEach(({ topic, cursor }, i) => {
+        const subscription = this.#subscriptions.get(topic);
+        subscription.asked = null;
+        const result = answer2.type === "ACK" ? answer2.payload.topics[i] : answer2;
+        if (result.code) this.#refused(subscription, { payload: result });
+        else this.#accepted(subscription, cursor, result);
+      });
+      this.#reconcile();
+    });
+  }
+  #accepted(subscription, cursor, { epoch, seq }) {
+    const { tracker } = subscription;
+    this.#failures = 0;
+    subscription.followed = true;
+    if (cursor === void 0) tracker.position = { epoch, seq };
+    else tracker.position = parseCursor(cursor);
+    if (cursor === subscription.rewind) subscription.rewind = null;
+    tracker.live = cursor === void 0;
+    const stream = `topic:${subscription.topic}`;
+    this.#events.deliver({ type: "FOLLOWED", stream, head: seq, live: tracker.live, ...tracker.position });
+  }
+  #refused(subscription, { payload }) {
+    subscription.followed = false;
+    if (payload.code === "unavailable") {
+      subscription.asked = "paused";
+      this.#connection.after("subscribe", backoff(this.#failures), () => {
+        for (const waiting of this.#subscriptions.values()) if (waiting.asked === "paused") waiting.asked = null;
+        this.#reconcile();
+      });
+      this.#failures += 1;
+      return;
+    }
+    if (payload.code === "conflict") return;
+    this.#subscriptions.delete(subscription.topic);
+    for (const [tab2, wants] of this.#wants) this.#wants.set(tab2, wants.filter(({ topic }) => topic !== subscription.topic));
+    this.#events.deliver({ type: "UNSUBSCRIBED", stream: `topic:${subscription.topic}`, payload });
+  }
+  #unsubscribe(subscription) {
+    subscription.asked = "unsubscribe";
+    this.#connection.request("UNSUBSCRIBE", { topic: subscription.topic }, () => {
+      subscription.asked = null;
+      subscription.followed = subscription.tracker.live = false;
+      subscription.presence = null;
+      this.#reconcile();
+    });
+  }
+};
+function topicOf(stream) {
+  return stream.slice("topic:".length);
+}
+function union(a, b) {
+  const batched = a.batchMs !== void 0 && b.batchMs !== void 0;
+  return {
+    handle: a.handle,
+    topic: a.topic,
+    cursor: a.cursor === null || b.cursor === null ? a.cursor ?? b.cursor : earlier(a.cursor, b.cursor),
+    presence: a.presence === true || b.presence === true,
+    ...batched && { batchMs: Math.min(a.batchMs, b.batchMs), batchMax: Math.min(a.batchMax ?? 100, b.batchMax ?? 100) }
+  };
+}
+function optionsOf({ presence, batchMs, batchMax }) {
+  return { ...presence && { presence }, ...batchMs !== void 0 && { batchMs }, ...batchMs !== void 0 && batchMax !== void 0 && { batchMax } };
+}
+function earlier(a, b) {
+  if (a === null) return b;
+  const [first, second] = [parseCursor(a), parseCursor(b)];
+  return first.epoch === second.epoch && second.seq < first.seq ? b : a;
+}
+
+// clients/js/src/session/user_stream.ts
+init_protocol();
+function plainUserStream({ settle, gap, openQueue, deliver }) {
+  const tracker = new Tracker();
+  return {
+    get position() {
+      return tracker.position;
+    },
+    get live() {
+      return tracker.live;
+    },
+    welcome(head) {
+      tracker.live = tracker.position === null;
+      tracker.position ??= head;
+      openQueue();
+    },
+    receive(message) {
+      if (message.type === "SNAPSHOT") {
+        tracker.position = message;
+        deliver(missedAll(tracker.position));
+      } else if (takes(tracker, message, gap)) {
+        deliver(message);
+      }
+      settle();
+    },
+    frameEnd() {
+    },
+    lost() {
+      tracker.live = false;
+    }
+  };
+}
+function missedAll({ epoch, seq }) {
+  return { type: "SYNCED", stream: "user", epoch, seq, missedBefore: seq + 1 };
+}
+function takes(tracker, message, gap) {
+  const judged = message.type === "SYNCED" ? tracker.synced(message) : isEvent(message) && tracker.take(message.seq);
+  if (judged === "gap") gap();
+  return judged === "next";
+}
+
+// clients/js/src/session/session.ts
+var Session = class {
+  #options;
+  #connection;
+  #queue;
+  #subscriptions;
+  #all;
+  #user;
+  /** Whether everything that arrives on `user` and `all` is new. */
+  #live = false;
+  /** What has come in this frame, and is told at its end. */
+  #frame = [];
+  constructor(options) {
+    this.#options = options;
+    const { records, events, userState } = options;
+    this.#all = new Tracker(records.get("position/all") ?? null);
+    this.#connection = new Connection({
+      transports: options.transports,
+      device: options.device,
+      tokens: options.tokens,
+      isVisible: options.isVisible,
+      events: {
+        state: (state) => events.state(state),
+        cursors: () => this.#cursors(),
+        welcome: (welcome) => this.#welcome(welcome),
+        stream: (message) => this.#receive(message),
+        answer: (answer2) => this.#answer(answer2),
+        frameEnd: () => this.#frameEnd(),
+        tooLarge: (error) => this.#queue.tooLarge(error.message),
+        lost: () => this.#lost()
+      }
+    });
+    const publish = publishRules(({ tab: tab2 }) => events.isThere(tab2));
+    this.#queue = new CommandQueue({
+      records,
+      connection: this.#connection,
+      rules: (type) => type === "PUBLISH" ? publish : userState() ?? void 0,
+      answered: (command, outcome) => events.answered(command, outcome)
+    });
+    this.#subscriptions = new Subscriptions(this.#connection, {
+      deliver: (message) => {
+        this.#frame.push(message);
+        queueMicrotask(() => this.#tell());
+      },
+      gap: (stream) => this.#gap(stream)
+    });
+    this.#user = this.#newUserStream();
+  }
+  connect() {
+    this.#connection.connect();
+  }
+  disconnect() {
+    this.#connection.disconnect();
+  }
+  wake() {
+    this.#connection.wake();
+  }
+  tick() {
+    this.#connection.tick();
+  }
+  /** Says all that a tab wants to follow. */
+  want(tab2, wants) {
+    this.#subscriptions.want(tab2, wants);
+  }
+  /** There may be something new to send. */
+  pump() {
+    this.#queue.pump();
+  }
+  signal(topic, event2, data) {
+    this.#connection.request("PUBLISH", { topic, event: event2, data, signal: true }, (answer2) => {
+      if (answer2.type === "ERROR" && answer2.code !== "unavailable") this.#options.events.failed(errorOf(answer2));
+    });
+  }
+  /** From now on there is somebody who keeps the user's drafts: with what they have, the connection begins anew. */
+  userStateArrived() {
+    this.#user = this.#newUserStream();
+    this.#connection.reopen();
+  }
+  #newUserStream() {
+    const { device, records, userState } = this.#options;
+    const follow = userState()?.follow ?? plainUserStream;
+    return follow({
+      connection: this.#connection,
+      records,
+      device,
+      settle: () => this.#settle(),
+      gap: () => this.#gap("user"),
+      openQueue: () => this.#queue.open(),
+      deliver: (message) => this.#frame.push(message)
+    });
+  }
+  // --- connections come and go ------------------------------------------------------------------------------------
+  #cursors() {
+    const [user3, all] = [this.#user.position, this.#all.position];
+    return { ...user3 && { cursor: formatCursor(user3) }, ...all && { all: formatCursor(all) } };
+  }
+  #welcome(welcome) {
+    const { epoch, userId, seq } = welcome;
+    const { records, events } = this.#options;
+    const known = records.get("meta/user");
+    if (known !== void 0 && userId !== void 0 && known !== userId) {
+      return this.#connection.stop(new DraftwireError("wrong_user", "the store is of another user: logout() forgets it"));
+    }
+    if (known === void 0 && userId !== void 0) void records.run((records2) => records2.put("meta/user", userId));
+    if (!this.#all.position) {
+      this.#all.position = { epoch, seq: welcome.allSeq };
+      this.#all.live = true;
+      this.#keepAllPosition();
+    }
+    events.state(this.#connectedState("catching-up"));
+    this.#subscriptions.welcome();
+    if (seq !== void 0) this.#user.welcome({ epoch, seq });
+    else if (known === void 0) this.#queue.open();
+    this.#settle();
+  }
+  #lost() {
+    this.#live = this.#all.live = false;
+    this.#user.lost();
+    this.#queue.lost();
+    this.#subscriptions.lost();
+    this.#tell();
+  }
+  /** The state is live once both streams are. */
+  #settle() {
+    const { welcome } = this.#connection;
+    if (this.#live || !welcome || !this.#all.live || !(this.#user.live || welcome.seq === void 0)) return;
+    this.#live = true;
+    this.#user.frameEnd();
+    this.#tell();
+    this.#options.events.state(this.#connectedState("live"));
+  }
+  #connectedState(status) {
+    return { status, transport: this.#connection.transport.name, node: this.#connection.welcome.node };
+  }
+  // --- receiving --------------------------------------------------------------------------------------------------
+  #receive(message) {
+    const { stream } = message;
+    if (stream === "user") {
+      this.#user.receive(message);
+    } else if (stream === "all") {
+      if (takes(this.#all, message, () => this.#gap(stream)) || "missedBefore" in message) this.#frame.push(message);
+      this.#settle();
+    } else if (stream.startsWith("topic:")) {
+      this.#subscriptions.receive(message);
+    }
+  }
+  #frameEnd() {
+    this.#user.frameEnd();
+    this.#tell();
+    this.#queue.pump();
+  }
+  #tell() {
+    const messages = this.#frame;
+    if (messages.length === 0) return;
+    this.#frame = [];
+    this.#options.events.deliver(messages);
+    if (messages.some(({ stream }) => stream === "all")) this.#keepAllPosition();
+  }
+  #keepAllPosition() {
+    const { position: position2 } = this.#all;
+    void this.#options.records.run((records) => records.put("position/all", position2));
+  }
+  #answer(answer2) {
+    if (answer2.type === "PONG") return;
+    const { id } = answer2;
+    const outcome = answer2.type === "ACK" ? { ...answer2.seq !== void 0 && { seq: answer2.seq }, payload: answer2.payload } : { error: { code: answer2.code, message: answer2.message, payload: answer2.payload } };
+    if (id !== void 0 && this.#queue.receive(id, outcome)) return;
+    if (answer2.type === "ERROR") this.#options.events.failed(errorOf(answer2));
+  }
+  /** Has nothing to do with a correct server. The position makes coming back the cure. */
+  #gap(stream) {
+    const error = new DraftwireError("protocol", `events of ${stream} are missing`);
+    this.#options.events.failed(error);
+    this.#connection.again(error);
+  }
+};
+function errorOf({ code, message, payload }) {
+  return new DraftwireError(code, message, payload);
+}
+
+// clients/js/src/session/publisher.ts
+var Publisher = class {
+  #records;
+  #tab;
+  /** By the id of the command. */
+  #waiting = /* @__PURE__ */ new Map();
+  #unpublished;
+  constructor(records, tab2, onError) {
+    this.#records = records;
+    this.#tab = tab2;
+    this.#unpublished = new Listeners(onError);
+  }
+  publish(topic, type, data, options) {
+    return quiet(this.#publish(topic, type, data, options));
+  }
+  async #publish(topic, type, data = null, options = {}) {
+    const { priority } = options;
+    const payload = { topic, event: type, data: toJson(data), ...priority && { priority } };
+    checkQueue(this.#records);
+    const command = { id: randomId2(), type: "PUBLISH", payload, tab: this.#tab };
+    const deferred = new Deferred();
+    this.#waiting.set(command.id, deferred);
+    void this.#records.run((records) => enqueue(records, command));
+    return waitFor(deferred.promise, options);
+  }
+  /** What has become of a command, of this tab or another. */
+  answered(id, outcome) {
+    const deferred = this.#waiting.get(id);
+    if (!deferred) return;
+    this.#waiting.delete(id);
+    if ("error" in outcome) deferred.reject(errorOf(outcome.error));
+    else deferred.resolve(outcome.seq === void 0 ? {} : { seq: outcome.seq });
+  }
+  onUnpublished(handler) {
+    const remove = this.#unpublished.add(handler);
+    this.tellUnpublished();
+    return remove;
+  }
+  /** Tells of refused events that nobody waits for, and forgets them. */
+  tellUnpublished() {
+    if (this.#unpublished.size === 0) return;
+    const records = [...this.#records.list("unpublished")];
+    if (records.length === 0) return;
+    void this.#records.run((edit) => {
+      for (const { id } of records) edit.remove(`unpublished/${id}`);
+    });
+    for (const { payload, error } of records) {
+      const { topic, event: type, data } = payload;
+      this.#unpublished.call({ topic, type, data, error: errorOf(error) });
+    }
+  }
+  close(error) {
+    for (const deferred of this.#waiting.values()) deferred.reject(error);
+    this.#waiting.clear();
+    this.#unpublished.clear();
+  }
+};
+function checkQueue(records) {
+  const count = records.count("command") + records.count("outcome") + records.count("unpublished");
+  if (count >= QUEUE_MAX) throw new DraftwireError("queue_full", `${QUEUE_MAX} changes wait for answers`);
+}
+
+// clients/js/src/store/memory.ts
+function memory() {
+  const tables = /* @__PURE__ */ new Map();
+  const tableOf = (name) => {
+    let table = tables.get(name);
+    if (!table) tables.set(name, table = /* @__PURE__ */ new Map());
+    return table;
+  };
+  const of = (key) => tableOf(key.slice(0, key.indexOf("/")));
+  const records = ({ changed }) => ({
+    get: (key) => of(key).get(key),
+    list: (table) => tableOf(table).values(),
+    keys: (table) => [...tableOf(table).keys()],
+    count: (table) => tableOf(table).size,
+    isCommitted: () => true,
+    async run(step) {
+      const keys = /* @__PURE__ */ new Set();
+      step({
+        get: this.get,
+        list: this.list,
+        put: (key, value) => {
+          keys.add(key);
+          of(key).set(key, value);
+        },
+        remove: (key) => {
+          keys.add(key);
+          of(key).delete(key);
+        }
+      });
+      if (keys.size > 0) changed(keys);
+    },
+    loaded: Promise.resolve(),
+    clear: async () => tables.clear(),
+    close: () => {
+    }
+  });
+  return { kind: "memory", open: records };
+}
+
+// clients/js/src/topics/ambient.ts
+init_protocol();
+
+// clients/js/src/topics/topic.ts
+init_json();
+init_protocol();
+var Topic = class {
+  name;
+  #host;
+  #options;
+  #tracker;
+  /** Another one when it has to begin again at its cursor. */
+  #handle = randomId2();
+  #state = { status: "waiting" };
+  #presence = null;
+  #changed;
+  #missed;
+  #events = /* @__PURE__ */ new Map();
+  #signals = /* @__PURE__ */ new Map();
+  /** @internal */
+  constructor(name, options, host) {
+    const { from = "now" } = options;
+    this.name = name;
+    this.#options = options;
+    this.#host = host;
+    this.#changed = new Listeners(host.onError);
+    this.#missed = new Listeners(host.onError);
+    this.#tracker = new Tracker(from === "now" || from === "last" ? null : parseCursor(from));
+  }
+  /** The same object until it changes. */
+  get state() {
+    return this.#state;
+  }
+  /** Where to come back to, or null before the server's first answer. */
+  get cursor() {
+    return this.#tracker.position && formatCursor(this.#tracker.position);
+  }
+  /** Who is here. Null while unknown, and without `presence: true`. The same object until it changes. */
+  get presence() {
+    return this.#presence;
+  }
+  /** The list of `presence`, empty where there is none. */
+  get members() {
+    return this.#presence?.members ?? NOBODY;
+  }
+  on(type, handler) {
+    return listenersOf(this.#events, type, this.#host.onError).add(handler);
+  }
+  onSignal(type, handler) {
+    return listenersOf(this.#signals, type, this.#host.onError).add(handler);
+  }
+  /** Told when events that were missed cannot be had any more. Show, or fetch again, what depends on them. */
+  onMissed(handler) {
+    return this.#missed.add(handler);
+  }
+  /** Calls the listener whenever `state` or `presence` has changed. */
+  subscribe = (listener) => this.#changed.add(listener);
+  /** Publishes an event, which is kept until the server has answered; resolves with its number. */
+  publish(type, data, options) {
+    return this.#host.publish(this.name, type, data, options);
+  }
+  /** Tells those who follow the topic now, if there is a connection now. */
+  signal(type, data) {
+    this.#host.signal(this.name, type, toJson(data));
+  }
+  /** Follows no longer, and ends every handler. */
+  close() {
+    if (this.#state.status === "ended") return;
+    this.#end({ status: "ended" });
+    this.#host.closed(this);
+  }
+  // --- what the client tells it -----------------------------------------------------------------------------------
+  /** @internal */
+  get keepsPosition() {
+    return this.#options.from === "last";
+  }
+  /** @internal Where it stopped in a life before. */
+  goOnFrom(position2) {
+    if (position2 && !this.#tracker.position) this.#tracker.position = position2;
+  }
+  /** @internal */
+  get position() {
+    return this.#tracker.position;
+  }
+  /** @internal */
+  want() {
+    const { presence, batchMs, batchMax } = this.#options;
+    return {
+      handle: this.#handle,
+      topic: this.name,
+      cursor: this.cursor,
+      ...presence !== void 0 && { presence },
+      ...batchMs !== void 0 && { batchMs },
+      ...batchMax !== void 0 && { batchMax }
+    };
+  }
+  /** @internal The connection is over; the position is not. */
+  lost() {
+    if (this.#state.status === "ended") return;
+    this.#tracker.live = false;
+    const changed = this.#state.status !== "waiting" || this.#presence !== null;
+    this.#presence = null;
+    this.#state = { status: "waiting" };
+    if (changed) this.#changed.call();
+  }
+  /** @internal */
+  receive(message) {
+    if (this.#state.status === "ended") return;
+    switch (message.type) {
+      case "FOLLOWED":
+        return this.#followed(message);
+      case "SYNCED":
+        return this.#synced(message);
+      case "SIGNAL": {
+        const { event: event2, origin, payload } = message;
+        return this.#emit(this.#signals, { type: event2, origin, data: payload });
+      }
+      case "PRESENCE":
+      case "JOIN":
+      case "LEAVE":
+        if (!this.#options.presence) return;
+        this.#presence = nextPresence(this.#presence, message);
+        return this.#changed.call();
+      case "UNSUBSCRIBED":
+        this.#end({ status: "ended", error: errorOf(message.payload) });
+        return this.#host.closed(this);
+      default:
+        if (isEvent(message)) this.#event(message);
+    }
+  }
+  #followed({ epoch, seq, head, live }) {
+    const { position: position2 } = this.#tracker;
+    if (position2) return this.#setStatus(live && position2.epoch === epoch && position2.seq >= seq ? "live" : "catching-up");
+    this.#tracker.position = { epoch, seq: head };
+    this.#setStatus("live");
+  }
+  #synced(message) {
+    if (!this.#tracker.position) return;
+    switch (this.#tracker.synced(message)) {
+      case "missed":
+        return this.#missed.call({ before: message.missedBefore });
+      case "synced":
+        return this.#setStatus("live");
+      case "gap":
+        return this.#again();
+    }
+  }
+  #event(message) {
+    if (!this.#tracker.position) return;
+    const judged = this.#tracker.take(message.seq);
+    if (judged === "gap") return this.#again();
+    if (judged === "next") this.#emit(this.#events, streamEvent(message));
+  }
+  /** Messages of the tab with the connection were lost on the way here. */
+  #again() {
+    if (this.#state.status === "waiting") return;
+    this.#handle = randomId2();
+    this.#setStatus("waiting");
+    this.#host.changed();
+  }
+  #emit(listeners, value) {
+    listeners.get(value.type)?.call(value);
+    listeners.get("*")?.call(value);
+  }
+  #setStatus(status) {
+    if (this.#state.status === status || this.#state.status === "ended") return;
+    this.#state = { status };
+    this.#changed.call();
+  }
+  #end(state) {
+    this.#state = state;
+    this.#presence = null;
+    this.#changed.call();
+    for (const listeners of [this.#changed, this.#missed, ...this.#events.values(), ...this.#signals.values()]) listeners.clear();
+  }
+};
+var NOBODY = [];
+function listenersOf(map, type, onError) {
+  let listeners = map.get(type);
+  if (!listeners) map.set(type, listeners = new Listeners(onError));
+  return listeners;
+}
+function streamEvent({ type, seq, timestamp, origin, priority = "normal", payload }) {
+  return { type, seq, timestamp, origin, priority, data: payload };
+}
+
+// clients/js/src/topics/ambient.ts
+var MISSED = "";
+var AmbientStream = class {
+  #onError;
+  #listeners = /* @__PURE__ */ new Map();
+  /** A tab that takes over the connection may go on from a position that was told here already. */
+  #seq = 0;
+  constructor(onError) {
+    this.#onError = onError;
+  }
+  on(type, handler) {
+    return listenersOf(this.#listeners, type, this.#onError).add(handler);
+  }
+  receive(message) {
+    if (message.type === "SYNCED" && "missedBefore" in message) {
+      this.#seq = Math.min(this.#seq, message.seq);
+      this.#listeners.get(MISSED)?.call({ before: message.missedBefore });
+    }
+    if (!isEvent(message)) return;
+    const event2 = streamEvent(message);
+    if (event2.seq <= this.#seq) return;
+    this.#seq = event2.seq;
+    this.#listeners.get(event2.type)?.call(event2);
+    this.#listeners.get("*")?.call(event2);
+  }
+  clear() {
+    for (const listeners of this.#listeners.values()) listeners.clear();
+  }
+};
+
+// clients/js/src/draftwire.ts
+var internals = /* @__PURE__ */ Symbol("internals");
+var Draftwire = class {
+  #options;
+  #environment;
+  #endpoint;
+  #records;
+  #tokens;
+  /** Names this client among those that share its store. */
+  #tab = randomId2();
+  #onError;
+  /** Known once the store is loaded. */
+  #device = null;
+  /** While it shall be online. */
+  #link = null;
+  #left = new AbortController();
+  #online;
+  #closed = false;
+  #state;
+  #storage;
+  #userState = null;
+  #topics = /* @__PURE__ */ new Set();
+  #wantsChanged = false;
+  #publisher;
+  #all;
+  #user;
+  #changed;
+  #recordListeners;
+  #closing;
+  #stopWaking;
+  /** @internal */
+  [internals];
+  /**
+   * @param url where the server is, `https://sync.example.com` or `wss://sync.example.com/ws/realtime`
+   * @throws TypeError where that is no address
+   */
+  constructor(url, options) {
+    const onError = options.onError ?? ((error) => console.error(error));
+    this.#endpoint = endpointOf(url);
+    this.#options = options;
+    this.#onError = onError;
+    this.#environment = environmentOf(options.environment);
+    this.#tokens = new TokenSource(options.getToken);
+    const store = options.store ?? memory();
+    this.#storage = { kind: store.kind };
+    this.#online = options.connect ?? true;
+    this.#state = { status: this.#online ? "connecting" : "offline" };
+    this.#changed = new Listeners(onError);
+    this.#recordListeners = new Listeners(onError);
+    this.#closing = new Listeners(onError);
+    this.#all = new AmbientStream(onError);
+    this.#user = new AmbientStream(onError);
+    this.#records = store.open({
+      changed: (keys) => this.#onRecords(keys),
+      failed: (error) => this.#storeFailed(error),
+      cleared: () => this.close()
+    });
+    this.#publisher = new Publisher(this.#records, this.#tab, onError);
+    this[internals] = {
+      records: this.#records,
+      tab: this.#tab,
+      onError,
+      drafts: void 0,
+      onRecords: (listener) => this.#recordListeners.add(listener),
+      onClose: (listener) => this.#closing.add(listener),
+      keepUserState: (userState) => {
+        this.#userState = userState;
+        this.#link?.userStateArrived();
+      }
+    };
+    this.#stopWaking = this.#environment.onWake(() => this.#link?.wake());
+    void this.#start();
+  }
+  /** What the connection is doing. The same object until it changes. */
+  get state() {
+    return this.#state;
+  }
+  /** Where changes are kept. The same object until it changes. */
+  get storage() {
+    return this.#storage;
+  }
+  /** How many changes and published events the server has not answered yet. */
+  get pendingCount() {
+    return this.#records.count("command");
+  }
+  /** Calls the listener whenever `state`, `storage` or `pendingCount` has changed. */
+  subscribe = (listener) => this.#changed.add(listener);
+  /** Resolves once the state is `live`; rejects where it becomes `stopped`, or the client is closed. */
+  ready(options) {
+    const ready = new Deferred();
+    const look = () => {
+      if (this.#closed) ready.reject(new DraftwireError("closed", "the client was closed"));
+      else if (this.#state.status === "live") ready.resolve();
+      else if (this.#state.status === "stopped") ready.reject(this.#state.error);
+      else return;
+      unsubscribe();
+    };
+    const unsubscribe = this.#changed.add(look);
+    look();
+    return quiet(waitFor(ready.promise, options).finally(unsubscribe));
+  }
+  /** Goes online, and stays so through every loss until `disconnect()`. */
+  connect() {
+    const { error } = this.#state;
+    if (this.#closed || this.#online && this.#state.status !== "stopped" || error?.code === "newer_version") return;
+    this.#leave();
+    this.#online = true;
+    this.#setState({ status: "connecting" });
+    this.#join();
+  }
+  /** Goes offline. Everything that is unsent is kept. Where this tab has the connection, another takes it over. */
+  disconnect() {
+    if (this.#closed) return;
+    this.#online = false;
+    this.#leave();
+    this.#setState({ status: "offline" });
+  }
+  /** Follows a topic, through every loss, until its `close()`. Each call has a position and handlers of its own. */
+  topic(name, options = {}) {
+    const topic = new Topic(name, options, {
+      onError: this.#onError,
+      changed: () => this.#want(),
+      publish: (...publish) => this.publish(...publish),
+      signal: (...signal) => this.#link?.signal(...signal),
+      closed: () => {
+        this.#topics.delete(topic);
+        this.#want();
+      }
+    });
+    this.#topics.add(topic);
+    if (this.#closed) topic.close();
+    if (this.#device !== null) this.#goOn(topic);
+    this.#want();
+    return topic;
+  }
+  /**
+   * Publishes an event, which is kept until the server has answered; resolves with its number. Rejects with the
+   * server's refusal, with `queue_full`, and with a TypeError where the data is no JSON. Like all promises of this
+   * package it may be left alone: a rejection that nobody handles is no error of the process.
+   */
+  publish(topic, type, data, options) {
+    return this.#publisher.publish(topic, type, data, options);
+  }
+  /** Handles events that were refused after the page that had published them was gone, until a handler has seen them. */
+  onUnpublished(handler) {
+    return this.#publisher.onUnpublished(handler);
+  }
+  /** Handles what backends broadcast to everybody: events of one type, or all with `*`. */
+  onBroadcast(type, handler) {
+    return this.#all.on(type, handler);
+  }
+  /** Told when broadcasts that were missed cannot be had any more. Do what any of them could have asked for. */
+  onMissedBroadcasts(handler) {
+    return this.#all.on(MISSED, handler);
+  }
+  /** Handles what backends send to this user: events of one type, or all with `*`. */
+  onUserEvent(type, handler) {
+    return this.#user.on(type, handler);
+  }
+  /** Forgets everything of this user on this device, unsent changes included, and closes the clients of all tabs. */
+  async logout() {
+    this.#leave();
+    try {
+      await this.#records.clear();
+    } finally {
+      this.close();
+    }
+  }
+  /** Ends the connection and every listener. What is stored stays. */
+  close() {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#leave();
+    this.#stopWaking();
+    this.#setState({ status: "offline" });
+    for (const topic of [...this.#topics]) topic.close();
+    this.#publisher.close(new DraftwireError("closed", "the client was closed"));
+    this.#closing.call();
+    for (const ended of [this.#changed, this.#recordListeners, this.#closing, this.#all, this.#user]) ended.clear();
+    this.#records.close();
+  }
+  // --- the store --------------------------------------------------------------------------------------------------
+  async #start() {
+    try {
+      await this.#records.loaded;
+    } catch (error) {
+      return this.#stop(error);
+    }
+    if (this.#closed) return;
+    const device = this.#options.device ?? randomId2();
+    await this.#records.run((records) => {
+      if (this.#options.device !== void 0 || !records.get("meta/device")) records.put("meta/device", device);
+    });
+    this.#device = this.#records.get("meta/device") ?? device;
+    for (const topic of this.#topics) this.#goOn(topic);
+    if (this.#online && !this.#closed && !this.#link) this.#join();
+  }
+  #goOn(topic) {
+    if (topic.keepsPosition) topic.goOnFrom(this.#records.get(`position/topic:${topic.name}`));
+  }
+  #onRecords(keys) {
+    this.#recordListeners.call(keys);
+    let queue = false;
+    for (const key of keys) {
+      if (key.startsWith("command/")) queue = true;
+      if (key.startsWith("unpublished/")) this.#publisher.tellUnpublished();
+    }
+    if (!queue) return;
+    this.#link?.pump();
+    this.#changed.call();
+  }
+  #storeFailed(error) {
+    if (this.#closed) return;
+    if (error.code === "newer_version") return this.#stop(error);
+    this.#storage = { kind: "memory", error };
+    this.#onError(error);
+    if (this.#link) {
+      this.#leave();
+      this.#join();
+    }
+    this.#changed.call();
+  }
+  // --- the connection ---------------------------------------------------------------------------------------------
+  #join() {
+    if (this.#device === null) return;
+    const left = new AbortController();
+    this.#left = left;
+    const { signal } = left;
+    const options = {
+      tab: this.#tab,
+      isVisible: this.#environment.isVisible,
+      keepsDrafts: () => this.#userState !== null,
+      newSession: (events, isVisible) => this.#newSession(events, isVisible),
+      events: {
+        state: (state) => {
+          if (!signal.aborted) this.#setState(state);
+        },
+        deliver: (messages) => {
+          if (!signal.aborted) this.#deliver(messages);
+        },
+        answered: (id, outcome) => this.#publisher.answered(id, outcome),
+        failed: (error) => this.#onError(error)
+      }
+    };
+    this.#link = (this.#records.link ?? ownLink)(options);
+    this.#want();
+  }
+  #newSession(events, isVisible) {
+    return new Session({
+      transports: this.#transports(),
+      device: this.#device,
+      tokens: this.#tokens,
+      records: this.#records,
+      isVisible,
+      userState: () => this.#userState,
+      events
+    });
+  }
+  #transports() {
+    const { transport = "auto" } = this.#options;
+    const [endpoint, environment] = [this.#endpoint, this.#environment];
+    const transports = [];
+    if (transport !== "event-stream" && environment.WebSocket) transports.push(webSocketTransport(endpoint, environment));
+    if (transport !== "websocket") {
+      transports.push({
+        name: "event-stream",
+        // Loaded where it is needed, which is rare.
+        open: async (...open) => new (await Promise.resolve().then(() => (init_event_stream(), event_stream_exports))).EventStreamWire(endpoint, environment, ...open)
+      });
+    }
+    return transports;
+  }
+  #leave() {
+    const link = this.#link;
+    this.#link = null;
+    this.#left.abort();
+    link?.close();
+    for (const topic of this.#topics) topic.lost();
+  }
+  #stop(error) {
+    if (this.#closed) return;
+    this.#leave();
+    this.#setState({ status: "stopped", error });
+  }
+  #setState(state) {
+    this.#state = state;
+    if (state.status !== "live" && state.status !== "catching-up") for (const topic of this.#topics) topic.lost();
+    this.#changed.call();
+  }
+  /** Says what is wanted, all changes of one go together. */
+  #want() {
+    if (this.#wantsChanged) return;
+    this.#wantsChanged = true;
+    queueMicrotask(() => {
+      this.#wantsChanged = false;
+      this.#link?.want([...this.#topics].map((topic) => topic.want()));
+    });
+  }
+  // --- receiving --------------------------------------------------------------------------------------------------
+  #deliver(messages) {
+    for (const message of messages) {
+      if (message.stream === "all") this.#all.receive(message);
+      else if (message.stream === "user") this.#user.receive(message);
+      else for (const topic of [...this.#topics]) if (message.stream === `topic:${topic.name}`) topic.receive(message);
+    }
+    for (const topic of this.#topics) if (topic.keepsPosition) this.#keepPosition(topic);
+  }
+  /** Where to go on with `from: 'last'`. Never backwards, where another tab was faster. */
+  #keepPosition({ name, position: position2 }) {
+    const key = `position/topic:${name}`;
+    const kept = this.#records.get(key);
+    if (!position2 || kept && kept.epoch === position2.epoch && kept.seq >= position2.seq) return;
+    void this.#records.run((records) => records.put(key, position2));
+  }
+};
+
+// clients/js/src/drafts/drafts.ts
+init_json();
+
+// clients/js/src/drafts/changes.ts
+init_json();
+var Changes = class {
+  #records;
+  #index;
+  #tab;
+  #waiting = /* @__PURE__ */ new Set();
+  #conditions = /* @__PURE__ */ new Set();
+  constructor(records, index, tab2) {
+    this.#records = records;
+    this.#index = index;
+    this.#tab = tab2;
+  }
+  /**
+   * Makes a change of a draft.
+   * @param step as of a records; returns the id of the command that carries the change
+   * @throws DraftwireError `queue_full`
+   */
+  make(step) {
+    checkQueue(this.#records);
+    const author = { id: randomId2(), tab: this.#tab };
+    const waiting = { id: author.id, deferred: new Deferred() };
+    const stored = this.#records.run((records) => {
+      waiting.id = step(records, author);
+    });
+    this.#waiting.add(waiting);
+    this.look();
+    return {
+      stored,
+      acknowledged: (options) => waitFor(waiting.deferred.promise, options)
+    };
+  }
+  /** Makes a change that the server does not hear of. */
+  run(step) {
+    void this.#records.run(step);
+  }
+  /** Resolves once it is true, looked at after every change of the records. */
+  until(isTrue, options) {
+    const condition = { isTrue, deferred: new Deferred() };
+    this.#conditions.add(condition);
+    this.look();
+    return quiet(waitFor(condition.deferred.promise, options).finally(() => this.#conditions.delete(condition)));
+  }
+  /** The records have changed. */
+  look() {
+    for (const waiting of this.#waiting) {
+      if (this.#index.isQueued(waiting.id)) continue;
+      this.#waiting.delete(waiting);
+      const outcome = this.#index.outcomeOf(waiting.id);
+      if (outcome) waiting.deferred.reject(errorOf({ ...outcome.error, payload: outcome.theirs }));
+      else waiting.deferred.resolve();
+    }
+    for (const { isTrue, deferred } of this.#conditions) if (isTrue()) deferred.resolve();
+  }
+  close() {
+    const error = new DraftwireError("closed", "the client was closed");
+    for (const { deferred } of [...this.#waiting, ...this.#conditions]) deferred.reject(error);
+  }
+};
+
+// clients/js/src/drafts/collection.ts
+init_json();
+init_protocol();
+var Collection = class {
+  kind;
+  #drafts;
+  #changed;
+  #conflict;
+  #refused;
+  #list = null;
+  constructor(kind, drafts2, onError) {
+    this.kind = kind;
+    this.#drafts = drafts2;
+    this.#changed = new Listeners(onError);
+    this.#conflict = new Listeners(onError);
+    this.#refused = new Listeners(onError);
+  }
+  get loaded() {
+    return this.cursor !== null;
+  }
+  get cursor() {
+    const { position: position2 } = this.#drafts;
+    return position2 && formatCursor(position2);
+  }
+  get list() {
+    this.#list ??= Object.freeze(this.#drafts.shown(this.kind).map((id) => this.#drafts.draft(id)));
+    return this.#list;
+  }
+  get(id) {
+    return this.#drafts.isShown(this.kind, id) ? this.#drafts.draft(id) : void 0;
+  }
+  create(content, { id } = {}) {
+    return this.#drafts.create(this.kind, toJson(content), id);
+  }
+  subscribe = (listener) => this.#changed.add(listener);
+  on(event2, handler) {
+    return (event2 === "conflict" ? this.#conflict : this.#refused).add(handler);
+  }
+  /** The list is another one. */
+  stale() {
+    this.#list = null;
+  }
+  changed() {
+    this.#changed.call();
+  }
+  conflict(conflict3, draft) {
+    this.#conflict.call(conflict3, draft);
+  }
+  refused(refusal2, draft) {
+    this.#refused.call(refusal2, draft);
+  }
+  close() {
+    for (const listeners of [this.#changed, this.#conflict, this.#refused]) listeners.clear();
+  }
+};
+
+// clients/js/src/drafts/draft.ts
+init_json();
+
+// clients/js/src/drafts/merge.ts
+init_json();
+function applyPatch(target, patch) {
+  const result = isObject(target) ? copy2(target) : {};
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) delete result[key];
+    else set(result, key, isObject(value) ? applyPatch(own(result, key), value) : value);
+  }
+  return Object.freeze(result);
+}
+function touchedFields(content, patch, path2 = "") {
+  return Object.entries(patch).flatMap(([key, wanted]) => {
+    const pointer = `${path2}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`;
+    const existing = own(content, key);
+    if (wanted === null) return existing === void 0 ? [] : [pointer];
+    if (!isObject(wanted)) return equal(existing, wanted) ? [] : [pointer];
+    if (isObject(existing)) return touchedFields(existing, wanted, pointer);
+    if (existing !== void 0) return [pointer];
+    const parts = touchedFields({}, wanted, pointer);
+    return parts.length > 0 ? parts : [pointer];
+  });
+}
+function overlap(some, others) {
+  return some.some((one) => others.some((other) => related(one, other)));
+}
+function splitPatch(patch, fields) {
+  if (fields.length === 0) return { inside: patch, outside: null };
+  const [inside, outside] = split(patch, fields, "");
+  return { inside, outside };
+}
+function split(patch, fields, path2) {
+  const [inside, outside] = [{}, {}];
+  for (const [key, value] of Object.entries(patch)) {
+    const pointer = `${path2}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`;
+    if (fields.some((field) => field === pointer || pointer.startsWith(`${field}/`))) {
+      set(inside, key, value);
+    } else if (!fields.some((field) => field.startsWith(`${pointer}/`))) {
+      set(outside, key, value);
+    } else if (isObject(value) && Object.keys(value).length > 0) {
+      const parts = split(value, fields, pointer);
+      if (parts[0]) set(inside, key, parts[0]);
+      if (parts[1]) set(outside, key, parts[1]);
+    } else {
+      set(inside, key, value);
+    }
+  }
+  return [orNull(inside), orNull(outside)];
+}
+function composePatches(first, second) {
+  const result = copy2(first);
+  for (const [key, value] of Object.entries(second)) {
+    const before = own(result, key);
+    if (!isObject(value) || before === void 0) {
+      set(result, key, value);
+    } else if (isObject(before)) {
+      const inner = composePatches(before, value);
+      if (!inner) return null;
+      set(result, key, inner);
+    } else {
+      return null;
+    }
+  }
+  return Object.freeze(result);
+}
+function related(one, other) {
+  return one === other || one.startsWith(`${other}/`) || other.startsWith(`${one}/`);
+}
+function own(object2, key) {
+  return isObject(object2) && Object.hasOwn(object2, key) ? object2[key] : void 0;
+}
+function copy2(object2) {
+  return Object.fromEntries(Object.entries(object2));
+}
+function set(object2, key, value) {
+  Object.defineProperty(object2, key, { value, writable: true, enumerable: true, configurable: true });
+}
+function orNull(object2) {
+  return Object.keys(object2).length > 0 ? Object.freeze(object2) : null;
+}
+
+// clients/js/src/drafts/records.ts
+init_json();
+var draftKey = (draftId) => `draft/${draftId}`;
+var outcomeKey = (id) => `outcome/${id}`;
+function commandsOf(records, draftId) {
+  const commands = [];
+  for (const command of records.list("command")) if (command.payload.draftId === draftId) commands.push(command);
+  return commands;
+}
+function outcomesOf(records, draftId) {
+  return [...records.list("outcome")].filter((outcome) => outcome.draftId === draftId);
+}
+function forgetDraft(records, draftId) {
+  const record = records.get(draftKey(draftId));
+  if (!record) return;
+  const left = commandsOf(records, draftId).length + outcomesOf(records, draftId).length > 0;
+  if (left) records.put(draftKey(draftId), { ...record, gone: true });
+  else records.remove(draftKey(draftId));
+}
+function removeCommand(records, command) {
+  records.remove(commandKey(command));
+  forgetIfGone(records, command.payload.draftId);
+}
+function removeOutcome(records, { id, draftId }) {
+  records.remove(outcomeKey(id));
+  forgetIfGone(records, draftId);
+}
+function forgetIfGone(records, draftId) {
+  if (records.get(draftKey(draftId))?.gone) forgetDraft(records, draftId);
+}
+function theirsOf(record, { version = 0, theirs = {} }) {
+  return record && record.version >= version ? record.content : theirs;
+}
+function applyAll(content, patches) {
+  return patches.reduce(applyPatch, content);
+}
+function dropDissolved(records, record) {
+  for (const outcome of outcomesOf(records, record.draftId)) {
+    if (outcome.result !== "conflict" || outcome.change === "delete") continue;
+    const theirs = theirsOf(record, outcome);
+    if (equal(applyAll(theirs, outcome.patches), theirs)) removeOutcome(records, outcome);
+  }
+}
+
+// clients/js/src/drafts/edits.ts
+function createDraft(records, author, payload, generated) {
+  enqueue(records, { ...author, type: "DRAFT_CREATE", payload, kind: payload.kind, generated });
+}
+function updateDraft(records, author, seen, wanted) {
+  const { draftId, kind } = seen;
+  const patch = amendConflicts(records, author, draftId, wanted);
+  if (!patch) return author.id;
+  const baseVersion = baseOf(records, seen);
+  const last = commandsOf(records, draftId).at(-1);
+  if (last && last.sentAt === void 0 && last.order === records.get("meta/order")) {
+    if (last.type === "DRAFT_CREATE") {
+      const content = applyPatch(last.payload.content, patch);
+      records.put(commandKey(last), { ...last, payload: { ...last.payload, content } });
+      return last.id;
+    }
+    const composed2 = last.type === "DRAFT_UPDATE" && last.payload.baseVersion === baseVersion && composePatches(last.payload.patch, patch);
+    if (composed2) {
+      records.put(commandKey(last), { ...last, payload: { ...last.payload, patch: composed2 } });
+      return last.id;
+    }
+  }
+  enqueueChange(records, author, kind, "DRAFT_UPDATE", { draftId, baseVersion, patch });
+  return author.id;
+}
+function amendConflicts(records, { id }, draftId, patch) {
+  let rest = patch;
+  for (const outcome of outcomesOf(records, draftId)) {
+    if (!rest || outcome.result !== "conflict" || outcome.change === "delete") continue;
+    const { inside, outside } = splitPatch(rest, outcome.fields ?? []);
+    if (!inside) continue;
+    records.put(outcomeKey(outcome.id), {
+      ...outcome,
+      patches: composed([...outcome.patches, inside]),
+      commands: [...outcome.commands, id]
+    });
+    rest = outside;
+  }
+  return rest;
+}
+function deleteDraft(records, author, seen) {
+  const { draftId, kind } = seen;
+  const commands = commandsOf(records, draftId);
+  const neverSent2 = commands[0]?.type === "DRAFT_CREATE" && commands.every(({ sentAt }) => sentAt === void 0);
+  if (neverSent2) for (const command of commands) records.remove(commandKey(command));
+  else enqueueChange(records, author, kind, "DRAFT_DELETE", { draftId, baseVersion: baseOf(records, seen) });
+}
+function enqueueChange(records, author, kind, type, payload) {
+  enqueue(records, { ...author, type, payload, kind });
+}
+function baseOf(records, { draftId, baseVersion }) {
+  return baseVersion === 0 && records.get(draftKey(draftId)) ? 1 : baseVersion;
+}
+function resolveConflict(records, author, outcomeId, baseVersion, instead) {
+  const outcome = records.get(outcomeKey(outcomeId));
+  if (!outcome) return;
+  const { draftId, kind } = outcome;
+  removeOutcome(records, outcome);
+  if (outcome.change === "delete" && !instead) {
+    return enqueueChange(records, author, kind, "DRAFT_DELETE", { draftId, baseVersion });
+  }
+  const patches = instead ? [instead] : composed(outcome.patches);
+  patches.forEach((patch, i) => {
+    const id = i === patches.length - 1 ? author.id : `${author.id}.${i}`;
+    enqueueChange(records, { ...author, id }, kind, "DRAFT_UPDATE", { draftId, baseVersion, patch });
+  });
+}
+function dropOutcome(records, outcomeId) {
+  const outcome = records.get(outcomeKey(outcomeId));
+  if (outcome) removeOutcome(records, outcome);
+}
+function composed(patches) {
+  return patches.reduce((before, patch) => {
+    const last = before.at(-1);
+    const one = last && composePatches(last, patch);
+    return one ? [...before.slice(0, -1), one] : [...before, patch];
+  }, []);
+}
+
+// clients/js/src/drafts/draft.ts
+var LiveDraft = class {
+  id;
+  #host;
+  #changed;
+  #conflict;
+  #refused;
+  #snapshot = null;
+  /** Outcomes that were told of. */
+  #told = /* @__PURE__ */ new Set();
+  constructor(id, host) {
+    this.id = id;
+    this.#host = host;
+    this.#changed = new Listeners(host.onError);
+    this.#conflict = new Listeners(host.onError);
+    this.#refused = new Listeners(host.onError);
+    for (const { id: outcome } of [...this.snapshot.conflicts, ...this.snapshot.refusals]) this.#told.add(outcome);
+  }
+  get snapshot() {
+    this.#snapshot ??= this.#look();
+    return this.#snapshot;
+  }
+  get content() {
+    return this.snapshot.content;
+  }
+  get status() {
+    return this.snapshot.status;
+  }
+  subscribe = (listener) => this.#changed.add(listener);
+  on(event2, handler) {
+    return (event2 === "conflict" ? this.#conflict : this.#refused).add(handler);
+  }
+  update(patch) {
+    const [seen, wanted] = [this.#seen, toJson(patch)];
+    return this.#host.changes.make((records, author) => updateDraft(records, author, seen, wanted));
+  }
+  delete() {
+    const seen = this.#seen;
+    return this.#host.changes.make((records, author) => {
+      deleteDraft(records, author, seen);
+      return author.id;
+    });
+  }
+  /** What the user sees while making a change. */
+  get #seen() {
+    const { kind, version } = this.snapshot;
+    return { draftId: this.id, kind, baseVersion: version };
+  }
+  settled(options) {
+    return this.#host.changes.until(() => (this.#host.view(this.id)?.pendingCount ?? 0) === 0, options);
+  }
+  /** Something of it has changed. */
+  changed() {
+    const before = this.#snapshot;
+    const after = this.#look();
+    if (before && equal(plain(before), plain(after))) return;
+    this.#snapshot = after;
+    this.#changed.call();
+    for (const conflict3 of after.conflicts) this.#tell(conflict3.id, () => {
+      this.#conflict.call(conflict3);
+      this.#host.conflict(conflict3, this);
+    });
+    for (const refusal2 of after.refusals) this.#tell(refusal2.id, () => {
+      this.#refused.call(refusal2);
+      this.#host.refused(refusal2, this);
+    });
+    const left = new Set([...after.conflicts, ...after.refusals].map(({ id }) => id));
+    for (const id of this.#told) if (!left.has(id)) this.#told.delete(id);
+  }
+  close() {
+    for (const listeners of [this.#changed, this.#conflict, this.#refused]) listeners.clear();
+  }
+  #tell(outcome, tell) {
+    if (this.#told.has(outcome)) return;
+    this.#told.add(outcome);
+    tell();
+  }
+  #look() {
+    const view = this.#host.view(this.id);
+    if (!view) return Object.freeze({ ...this.#snapshot ?? NOTHING, ...GONE, id: this.id });
+    const { hidden, conflicts, refusals, deleted: deleted2, content, ...rest } = view;
+    return Object.freeze({
+      ...rest,
+      id: this.id,
+      content,
+      deleted: deleted2 || hidden,
+      conflicts: conflicts.map((outcome) => this.#conflictOf(outcome, view.version)),
+      refusals: refusals.map((outcome) => this.#refusalOf(outcome))
+    });
+  }
+  #conflictOf({ id, change, fields = [], patches, theirs = {}, version = 0 }, current) {
+    const seen = Math.max(version, current);
+    const { changes } = this.#host;
+    const resolve = (instead) => changes.make((records, author) => {
+      resolveConflict(records, author, id, seen, instead);
+      return author.id;
+    });
+    return Object.freeze({
+      id,
+      kind: change === "delete" ? change : "update",
+      fields,
+      mine: mineOf(patches),
+      theirs,
+      keepMine: () => resolve(),
+      keepTheirs: () => changes.run((records) => dropOutcome(records, id)),
+      merge: (patch) => resolve(toJson(patch))
+    });
+  }
+  #refusalOf({ id, change, patches, error }) {
+    return Object.freeze({
+      id,
+      kind: change,
+      error: errorOf(error),
+      mine: mineOf(patches),
+      dismiss: () => this.#host.changes.run((records) => dropOutcome(records, id))
+    });
+  }
+};
+var NOTHING = { kind: "", version: 0, content: Object.freeze({}), updatedAt: 0 };
+var GONE = { status: "synced", deleted: true, pendingCount: 0, conflicts: [], refusals: [] };
+function mineOf(patches) {
+  return patches.length === 0 ? null : Object.assign({}, ...composed(patches));
+}
+function plain({ conflicts, refusals, ...snapshot2 }) {
+  const outcomes = [...conflicts, ...refusals].map(({ id, mine }) => ({ id, mine }));
+  return { ...snapshot2, outcomes, theirs: conflicts.map(({ theirs, fields }) => ({ theirs, fields })) };
+}
+
+// clients/js/src/drafts/draft_stream.ts
+init_protocol();
+
+// clients/js/src/drafts/rules.ts
+init_json();
+var draftRules = {
+  lane: (command) => command.payload.draftId,
+  isAnswered: (command) => command.landed !== void 0,
+  acknowledged: (records, command, payload) => acknowledged(records, command, payload.version),
+  refused: (records, command, error) => refused(records, command, error)
+};
+function event(records, { type, payload, origin, timestamp }, device) {
+  const news = payload;
+  switch (type) {
+    case "DRAFT_CREATED":
+      return created(records, { ...news, updatedAt: timestamp }, origin === device);
+    case "DRAFT_UPDATED":
+      return updated(records, news, timestamp, origin === device);
+    case "DRAFT_DELETED":
+      return deleted(records, news.draftId);
+  }
+}
+function created(records, { draftId, version, kind, content, updatedAt }, ours) {
+  records.put(draftKey(draftId), { draftId, version, kind, content, updatedAt });
+  if (!ours) return;
+  for (const command of commandsOf(records, draftId)) {
+    if (command.type === "DRAFT_CREATE") records.remove(commandKey(command));
+    else moveBase(records, command, version);
+  }
+}
+function updated(records, { draftId, version, patch }, timestamp, ours) {
+  const before = records.get(draftKey(draftId));
+  if (!before || before.version >= version) return;
+  const content = applyPatch(before.content, patch);
+  const record = { ...before, version, content, updatedAt: timestamp };
+  records.put(draftKey(draftId), record);
+  const changed = touchedFields(before.content, patch);
+  let made = false;
+  for (const command of commandsOf(records, draftId)) {
+    if (!made && ours && command.type === "DRAFT_UPDATE" && (command.landed === version || command.sentAt !== void 0 && equal(command.payload.patch, patch))) {
+      made = true;
+      records.remove(commandKey(command));
+    } else if (command.landed !== void 0 && command.landed <= version) {
+      records.remove(commandKey(command));
+    } else if (made || command.type === "DRAFT_UPDATE" && !overlap(touchedFields(content, command.payload.patch), changed)) {
+      moveBase(records, command, version);
+    }
+  }
+  dropDissolved(records, record);
+}
+function deleted(records, draftId) {
+  for (const command of commandsOf(records, draftId)) {
+    if (command.type === "DRAFT_DELETE" || command.landed !== void 0) records.remove(commandKey(command));
+  }
+  for (const outcome of outcomesOf(records, draftId)) if (outcome.result === "conflict") conflictWithNothing(records, outcome);
+  forgetDraft(records, draftId);
+}
+function moveBase(records, command, version) {
+  if (command.type === "DRAFT_CREATE" || command.sentAt !== void 0 || command.payload.baseVersion !== version - 1) return;
+  records.put(commandKey(command), { ...command, payload: { ...command.payload, baseVersion: version } });
+}
+function conflictWithNothing(records, outcome) {
+  if (outcome.change === "delete") return records.remove(outcomeKey(outcome.id));
+  const error = { code: "not_found", message: "the draft was deleted" };
+  records.put(outcomeKey(outcome.id), { ...outcome, result: "refused", error });
+}
+function snapshot(records, drafts2, reset) {
+  const present = new Map(drafts2.map((draft) => [draft.draftId, draft]));
+  for (const { draftId } of [...records.list("draft")]) if (!present.has(draftId)) deletedMeanwhile(records, draftId, reset);
+  for (const { draftId, version, kind, content, updatedAt } of drafts2) {
+    const record = { draftId, version, kind, content, updatedAt };
+    records.put(draftKey(draftId), record);
+    for (const command of commandsOf(records, draftId)) {
+      if (reset) inAnotherHistory(records, command, record);
+      else afterSnapshot(records, command, record);
+    }
+    dropDissolved(records, record);
+  }
+}
+function deletedMeanwhile(records, draftId, reset) {
+  if (!reset) return deleted(records, draftId);
+  for (const command of commandsOf(records, draftId)) {
+    if (command.type === "DRAFT_UPDATE") keep(records, command, "refused", { code: "history_changed", message: "the server has lost the draft" });
+    else if (command.type === "DRAFT_DELETE") records.remove(commandKey(command));
+  }
+  deleted(records, draftId);
+}
+function afterSnapshot(records, command, { version }) {
+  const made = command.type === "DRAFT_CREATE" ? command.sentAt !== void 0 : command.landed !== void 0 && command.landed <= version;
+  if (made) records.remove(commandKey(command));
+  else if (command.type !== "DRAFT_CREATE") moveBase(records, command, 1);
+}
+function inAnotherHistory(records, command, record) {
+  const error = { code: "history_changed", message: "the server has lost changes that it had acknowledged" };
+  const { content, version } = record;
+  if (command.type === "DRAFT_CREATE") return records.remove(commandKey(command));
+  if (command.type === "DRAFT_DELETE") return keep(records, command, "conflict", error, { fields: [], version, theirs: content });
+  const fields = touchedFields(content, command.payload.patch);
+  if (fields.length === 0) return records.remove(commandKey(command));
+  keep(records, command, "conflict", error, { fields, version, theirs: content });
+}
+function acknowledged(records, command, version) {
+  const record = records.get(draftKey(command.payload.draftId));
+  const seen = command.type === "DRAFT_CREATE" ? record !== void 0 : !record || record.gone || record.version >= version;
+  if (seen) removeCommand(records, command);
+  else records.put(commandKey(command), { ...command, landed: version });
+}
+function refused(records, command, error) {
+  const { draft = null, fields = [] } = error.payload ?? {};
+  const gone = error.code === "not_found" || error.code === "conflict" && draft === null;
+  switch (command.type) {
+    case "DRAFT_DELETE":
+      if (gone) return removeCommand(records, command);
+      if (draft) return keep(records, command, "conflict", error, { fields: [], version: draft.version, theirs: draft.content });
+      return keep(records, command, "refused", error);
+    case "DRAFT_CREATE":
+      if (!draft) return keep(records, command, "refused", error);
+      if (command.generated || equal(draft.content, command.payload.content)) return acknowledged(records, command, draft.version);
+      return keep(records, command, "conflict", error, {
+        fields: touchedFields(draft.content, command.payload.content),
+        version: draft.version,
+        theirs: draft.content
+      });
+    case "DRAFT_UPDATE":
+      if (gone || !draft) return keep(records, command, "refused", error);
+      return conflict(records, command, error, fields, draft);
+  }
+}
+function conflict(records, command, error, fields, { version, content }) {
+  const { inside, outside } = splitPatch(command.payload.patch, fields);
+  const patches = [inside ?? command.payload.patch];
+  const commands = [command.id];
+  if (inside && outside && touchedFields(content, outside).length > 0) {
+    const { sentAt: _, landed: __, ...again } = command;
+    records.put(commandKey(command), { ...again, id: `${command.id}r`, payload: { ...command.payload, baseVersion: version, patch: outside } });
+  } else {
+    records.remove(commandKey(command));
+  }
+  for (const later of commandsOf(records, command.payload.draftId)) {
+    if (later.type !== "DRAFT_UPDATE" || later.sentAt !== void 0 || later.order === command.order) continue;
+    const parts = splitPatch(later.payload.patch, fields);
+    if (!parts.inside) continue;
+    patches.push(parts.inside);
+    commands.push(later.id);
+    if (parts.outside) records.put(commandKey(later), { ...later, payload: { ...later.payload, patch: parts.outside } });
+    else records.remove(commandKey(later));
+  }
+  putOutcome(records, command, { commands, patches, result: "conflict", error: bare(error), fields, version, theirs: content });
+}
+function keep(records, command, result, error, met = {}) {
+  records.remove(commandKey(command));
+  const patches = command.type === "DRAFT_CREATE" ? [command.payload.content] : command.type === "DRAFT_UPDATE" ? [command.payload.patch] : [];
+  putOutcome(records, command, { commands: [command.id], patches, result, error: bare(error), ...met });
+}
+var CHANGES = { DRAFT_CREATE: "create", DRAFT_UPDATE: "update", DRAFT_DELETE: "delete" };
+function putOutcome(records, command, outcome) {
+  const { id, kind, type, payload: { draftId } } = command;
+  records.put(outcomeKey(id), { id, draftId, kind, change: CHANGES[type], ...outcome });
+}
+function bare({ code, message }) {
+  return { code, message };
+}
+
+// clients/js/src/drafts/draft_stream.ts
+var HELD_MAX = 1e4;
+var KEY = "position/user";
+var DraftStream = class {
+  #host;
+  #tracker;
+  /** Events that came before the list of drafts; null while none is on its way. */
+  #held = null;
+  /** What has come in this frame. */
+  #frame = [];
+  constructor(host) {
+    this.#host = host;
+    this.#tracker = new Tracker(this.#stored);
+  }
+  get position() {
+    return this.#tracker.position;
+  }
+  get live() {
+    return this.#tracker.live;
+  }
+  welcome({ epoch }) {
+    if (!this.#tracker.position) return this.#list();
+    if (this.#tracker.position.epoch === epoch) this.#host.openQueue();
+  }
+  receive(message) {
+    if (message.type === "SNAPSHOT") {
+      const { epoch, seq, payload } = message;
+      this.#held = null;
+      this.#replace({ epoch, seq }, payload.drafts);
+    } else if (this.#held) {
+      if (isEvent(message)) this.#held.push(message);
+      if (this.#held.length > HELD_MAX) this.#host.connection.again(new DraftwireError("unreachable", "too many events before the list"));
+    } else if (takes(this.#tracker, message, this.#host.gap)) {
+      this.#frame.push(message);
+      if (!message.type.startsWith("DRAFT_")) this.#host.deliver(message);
+    }
+    this.#host.settle();
+  }
+  /** One step for all of them. Another tab may have been faster. */
+  frameEnd() {
+    const [events, { position: position2 }] = [this.#frame, this.#tracker];
+    this.#frame = [];
+    if (!position2 || events.length === 0) return;
+    const { device, records } = this.#host;
+    void records.run((edit) => {
+      const before = edit.get(KEY);
+      if (before?.epoch !== position2.epoch || before.seq >= position2.seq) return;
+      for (const each of events) if (each.seq > before.seq) event(edit, each, device);
+      edit.put(KEY, position2);
+    });
+  }
+  lost() {
+    this.frameEnd();
+    this.#held = null;
+    this.#tracker.position = this.#stored;
+    this.#tracker.live = false;
+  }
+  get #stored() {
+    return this.#host.records.get(KEY) ?? null;
+  }
+  /** The first state: a list, and the events after the position that it stands at. */
+  #list() {
+    const held = [];
+    const { connection, settle } = this.#host;
+    this.#held = held;
+    connection.request("DRAFT_LIST", void 0, (answer2) => {
+      if (this.#held !== held) return;
+      if (answer2.type !== "ACK") return connection.again(errorOf(answer2));
+      const { epoch, seq, drafts: drafts2 } = answer2.payload;
+      this.#held = null;
+      this.#replace({ epoch, seq }, drafts2);
+      this.#tracker.live = true;
+      for (const each of held) if (each.seq > seq) this.receive(each);
+      settle();
+    });
+  }
+  #replace(position2, drafts2) {
+    this.frameEnd();
+    this.#tracker.position = position2;
+    this.#host.deliver(missedAll(position2));
+    void this.#host.records.run((edit) => {
+      const before = edit.get(KEY);
+      if (before && before.epoch === position2.epoch && before.seq > position2.seq) return;
+      snapshot(edit, drafts2, before !== void 0 && before.epoch !== position2.epoch);
+      edit.put(KEY, position2);
+    });
+    this.#host.openQueue();
+  }
+};
+
+// clients/js/src/drafts/index_by_draft.ts
+var IndexByDraft = class {
+  #records;
+  /** Keys of commands and outcomes, by draft. */
+  #keys = /* @__PURE__ */ new Map();
+  /** What was last seen under a key: its draft, and the commands that it is or was. */
+  #seen = /* @__PURE__ */ new Map();
+  /** The keys of commands by their ids, and those of outcomes by the ids of the commands that came to them. */
+  #commands = /* @__PURE__ */ new Map();
+  #outcomes = /* @__PURE__ */ new Map();
+  constructor(records) {
+    this.#records = records;
+  }
+  /** Takes in changed records, and returns the drafts that they are about. */
+  update(keys) {
+    const drafts2 = /* @__PURE__ */ new Set();
+    for (const key of keys) {
+      const table = key.slice(0, key.indexOf("/"));
+      if (table === "draft") drafts2.add(key.slice("draft/".length));
+      else if (table === "command" || table === "outcome") this.#updateEntry(key, table, drafts2);
+    }
+    return drafts2;
+  }
+  stateOf(draftId) {
+    const keys = [...this.#keys.get(draftId) ?? []].sort();
+    const values = (table) => keys.filter((key) => key.startsWith(table)).map((key) => this.#records.get(key));
+    const commands = values("command/");
+    return {
+      draft: this.#records.get(draftKey(draftId)),
+      commands,
+      outcomes: values("outcome/"),
+      committed: commands.every((command) => this.#records.isCommitted(commandKey(command)))
+    };
+  }
+  /** Whether a command is still in the queue. */
+  isQueued(id) {
+    return this.#commands.has(id);
+  }
+  /** What a command has come to, where the server did not take it. */
+  outcomeOf(id) {
+    const key = this.#outcomes.get(id);
+    return key === void 0 ? void 0 : this.#records.get(key);
+  }
+  #updateEntry(key, table, drafts2) {
+    const ids = table === "command" ? this.#commands : this.#outcomes;
+    const before = this.#seen.get(key);
+    if (before) {
+      drafts2.add(before.draftId);
+      this.#keys.get(before.draftId)?.delete(key);
+      for (const id of before.ids) ids.delete(id);
+      this.#seen.delete(key);
+    }
+    const value = this.#records.get(key);
+    const now = value && ("draftId" in value ? { draftId: value.draftId, ids: value.commands } : { draftId: value.payload.draftId, ids: [value.id] });
+    if (now?.draftId === void 0) return;
+    drafts2.add(now.draftId);
+    this.#seen.set(key, now);
+    this.#keys.set(now.draftId, (this.#keys.get(now.draftId) ?? /* @__PURE__ */ new Set()).add(key));
+    for (const id of now.ids) ids.set(id, key);
+  }
+};
+
+// clients/js/src/drafts/view.ts
+function viewOf({ draft, commands, outcomes, committed }) {
+  const conflicts = outcomes.filter(({ result }) => result === "conflict").map((outcome) => ({ ...outcome, theirs: theirsOf(draft, outcome) }));
+  const refusals = outcomes.filter(({ result }) => result === "refused");
+  let kind = draft?.kind ?? outcomes[0]?.kind;
+  let content = draft?.content ?? refusals.find(({ change }) => change === "create")?.patches[0] ?? {};
+  let hidden = false;
+  for (const command of commands) {
+    kind ??= command.kind;
+    if (command.type === "DRAFT_CREATE") {
+      if (!draft) content = command.payload.content;
+    } else if (command.type === "DRAFT_UPDATE") {
+      content = applyPatch(content, command.payload.patch);
+    } else {
+      hidden = true;
+    }
+  }
+  if (kind === void 0) return null;
+  for (const { patches } of conflicts) content = applyAll(content, patches);
+  const pendingCount = commands.filter(({ landed }) => landed === void 0).length;
+  return {
+    kind,
+    version: draft?.version ?? 0,
+    content,
+    status: statusOf(conflicts.length, refusals.length, pendingCount, committed),
+    hidden,
+    deleted: draft?.gone ?? false,
+    updatedAt: draft?.updatedAt ?? 0,
+    pendingCount,
+    conflicts,
+    refusals
+  };
+}
+function statusOf(conflicts, refusals, pending, committed) {
+  if (conflicts > 0) return "conflict";
+  if (refusals > 0) return "refused";
+  if (!committed) return "saving";
+  return pending > 0 ? "pending" : "synced";
+}
+
+// clients/js/src/drafts/drafts.ts
+var HANDLES_MAX = 1e4;
+var Drafts = class {
+  #internals;
+  #index;
+  #changes;
+  #host;
+  #views = /* @__PURE__ */ new Map();
+  #drafts = /* @__PURE__ */ new Map();
+  #collections = /* @__PURE__ */ new Map();
+  constructor(internals2) {
+    const { onError, records, tab: tab2 } = internals2;
+    this.#internals = internals2;
+    this.#index = new IndexByDraft(records);
+    this.#changes = new Changes(records, this.#index, tab2);
+    this.#host = {
+      onError,
+      changes: this.#changes,
+      view: (draftId) => this.#views.get(draftId) ?? null,
+      conflict: (conflict3, draft) => this.collection(draft.snapshot.kind).conflict(conflict3, draft),
+      refused: (refusal2, draft) => this.collection(draft.snapshot.kind).refused(refusal2, draft)
+    };
+    this.#changed(["draft", "command", "outcome"].flatMap((table) => records.keys(table)));
+    internals2.onRecords((keys) => this.#changed(keys));
+    internals2.onClose(() => this.#close());
+    internals2.keepUserState({ ...draftRules, follow: (host) => new DraftStream(host) });
+  }
+  /** Where the drafts stand on the stream `user`; null until they are known, from the store or from the server. */
+  get position() {
+    return this.#internals.records.get("position/user") ?? null;
+  }
+  collection(kind) {
+    let collection = this.#collections.get(kind);
+    if (!collection) this.#collections.set(kind, collection = new Collection(kind, this, this.#internals.onError));
+    return collection;
+  }
+  create(kind, content, id) {
+    const draftId = id ?? `d-${Date.now().toString(36)}-${randomId2().slice(0, 12)}`;
+    this.#changes.make((records, author) => {
+      createDraft(records, author, { draftId, kind, content }, id === void 0);
+      return author.id;
+    });
+    return this.draft(draftId);
+  }
+  /** The object of a draft, the same for as long as the draft is there. */
+  draft(draftId) {
+    let draft = this.#drafts.get(draftId);
+    if (!draft) this.#drafts.set(draftId, draft = new LiveDraft(draftId, this.#host));
+    return draft;
+  }
+  isShown(kind, draftId) {
+    const view = this.#views.get(draftId);
+    return view !== void 0 && view.kind === kind && !view.hidden;
+  }
+  /** The ids of the drafts of a kind that are to be shown, in their order. */
+  shown(kind) {
+    return [...this.#views.keys()].filter((id) => this.isShown(kind, id)).sort();
+  }
+  #changed(keys) {
+    const all = [...keys];
+    const kinds = /* @__PURE__ */ new Set();
+    const drafts2 = this.#index.update(all);
+    for (const draftId of drafts2) {
+      const before = this.#views.get(draftId);
+      const view = viewOf(this.#index.stateOf(draftId));
+      if (view) this.#views.set(draftId, view);
+      else this.#views.delete(draftId);
+      for (const each of [before, view]) if (each) kinds.add(each.kind);
+    }
+    const known = all.includes("position/user");
+    for (const [kind, collection] of this.#collections) if (known || kinds.has(kind)) collection.stale();
+    for (const draftId of drafts2) {
+      this.#drafts.get(draftId)?.changed();
+      if (!this.#views.has(draftId) && this.#drafts.size > HANDLES_MAX) this.#drafts.delete(draftId);
+    }
+    for (const [kind, collection] of [...this.#collections]) if (known || kinds.has(kind)) collection.changed();
+    this.#changes.look();
+  }
+  #close() {
+    this.#changes.close();
+    for (const ended of [...this.#drafts.values(), ...this.#collections.values()]) ended.close();
+  }
+};
+
+// clients/js/src/drafts/index.ts
+function drafts(client, kind) {
+  const inside = client[internals];
+  inside.drafts ??= new Drafts(inside);
+  return inside.drafts.collection(kind);
+}
+
+// gateway/demo/src/frames.ts
+function watchedWebSocket(tell) {
+  return class extends WebSocket {
+    constructor(url, protocols) {
+      super(url, protocols);
+      this.addEventListener("message", ({ data }) => {
+        if (this.readyState === WebSocket.OPEN) tell({ direction: "in", messages: [JSON.parse(data)].flat() });
+      });
+    }
+    send(data) {
+      super.send(data);
+      const message = JSON.parse(data);
+      tell({ direction: "out", messages: [message.type === "AUTH" ? { ...message, payload: { token: "…" } } : message] });
+    }
+  };
+}
+
+// gateway/demo/src/message_log.ts
+var MESSAGES_MAX = 50;
+var SHOWN_MAX = 120;
+var MessageLog = class {
+  #root;
+  #count = 0;
+  constructor(root) {
+    this.#root = root;
+  }
+  add({ direction, messages }) {
+    for (const message of messages) this.#add(direction, message);
+  }
+  #add(direction, message) {
+    const { type, seq, code, payload } = message;
+    const { draftId: _, ...rest } = payload ?? {};
+    const said = [code, Object.keys(rest).length > 0 && JSON.stringify(rest)].filter(Boolean).join(" ");
+    const parts = {
+      time: (/* @__PURE__ */ new Date()).toLocaleTimeString([], { hour12: false }),
+      way: direction === "in" ? "↓" : "↑",
+      type,
+      seq: String(seq ?? ""),
+      rest: said.length > SHOWN_MAX ? `${said.slice(0, SHOWN_MAX)}…` : said
+    };
+    const row = document.createElement("li");
+    row.dataset["direction"] = direction;
+    row.title = JSON.stringify(message);
+    for (const [name, text2] of Object.entries(parts)) {
+      const span = document.createElement("span");
+      span.className = name;
+      span.textContent = text2;
+      row.append(span);
+    }
+    const list2 = part(this.#root, "log");
+    list2.prepend(row);
+    if (list2.children.length > MESSAGES_MAX) list2.lastElementChild.remove();
+    this.#count += 1;
+    part(this.#root, "log-count").textContent = String(this.#count);
+  }
+};
+
+// gateway/demo/src/order_form.ts
+var CHOICES = {
+  "keep-mine": "mine",
+  "take-theirs": "theirs",
+  "delete-anyway": "mine",
+  "keep-draft": "theirs"
+};
+var OrderForm = class {
+  #root;
+  #inputs = /* @__PURE__ */ new Map();
+  #draft = null;
+  /** The field that the person is typing in. */
+  #typing = null;
+  /** The field whose text another device has changed while the person was typing in it. */
+  #overtaken = null;
+  /** Choices in conflicts of several fields, by conflict; one decision ends all of it. */
+  #choices = /* @__PURE__ */ new Map();
+  /** Whether what changes is this device's doing. */
+  #acting = false;
+  /** @param index of the device, for ids that the page has once */
+  constructor(root, index) {
+    this.#root = root;
+    for (const box of root.querySelectorAll(".field")) {
+      const field = box.dataset["field"];
+      const input = box.querySelector("input, textarea");
+      input.id = `${field}-${index}`;
+      box.querySelector("label").htmlFor = input.id;
+      this.#inputs.set(field, input);
+    }
+    root.addEventListener("submit", (event2) => event2.preventDefault());
+    root.addEventListener("input", ({ target }) => this.#type(target.name));
+    root.addEventListener("focusout", () => {
+      this.#typing = null;
+    });
+    root.addEventListener("click", ({ target }) => this.#click(target));
+  }
+  /** Whether what changes is this device's doing. */
+  get isActing() {
+    return this.#acting;
+  }
+  focus(field) {
+    this.#inputs.get(field).focus();
+  }
+  /** Shows a draft as it is now, or none. */
+  show(draft) {
+    const isAnother = draft !== this.#draft;
+    if (isAnother) this.#typing = this.#overtaken = null;
+    this.#draft = draft;
+    this.#root.hidden = !draft;
+    if (!draft) return;
+    for (const [field, input] of this.#inputs) this.#showField(draft, field, input, isAnother);
+    this.#showDeletion(draft);
+    say(part(this.#root, "version"), String(draft.snapshot.version || "–"));
+  }
+  /** Does something to the draft in the name of this device. */
+  act(action) {
+    this.#acting = true;
+    try {
+      action();
+    } finally {
+      this.#acting = false;
+    }
+  }
+  // --- what the person does -----------------------------------------------------------------------------------------
+  #type(field) {
+    this.#typing = field;
+    if (this.#overtaken !== field) this.#save(field);
+  }
+  /** Null removes a field. */
+  #save(field) {
+    this.act(() => this.#draft?.update({ [field]: valueOf(this.#inputs.get(field)) }));
+  }
+  #click(target) {
+    const choice = CHOICES[target.dataset["role"] ?? ""];
+    const box = target.closest(".field");
+    if (!choice) return;
+    if (box) this.#choose(box.dataset["field"], choice);
+    else this.act(() => decide(this.#deletion, choice));
+  }
+  #choose(field, choice) {
+    const conflict3 = this.#draft && this.#openConflict(this.#draft, field);
+    if (conflict3) this.#chooseIn(conflict3, field, choice);
+    else this.#endOvertaking(choice);
+    this.show(this.#draft);
+    this.focus(field);
+  }
+  #chooseIn(conflict3, field, choice) {
+    const choices = this.#choices.get(conflict3.id) ?? /* @__PURE__ */ new Map();
+    this.#choices.set(conflict3.id, choices.set(field, choice));
+    const fields = fieldsOf(conflict3);
+    if (fields.some((each) => !choices.has(each))) return;
+    this.#choices.delete(conflict3.id);
+    const mine = fields.filter((each) => choices.get(each) === "mine");
+    if (mine.length === 0 || mine.length === fields.length) return this.act(() => decide(conflict3, choice));
+    const patch = Object.fromEntries(mine.map((each) => [each, conflict3.mine?.[each] ?? null]));
+    this.act(() => conflict3.merge(patch));
+  }
+  #endOvertaking(choice) {
+    const field = this.#overtaken;
+    this.#overtaken = this.#typing = null;
+    if (field && choice === "mine") this.#save(field);
+  }
+  // --- what is shown ------------------------------------------------------------------------------------------------
+  #showField(draft, field, input, isAnother) {
+    const box = input.closest(".field");
+    const value = draft.content[field] ?? null;
+    const conflict3 = this.#openConflict(draft, field);
+    const differs = valueOf(input) !== value && !(value === null && input.value === "");
+    if (conflict3 || !differs) {
+      if (this.#overtaken === field) this.#overtaken = null;
+    } else if (this.#typing === field && !this.#acting) {
+      this.#overtaken = field;
+    }
+    if (differs && this.#overtaken !== field) {
+      input.value = String(value ?? "");
+      if (!isAnother && !this.#acting && !conflict3) highlight(box);
+    }
+    const theirs = conflict3 ? conflict3.theirs[field] : this.#overtaken === field ? value : void 0;
+    this.#showConflict(box, input, conflict3 !== void 0 || this.#overtaken === field, theirs ?? null);
+  }
+  #showConflict(root, input, isOne, theirs) {
+    let box = part(root, "conflict");
+    if (!isOne) {
+      box?.remove();
+      input.removeAttribute("aria-describedby");
+      return;
+    }
+    if (!box) {
+      box = copy("conflict-template");
+      box.id = `${input.id}-conflict`;
+      root.append(box);
+      input.setAttribute("aria-describedby", box.id);
+    }
+    say(part(box, "theirs"), String(theirs ?? "") || "(empty)");
+  }
+  #showDeletion(draft) {
+    part(this.#root, "deletion").hidden = !draft.snapshot.conflicts.some(isDeletion);
+  }
+  get #deletion() {
+    return this.#draft?.snapshot.conflicts.find(isDeletion);
+  }
+  /** The conflict of this field, unless the person has chosen and others of its fields are open. */
+  #openConflict({ snapshot: snapshot2 }, field) {
+    return snapshot2.conflicts.find((conflict3) => {
+      return !isDeletion(conflict3) && fieldsOf(conflict3).includes(field) && !this.#choices.get(conflict3.id)?.has(field);
+    });
+  }
+};
+function isDeletion({ kind }) {
+  return kind === "delete";
+}
+function decide(conflict3, choice) {
+  if (choice === "mine") conflict3?.keepMine();
+  else conflict3?.keepTheirs();
+}
+function fieldsOf({ fields }) {
+  return fields.map((pointer) => pointer.slice(1));
+}
+function valueOf(input) {
+  if (input.type !== "number") return input.value.toWellFormed();
+  return input.value === "" ? null : Number(input.value);
+}
+
+// gateway/demo/src/states.ts
+var STATUS_TEXT = {
+  offline: "Offline",
+  waiting: "Reconnecting",
+  connecting: "Connecting",
+  "catching-up": "Catching up",
+  live: "Live",
+  stopped: "Stopped"
+};
+var Absence = class {
+  #leftAt = null;
+  #live = false;
+  /** Whether it was live before. */
+  get wasLive() {
+    return this.#live || this.#leftAt !== null;
+  }
+  /**
+   * Looks at where it is now. Returns what to say, '' where there is nothing, and null where what was said still holds.
+   */
+  look(status, cursor) {
+    const live = status === "live";
+    if (live === this.#live) return null;
+    this.#live = live;
+    if (!live) this.#leftAt = cursor;
+    return live && this.#leftAt !== null && cursor !== null ? caughtUp(this.#leftAt, cursor) : "";
+  }
+};
+function caughtUp(from, to) {
+  if (epochOf(from) !== epochOf(to)) return "caught up: the server has another history";
+  const missed = seqOf(to) - seqOf(from);
+  return `caught up: ${missed} missed ${missed === 1 ? "event" : "events"}`;
+}
+function seqOf(cursor) {
+  return Number(cursor.slice(cursor.lastIndexOf(":") + 1));
+}
+function epochOf(cursor) {
+  return cursor.slice(0, cursor.lastIndexOf(":"));
+}
+
+// gateway/demo/src/device.ts
+var Device = class {
+  root = copy("device-template");
+  #dw;
+  #orders;
+  #form;
+  #absence = new Absence();
+  #selected = null;
+  /** What the orders looked like, to see what another device changes; null before they are loaded. */
+  #seen = null;
+  constructor({ index, name, shape, id, tokens }) {
+    const log = new MessageLog(this.root);
+    Object.assign(this.root.dataset, { device: index, shape });
+    this.root.setAttribute("aria-label", name);
+    say(this.#part("name"), name);
+    this.#dw = new Draftwire(address(), {
+      device: id,
+      getToken: ({ stale }) => tokens.get(stale),
+      connect: false,
+      transport: "websocket",
+      environment: { WebSocket: watchedWebSocket((frame) => log.add(frame)) },
+      onError: (error) => this.#notice(String(error))
+    });
+    this.#orders = drafts(this.#dw, "order");
+    this.#form = new OrderForm(this.#part("form"), index);
+    this.#dw.subscribe(() => this.#renderState());
+    this.#orders.subscribe(() => this.#renderOrders());
+    this.#orders.on("conflict", ({ kind }, { id: id2 }) => kind === "delete" && this.#select(id2));
+    this.#orders.on("refused", (refusal2, draft) => this.#notice(inWords(refusal2, draft)));
+    this.#listenToPerson();
+    this.#renderState();
+  }
+  /** Connects, unless the person has switched the device offline. */
+  show() {
+    if (this.#part("offline").checked) this.#dw.disconnect();
+    else this.#dw.connect();
+  }
+  /** Ends the connection; the view can be shown again. */
+  hide() {
+    this.#dw.disconnect();
+  }
+  /** Ends everything. */
+  close() {
+    this.#dw.close();
+    this.root.remove();
+  }
+  #listenToPerson() {
+    this.#part("offline").addEventListener("change", () => this.show());
+    this.#part("create").addEventListener("click", () => {
+      this.#form.act(() => this.#select(this.#orders.create({ title: "" }).id));
+      this.#form.focus("title");
+    });
+    this.#part("delete").addEventListener("click", () => {
+      this.#form.act(() => this.#order?.delete());
+    });
+    this.#part("dismiss").addEventListener("click", () => {
+      this.#notice("");
+      for (const { snapshot: snapshot2 } of this.#orders.list) for (const refusal2 of snapshot2.refusals) refusal2.dismiss();
+    });
+    this.#part("draft-list").addEventListener("click", ({ target }) => {
+      const item = target.closest("li");
+      if (item) this.#select(item.dataset["draft"]);
+    });
+  }
+  // --- showing ------------------------------------------------------------------------------------------------------
+  get #order() {
+    return this.#selected !== null && this.#orders.get(this.#selected) || null;
+  }
+  #select(id) {
+    this.#selected = id;
+    this.#renderOrders();
+  }
+  #renderState() {
+    const { state } = this.#dw;
+    const { status } = state;
+    const badge = this.#part("state");
+    const reason2 = "error" in state ? state.error.message : "";
+    if (status !== this.root.dataset["state"]) {
+      if (this.root.dataset["state"] === "stopped") this.#notice("");
+      if (status === "stopped") this.#notice(`Stopped: ${reason2}. Switch offline and back to try again.`);
+    }
+    this.root.dataset["state"] = status;
+    say(badge, STATUS_TEXT[status]);
+    badge.title = reason2;
+    if ("node" in state) say(this.#part("node"), state.node);
+    const news = this.#absence.look(status, this.#orders.cursor);
+    if (news !== null) {
+      this.#part("replayed").hidden = news === "";
+      say(this.#part("replayed"), news);
+    }
+    this.#renderOrders();
+  }
+  #renderOrders() {
+    const orders = this.#orders.list.filter(isThere).reverse();
+    if (!orders.some(({ id }) => id === this.#selected)) this.#selected = orders[0]?.id ?? null;
+    const list2 = this.#part("draft-list");
+    const known = new Map(Array.from(list2.querySelectorAll("li"), (item) => [item.dataset["draft"], item]));
+    const items = orders.map((order) => this.#renderItem(order, known.get(order.id) ?? copy("draft-template")));
+    if (items.length !== list2.children.length || items.some((item, i) => item !== list2.children[i])) {
+      list2.replaceChildren(...items);
+    }
+    const { cursor } = this.#orders;
+    if (cursor !== null) this.#seen = new Map(orders.map(({ id, content }) => [id, JSON.stringify(content)]));
+    say(this.#part("seq"), cursor === null ? "–" : String(seqOf(cursor)));
+    this.#part("empty").hidden = orders.length > 0;
+    this.#form.show(this.#order);
+    this.#renderSaved();
+  }
+  #renderItem(order, item) {
+    const { id, content } = order;
+    item.dataset["draft"] = id;
+    item.querySelector("button").ariaCurrent = id === this.#selected ? "true" : null;
+    say(part(item, "draft-title"), content.title || "Untitled order");
+    say(part(item, "draft-sub"), `${this.#remark(order)}${content.quantity === void 0 ? "" : `${content.quantity} × `}${content.customer || "no customer yet"}`);
+    if (this.#seen && !this.#form.isActing && this.#seen.get(id) !== JSON.stringify(content)) highlight(item);
+    return item;
+  }
+  #remark({ snapshot: { conflicts, pendingCount } }) {
+    if (conflicts.length > 0) return "Conflict · ";
+    return pendingCount > 0 && this.#dw.state.status !== "live" ? "Not sent · " : "";
+  }
+  #renderSaved() {
+    const order = this.#order;
+    if (!order) return;
+    const { conflicts, pendingCount } = order.snapshot;
+    let text2 = "Saved";
+    if (conflicts.length > 0) text2 = "Your choice, please";
+    else if (pendingCount > 0) text2 = this.#dw.state.status === "live" ? "Saving…" : `${pendingCount} kept until online`;
+    const saved = this.#part("saved");
+    saved.dataset["saved"] = String(conflicts.length === 0 && pendingCount === 0);
+    say(saved, text2);
+  }
+  #notice(text2) {
+    say(this.#part("notice-text"), text2);
+    this.#part("notice").hidden = text2 === "";
+  }
+  #part(role) {
+    return part(this.root, role);
+  }
+};
+function isThere({ snapshot: { deleted: deleted2, refusals } }) {
+  return !deleted2 && !refusals.some(({ kind }) => kind === "create");
+}
+function inWords({ kind, error, mine }, { snapshot: snapshot2 }) {
+  if (kind === "delete") return `Not deleted (${error.code}): ${error.message}`;
+  const values = Object.entries(mine ?? {}).map(([field, value]) => `${field} “${value ?? ""}”`).join(", ");
+  if (snapshot2.deleted) return `The draft is gone, deleted on another device. Your edits were not saved: ${values}`;
+  return `Not ${kind === "create" ? "created" : "saved"} (${error.code}): ${error.message}. Not kept: ${values}`;
+}
+
+// gateway/demo/src/tokens.ts
+var LEFT_MS_MIN = 6e4;
+var TokenPanel = class {
+  #root;
+  #listeners = [];
+  #held = null;
+  /** @param root the form for pasting */
+  constructor(root) {
+    this.#root = root;
+    const form = part(root, "token-form");
+    form.addEventListener("submit", (event2) => {
+      event2.preventDefault();
+      this.#take(form.querySelector("textarea"));
+    });
+  }
+  /**
+   * The token that was pasted, or null: then the form is shown, and `onToken` tells of the answer.
+   * @param stale a token that is of no use any more
+   */
+  get(stale) {
+    if (stale !== void 0 && this.#held?.token === stale) {
+      this.#held = null;
+      part(this.#root, "token-reason").textContent = "The last token was not accepted, or ends soon.";
+    }
+    if (this.#held && lasts(this.#held)) return this.#held;
+    if (this.#root.hidden) {
+      this.#root.hidden = false;
+      this.#root.querySelector("textarea").focus();
+    }
+    return null;
+  }
+  /** Calls the listener whenever the person has pasted a token. */
+  onToken(listener) {
+    this.#listeners.push(listener);
+  }
+  #take(input) {
+    const token = input.value.trim().replace(/^Bearer\s+/i, "");
+    input.value = "";
+    this.#root.hidden = true;
+    this.#held = { token, expiresAt: expiryOf(token) };
+    for (const listener of this.#listeners) listener();
+  }
+};
+var Tokens = class {
+  #query;
+  #panel;
+  #held = null;
+  #asking = null;
+  /** @param scope as in a token */
+  constructor(user3, scope, panel2) {
+    this.#query = new URLSearchParams({ user: user3, scope });
+    this.#panel = panel2;
+  }
+  /**
+   * A valid token.
+   * @param stale one that was refused or is about to end, and is not handed out again
+   * @throws DraftwireError `unauthorized` where only the person can give one, and has not yet
+   */
+  async get(stale) {
+    if (stale !== void 0 && this.#held?.token === stale) this.#held = null;
+    if (!this.#held || !lasts(this.#held)) {
+      this.#asking ??= this.#ask(stale).finally(() => {
+        this.#asking = null;
+      });
+      this.#held = await this.#asking;
+    }
+    return this.#held.token;
+  }
+  async #ask(stale) {
+    const response = await fetch(address(`demo/token?${this.#query}`), { cache: "no-store" });
+    if (response.ok) return response.json();
+    if (response.status !== 404) throw new Error(`the server answered ${response.status}`);
+    const pasted = this.#panel.get(stale);
+    if (!pasted) throw new DraftwireError("unauthorized", "there is no token yet");
+    return pasted;
+  }
+};
+function lasts({ expiresAt }) {
+  return expiresAt - Date.now() > LEFT_MS_MIN;
+}
+function expiryOf(token) {
+  try {
+    const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+    return JSON.parse(atob(payload)).exp * 1e3 || Infinity;
+  } catch {
+    return Infinity;
+  }
+}
+
+// gateway/demo/src/drafts_view.ts
+var DEVICES_MAX = 6;
+var KNOWN = [{ name: "Phone", shape: "phone" }, { name: "Laptop", shape: "laptop" }];
+var DraftsView = class {
+  #root;
+  #tab;
+  #tokens;
+  #devices = /* @__PURE__ */ new Set();
+  #made = 0;
+  #shown = false;
+  constructor({ root, user: user3, tab: tab2, panel: panel2 }) {
+    this.#root = root;
+    this.#tab = tab2;
+    this.#tokens = new Tokens(user3, "", panel2);
+    KNOWN.forEach(() => this.#add());
+    part(root, "add-device").addEventListener("click", () => this.#add().show());
+    panel2.onToken(() => {
+      if (this.#shown) this.show();
+    });
+  }
+  show() {
+    this.#shown = true;
+    for (const device of this.#devices) device.show();
+  }
+  hide() {
+    this.#shown = false;
+    for (const device of this.#devices) device.hide();
+  }
+  #add() {
+    const index = this.#made++;
+    const { name, shape } = KNOWN[index] ?? { name: `Phone ${index}`, shape: "phone" };
+    const device = new Device({ index, name, shape, id: `${shape}-${index}-${this.#tab}`, tokens: this.#tokens });
+    this.#devices.add(device);
+    device.root.querySelector("details").open = matchMedia("(min-width: 60rem)").matches;
+    const stage = part(this.#root, "stage");
+    const addButton = part(this.#root, "add-device");
+    const remove = part(device.root, "remove-device");
+    remove.hidden = index < KNOWN.length;
+    remove.addEventListener("click", () => {
+      device.close();
+      this.#devices.delete(device);
+      addButton.disabled = false;
+    });
+    stage.append(device.root);
+    addButton.disabled = stage.children.length >= DEVICES_MAX;
+    return device;
+  }
+};
+
+// clients/js/src/server/client.ts
+init_json();
+
+// clients/js/src/server/drafts.ts
+init_json();
+
+// clients/js/src/server/wire.ts
+init_json();
+
+// clients/js/src/server/errors.ts
+var RequestError = class extends DraftwireError {
+  /** For `publishStream`: what it had committed before it failed. */
+  committed;
+};
+var ClosedError = class extends RequestError {
+  constructor() {
+    super("closed", "the client is closed");
+  }
+};
+var AbortedError = class extends RequestError {
+  constructor(cause) {
+    super("aborted", "the call was aborted", void 0, { cause });
+  }
+};
+var InvalidRequestError = class extends RequestError {
+  constructor(detail) {
+    super("bad_request", detail);
+  }
+};
+var ConnectionFailedError = class extends RequestError {
+  constructor(detail, cause) {
+    super("unreachable", detail, void 0, { cause });
+  }
+};
+var UnexpectedAnswerError = class extends RequestError {
+  /** The HTTP status. */
+  status;
+  constructor(status, detail, cause) {
+    super("protocol", detail, void 0, { cause });
+    this.status = status;
+  }
+};
+var RefusedError = class extends RequestError {
+  /** The HTTP status, which sometimes says more than the code. */
+  status;
+  /** After how many milliseconds the server asked to be tried again; null when it did not. */
+  retryAfterMs;
+  constructor(problem) {
+    super(problem.code, problem.detail, problem.payload);
+    this.status = problem.status;
+    this.retryAfterMs = problem.retryAfterMs;
+  }
+  /** Why, for developers. The text may change from one version of the server to the next. */
+  get detail() {
+    return this.message;
+  }
+};
+var BadRequestError = class extends RefusedError {
+};
+var UnauthorizedError = class extends RefusedError {
+};
+var ForbiddenError = class extends RefusedError {
+};
+var NotFoundError = class extends RefusedError {
+};
+var ConflictError = class extends RefusedError {
+  /** The draft as it stands; null when it was deleted, or when `status` is 412. */
+  draft;
+  /** The JSON pointers of the fields that both changes touch; empty when that is the whole draft. */
+  fields;
+  /** The version of the draft as it stands; null where it is not known. */
+  version;
+  constructor(problem, draft, fields, version) {
+    super(problem);
+    this.draft = draft;
+    this.fields = fields;
+    this.version = version;
+  }
+};
+var TooLargeError = class extends RefusedError {
+};
+var RateLimitedError = class extends RefusedError {
+};
+var UnavailableError = class extends RefusedError {
+};
+
+// clients/js/src/server/wire.ts
+var QUOTED_MAX = 200;
+function path(names, query = {}) {
+  const escaped = names.map((name) => {
+    if (name === "." || name === "..") throw badRequest(`${name} is no name: the path of a URL loses it`);
+    try {
+      return encodeURIComponent(name);
+    } catch {
+      throw new InvalidRequestError(`${JSON.stringify(name)} is no Unicode text`);
+    }
+  });
+  const given = Object.entries(query).filter((entry) => entry[1] !== void 0);
+  const search = given.length === 0 ? "" : `?${new URLSearchParams(given)}`;
+  return `/v1/${escaped.join("/")}${search}`;
+}
+function badRequest(detail) {
+  return new BadRequestError({ code: "bad_request", status: 400, detail, retryAfterMs: null });
+}
+function stringify(value) {
+  return JSON.stringify(value, (_, inner) => {
+    if (typeof inner === "number" && !Number.isFinite(inner)) throw new TypeError(`${inner} is no JSON number`);
+    return inner;
+  });
+}
+function retryAfter(answer2, now) {
+  const text2 = (answer2.headers.get("retry-after") ?? "").trim();
+  if (/^[0-9]+$/.test(text2)) return Number(text2.slice(0, 9)) * 1e3;
+  const date = text2.endsWith(" GMT") ? Date.parse(text2) : Number.NaN;
+  return Number.isNaN(date) ? null : Math.max(0, date - now);
+}
+var REFUSALS = {
+  bad_request: BadRequestError,
+  unauthorized: UnauthorizedError,
+  forbidden: ForbiddenError,
+  not_found: NotFoundError,
+  too_large: TooLargeError,
+  rate_limited: RateLimitedError,
+  unavailable: UnavailableError
+};
+function refusal(answer2, now) {
+  try {
+    const said = object(JSON.parse(answer2.body));
+    const problem = {
+      code: text(said, "code"),
+      status: answer2.status,
+      detail: text(said, "detail"),
+      payload: said["payload"],
+      retryAfterMs: retryAfter(answer2, now)
+    };
+    if (problem.code === "conflict") return conflict2(problem);
+    const Refusal = Object.hasOwn(REFUSALS, problem.code) ? REFUSALS[problem.code] : void 0;
+    return new (Refusal ?? RefusedError)(problem);
+  } catch (cause) {
+    return unexpected(answer2, cause);
+  }
+}
+function conflict2(problem) {
+  const payload = isObject(problem.payload) && "draftId" in problem.payload ? problem.payload : {};
+  const draft = payload["draft"] == null ? null : readDraft(payload["draft"]);
+  const fields = payload["fields"] === void 0 ? [] : list(payload, "fields", isText);
+  const version = draft?.version ?? (payload["version"] === void 0 ? null : number(payload, "version"));
+  return new ConflictError(problem, draft, fields, version);
+}
+function unexpected(answer2, cause) {
+  const where = answer2.headers.get("location");
+  const said = where === null ? JSON.stringify(answer2.body.slice(0, QUOTED_MAX)) : `a redirect to ${where}`;
+  const detail = `status ${answer2.status} is no answer of a Draftwire server: ${said}`;
+  return new UnexpectedAnswerError(answer2.status, detail, cause);
+}
+function read(answer2) {
+  return object(JSON.parse(answer2.body));
+}
+function readDraft(value) {
+  const draft = object(value);
+  return {
+    draftId: text(draft, "draftId"),
+    version: number(draft, "version"),
+    kind: text(draft, "kind"),
+    content: object(draft["content"]),
+    updatedAt: number(draft, "updatedAt")
+  };
+}
+function readEvent(value) {
+  const event2 = object(value);
+  return {
+    kind: "event",
+    type: text(event2, "type"),
+    seq: number(event2, "seq"),
+    timestamp: number(event2, "timestamp"),
+    origin: text(event2, "origin"),
+    priority: event2["priority"] ?? "normal",
+    data: event2["payload"] ?? null
+  };
+}
+function text(fields, name) {
+  const value = fields[name];
+  if (!isText(value)) throw new Error(`the field ${name} is no text`);
+  return value;
+}
+function number(fields, name) {
+  const value = fields[name];
+  if (typeof value !== "number") throw new Error(`the field ${name} is no number`);
+  return value;
+}
+function list(fields, name, is) {
+  const value = fields[name];
+  if (!Array.isArray(value) || !value.every(is)) throw new Error(`the field ${name} is no list`);
+  return value;
+}
+function isText(value) {
+  return typeof value === "string";
+}
+function object(value) {
+  if (!isObject(value)) throw new Error("an object is missing");
+  return value;
+}
+
+// clients/js/src/server/drafts.ts
+var Drafts2 = class {
+  #ask;
+  #device;
+  constructor(ask, device) {
+    this.#ask = ask;
+    this.#device = device;
+  }
+  /** Returns all drafts that are not deleted, and where in the user's stream they stand. */
+  async list({ signal } = {}) {
+    return this.#ask({ method: "GET", path: path(["drafts"]) }, readDraftList, signal);
+  }
+  /** Returns a draft. */
+  async get(draftId, { signal } = {}) {
+    return this.#ask({ method: "GET", path: path(["drafts", draftId]) }, (answer2) => readDraft(read(answer2)), signal);
+  }
+  /** Creates a draft. */
+  async create(content, options = {}) {
+    const { draftId, kind } = options;
+    return this.#change("POST", path(["drafts"], this.#query()), options, { draftId, kind, content });
+  }
+  /** Changes a draft; either `baseVersion` or `ifMatch` says on which version the patch (RFC 7396) was made. */
+  async update(draftId, patch, options) {
+    return this.#change("PATCH", path(["drafts", draftId], this.#query(options)), options, patch);
+  }
+  /** Deletes a draft, whatever its version is unless one is given. Its id is not used again. */
+  async delete(draftId, options = {}) {
+    return this.#change("DELETE", path(["drafts", draftId], this.#query(options)), options);
+  }
+  #query({ baseVersion } = {}) {
+    return { device: this.#device, baseVersion: baseVersion === void 0 ? void 0 : String(baseVersion) };
+  }
+  #change(method, where, options, body) {
+    const { key = randomId2(), ifMatch, signal } = options;
+    const headers2 = { "idempotency-key": key };
+    if (ifMatch !== void 0) headers2["if-match"] = ifMatch === "*" ? ifMatch : `"${ifMatch}"`;
+    const request = { method, path: where, headers: headers2, ...body && { body: stringify(body) } };
+    return this.#ask(request, readChange, signal);
+  }
+};
+function readDraftList(answer2) {
+  const body = read(answer2);
+  const drafts2 = list(body, "drafts", isObject).map(readDraft);
+  return { drafts: drafts2, cursor: `${text(body, "epoch")}:${number(body, "seq")}` };
+}
+function readChange(answer2) {
+  const body = read(answer2);
+  const seq = body["seq"] == null ? null : number(body, "seq");
+  return { draftId: text(body, "draftId"), version: number(body, "version"), seq };
+}
+
+// clients/js/src/server/exchange.ts
+var PAUSE_MS = 100;
+var PAUSE_MAX_MS = 5e3;
+async function exchange(request, limits, outside, reader) {
+  const answer2 = await answered(request, limits, outside);
+  try {
+    return reader(answer2);
+  } catch (cause) {
+    throw cause instanceof UnexpectedAnswerError ? cause : unexpected(answer2, cause);
+  }
+}
+async function answered(request, limits, outside) {
+  const giveUpAt = outside.now() + limits.deadlineMs;
+  let renewed = false;
+  for (let repetitions = 0; ; repetitions += 1) {
+    const token = await outside.token();
+    const leftMs = Math.max(1, giveUpAt - outside.now());
+    const outcome = await outside.send(request, token, Math.min(limits.timeoutMs, leftMs));
+    if (isAnswer(outcome)) {
+      if (outcome.status >= 200 && outcome.status < 300) return outcome;
+      if (outcome.status === 401 && token !== null && !renewed) {
+        renewed = true;
+        if (await outside.token() !== token) continue;
+      }
+    }
+    const pauseMs = pauseBefore(outcome, repetitions, outside);
+    if (!passes(request, outcome) || outside.now() + pauseMs >= giveUpAt) throw failed(outcome, outside);
+    await outside.pause(pauseMs);
+  }
+}
+function isAnswer(outcome) {
+  return "status" in outcome;
+}
+function pauseBefore(outcome, repetitions, outside) {
+  const asked2 = isAnswer(outcome) ? retryAfter(outcome, outside.wall()) : null;
+  return (asked2 ?? 0) + Math.min(PAUSE_MAX_MS, PAUSE_MS * 2 ** repetitions) * outside.random();
+}
+function passes({ repeatable = true }, outcome) {
+  if (!isAnswer(outcome)) return repeatable || !outcome.sent;
+  return [429, 503].includes(outcome.status) || repeatable && [502, 504].includes(outcome.status);
+}
+function failed(outcome, outside) {
+  if (isAnswer(outcome)) return refusal(outcome, outside.wall());
+  return new ConnectionFailedError(`no answer: ${reason(outcome.cause)}`, outcome.cause);
+}
+function reason(error) {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error && error.cause.message ? `${error.message}: ${error.cause.message}` : error.message;
+}
+
+// clients/js/src/server/history.ts
+init_json();
+var History = class {
+  #ask;
+  #topic;
+  #pageSize;
+  #signal;
+  /** Where the next page begins. */
+  #next;
+  #items = [];
+  #ended = false;
+  #cursor;
+  #head = null;
+  constructor(ask, topic, cursor, { pageSize = 100, signal }) {
+    this.#ask = ask;
+    this.#topic = topic;
+    this.#pageSize = pageSize;
+    this.#signal = signal;
+    this.#next = cursor === null ? null : position(cursor);
+    this.#cursor = this.#next;
+  }
+  /**
+   * The position behind what was given last, for a later reader to go on from. Null as long as nothing was read and no
+   * cursor was given.
+   */
+  get cursor() {
+    return written(this.#cursor);
+  }
+  /**
+   * The topic's last event when it was last read; null as long as nothing was read. With it a reader begins a little
+   * before the end, or follows the topic from there.
+   */
+  get head() {
+    return written(this.#head);
+  }
+  async next() {
+    while (this.#items.length === 0 && !this.#ended) await this.#readPage();
+    const first = this.#items.shift();
+    if (first === void 0) {
+      this.#cursor = this.#next;
+      return { done: true, value: void 0 };
+    }
+    this.#cursor = first.after;
+    return { done: false, value: first.item };
+  }
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+  async #readPage() {
+    const cursor = written(this.#next) ?? void 0;
+    const query = { cursor, limit: String(this.#pageSize) };
+    const request = { method: "GET", path: path(["topics", this.#topic, "events"], query) };
+    try {
+      this.#add(await this.#ask(request, readPage, this.#signal));
+    } catch (error) {
+      if (!(error instanceof ConflictError)) throw error;
+      this.#change(error);
+    }
+  }
+  /** Goes on at the beginning of the history that there is now. */
+  #change(error) {
+    const { payload } = error;
+    if (!isObject(payload) || typeof payload["epoch"] !== "string") throw error;
+    const epoch = payload["epoch"];
+    const [head, floor] = [number(payload, "head"), number(payload, "floor")];
+    this.#next = { epoch, seq: floor };
+    this.#items.push({ item: { kind: "history_changed", epoch, head, floor }, after: this.#next });
+  }
+  #add({ epoch, head, events, cursor }) {
+    this.#head = { epoch, seq: head };
+    let expected = this.#next === null ? null : this.#next.seq + 1;
+    const reach = (seq) => {
+      if (expected !== null && seq > expected) {
+        this.#items.push({ item: { kind: "missed", before: seq }, after: { epoch, seq: seq - 1 } });
+      }
+      expected = seq + 1;
+    };
+    for (const event2 of events) {
+      reach(event2.seq);
+      this.#items.push({ item: event2, after: { epoch, seq: event2.seq } });
+    }
+    if (events.length === 0) reach(cursor.seq + 1);
+    this.#ended = cursor.seq >= head;
+    if (!this.#ended && events.length === 0 && cursor.seq === this.#next?.seq) {
+      throw new UnexpectedAnswerError(200, `the history does not go on after ${this.cursor}`);
+    }
+    this.#next = cursor;
+  }
+};
+function readPage(answer2) {
+  const page = read(answer2);
+  return {
+    epoch: text(page, "epoch"),
+    head: number(page, "head"),
+    events: list(page, "events", isObject).map(readEvent),
+    cursor: position(text(page, "cursor"))
+  };
+}
+function written(position2) {
+  return position2 === null ? null : `${position2.epoch}:${position2.seq}`;
+}
+function position(cursor) {
+  const [, epoch, seq] = /^([^:]+):([0-9]+)$/.exec(cursor) ?? [];
+  if (epoch === void 0) throw new RangeError(`${JSON.stringify(cursor)} is no cursor: <epoch>:<seq>`);
+  return { epoch, seq: Number(seq) };
+}
+
+// clients/js/src/server/publishing.ts
+var EVENTS_PER_REQUEST_MAX = 1e3;
+var REQUEST_BYTES = 512 * 1024;
+function line(event2) {
+  if (typeof event2 === "string") return event2.trim();
+  if (typeof event2 !== "object" || event2 === null) throw new TypeError(`${String(event2)} is neither an event nor a text`);
+  return encode(event2);
+}
+function encode({ event: event2, data, priority }, signal) {
+  return stringify({ event: event2, data, priority, signal });
+}
+async function* chunks(events, eventsMax, bytesMax) {
+  if (!(eventsMax >= 1 && bytesMax >= 1)) throw new RangeError("a request holds at least one event");
+  const encoder = new TextEncoder();
+  let [lines, size] = [[], 0];
+  for await (const event2 of events) {
+    const text2 = line(event2);
+    if (text2 === "") continue;
+    const bytes = encoder.encode(text2).byteLength + 1;
+    if (lines.length > 0 && (lines.length >= eventsMax || size + bytes > bytesMax)) {
+      yield lines;
+      [lines, size] = [[], 0];
+    }
+    lines.push(text2);
+    size += bytes;
+  }
+  if (lines.length > 0) yield lines;
+}
+
+// clients/js/src/server/transport.ts
+var ANSWER_BYTES_MAX = 128 * 1024 * 1024;
+var Ends = class {
+  #closed = new AbortController();
+  /** Ends every call, also those to come. */
+  close() {
+    this.#closed.abort();
+  }
+  /**
+   * Returns what `run` does. Its signal is aborted when the time is over, and when the call has to end; then this
+   * rejects with the reason.
+   */
+  async within(ms2, signal, run) {
+    this.#check(signal);
+    const over = new AbortController();
+    const end = () => over.abort(new Error("the time is over"));
+    const timer = setTimeout(end, ms2);
+    const ends = [this.#closed.signal, ...signal === void 0 ? [] : [signal]];
+    for (const one of ends) one.addEventListener("abort", end);
+    try {
+      return await run(over.signal);
+    } finally {
+      clearTimeout(timer);
+      for (const one of ends) one.removeEventListener("abort", end);
+      if (over.signal.aborted) this.#check(signal);
+    }
+  }
+  #check(signal) {
+    if (this.#closed.signal.aborted) throw new ClosedError();
+    if (signal?.aborted) throw new AbortedError(signal.reason);
+  }
+};
+function pause(signal) {
+  return new Promise((resolve) => {
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+function orAborted(work, signal, reason2 = () => signal.reason) {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener("abort", () => reject(reason2()), { once: true });
+    work.then(resolve, reject);
+  });
+}
+async function send(fetch2, base, request, token, signal) {
+  const init = { method: request.method, headers: headers(request, token), redirect: "manual", signal };
+  if (request.body !== void 0) init.body = request.body;
+  try {
+    return await orAborted(answer(await orAborted(fetch2(base + request.path, init), signal)), signal);
+  } catch (cause) {
+    if (cause instanceof UnexpectedAnswerError) throw cause;
+    return { cause, sent: !neverSent(cause) };
+  }
+}
+function headers(request, token) {
+  const fields = { accept: "application/json, application/problem+json", ...request.headers };
+  if (request.body !== void 0) fields["content-type"] ??= "application/json";
+  if (token !== null) fields["authorization"] = `Bearer ${token}`;
+  try {
+    return new Headers(Object.entries(fields).map(([name, value]) => [name, utf8(value)]));
+  } catch {
+    throw new InvalidRequestError("the token or the idempotency key is nothing that a header can hold");
+  }
+}
+function utf8(value) {
+  return String.fromCharCode(...new TextEncoder().encode(value));
+}
+async function answer(response) {
+  const decoder = new TextDecoder();
+  let [body, bytes] = ["", 0];
+  const reader = response.body?.getReader();
+  while (reader !== void 0) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    bytes += value.byteLength;
+    if (bytes > ANSWER_BYTES_MAX) {
+      await reader.cancel();
+      throw new UnexpectedAnswerError(response.status, `the answer is larger than ${ANSWER_BYTES_MAX} bytes`);
+    }
+    body += decoder.decode(value, { stream: true });
+  }
+  return { status: response.status, headers: response.headers, body: body + decoder.decode() };
+}
+var UNSENT = ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT", "ConnectionRefused"];
+function neverSent(error) {
+  const { code, cause } = error ?? {};
+  return [code, cause?.code].some((name) => typeof name === "string" && UNSENT.includes(name));
+}
+
+// clients/js/src/server/values.ts
+function user(userId) {
+  return { userId };
+}
+var ALL = /* @__PURE__ */ Symbol("all");
+
+// clients/js/src/server/client.ts
+var TIMER_MAX_MS = 2 ** 31 - 1;
+var Draftwire2 = class _Draftwire {
+  /** The drafts of the token's user. */
+  drafts;
+  #url;
+  #options;
+  #limits;
+  #ends = new Ends();
+  /**
+   * `url` is where the server is, `https://sync.example.com`.
+   * Throws a `RangeError` when it is no such address, and when a time makes no sense.
+   */
+  constructor(url, options = {}) {
+    this.#url = serverUrl(url);
+    this.#options = options;
+    this.#limits = { timeoutMs: ms(options.timeoutMs, 1e4), deadlineMs: ms(options.deadlineMs, 6e4) };
+    this.drafts = new Drafts2(this.#ask, options.device);
+  }
+  /**
+   * Publishes one event to a topic, a user or all, and returns its number once it is durable. `event` is its type, 1
+   * to 64 characters of `A-Z 0-9 _`.
+   */
+  async publish(to, event2, data, options = {}) {
+    const { priority } = options;
+    return this.#publish(to, encode({ event: event2, data, ...priority && { priority } }), options);
+  }
+  /** Publishes up to 1000 events together, all or none; their numbers are consecutive. */
+  async publishMany(to, events, options = {}) {
+    const lines = Array.from(events, line).filter((text2) => text2 !== "");
+    return this.#publish(to, `[${lines.join(",")}]`, options);
+  }
+  /** Publishes one event to a user's own stream: `publish` to `user(userId)`. */
+  async publishUser(userId, event2, data, options = {}) {
+    return this.publish(user(userId), event2, data, options);
+  }
+  /** Publishes one event to everybody: `publish` to `ALL`. */
+  async broadcast(event2, data, options = {}) {
+    return this.publish(ALL, event2, data, options);
+  }
+  /**
+   * Publishes any number of events in their order, in requests of a bounded size, one after the other.
+   *
+   * Each request has an idempotency key of its own, made from `key` and its number. To start over, after a crash for
+   * instance, give the same events with the same `key` and bounds: none is published twice. Other events under the
+   * same key are refused.
+   */
+  async publishStream(to, events, options = {}) {
+    const { key = randomId2(), eventsMax = EVENTS_PER_REQUEST_MAX, bytesMax = REQUEST_BYTES, signal } = options;
+    let done = { events: 0, requests: 0, first: null, seq: null };
+    for await (const lines of chunks(events, eventsMax, bytesMax)) {
+      const ofRequest = { key: `${key}.${String(done.requests).padStart(6, "0")}`, signal };
+      try {
+        const { first, seq } = await this.#publish(to, lines.join("\n"), ofRequest, "application/x-ndjson");
+        done = { events: done.events + lines.length, requests: done.requests + 1, first: done.first ?? first, seq };
+      } catch (error) {
+        if (error instanceof RequestError) error.committed = done;
+        throw error;
+      }
+    }
+    return done;
+  }
+  /**
+   * Sends what is true only now to those who follow at this moment. It is not stored, and reaches each of them at most
+   * once. So it is repeated only after failures that show that it was not sent.
+   */
+  async signal(to, event2, data, { signal } = {}) {
+    const body = encode({ event: event2, data }, true);
+    await this.#ask({ method: "POST", path: this.#events(to), body, repeatable: false }, () => void 0, signal);
+  }
+  /** Reads what the log holds of a topic behind a cursor; without one, the oldest events that are kept come first. */
+  history(topic, cursor = null, options = {}) {
+    return new History(this.#ask, topic, cursor, options);
+  }
+  /** Returns a client with other options, which is closed with this one. */
+  withOptions(options) {
+    const client = new _Draftwire(this.#url, { ...this.#options, ...options });
+    client.#ends = this.#ends;
+    return client;
+  }
+  /** Ends all calls with a `ClosedError`, also those to come. */
+  close() {
+    this.#ends.close();
+  }
+  #publish(to, body, options, type = "application/json") {
+    const { key = randomId2(), signal } = options;
+    const headers2 = { "idempotency-key": key, "content-type": type };
+    return this.#ask({ method: "POST", path: this.#events(to), headers: headers2, body }, readPublished, signal);
+  }
+  #events(to) {
+    const query = { device: this.#options.device };
+    if (to === ALL) return path(["broadcast"], query);
+    return path(typeof to === "string" ? ["topics", to, "events"] : ["users", to.userId, "events"], query);
+  }
+  #ask = (request, reader, signal) => exchange(request, this.#limits, this.#outside(signal), reader);
+  #outside(signal) {
+    const { fetch: fetch2 = globalThis.fetch } = this.#options;
+    return {
+      token: () => this.#token(signal),
+      send: (request, token, timeoutMs) => this.#ends.within(timeoutMs, signal, (over) => send(fetch2, this.#url, request, token, over)),
+      pause: (pauseMs) => this.#ends.within(pauseMs, signal, pause),
+      now: () => performance.now(),
+      wall: Date.now,
+      random: Math.random
+    };
+  }
+  async #token(signal) {
+    const { token = null } = this.#options;
+    if (typeof token !== "function") return token;
+    const { timeoutMs } = this.#limits;
+    return this.#ends.within(timeoutMs, signal, (over) => {
+      const late = () => new ConnectionFailedError(`no token came within ${timeoutMs} ms`);
+      return orAborted((async () => token())(), over, late);
+    });
+  }
+};
+function readPublished(answer2) {
+  const numbers = read(answer2);
+  return { first: number(numbers, "first"), seq: number(numbers, "seq") };
+}
+function serverUrl(url) {
+  let parsed;
+  try {
+    parsed = new URL(url);
+  } catch {
+    throw new RangeError("this is no address of a server: give one with http:// or https://");
+  }
+  if (!["http:", "https:"].includes(parsed.protocol)) {
+    throw new RangeError(`the address of a server has http:// or https://, and not ${parsed.protocol}`);
+  }
+  if (parsed.search !== "" || parsed.hash !== "" || parsed.username !== "" || parsed.password !== "") {
+    throw new RangeError("the address of a server has no user, query or fragment");
+  }
+  return parsed.href.replace(/\/+$/, "");
+}
+function ms(given, otherwise) {
+  const value = given ?? otherwise;
+  if (value > 0 && value <= TIMER_MAX_MS) return value;
+  throw new RangeError(`a time must be above 0 and at most ${TIMER_MAX_MS} milliseconds, and not ${value}`);
+}
+
+// gateway/demo/src/commentary.ts
+var TOPIC = "match:1";
+var BROADCAST = "CACHE_INVALIDATED";
+var KINDS = { GOAL: "Goal", CARD: "Card", SUBSTITUTION: "Substitution", COMMENT: "Comment" };
+var EARLIER_MAX = 30;
+async function beginning(api) {
+  const history = api.history(TOPIC, null, { pageSize: 1 });
+  const { value: oldest } = await history.next();
+  const head = history.head;
+  const floor = oldest?.kind === "event" ? oldest.seq - 1 : seqOf(head);
+  return `${epochOf(head)}:${Math.max(floor, seqOf(head) - EARLIER_MAX)}`;
+}
+
+// gateway/demo/src/desk.ts
+var FLOOD_REQUESTS = 10;
+var FLOOD_COMMENTS = 5;
+var DEADLINE_MS = 15e3;
+var AGAIN = "Sent again unchanged, nothing is done twice.";
+var Desk = class {
+  #root;
+  #api;
+  #busy = false;
+  /** The node that has answered last. */
+  #node = "";
+  /** What the last failed request wanted, and its key: asked for again, it is the same request. */
+  #failed = null;
+  #flood = null;
+  constructor(root, tokens) {
+    this.#root = root;
+    this.#api = new Draftwire2(address(), {
+      token: () => tokens.get(),
+      deadlineMs: DEADLINE_MS,
+      fetch: async (url, init) => {
+        const response = await fetch(url, init);
+        this.#node = response.headers.get("Draftwire-Node") ?? "unknown";
+        return response;
+      }
+    });
+    root.addEventListener("submit", (event2) => {
+      event2.preventDefault();
+      void this.#act(() => this.#comment());
+    });
+    part(root, "flood").addEventListener("click", () => void this.#act(() => this.#pour()));
+    part(root, "broadcast").addEventListener("click", () => void this.#act(() => this.#drop()));
+  }
+  async #comment() {
+    const kind = this.#field("kind").value;
+    const text2 = this.#field("text");
+    const data = { minute: this.#minute, text: text2.value.trim() };
+    const priority = kind === "GOAL" ? "high" : "normal";
+    const { seq } = await this.#once([kind, data], (key) => this.#api.publish(TOPIC, kind, data, { key, priority }));
+    text2.value = "";
+    text2.focus();
+    return `Committed as event ${seq}, by node ${this.#node}.`;
+  }
+  async #pour() {
+    const flood = this.#flood ??= { minute: this.#minute, id: randomId().slice(0, 8), done: 0, first: null };
+    const total = FLOOD_REQUESTS * FLOOD_COMMENTS;
+    for (let last = 0; ; ) {
+      if (flood.done === total) {
+        this.#flood = null;
+        return `Committed as events ${flood.first} to ${last}, in ${FLOOD_REQUESTS} requests.`;
+      }
+      const events = Array.from({ length: FLOOD_COMMENTS }, (_, i) => {
+        const text2 = `Comment ${flood.done + i + 1} of ${total}`;
+        return { event: "COMMENT", data: { minute: flood.minute, text: text2, flood: flood.id } };
+      });
+      const { first, seq } = await this.#once(events, (key) => this.#api.publishMany(TOPIC, events, { key }));
+      flood.done += FLOOD_COMMENTS;
+      flood.first ??= first;
+      last = seq;
+    }
+  }
+  async #drop() {
+    const data = { keys: ["squads", "odds"] };
+    const { seq } = await this.#once(data, (key) => this.#api.broadcast(BROADCAST, data, { key, priority: "critical" }));
+    return `Broadcast as event ${seq} of the stream all, by node ${this.#node}.`;
+  }
+  /** Does a thing once, also when the person asks for it again because it has failed. */
+  async #once(thing, send2) {
+    const wanted = JSON.stringify(thing);
+    const key = this.#failed?.wanted === wanted ? this.#failed.key : randomId();
+    this.#failed = { wanted, key };
+    const published = await send2(key);
+    this.#failed = null;
+    return published;
+  }
+  /** One thing at a time, and its outcome in words. */
+  async #act(action) {
+    if (this.#busy) return;
+    this.#busy = true;
+    const outcome = part(this.#root, "outcome");
+    try {
+      outcome.textContent = await action();
+      outcome.dataset["good"] = "true";
+    } catch (error) {
+      if (!(error instanceof DraftwireError)) throw error;
+      outcome.textContent = inWords2(error);
+      outcome.dataset["good"] = "false";
+    } finally {
+      this.#busy = false;
+    }
+  }
+  get #minute() {
+    return Number(this.#field("minute").value);
+  }
+  #field(name) {
+    return this.#root.elements.namedItem(name);
+  }
+};
+function inWords2(error) {
+  const { message } = error;
+  if (!(error instanceof RefusedError)) {
+    if (error instanceof UnexpectedAnswerError) return `No node has answered (${error.status}). ${AGAIN}`;
+    return error.code === "unauthorized" ? `Not sent: ${message}.` : `No answer from the server (${message}). ${AGAIN}`;
+  }
+  switch (error.status) {
+    case 401:
+      return `The server does not take the token (401): ${message}.`;
+    case 403:
+      return `The token does not allow that (403): ${message}.`;
+    case 413:
+      return `That is too much (413): ${message}.`;
+    case 429:
+      return `Too much at once (429): ${message}. ${AGAIN}`;
+    case 503:
+      return `The server cannot commit at the moment (503): ${message}. ${AGAIN}`;
+    default:
+      return `The server refuses (${error.status}): ${message}.`;
+  }
+}
+
+// gateway/demo/src/viewer.ts
+var COMMENTS_MAX = 200;
+var FLASH_MS = 6e3;
+var Viewer = class {
+  root = copy("viewer-template");
+  #options;
+  #dw;
+  #topic;
+  #absence = new Absence();
+  #flashing = 0;
+  /** The last flood, as it arrived here. */
+  #flood = { id: "", events: 0, frames: 0 };
+  constructor(options) {
+    const { index, name, way, transport, device, tokens } = options;
+    this.#options = options;
+    this.root.dataset["viewer"] = String(index);
+    this.root.setAttribute("aria-label", name);
+    say(this.#part("name"), name);
+    say(this.#part("way"), way);
+    this.#dw = new Draftwire(address(), {
+      device,
+      getToken: ({ stale }) => tokens.get(stale),
+      connect: false,
+      transport,
+      environment: { WebSocket: watchedWebSocket((frame) => this.#countFlood(frame)) },
+      onError: (error) => this.#notice(String(error))
+    });
+    this.#topic = this.#follow(options.from);
+    this.#dw.subscribe(() => this.#render());
+    this.#dw.onBroadcast("*", (event2) => this.#flash(event2));
+    this.#dw.onMissedBroadcasts(() => this.#notice("Some broadcasts of the time away are gone from the log."));
+    this.#part("offline").addEventListener("change", () => this.show());
+    this.#part("dismiss").addEventListener("click", () => this.#notice(""));
+    this.#render();
+  }
+  /** Who is here, as the server says; null while unknown. */
+  get presence() {
+    return this.#topic.presence;
+  }
+  /** Connects, unless the person has switched the viewer offline. */
+  show() {
+    if (this.#part("offline").checked) return this.#dw.disconnect();
+    if (this.#topic.state.status === "ended") this.#topic = this.#follow(this.#topic.cursor ?? this.#options.from);
+    this.#dw.connect();
+  }
+  /** Ends the connection. */
+  hide() {
+    this.#dw.disconnect();
+  }
+  #follow(from) {
+    const { batchMs } = this.#options;
+    const topic = this.#dw.topic(TOPIC, { from, presence: true, ...batchMs !== void 0 && { batchMs } });
+    topic.on("*", (event2) => this.#comment(event2));
+    topic.onMissed(({ before }) => this.#notice(`What was missed before ${before} is gone from the log.`));
+    topic.subscribe(() => {
+      this.#render();
+      this.#options.onPresence();
+    });
+    return topic;
+  }
+  // --- showing ------------------------------------------------------------------------------------------------------
+  /** The topic's state counts while the connection is there. */
+  get #status() {
+    const [client, topic] = [this.#dw.state, this.#topic.state];
+    if (topic.status === "ended") return { status: "stopped", reason: topic.error?.message ?? "" };
+    if (client.status !== "live") return { status: client.status, reason: "error" in client ? client.error.message : "" };
+    return { status: topic.status === "waiting" ? "catching-up" : topic.status, reason: "" };
+  }
+  #render() {
+    const { status, reason: reason2 } = this.#status;
+    const { state } = this.#dw;
+    const before = this.root.dataset["state"];
+    if (status !== before) {
+      if (before === "stopped") this.#notice("");
+      if (status === "stopped") this.#notice(`Stopped: ${reason2}. Switch offline and back to try again.`);
+    }
+    this.root.dataset["state"] = status;
+    say(this.#part("state"), STATUS_TEXT[status]);
+    this.#part("state").title = reason2;
+    if ("node" in state) say(this.#part("node"), state.node);
+    this.#renderSeq();
+    const news = this.#absence.look(status, this.#topic.cursor);
+    if (news === null) return;
+    this.#part("replayed").hidden = news === "";
+    say(this.#part("replayed"), news);
+  }
+  #renderSeq() {
+    const { cursor } = this.#topic;
+    say(this.#part("seq"), this.#absence.wasLive && cursor !== null ? String(seqOf(cursor)) : "–");
+  }
+  /** Whoever may publish may send any data: what is not a commentary's is shown as it is. */
+  #comment({ type, seq, data }) {
+    const { minute, text: text2 } = data ?? {};
+    const row = copy("comment-template");
+    Object.assign(row.dataset, { seq, kind: type });
+    say(part(row, "minute"), Number.isInteger(minute) ? `${minute}′` : "");
+    say(part(row, "kind"), KINDS[type] ?? type);
+    say(part(row, "text"), typeof text2 === "string" ? text2 : JSON.stringify(data));
+    say(part(row, "comment-seq"), String(seq));
+    const list2 = this.#part("comments");
+    list2.prepend(row);
+    if (list2.children.length > COMMENTS_MAX) list2.lastElementChild.remove();
+    if (this.#absence.wasLive) highlight(row);
+    this.#part("none").hidden = true;
+    this.#renderSeq();
+  }
+  #countFlood({ direction, messages }) {
+    if (direction === "out" || !this.#absence.wasLive) return;
+    const floods = messages.filter(({ stream, payload }) => stream === `topic:${TOPIC}` && typeof payload?.flood === "string").map(({ payload }) => payload.flood);
+    const id = floods.at(-1);
+    if (id === void 0) return;
+    if (this.#flood.id !== id) this.#flood = { id, events: 0, frames: 0 };
+    this.#flood.events += floods.filter((flood) => flood === id).length;
+    this.#flood.frames += 1;
+    const { events, frames } = this.#flood;
+    this.#part("flood").hidden = false;
+    say(this.#part("flood"), `flood: ${events} in ${frames} ${frames === 1 ? "frame" : "frames"}`);
+  }
+  #flash({ type, seq, data }) {
+    const note = this.#part("flash");
+    const keys = Array.isArray(data?.keys) ? data.keys.join(", ") : "";
+    note.textContent = type === BROADCAST ? `Drop your caches: ${keys}` : type;
+    note.dataset["seq"] = String(seq);
+    note.hidden = false;
+    note.classList.remove("flashing");
+    void note.offsetWidth;
+    note.classList.add("flashing");
+    clearTimeout(this.#flashing);
+    this.#flashing = setTimeout(() => {
+      note.hidden = true;
+    }, FLASH_MS);
+  }
+  #notice(text2) {
+    say(this.#part("notice-text"), text2);
+    this.#part("notice").hidden = text2 === "";
+  }
+  #part(role) {
+    return part(this.root, role);
+  }
+};
+
+// gateway/demo/src/match_view.ts
+var BEGINNING_MS_MAX = 5e3;
+var VIEWERS = [
+  { name: "Viewer 1", way: "WebSocket", transport: "websocket" },
+  { name: "Viewer 2", way: "WebSocket", transport: "websocket" },
+  { name: "Viewer 3", way: "WebSocket, in batches of 100 ms", transport: "websocket", batchMs: 100 },
+  { name: "Viewer 4", way: "Server-sent events", transport: "event-stream" }
+];
+var MatchView = class {
+  #options;
+  /** Users of their own: behind Nginx they may be on different nodes. */
+  #tokens;
+  #viewers = [];
+  #beginning = false;
+  #shown = false;
+  constructor(options) {
+    const { root, user: user3, panel: panel2 } = options;
+    this.#options = options;
+    new Desk(part(root, "desk"), new Tokens(user3, `publish:${TOPIC} service`, panel2));
+    this.#tokens = VIEWERS.map((_, i) => new Tokens(`${user3}-viewer-${i + 1}`, `subscribe:${TOPIC}`, panel2));
+    panel2.onToken(() => {
+      if (this.#shown) this.show();
+    });
+  }
+  show() {
+    this.#shown = true;
+    if (this.#viewers.length === 0) void this.#begin();
+    for (const viewer of this.#viewers) viewer.show();
+  }
+  hide() {
+    this.#shown = false;
+    for (const viewer of this.#viewers) viewer.hide();
+  }
+  async #begin() {
+    if (this.#beginning) return;
+    this.#beginning = true;
+    const from = await this.#from();
+    this.#beginning = false;
+    if (from === null) return;
+    const { root, tab: tab2 } = this.#options;
+    VIEWERS.forEach((viewer, index) => {
+      const options = { ...viewer, index, device: `viewer-${index + 1}-${tab2}`, tokens: this.#tokens[index], from };
+      this.#viewers.push(new Viewer({ ...options, onPresence: () => this.#renderPresence() }));
+    });
+    part(root, "viewers").append(...this.#viewers.map((viewer) => viewer.root));
+    if (this.#shown) this.show();
+  }
+  /** Where the viewers begin; with what comes next where that cannot be had. Null without a token to ask with. */
+  async #from() {
+    const api = new Draftwire2(address(), { token: () => this.#tokens[0].get(), deadlineMs: BEGINNING_MS_MAX });
+    try {
+      return await beginning(api);
+    } catch (error) {
+      if (!(error instanceof DraftwireError)) throw error;
+      return error.code === "unauthorized" ? null : "now";
+    } finally {
+      api.close();
+    }
+  }
+  /** As the server tells any one of the viewers. */
+  #renderPresence() {
+    const presence = this.#viewers.map((viewer) => viewer.presence).find(Boolean);
+    const { root } = this.#options;
+    say(part(root, "users"), String(presence?.users ?? "–"));
+    say(part(root, "devices"), String(presence?.devices ?? "–"));
+  }
+};
+
+// gateway/demo/src/app.ts
+var VIEWS = { drafts: DraftsView, match: MatchView };
 function remembered(storage, key, make) {
   const value = storage.getItem(key) ?? make();
   storage.setItem(key, value);
   return value;
 }
-
-const asked = new URLSearchParams(location.search).get('user')?.trim();
-if (asked) localStorage.setItem('draftwire.user', asked);
-const user = remembered(localStorage, 'draftwire.user', () => `guest-${randomId().slice(0, 6)}`);
-document.getElementById('user').value = user;
-
-// Two tabs are two sets of devices, and a tab keeps its devices when it is loaded again.
-const tab = remembered(sessionStorage, 'draftwire.tab', () => randomId().slice(0, 8));
-const panel = new TokenPanel(part(document, 'token-panel'));
-const sections = Array.from(document.querySelectorAll('[data-view]'));
-const views = new Map();
-let shown = null;
-
-/** Shows the view that the address names. Only what is shown is connected. */
+var asked = new URLSearchParams(location.search).get("user")?.trim();
+if (asked) localStorage.setItem("draftwire.user", asked);
+var user2 = remembered(localStorage, "draftwire.user", () => `guest-${randomId().slice(0, 6)}`);
+document.querySelector("#user").value = user2;
+var tab = remembered(sessionStorage, "draftwire.tab", () => randomId().slice(0, 8));
+var panel = new TokenPanel(part(document, "token-panel"));
+var sections = Array.from(document.querySelectorAll("[data-view]"));
+var views = /* @__PURE__ */ new Map();
+var shown = "";
 function show() {
   const wanted = location.hash.slice(1);
   const name = Object.hasOwn(VIEWS, wanted) ? wanted : Object.keys(VIEWS)[0];
   if (name === shown) return;
   views.get(shown)?.hide();
   shown = name;
-  for (const section of sections) section.hidden = section.dataset.view !== name;
-  for (const link of document.querySelectorAll('.views a')) {
-    link.ariaCurrent = link.hash === `#${name}` ? 'page' : null;
+  for (const section of sections) section.hidden = section.dataset["view"] !== name;
+  for (const link of document.querySelectorAll(".views a")) {
+    link.ariaCurrent = link.hash === `#${name}` ? "page" : null;
   }
-  // Another user sees the same view.
-  document.querySelector('.user').action = `#${name}`;
-  const root = sections.find((section) => section.dataset.view === name);
-  document.title = `Draftwire: ${root.dataset.title}`;
-  if (!views.has(name)) views.set(name, new VIEWS[name]({ root, user, tab, panel }));
-  views.get(name).show();
+  document.querySelector(".user").action = `#${name}`;
+  const root = sections.find((section) => section.dataset["view"] === name);
+  document.title = `Draftwire: ${root.dataset["title"]}`;
+  let view = views.get(name);
+  if (!view) views.set(name, view = new VIEWS[name]({ root, user: user2, tab, panel }));
+  view.show();
 }
-
-addEventListener('hashchange', show);
+addEventListener("hashchange", show);
 show();

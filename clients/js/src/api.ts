@@ -7,7 +7,10 @@ import type { Store } from './store/records.js';
 /** Ends what it came from: a listener, a handler. Calling it again does nothing. */
 export type Unsubscribe = () => void;
 
-/** `<epoch>:<seq>`, a position on a stream. Opaque, but for being kept. */
+/**
+ * `<epoch>:<seq>`, a position on a stream: the number of the last event, and the name of the history that it is in.
+ * Keep it as it is to come back to it.
+ */
 export type Cursor = string;
 
 /** How long to wait. Both end the waiting, not what is waited for. */

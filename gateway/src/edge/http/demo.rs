@@ -1,4 +1,5 @@
-//! The demo page: plain files, compiled into the binary.
+//! The demo page: files that are compiled into the binary. Its script is built from `gateway/demo/src` and the package of
+//! `clients/js`, and committed.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -52,20 +53,6 @@ where
     let router = file!(router, "/demo/style.css", "style.css", "text/css; charset=utf-8");
     let router = file!(router, "/demo/match.css", "match.css", "text/css; charset=utf-8");
     let router = file!(router, "/demo/app.js", "app.js", JAVASCRIPT);
-    let router = file!(router, "/demo/api.js", "api.js", JAVASCRIPT);
-    let router = file!(router, "/demo/connection.js", "connection.js", JAVASCRIPT);
-    let router = file!(router, "/demo/desk.js", "desk.js", JAVASCRIPT);
-    let router = file!(router, "/demo/devices.js", "devices.js", JAVASCRIPT);
-    let router = file!(router, "/demo/dom.js", "dom.js", JAVASCRIPT);
-    let router = file!(router, "/demo/drafts.js", "drafts.js", JAVASCRIPT);
-    let router = file!(router, "/demo/draftwire.js", "draftwire.js", JAVASCRIPT);
-    let router = file!(router, "/demo/feeds.js", "feeds.js", JAVASCRIPT);
-    let router = file!(router, "/demo/following.js", "following.js", JAVASCRIPT);
-    let router = file!(router, "/demo/match.js", "match.js", JAVASCRIPT);
-    let router = file!(router, "/demo/merge.js", "merge.js", JAVASCRIPT);
-    let router = file!(router, "/demo/token.js", "token.js", JAVASCRIPT);
-    let router = file!(router, "/demo/topics.js", "topics.js", JAVASCRIPT);
-    let router = file!(router, "/demo/viewer.js", "viewer.js", JAVASCRIPT);
     let router = file!(router, "/demo/icon.svg", "icon.svg", "image/svg+xml");
     if tokens { router.route("/demo/token", get(token)) } else { router }
 }
