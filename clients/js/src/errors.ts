@@ -1,3 +1,5 @@
+import type { Refused } from './protocol.js';
+
 /**
  * Why something failed. The first line are the server's codes (docs/protocol.md, "Error codes"), the rest is the
  * client's own:
@@ -27,9 +29,15 @@ export class DraftwireError extends Error {
   /** What the server sent along, as with a conflict the draft as it stands. */
   readonly payload: unknown;
 
-  constructor(code: ErrorCode, message: string, payload?: unknown, options?: ErrorOptions) {
+  /** @param message for developers; the code where that says enough */
+  constructor(code: ErrorCode, message: string = code, payload?: unknown, options?: ErrorOptions) {
     super(message, options);
     this.code = code;
     this.payload = payload;
   }
+}
+
+/** A refusal of the server as an error. */
+export function errorOf({ code, message, payload }: Refused): DraftwireError {
+  return new DraftwireError(code as ErrorCode, message, payload);
 }

@@ -41,3 +41,28 @@ export class Listeners<Arguments extends unknown[] = []> {
     this.#functions.clear();
   }
 }
+
+/** Handlers of events or signals by their type. Those of `*` handle all of them, after those of the type. */
+export interface Handlers {
+  add(type: string, handler: (value: any) => void): Unsubscribe;
+  call(value: { readonly type: string }): void;
+  clear(): void;
+}
+
+export function newHandlers(onError: (error: unknown) => void): Handlers {
+  const byType = new Map<string, Listeners<[unknown]>>();
+  return {
+    add(type, handler) {
+      const listeners = byType.get(type) ?? new Listeners(onError);
+      byType.set(type, listeners);
+      return listeners.add(handler);
+    },
+    call(value) {
+      byType.get(value.type)?.call(value);
+      byType.get('*')?.call(value);
+    },
+    clear() {
+      for (const listeners of byType.values()) listeners.clear();
+    },
+  };
+}

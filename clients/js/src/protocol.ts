@@ -1,12 +1,13 @@
 // The messages of docs/protocol.md, version 1, as this client reads and sends them. Their types follow from docs/schemas.
 
+import type { StreamEvent } from './api.js';
 import type {
   Draft, ErrorMessage, JoinMessage, LeaveMessage, MissedMessage, PongMessage, PresenceMessage, PublishedEvent,
   ReconnectMessage, SignalMessage, SnapshotMessage, SyncedMessage, TokenExpiringMessage, UnsubscribedMessage, Welcome,
   WelcomeMessage,
 } from './messages.js';
 
-export type { Welcome };
+export type { SignalMessage, Welcome };
 
 /** What was received is not written to. */
 type Received<T> = T extends object ? { readonly [Key in keyof T]: Received<T[Key]> } : T;
@@ -76,4 +77,9 @@ export function parseCursor(cursor: string): Position {
 /** Whether the message is an event: it has a number, and is none of the server's own that has one, too. */
 export function isEvent(message: StreamMessage): message is EventMessage {
   return 'timestamp' in message;
+}
+
+/** An event as handlers of the application see it. */
+export function streamEvent({ type, seq, timestamp, origin, priority = 'normal', payload }: EventMessage): StreamEvent {
+  return { type, seq, timestamp, origin, priority, data: payload };
 }

@@ -10,19 +10,18 @@ export function quiet<T>(promise: Promise<T>): Promise<T> {
 /** The promise, or what ends the waiting for it. What is waited for goes on. */
 export function waitFor<T>(promise: Promise<T>, { signal, timeoutMs }: WaitOptions = {}): Promise<T> {
   if (!signal && timeoutMs === undefined) return promise;
-  return quiet(new Promise<T>((resolve, reject) => {
-    const abort = () => end(() => reject(new DraftwireError('aborted', 'the wait was aborted', undefined, { cause: signal?.reason })));
-    const timer = timeoutMs === undefined
-      ? undefined
-      : setTimeout(() => end(() => reject(new DraftwireError('timeout', `no result within ${timeoutMs} ms`))), timeoutMs);
-    const end = (conclude: () => void) => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', abort);
-      conclude();
-    };
-    promise.then((value) => end(() => resolve(value)), (error) => end(() => reject(error)));
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let abort!: () => void;
+  const waiting = new Promise<T>((resolve, reject) => {
+    promise.then(resolve, reject);
+    abort = () => reject(new DraftwireError('aborted', undefined, undefined, { cause: signal?.reason }));
+    if (timeoutMs !== undefined) timer = setTimeout(() => reject(new DraftwireError('timeout', `no result within ${timeoutMs} ms`)), timeoutMs);
     if (signal?.aborted) abort();
-    else signal?.addEventListener('abort', abort, { once: true });
+    signal?.addEventListener('abort', abort);
+  });
+  return quiet(waiting.finally(() => {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', abort);
   }));
 }
 

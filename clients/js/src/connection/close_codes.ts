@@ -12,20 +12,23 @@ export interface Verdict {
   readonly error: DraftwireError;
 }
 
-/** The close codes of docs/protocol.md. */
-const CODES: Readonly<Record<number, readonly [Verdict['then'], ErrorCode, string]>> = {
-  4400: ['stop', 'protocol', 'misuse of the protocol'],
-  4401: ['token', 'unauthorized', 'the token was refused'],
-  4403: ['stop', 'forbidden', 'the rights were taken away'],
-  4409: ['stop', 'replaced', 'this device has connected elsewhere'],
-  1009: ['smaller', 'too_large', 'a message was too large'],
-  4429: ['retry', 'rate_limited', 'too many connections'],
-  1012: ['retry', 'unavailable', 'the node stops'],
-  1013: ['retry', 'unavailable', 'the node is full'],
+/** The close codes of docs/protocol.md. Every other code, or none, is a connection that was lost. */
+const CODES: Readonly<Record<number, readonly [Verdict['then'], ErrorCode]>> = {
+  4400: ['stop', 'protocol'],
+  4401: ['token', 'unauthorized'],
+  4403: ['stop', 'forbidden'],
+  4409: ['stop', 'replaced'],
+  1009: ['smaller', 'too_large'],
+  4429: ['retry', 'rate_limited'],
+  1012: ['retry', 'unavailable'],
+  1013: ['retry', 'unavailable'],
 };
 
-/** Every other code, or none, is a connection that was lost. */
-export function judgeClose(code: number, reason: string): Verdict {
-  const [then, error, message] = CODES[code] ?? ['retry', 'unreachable', 'the connection was lost'];
-  return { then, error: new DraftwireError(error, reason || `${message} (${code})`) };
+/** As WebSockets say it. */
+const LOST = 1006;
+
+/** @param reason the server's; there is none where the connection was lost */
+export function judgeClose(code = LOST, reason?: string): Verdict {
+  const [then, error] = CODES[code] ?? ['retry', 'unreachable'];
+  return { then, error: new DraftwireError(error, reason || `the connection was closed (${code})`) };
 }

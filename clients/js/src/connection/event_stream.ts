@@ -1,13 +1,11 @@
 // For networks that let no WebSocket through: one HTTP response that stays open brings what comes (server-sent events),
-// and each command is a request. There is no presence.
+// and each command is a request. There is no presence. It imports nothing, so that loading it late costs those nothing
+// who do not need it: bundlers cut what two parts share out of both.
 
 import type { Environment } from '../environment.js';
-import { parse } from '../json.js';
-import { parseCursor, type ClientMessage, type Position, type ServerMessage } from '../protocol.js';
-import type { Endpoint, OpenRequest, Wire, WireEvents } from './transport.js';
+import type { ClientMessage, Position, ServerMessage } from '../protocol.js';
+import type { OpenRequest, Wire, WireEvents } from './transport.js';
 
-/** The close code of a connection that ended without one. */
-const LOST = 1006;
 const TOKEN_REFUSED = 4401;
 const TOO_MANY = 4429;
 const OVERLOADED = 1013;
@@ -16,7 +14,7 @@ const MISUSE = 4400;
 export class EventStreamWire implements Wire {
   // Comments come every 15 s, so silence says enough.
   readonly quietMs = Infinity;
-  readonly #httpUrl: URL;
+  readonly #base: URL;
   readonly #fetch: typeof fetch;
   readonly #device: string;
   readonly #events: WireEvents;
@@ -31,8 +29,8 @@ export class EventStreamWire implements Wire {
   /** Commands go one after the other: requests have no order among each other. */
   #commands: Promise<void> = Promise.resolve();
 
-  constructor({ httpUrl }: Endpoint, { fetch }: Pick<Environment, 'fetch'>, request: OpenRequest, events: WireEvents) {
-    this.#httpUrl = httpUrl;
+  constructor(base: URL, { fetch }: Pick<Environment, 'fetch'>, request: OpenRequest, events: WireEvents) {
+    this.#base = base;
     this.#fetch = fetch;
     this.#device = request.device;
     this.#token = request.token;
@@ -45,7 +43,7 @@ export class EventStreamWire implements Wire {
   send(message: ClientMessage): void {
     // A stream that is opened anew says more than any other sign of life.
     if (message.type === 'PING') return this.#reopen();
-    this.#commands = this.#commands.then(() => this.#command(message)).catch(() => this.#end(LOST, 'a request failed'));
+    this.#commands = this.#commands.then(() => this.#command(message)).catch(() => this.#end(undefined, 'a request failed'));
   }
 
   close(): void {
@@ -79,19 +77,19 @@ export class EventStreamWire implements Wire {
         this.#events.alive();
         for (const { id, data } of lines.push(value)) this.#received(id, data);
       }
-      this.#end(LOST, 'the event stream has ended');
+      this.#end(undefined, 'the event stream has ended');
     } catch (error) {
-      if (!stream.signal.aborted) this.#end(LOST, String(error));
+      if (!stream.signal.aborted) this.#end(undefined, String(error));
     }
   }
 
   #received(id: string, data: string): void {
-    const message = parse(data) as ServerMessage & { stream?: string };
+    const { type } = JSON.parse(data) as ServerMessage;
     for (const [name, position] of parseId(id)) this.#positions.set(name, position);
     // Only the first of the streams that follow each other is a new connection.
-    if (message.type === 'WELCOME' && this.#welcomed) return;
-    this.#welcomed ||= message.type === 'WELCOME';
-    this.#events.messages([message]);
+    if (type === 'WELCOME' && this.#welcomed) return;
+    this.#welcomed ||= type === 'WELCOME';
+    this.#events.frame(data);
   }
 
   /** The positions as the server writes them: `7f3a/user=42,all=7;91bc/topic:a=1`. */
@@ -109,11 +107,11 @@ export class EventStreamWire implements Wire {
     if (status === 429) return this.#end(TOO_MANY, detail);
     if (status >= 500) return this.#end(OVERLOADED, detail);
     // A topic whose rights are gone: it is asked about by itself when all are subscribed to again.
-    if (status === 403) return this.#end(LOST, detail);
-    this.#end(status === 400 ? MISUSE : LOST, detail);
+    if (status === 403) return this.#end(undefined, detail);
+    this.#end(status === 400 ? MISUSE : undefined, detail);
   }
 
-  #end(code: number, reason: string): void {
+  #end(code: number | undefined, reason: string): void {
     if (this.#closed.signal.aborted) return;
     this.close();
     this.#events.closed(code, reason);
@@ -153,14 +151,14 @@ export class EventStreamWire implements Wire {
   }
 
   /** The history of a topic says where it stands, and whether it may be followed. */
-  async #subscribe(id: string, topics: readonly { topic: string; cursor?: string }[]): Promise<void> {
+  async #subscribe(id: string, topics: readonly { topic: string; cursor?: string | null }[]): Promise<void> {
     const results = await Promise.all(topics.map(async ({ topic, cursor }) => {
       const response = await this.#request(`v1/topics/${encodeURIComponent(topic)}/events?limit=1`);
       const body = await response.text();
       if (!response.ok) return { topic, ...problemOf(body) };
-      const { epoch, head } = parse(body) as { epoch: string; head: number };
+      const { epoch, head } = JSON.parse(body) as { epoch: string; head: number };
       this.#topics.add(topic);
-      this.#positions.set(`topic:${topic}`, cursor === undefined ? { epoch, seq: head } : parseCursor(cursor));
+      this.#positions.set(`topic:${topic}`, cursor ? parseCursor(cursor) : { epoch, seq: head });
       return { topic, epoch, seq: head };
     }));
     this.#tell({ type: 'ACK', id, payload: { topics: results } });
@@ -178,17 +176,17 @@ export class EventStreamWire implements Wire {
     if (this.#closed.signal.aborted) return;
     if (response.status === 401) return this.#end(TOKEN_REFUSED, problemOf(text).message);
     if (!response.ok) return this.#tell({ type: 'ERROR', id, ...problemOf(text) });
-    const payload = (text === '' ? {} : parse(text)) as { seq?: number };
+    const payload = (text === '' ? {} : JSON.parse(text)) as { seq?: number };
     this.#tell({ type: 'ACK', id, ...(payload.seq !== undefined && { seq: payload.seq }), payload });
   }
 
   #tell(message: ServerMessage): void {
-    if (!this.#closed.signal.aborted) this.#events.messages([message]);
+    if (!this.#closed.signal.aborted) this.#events.frame(JSON.stringify(message));
   }
 
   #request(path: string, { headers, ...init }: RequestInit = {}): Promise<Response> {
     const authorization = this.#token === null ? {} : { Authorization: `Bearer ${this.#token}` };
-    return this.#fetch(new URL(path, this.#httpUrl), {
+    return this.#fetch(new URL(path, this.#base), {
       signal: this.#closed.signal,
       cache: 'no-store',
       credentials: 'omit',
@@ -222,6 +220,12 @@ export class EventLines {
   }
 }
 
+function parseCursor(cursor: string): Position {
+  const at = cursor.lastIndexOf(':');
+  return { epoch: cursor.slice(0, at), seq: Number(cursor.slice(at + 1)) };
+}
+
+/** The positions as the server writes them. */
 function parseId(id: string): [string, Position][] {
   return id.split(';').filter(Boolean).flatMap((group) => {
     const [, epoch, streams] = /^([^/]+)\/(.*)$/.exec(group) ?? [];

@@ -1,5 +1,5 @@
 import type { TransportName } from '../api.js';
-import type { ClientMessage, ServerMessage } from '../protocol.js';
+import type { ClientMessage } from '../protocol.js';
 
 /** Who connects, and from where it goes on. */
 export interface OpenRequest {
@@ -10,14 +10,14 @@ export interface OpenRequest {
   readonly all?: string;
 }
 
-/** Whom a wire tells. Nothing is told after its `close()`. */
+/** Whom a wire tells. What is told after its `close()` is ignored. */
 export interface WireEvents {
-  /** The messages of one frame, in order. */
-  messages(messages: readonly ServerMessage[]): void;
+  /** One message, or an array of them, as JSON. */
+  frame(text: string): void;
   /** A sign of life that is no message. */
   alive(): void;
-  /** The wire is gone; `code` as of a WebSocket. */
-  closed(code: number, reason: string): void;
+  /** The wire is gone. `code` as of a WebSocket, where there is one. */
+  closed(code?: number, reason?: string): void;
 }
 
 /** One connection, or the attempt at one. */
@@ -36,25 +36,16 @@ export interface Transport {
   open(request: OpenRequest, events: WireEvents): Promise<Wire>;
 }
 
-/** Where the server is. */
-export interface Endpoint {
-  readonly socketUrl: URL;
-  /** The HTTP API's, with a slash at its end. */
-  readonly httpUrl: URL;
-}
-
 /**
- * @param url the server's address by http(s) or ws(s), with or without the path of its WebSocket
+ * Where the server is, by http(s), with a slash at the end.
+ * @param url its address by http(s) or ws(s), with or without the path of its WebSocket
  * @throws TypeError where that is no address
  */
-export function endpointOf(url: string | URL): Endpoint {
+export function baseOf(url: string | URL): URL {
   const base = new URL(url, globalThis.location?.href);
   if (!/^(http|ws)s?:$/.test(base.protocol)) throw new TypeError(`no address of a server: ${base.href}`);
-  base.search = '';
-  base.hash = '';
+  base.protocol = base.protocol.replace('ws', 'http');
+  base.search = base.hash = '';
   base.pathname = base.pathname.replace(/(\/ws\/realtime)?\/*$/, '/');
-  const [httpUrl, socketUrl] = [new URL(base), new URL('ws/realtime', base)];
-  httpUrl.protocol = base.protocol.replace('ws', 'http');
-  socketUrl.protocol = base.protocol.replace('http', 'ws');
-  return { httpUrl, socketUrl };
+  return base;
 }

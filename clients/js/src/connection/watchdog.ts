@@ -16,82 +16,85 @@ export interface Watched {
   dead(): void;
 }
 
-export class Watchdog {
-  readonly #watched: Watched;
-  #timer: ReturnType<typeof setInterval> | undefined;
-  #quietMs = 0;
-  #heartbeatMs = 0;
-  #heardAt = 0;
-  /** When the last PING went that was followed by nothing yet. */
-  #pingedAt: number | null = null;
-  /** Until when there has to be a sign of life after a wake event. */
-  #deadline: number | null = null;
-  #wokenAt = -Infinity;
-  #tickedAt = 0;
-
-  constructor(watched: Watched) {
-    this.#watched = watched;
-  }
-
+export interface Watchdog {
   /**
    * Watches a new connection.
    * @param quietMs the silence after which the other side is asked
    * @param heartbeatMs what the server calls its heartbeat
    */
-  start(quietMs: number, heartbeatMs: number): void {
-    this.stop();
-    this.#quietMs = quietMs;
-    this.#heartbeatMs = heartbeatMs;
-    this.heard();
-    this.#tickedAt = Date.now();
-    this.#timer = setInterval(() => this.tick(), TICK_MS);
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
-    this.#timer = undefined;
-  }
-
+  start(quietMs: number, heartbeatMs: number): void;
+  stop(): void;
   /** There was a sign of life. */
-  heard(): void {
-    this.#heardAt = performance.now();
-    this.#pingedAt = this.#deadline = null;
-  }
-
+  heard(): void;
   /** The device may have slept or changed its network: asks at once, and waits for no more than WAKE_MS. */
-  wake(): void {
-    const now = performance.now();
-    if (this.#timer === undefined || now - this.#wokenAt < WAKE_PAUSE_MS) return;
-    this.#wokenAt = now;
-    this.#deadline ??= now + WAKE_MS;
-    this.#ping(now);
-    setTimeout(() => this.tick(), WAKE_MS + 10);
+  wake(): void;
+  /** Looks whether it is dead. Also called from outside, where timers are slowed down: in a hidden tab. */
+  tick(): void;
+}
+
+export function newWatchdog({ isVisible, ping, dead }: Watched): Watchdog {
+  let timer: ReturnType<typeof setInterval> | undefined;
+  let quietMs = 0;
+  let heartbeatMs = 0;
+  let heardAt = 0;
+  /** When the last PING went that was followed by nothing yet. */
+  let pingedAt: number | null = null;
+  /** Until when there has to be a sign of life after a wake event. */
+  let deadline: number | null = null;
+  let wokenAt = -Infinity;
+  let tickedAt = 0;
+
+  function start(quiet: number, heartbeat: number): void {
+    stop();
+    quietMs = quiet;
+    heartbeatMs = heartbeat;
+    heard();
+    tickedAt = Date.now();
+    timer = setInterval(tick, TICK_MS);
   }
 
-  /** Looks whether it is dead. Also called from outside, where timers are slowed down: in a hidden tab. */
-  tick(): void {
-    if (this.#timer === undefined) return;
+  function stop(): void {
+    clearInterval(timer);
+    timer = undefined;
+  }
+
+  function heard(): void {
+    heardAt = performance.now();
+    pingedAt = deadline = null;
+  }
+
+  function wake(): void {
+    const now = performance.now();
+    if (timer === undefined || now - wokenAt < WAKE_PAUSE_MS) return;
+    wokenAt = now;
+    deadline ??= now + WAKE_MS;
+    ask(now);
+    setTimeout(tick, WAKE_MS + 10);
+  }
+
+  function tick(): void {
+    if (timer === undefined) return;
     const now = performance.now();
     // Timers that come late have slept. Only the wall clock goes on meanwhile everywhere; one that was put right
     // causes no more than a PING.
-    const late = Math.abs(Date.now() - this.#tickedAt) > 3 * TICK_MS;
-    this.#tickedAt = Date.now();
-    if (late) this.wake();
-    const visible = this.#watched.isVisible();
-    const silentMs = now - this.#heardAt;
-    const silentMsMax = visible ? SILENT_MS_MAX : 2 * this.#heartbeatMs;
+    const late = Math.abs(Date.now() - tickedAt) > 3 * TICK_MS;
+    tickedAt = Date.now();
+    if (late) wake();
+    const visible = isVisible();
+    const silentMs = now - heardAt;
     // After a sleep, what has arrived meanwhile is only about to be read: the deadline of the wake event counts.
-    if (this.#deadline !== null ? now >= this.#deadline : silentMs >= silentMsMax) {
-      this.stop();
-      this.#watched.dead();
-      return;
+    if (deadline !== null ? now >= deadline : silentMs >= (visible ? SILENT_MS_MAX : 2 * heartbeatMs)) {
+      stop();
+      dead();
+    } else if (pingedAt === null && silentMs >= (visible ? quietMs : Math.max(quietMs, heartbeatMs / 2))) {
+      ask(now);
     }
-    const quietMs = visible ? this.#quietMs : Math.max(this.#quietMs, this.#heartbeatMs / 2);
-    if (silentMs >= quietMs && this.#pingedAt === null) this.#ping(now);
   }
 
-  #ping(now: number): void {
-    this.#pingedAt = now;
-    this.#watched.ping();
+  function ask(now: number): void {
+    pingedAt = now;
+    ping();
   }
+
+  return { start, stop, heard, wake, tick };
 }

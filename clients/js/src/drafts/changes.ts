@@ -1,9 +1,8 @@
 // Makes changes, and tells what has become of each.
 
 import type { WaitOptions } from '../api.js';
-import { DraftwireError } from '../errors.js';
+import { errorOf, type DraftwireError } from '../errors.js';
 import { randomId } from '../json.js';
-import { errorOf } from '../session/session.js';
 import { checkQueue } from '../session/publisher.js';
 import type { RecordsEdit, Records } from '../store/records.js';
 import { Deferred, quiet, waitFor } from '../wait.js';
@@ -75,8 +74,7 @@ export class Changes {
     for (const { isTrue, deferred } of this.#conditions) if (isTrue()) deferred.resolve();
   }
 
-  close(): void {
-    const error = new DraftwireError('closed', 'the client was closed');
+  close(error: DraftwireError): void {
     for (const { deferred } of [...this.#waiting, ...this.#conditions]) deferred.reject(error);
   }
 }

@@ -1,7 +1,7 @@
 import type { Unsubscribe, WaitOptions } from '../api.js';
+import { errorOf } from '../errors.js';
 import { equal, toJson } from '../json.js';
 import { Listeners } from '../listeners.js';
-import { errorOf } from '../session/session.js';
 import type { Change, Conflict, Content, Draft, DraftSnapshot, DraftStatus, MergePatch, Refusal } from './api.js';
 import type { Changes } from './changes.js';
 import { composed, deleteDraft, dropOutcome, resolveConflict, updateDraft, type Seen } from './edits.js';

@@ -1,26 +1,25 @@
 // Follows the stream `user` for drafts: their first list, their events, and snapshots instead of them. What comes goes
 // into the records together with the position that it leads to.
 
-import { DraftwireError } from '../errors.js';
+import { DraftwireError, errorOf } from '../errors.js';
 import { isEvent, type DraftMessage, type EventMessage, type Position, type StreamMessage } from '../protocol.js';
-import { errorOf } from '../session/session.js';
 import { Tracker } from '../session/tracker.js';
-import { missedAll, takes, type UserStream, type UserStreamHost } from '../session/user_stream.js';
+import type { StreamFollower, StreamHost } from '../session/streams.js';
 import { event, snapshot } from './rules.js';
 
 /** Events held back while the list of drafts is on its way. Past it the connection starts over. */
 const HELD_MAX = 10_000;
 const KEY = 'position/user';
 
-export class DraftStream implements UserStream {
-  readonly #host: UserStreamHost;
+export class DraftStream implements StreamFollower {
+  readonly #host: StreamHost;
   readonly #tracker: Tracker;
   /** Events that came before the list of drafts; null while none is on its way. */
   #held: EventMessage[] | null = null;
   /** What has come in this frame. */
   #frame: EventMessage[] = [];
 
-  constructor(host: UserStreamHost) {
+  constructor(host: StreamHost) {
     this.#host = host;
     this.#tracker = new Tracker(this.#stored);
   }
@@ -47,11 +46,17 @@ export class DraftStream implements UserStream {
     } else if (this.#held) {
       if (isEvent(message)) this.#held.push(message);
       if (this.#held.length > HELD_MAX) this.#host.connection.again(new DraftwireError('unreachable', 'too many events before the list'));
-    } else if (takes(this.#tracker, message, this.#host.gap)) {
-      this.#frame.push(message);
-      if (!message.type.startsWith('DRAFT_')) this.#host.deliver(message);
+    } else {
+      const judged = this.#tracker.judge(message);
+      if (judged === 'gap') this.#host.gap('user');
+      if (judged === 'next') this.#next(message as EventMessage);
     }
     this.#host.settle();
+  }
+
+  #next(event: EventMessage): void {
+    this.#frame.push(event);
+    if (!event.type.startsWith('DRAFT_')) this.#host.deliver(event);
   }
 
   /** One step for all of them. Another tab may have been faster. */
@@ -100,7 +105,8 @@ export class DraftStream implements UserStream {
   #replace(position: Position, drafts: readonly DraftMessage[]): void {
     this.frameEnd();
     this.#tracker.position = position;
-    this.#host.deliver(missedAll(position));
+    // There are no events up to it.
+    this.#host.deliver({ type: 'SYNCED', stream: 'user', ...position, missedBefore: position.seq + 1 });
     void this.#host.records.run((edit) => {
       const before = edit.get<Position>(KEY);
       // Another tab was faster.

@@ -1,6 +1,7 @@
 // The user's drafts of one client, of all kinds.
 
 import type { Internals } from '../draftwire.js';
+import type { DraftwireError } from '../errors.js';
 import { randomId } from '../json.js';
 import type { Position } from '../protocol.js';
 import type { Content } from './api.js';
@@ -39,9 +40,12 @@ export class Drafts {
       refused: (refusal, draft) => this.collection(draft.snapshot.kind).refused(refusal, draft),
     };
     this.#changed(['draft', 'command', 'outcome'].flatMap((table) => records.keys(table)));
-    internals.onRecords((keys) => this.#changed(keys));
-    internals.onClose(() => this.#close());
-    internals.keepUserState({ ...draftRules, follow: (host) => new DraftStream(host) });
+    internals.keep({
+      ...draftRules,
+      follow: (host) => new DraftStream(host),
+      changed: (keys) => this.#changed(keys),
+      close: (error) => this.#close(error),
+    });
   }
 
   /** Where the drafts stand on the stream `user`; null until they are known, from the store or from the server. */
@@ -105,8 +109,8 @@ export class Drafts {
     this.#changes.look();
   }
 
-  #close(): void {
-    this.#changes.close();
+  #close(error: DraftwireError): void {
+    this.#changes.close(error);
     for (const ended of [...this.#drafts.values(), ...this.#collections.values()]) ended.close();
   }
 }

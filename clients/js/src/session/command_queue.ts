@@ -61,41 +61,50 @@ export interface CommandQueueOptions {
   readonly connection: Connection;
   /** The rules for commands of this type; undefined where nothing here knows them. */
   readonly rules: (type: string) => CommandRules | undefined;
-  readonly answered: (command: Command, outcome: Outcome) => void;
+  readonly answered: (id: string, outcome: Outcome) => void;
 }
 
-export class CommandQueue {
-  readonly #options: CommandQueueOptions;
-  /** What was sent on this connection and has no answer. */
-  readonly #inFlight = new Map<string, Command>();
-  /** What this connection has refused for the moment, and waits for before it takes anything else. */
-  readonly #expected = new Set<string>();
-  #open = false;
-  #pausing = false;
-  /** Pauses since a command was carried out. */
-  #pauses = 0;
-
-  constructor(options: CommandQueueOptions) {
-    this.#options = options;
-  }
-
+export interface CommandQueue {
   /** From now on this connection takes commands. */
-  open(): void {
-    this.#open = true;
-    this.#release();
-    this.pump();
-  }
-
-  lost(): void {
-    this.#open = this.#pausing = false;
-    this.#inFlight.clear();
-    this.#expected.clear();
-  }
-
+  open(): void;
+  lost(): void;
   /** Sends what may go out now. */
-  pump(): void {
-    const { records, rules } = this.#options;
-    if (!this.#open || this.#pausing) return;
+  pump(): void;
+  /** The answer to a command, if it is one of the queue's. */
+  receive(id: string, outcome: Outcome & { payload?: unknown }): boolean;
+  /** The server has closed the connection because of a message that is too large. */
+  tooLarge(message: string): void;
+}
+
+export function newCommandQueue({ records, connection, rules, answered }: CommandQueueOptions): CommandQueue {
+  /** What was sent on this connection and has no answer. */
+  const inFlight = new Map<string, Command>();
+  /** What this connection has refused for the moment, and waits for before it takes anything else. */
+  const expected = new Set<string>();
+  let isOpen = false;
+  let isPausing = false;
+  /** Pauses since a command was carried out. */
+  let pauses = 0;
+
+  function open(): void {
+    isOpen = true;
+    // The server waits for commands that it has refused for the moment; some may not be in the queue any more.
+    for (const id of expected) {
+      if (inFlight.has(id) || findCommand(records, id)) continue;
+      expected.delete(id);
+      connection.send({ type: 'PING', id });
+    }
+    pump();
+  }
+
+  function lost(): void {
+    isOpen = isPausing = false;
+    inFlight.clear();
+    expected.clear();
+  }
+
+  function pump(): void {
+    if (!isOpen || isPausing) return;
     const lanes = new Set<string>();
     const unmarked: Command[] = [];
     let count = 0;
@@ -108,91 +117,82 @@ export class CommandQueue {
       if (lane !== undefined) lanes.add(lane);
       if (rule.isAnswered(command)) continue;
       if ((count += 1) > WINDOW) break;
-      if (this.#inFlight.has(command.id)) continue;
+      if (inFlight.has(command.id)) continue;
       if (!records.isCommitted(commandKey(command))) break;
       if (command.sentAt === undefined) unmarked.push(command);
       else if (unmarked.length > 0) break;
-      else this.#send(command);
+      else send(command);
     }
-    if (unmarked.length > 0) this.#mark(unmarked);
+    if (unmarked.length > 0) mark(unmarked);
   }
 
-  receive(id: string, outcome: Outcome & { payload?: unknown }): boolean {
-    const command = this.#inFlight.get(id);
+  function receive(id: string, outcome: Outcome & { payload?: unknown }): boolean {
+    const command = inFlight.get(id);
     if (!command) return false;
-    this.#inFlight.delete(id);
+    inFlight.delete(id);
     if ('error' in outcome && outcome.error.code === 'unavailable') {
-      this.#expected.add(id);
-      this.#pause();
-      return true;
+      expected.add(id);
+      pause();
+    } else {
+      pauses = 0;
+      expected.delete(id);
+      conclude(command, outcome);
     }
-    this.#pauses = 0;
-    this.#expected.delete(id);
-    this.#conclude(command, outcome);
     return true;
   }
 
-  /** The server has closed the connection because of a message that is too large. */
-  tooLarge(message: string): void {
+  function tooLarge(message: string): void {
     const bytes = (command: Command) => JSON.stringify(command.payload).length;
-    const largest = [...this.#inFlight.values()].sort((a, b) => bytes(b) - bytes(a))[0];
-    if (largest) this.#conclude(largest, { error: { code: 'too_large', message } });
+    const largest = [...inFlight.values()].sort((a, b) => bytes(b) - bytes(a))[0];
+    if (largest) conclude(largest, { error: { code: 'too_large', message } });
   }
 
-  /** Lets the server know of commands that it waits for, and that are not in the queue any more. */
-  #release(): void {
-    for (const id of this.#expected) {
-      if (this.#inFlight.has(id) || findCommand(this.#options.records, id)) continue;
-      this.#expected.delete(id);
-      this.#options.connection.send({ type: 'PING', id });
-    }
-  }
-
-  #send(command: Command): void {
+  function send(command: Command): void {
     const { id, type, payload, sentAt } = command;
-    if (type === 'PUBLISH' && !this.#expected.has(id) && Date.now() - sentAt! > MEMORY_MS) {
-      return this.#conclude(command, { error: { code: 'unknown_outcome', message: 'the server may have forgotten its id' } });
+    if (type === 'PUBLISH' && !expected.has(id) && Date.now() - sentAt! > MEMORY_MS) {
+      return conclude(command, { error: { code: 'unknown_outcome', message: 'the server may have forgotten its id' } });
     }
-    this.#inFlight.set(id, command);
-    const error = this.#options.connection.send({ type, id, payload });
+    inFlight.set(id, command);
+    const error = connection.send({ type, id, payload });
     if (!error) return;
-    this.#inFlight.delete(id);
-    this.#conclude(command, { error });
+    inFlight.delete(id);
+    conclude(command, { error });
   }
 
   /** Notes in the store that commands are about to be sent: from then on they stay as they are. */
-  #mark(commands: readonly Command[]): void {
+  function mark(commands: readonly Command[]): void {
     const ids = new Set(commands.map(({ id }) => id));
-    const marked = this.#options.records.run((records) => {
-      for (const command of records.list<Command>('command')) {
-        if (ids.has(command.id) && command.sentAt === undefined) records.put(commandKey(command), { ...command, sentAt: Date.now() });
+    const marked = records.run((edit) => {
+      for (const command of edit.list<Command>('command')) {
+        if (ids.has(command.id) && command.sentAt === undefined) edit.put(commandKey(command), { ...command, sentAt: Date.now() });
       }
     });
-    void marked.then(() => this.pump());
+    void marked.then(pump);
   }
 
-  #conclude(command: Command, outcome: Outcome & { payload?: unknown }): void {
-    const { records, rules, answered } = this.#options;
+  function conclude(command: Command, outcome: Outcome & { payload?: unknown }): void {
     const rule = rules(command.type);
-    void records.run((records) => {
-      const queued = findCommand(records, command.id);
+    void records.run((edit) => {
+      const queued = findCommand(edit, command.id);
       if (!queued || !rule) return;
-      if ('error' in outcome) rule.refused(records, queued, outcome.error);
-      else rule.acknowledged(records, queued, outcome.payload);
+      if ('error' in outcome) rule.refused(edit, queued, outcome.error);
+      else rule.acknowledged(edit, queued, outcome.payload);
     });
-    answered(command, outcome);
-    this.pump();
+    answered(command.id, outcome);
+    pump();
   }
 
   /** What was refused for the moment goes out again together, in its order, and what came up meanwhile behind it:
    *  the server takes it in no other. */
-  #pause(): void {
-    if (this.#pausing) return;
-    this.#pausing = true;
-    this.#options.connection.after('repeat', backoff(this.#pauses), () => {
-      this.#pausing = false;
-      this.pump();
+  function pause(): void {
+    if (isPausing) return;
+    isPausing = true;
+    connection.after('repeat', backoff(pauses), () => {
+      isPausing = false;
+      pump();
     });
-    this.#pauses += 1;
+    pauses += 1;
   }
+
+  return { open, lost, pump, receive, tooLarge };
 }

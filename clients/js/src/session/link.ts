@@ -42,18 +42,7 @@ export interface LinkEvents {
 
 /** For a tab that shares its records with nobody. */
 export function ownLink({ tab, isVisible, newSession, events }: LinkOptions): Link {
-  const session = newSession({
-    ...events,
-    answered: ({ id }, outcome) => events.answered(id, outcome),
-    isThere: (name) => name === tab,
-  }, isVisible);
+  const session = newSession({ ...events, isThere: (name) => name === tab }, isVisible);
   session.connect();
-  return {
-    want: (wants) => session.want(tab, wants),
-    signal: (...signal) => session.signal(...signal),
-    pump: () => session.pump(),
-    wake: () => session.wake(),
-    userStateArrived: () => session.userStateArrived(),
-    close: () => session.disconnect(),
-  };
+  return { ...session, want: (wants) => session.want(tab, wants), close: session.disconnect };
 }

@@ -1,12 +1,17 @@
 import type { Member, Presence } from '../api.js';
 import type { StreamMessage } from '../protocol.js';
 
-/** Who is present after a message, one of PRESENCE, JOIN and LEAVE. */
-export function nextPresence(before: Presence | null, message: Extract<StreamMessage, { type: 'PRESENCE' | 'JOIN' | 'LEAVE' }>): Presence {
-  const { users, devices } = message.payload;
-  if (message.type === 'PRESENCE') return { members: message.payload.members ?? null, users, devices };
-  const { userId, device } = message.payload;
-  const members = before?.members?.filter((member) => member.userId !== userId || member.device !== device) ?? null;
-  const member: Member = userId === undefined ? { device } : { userId, device };
-  return { members: members && message.type === 'JOIN' ? [...members, member] : members, users, devices };
+/** What comes about who is present. The whole state, or one who comes or goes. */
+export type PresenceMessage = Extract<StreamMessage, { type: 'PRESENCE' | 'JOIN' | 'LEAVE' }>;
+
+export function isPresence(message: { readonly type: string }): message is PresenceMessage {
+  return ['PRESENCE', 'JOIN', 'LEAVE'].includes(message.type);
+}
+
+/** Who is present after a message. */
+export function nextPresence(before: Presence | null, { type, payload }: PresenceMessage): Presence {
+  const { users, devices, members, ...member } = payload as Partial<Presence> & Presence & Member;
+  if (type === 'PRESENCE') return { members: members ?? null, users, devices };
+  const others = before?.members?.filter(({ userId, device }) => userId !== member.userId || device !== member.device);
+  return { members: (type === 'JOIN' && others ? [...others, member] : others) ?? null, users, devices };
 }

@@ -2,23 +2,23 @@
 // thing at a time is asked for each topic; when it is answered, both are compared again. So a topic that is closed
 // and opened at once, any number of times, ends as it was asked for last.
 
-import type { Cursor, Presence } from '../api.js';
+import type { Presence } from '../api.js';
 import { backoff } from '../connection/backoff.js';
 import type { Connection } from '../connection/connection.js';
-import { formatCursor, isEvent, parseCursor, type Answer, type Position, type Refused, type StreamMessage } from '../protocol.js';
-import { nextPresence } from './presence.js';
+import { formatCursor, type Answer, type Position, type Refused, type StreamMessage } from '../protocol.js';
+import { isPresence, nextPresence } from './presence.js';
 import { Tracker } from './tracker.js';
 
 /** What one handle of a topic wants. */
 export interface Want {
-  /** Names the handle among those of all tabs; another one when it has to begin again at its cursor. */
+  /** Names the handle among those of all tabs; another one when it has to begin again at its position. */
   readonly handle: string;
   readonly topic: string;
   /** Null: from now on. */
-  readonly cursor: Cursor | null;
-  readonly presence?: boolean;
-  readonly batchMs?: number;
-  readonly batchMax?: number;
+  readonly from: Position | null;
+  readonly presence?: boolean | undefined;
+  readonly batchMs?: number | undefined;
+  readonly batchMax?: number | undefined;
 }
 
 /**
@@ -34,16 +34,20 @@ export interface FollowedMessage extends Position {
 
 export type TopicMessage = StreamMessage | FollowedMessage;
 
+/** The server's default. */
+const BATCH_MAX = 100;
+
 interface Subscription {
   readonly topic: string;
   readonly tracker: Tracker;
   /** What was asked for last, without an answer yet; `paused` after one that was refused for the moment. */
   asked: 'subscribe' | 'unsubscribe' | 'paused' | null;
   followed: boolean;
-  /** The options with which it is followed. */
-  options: string;
+  /** With what it was subscribed to last: from where, and the options as the server takes them. */
+  start: Position | null;
+  options: object;
   /** Where it has to begin again, for a handle that is behind. */
-  rewind: Cursor | null;
+  rewind: Position | null;
   presence: Presence | null;
 }
 
@@ -54,208 +58,179 @@ export interface SubscriptionsEvents {
   gap(stream: string): void;
 }
 
-export class Subscriptions {
-  readonly #connection: Connection;
-  readonly #events: SubscriptionsEvents;
-  /** By tab. */
-  readonly #wants = new Map<string, readonly Want[]>();
-  readonly #subscriptions = new Map<string, Subscription>();
-  #handles = new Set<string>();
-  #failures = 0;
-
-  constructor(connection: Connection, events: SubscriptionsEvents) {
-    this.#connection = connection;
-    this.#events = events;
-  }
-
+export interface Subscriptions {
   /** Says all that a tab wants now. */
-  want(tab: string, wants: readonly Want[]): void {
-    if (wants.length > 0) this.#wants.set(tab, wants);
-    else this.#wants.delete(tab);
-    const before = this.#handles;
-    this.#handles = new Set([...this.#wants.values()].flat().map(({ handle }) => handle));
-    for (const want of wants) if (!before.has(want.handle)) this.#begin(want);
-    this.#reconcile();
-  }
-
+  want(tab: string, wants: readonly Want[]): void;
   /** After WELCOME: everything is asked for again, each from where it stopped. */
-  welcome(): void {
-    this.#failures = 0;
-    this.#reconcile();
+  welcome(): void;
+  lost(): void;
+  receive(message: StreamMessage): void;
+}
+
+export function newSubscriptions(connection: Connection, { deliver, gap }: SubscriptionsEvents): Subscriptions {
+  const wantsByTab = new Map<string, readonly Want[]>();
+  const subscriptions = new Map<string, Subscription>();
+  let failures = 0;
+
+  function want(tab: string, wants: readonly Want[]): void {
+    const before = wantsByTab.get(tab) ?? [];
+    if (wants.length > 0) wantsByTab.set(tab, wants);
+    else wantsByTab.delete(tab);
+    for (const each of wants) if (!before.some(({ handle }) => handle === each.handle)) begin(each);
+    reconcile();
   }
 
-  lost(): void {
-    for (const subscription of this.#subscriptions.values()) {
-      subscription.followed = subscription.tracker.live = false;
-      subscription.asked = subscription.presence = null;
-    }
+  function welcome(): void {
+    failures = 0;
+    reconcile();
   }
 
-  receive(message: StreamMessage): void {
-    const subscription = this.#subscriptions.get(topicOf(message.stream));
+  function lost(): void {
+    for (const subscription of subscriptions.values()) left(subscription);
+  }
+
+  function left(subscription: Subscription): void {
+    subscription.followed = subscription.tracker.live = false;
+    subscription.asked = subscription.presence = null;
+  }
+
+  function receive(message: StreamMessage): void {
+    const { stream } = message;
+    const subscription = subscriptions.get(stream.slice('topic:'.length));
     // Of a subscription that was given up a moment ago.
     if (!subscription?.followed) return;
-    const { tracker } = subscription;
-    switch (message.type) {
-      case 'UNSUBSCRIBED':
-        return this.#refused(subscription, message as { payload: Refused });
-      case 'PRESENCE':
-      case 'JOIN':
-      case 'LEAVE':
-        subscription.presence = nextPresence(subscription.presence, message as Parameters<typeof nextPresence>[1]);
-        break;
-      case 'SYNCED':
-        if (tracker.synced(message) === 'gap') return this.#events.gap(message.stream);
-        break;
-      default:
-        if (!isEvent(message)) break;
-        switch (tracker.take(message.seq)) {
-          case 'gap':
-            return this.#events.gap(message.stream);
-          case 'seen':
-            return;
-        }
-    }
-    this.#events.deliver(message);
+    if (message.type === 'UNSUBSCRIBED') return refused(subscription, message.payload as Refused);
+    if (isPresence(message)) subscription.presence = nextPresence(subscription.presence, message);
+    const judged = subscription.tracker.judge(message);
+    if (judged === 'gap') gap(stream);
+    else if (judged !== 'seen') deliver(message);
   }
 
   /** A handle is new: what it needs to know of a topic that is followed already. */
-  #begin({ topic, cursor, presence }: Want): void {
-    const subscription = this.#subscriptions.get(topic);
+  function begin({ topic, from, presence }: Want): void {
+    const subscription = subscriptions.get(topic);
     if (!subscription) return;
-    const { tracker, followed } = subscription;
-    const position = tracker.position && formatCursor(tracker.position);
-    if (cursor !== null && cursor !== position) subscription.rewind = earlier(subscription.rewind, cursor);
-    if (!followed || !tracker.position) return;
-    const stream = `topic:${topic}`;
-    const live = tracker.live && subscription.rewind === null;
-    this.#events.deliver({ type: 'FOLLOWED', stream, head: tracker.position.seq, live, ...tracker.position });
+    const { position, live } = subscription.tracker;
+    if (from && (from.epoch !== position?.epoch || from.seq !== position.seq)) subscription.rewind = earlier(subscription.rewind, from);
+    if (!subscription.followed || !position) return;
+    tellFollowed(subscription, position.seq, live && !subscription.rewind);
     if (presence && subscription.presence) {
-      const { members, users, devices } = subscription.presence;
-      this.#events.deliver({ type: 'PRESENCE', stream, payload: { ...(members && { members }), users, devices } });
+      deliver({ type: 'PRESENCE', stream: `topic:${topic}`, payload: subscription.presence } as StreamMessage);
     }
   }
 
   /** Asks for whatever is not as it is wanted. */
-  #reconcile(): void {
-    if (!this.#connection.welcome) return;
+  function reconcile(): void {
+    if (!connection.welcome) return;
     const wanted = new Map<string, Want>();
-    for (const want of [...this.#wants.values()].flat()) {
-      const known = wanted.get(want.topic);
-      wanted.set(want.topic, known ? union(known, want) : want);
+    for (const each of [...wantsByTab.values()].flat()) {
+      const known = wanted.get(each.topic);
+      wanted.set(each.topic, known ? union(known, each) : each);
     }
-    const subscribe: Record<string, unknown>[] = [];
-    for (const want of wanted.values()) {
-      const subscription = this.#subscriptionOf(want);
-      const options = optionsOf(want);
+    const missing: Subscription[] = [];
+    for (const each of wanted.values()) {
+      const subscription = subscriptionOf(each);
+      const options = optionsOf(each);
       if (subscription.asked) continue;
       if (!subscription.followed) {
-        const { position } = subscription.tracker;
-        const cursor = subscription.rewind ?? (position && formatCursor(position));
         subscription.asked = 'subscribe';
-        subscription.options = JSON.stringify(options);
-        subscribe.push({ topic: want.topic, ...(cursor !== null && { cursor }), ...options });
-      } else if (subscription.rewind !== null || subscription.options !== JSON.stringify(options)) {
+        subscription.start = subscription.rewind ?? subscription.tracker.position;
+        subscription.options = options;
+        missing.push(subscription);
+      } else if (subscription.rewind || JSON.stringify(subscription.options) !== JSON.stringify(options)) {
         // Subscribing to what is followed already changes nothing.
-        this.#unsubscribe(subscription);
+        unsubscribe(subscription);
       }
     }
-    if (subscribe.length > 0) this.#subscribe(subscribe);
-    for (const subscription of this.#subscriptions.values()) {
+    if (missing.length > 0) subscribe(missing);
+    for (const subscription of subscriptions.values()) {
       if (wanted.has(subscription.topic) || subscription.asked) continue;
-      if (subscription.followed) this.#unsubscribe(subscription);
-      else this.#subscriptions.delete(subscription.topic);
+      if (subscription.followed) unsubscribe(subscription);
+      else subscriptions.delete(subscription.topic);
     }
   }
 
-  #subscriptionOf({ topic, cursor }: Want): Subscription {
-    let subscription = this.#subscriptions.get(topic);
-    if (!subscription) {
-      const tracker = new Tracker(cursor === null ? null : parseCursor(cursor));
-      subscription = { topic, tracker, asked: null, followed: false, options: '', rewind: null, presence: null };
-      this.#subscriptions.set(topic, subscription);
-    }
+  function subscriptionOf({ topic, from }: Want): Subscription {
+    const subscription = subscriptions.get(topic) ?? {
+      topic, tracker: new Tracker(from), asked: null, followed: false, start: null, options: {}, rewind: null, presence: null,
+    };
+    subscriptions.set(topic, subscription);
     return subscription;
   }
 
   /** Always as a list, whose topics are answered each for itself. */
-  #subscribe(topics: readonly Record<string, unknown>[]): void {
-    this.#connection.request('SUBSCRIBE', { topics }, (answer: Answer) => {
-      topics.forEach(({ topic, cursor }, i) => {
-        const subscription = this.#subscriptions.get(topic as string)!;
+  function subscribe(missing: readonly Subscription[]): void {
+    const topics = missing.map(({ topic, start, options }) => ({ topic, cursor: start && formatCursor(start), ...options }));
+    connection.request('SUBSCRIBE', { topics }, (answer: Answer) => {
+      missing.forEach((subscription, i) => {
         subscription.asked = null;
         const result = answer.type === 'ACK' ? answer.payload.topics[i] : answer;
-        if (result.code) this.#refused(subscription, { payload: result });
-        else this.#accepted(subscription, cursor as Cursor | undefined, result);
+        if (result.code) refused(subscription, result);
+        else accepted(subscription, result);
       });
-      this.#reconcile();
+      reconcile();
     });
   }
 
-  #accepted(subscription: Subscription, cursor: Cursor | undefined, { epoch, seq }: Position): void {
-    const { tracker } = subscription;
-    this.#failures = 0;
+  function accepted(subscription: Subscription, { epoch, seq }: Position): void {
+    const { tracker, start } = subscription;
+    failures = 0;
     subscription.followed = true;
-    if (cursor === undefined) tracker.position = { epoch, seq };
-    else tracker.position = parseCursor(cursor);
-    if (cursor === subscription.rewind) subscription.rewind = null;
-    tracker.live = cursor === undefined;
-    const stream = `topic:${subscription.topic}`;
-    this.#events.deliver({ type: 'FOLLOWED', stream, head: seq, live: tracker.live, ...tracker.position });
+    tracker.live = !start;
+    tracker.position = start ?? { epoch, seq };
+    if (start === subscription.rewind) subscription.rewind = null;
+    tellFollowed(subscription, seq, tracker.live);
   }
 
-  #refused(subscription: Subscription, { payload }: { payload: Refused }): void {
+  function tellFollowed({ topic, tracker }: Subscription, head: number, live: boolean): void {
+    deliver({ type: 'FOLLOWED', stream: `topic:${topic}`, head, live, ...tracker.position! });
+  }
+
+  function refused(subscription: Subscription, payload: Refused): void {
+    const { topic } = subscription;
     subscription.followed = false;
     if (payload.code === 'unavailable') {
       subscription.asked = 'paused';
-      this.#connection.after('subscribe', backoff(this.#failures), () => {
-        for (const waiting of this.#subscriptions.values()) if (waiting.asked === 'paused') waiting.asked = null;
-        this.#reconcile();
+      connection.after('subscribe', backoff(failures), () => {
+        for (const waiting of subscriptions.values()) if (waiting.asked === 'paused') waiting.asked = null;
+        reconcile();
       });
-      this.#failures += 1;
-      return;
+      failures += 1;
+    // With `conflict` an UNSUBSCRIBE has overtaken it, which reconcile sets right.
+    } else if (payload.code !== 'conflict') {
+      subscriptions.delete(topic);
+      for (const [tab, wants] of wantsByTab) wantsByTab.set(tab, wants.filter((each) => each.topic !== topic));
+      deliver({ type: 'UNSUBSCRIBED', stream: `topic:${topic}`, payload });
     }
-    // An UNSUBSCRIBE has overtaken it, which #reconcile sets right.
-    if (payload.code === 'conflict') return;
-    this.#subscriptions.delete(subscription.topic);
-    for (const [tab, wants] of this.#wants) this.#wants.set(tab, wants.filter(({ topic }) => topic !== subscription.topic));
-    this.#events.deliver({ type: 'UNSUBSCRIBED', stream: `topic:${subscription.topic}`, payload });
   }
 
-  #unsubscribe(subscription: Subscription): void {
+  function unsubscribe(subscription: Subscription): void {
     subscription.asked = 'unsubscribe';
-    this.#connection.request('UNSUBSCRIBE', { topic: subscription.topic }, () => {
-      subscription.asked = null;
-      subscription.followed = subscription.tracker.live = false;
-      subscription.presence = null;
-      this.#reconcile();
+    connection.request('UNSUBSCRIBE', { topic: subscription.topic }, () => {
+      left(subscription);
+      reconcile();
     });
   }
-}
 
-function topicOf(stream: string): string {
-  return stream.slice('topic:'.length);
+  return { want, welcome, lost, receive };
 }
 
 /** What serves both: everybody's presence, and nobody waits longer than they want to. */
 function union(a: Want, b: Want): Want {
-  const batched = a.batchMs !== undefined && b.batchMs !== undefined;
   return {
-    handle: a.handle,
-    topic: a.topic,
-    cursor: a.cursor === null || b.cursor === null ? (a.cursor ?? b.cursor) : earlier(a.cursor, b.cursor),
-    presence: a.presence === true || b.presence === true,
-    ...(batched && { batchMs: Math.min(a.batchMs!, b.batchMs!), batchMax: Math.min(a.batchMax ?? 100, b.batchMax ?? 100) }),
+    ...a,
+    from: earlier(a.from, b.from),
+    presence: a.presence || b.presence,
+    batchMs: a.batchMs && b.batchMs && Math.min(a.batchMs, b.batchMs),
+    batchMax: Math.min(a.batchMax ?? BATCH_MAX, b.batchMax ?? BATCH_MAX),
   };
 }
 
-function optionsOf({ presence, batchMs, batchMax }: Want): Record<string, unknown> {
-  return { ...(presence && { presence }), ...(batchMs !== undefined && { batchMs }), ...(batchMs !== undefined && batchMax !== undefined && { batchMax }) };
+function optionsOf({ presence, batchMs, batchMax = BATCH_MAX }: Want): object {
+  return { presence: presence || undefined, batchMs, batchMax: batchMs && batchMax };
 }
 
 /** The one that more events come after; of two histories the first, since only the server knows what is left. */
-function earlier(a: Cursor | null, b: Cursor): Cursor {
-  if (a === null) return b;
-  const [first, second] = [parseCursor(a), parseCursor(b)];
-  return first.epoch === second.epoch && second.seq < first.seq ? b : a;
+function earlier(a: Position | null, b: Position | null): Position | null {
+  return !a || (b && a.epoch === b.epoch && b.seq < a.seq) ? b : a;
 }

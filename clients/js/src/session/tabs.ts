@@ -154,7 +154,7 @@ export class Tabs implements Link {
         this.#post({ type: 'deliver', messages });
         events.deliver(messages);
       },
-      answered: ({ id }, outcome) => {
+      answered: (id, outcome) => {
         this.#post({ type: 'answered', id, outcome: plainOutcome(outcome) });
         events.answered(id, outcome);
       },

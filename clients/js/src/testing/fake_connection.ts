@@ -143,12 +143,12 @@ export class FakeConnection implements WebSocketLike {
     this.tell('error' in result ? { type: 'ERROR', id, ...result.error } : { type: 'ACK', id, ...result });
   }
 
-  #subscribe(id: string, topics: readonly { topic: string; cursor?: string; presence?: boolean }[]): void {
+  #subscribe(id: string, topics: readonly { topic: string; cursor?: string | null; presence?: boolean }[]): void {
     const { history } = this.#host;
     this.tell({ type: 'ACK', id, payload: { topics: topics.map(({ topic }) => ({ topic, ...history.head(`topic:${topic}`) })) } });
     for (const { topic, cursor, presence = false } of topics) {
       this.topics.set(topic, presence);
-      if (cursor !== undefined) this.#resume(`topic:${topic}`, `topic:${topic}`, parseCursor(cursor));
+      if (cursor) this.#resume(`topic:${topic}`, `topic:${topic}`, parseCursor(cursor));
       if (presence) this.#presence(topic);
     }
   }

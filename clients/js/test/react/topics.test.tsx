@@ -3,7 +3,6 @@
 
 import { act } from '@testing-library/react';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { Presence } from '../../src/index.js';
 import { usePresence, useTopic, type UsedTopic, type UseTopicOptions } from '../../src/react/index.js';
 import { client, Network } from '../support/client.js';
 import { Node } from '../support/node.js';
@@ -168,23 +167,23 @@ test('handlers are those of the last render', async () => {
 });
 
 test('presence is who is mounted', async () => {
-  let presence: Presence | null = null;
+  const names = new Map<string, string | undefined>();
   let renders = 0;
-  function Here() {
-    presence = usePresence(topic);
+  function Here({ name }: { name: string }) {
+    names.set(name, usePresence(topic)?.members?.map(({ userId }) => userId).sort().join());
     renders += 1;
     return null;
   }
-  const names = () => presence?.members?.map(({ userId }) => userId).sort().join();
-  mount(device('heidi'), [<Here key="1" />, <Here key="2" />]);
-  await shown(() => names() === 'heidi');
-  const other = mount(device('ivan'), <Here />);
-  await shown(() => names() === 'heidi,ivan');
+  const all = (expected: string, ...who: string[]) => () => who.every((name) => names.get(name) === expected);
+  mount(device('heidi'), [<Here key="1" name="heidi 1" />, <Here key="2" name="heidi 2" />]);
+  await shown(all('heidi', 'heidi 1', 'heidi 2'));
+  const other = mount(device('ivan'), <Here name="ivan" />);
+  await shown(all('heidi,ivan', 'heidi 1', 'heidi 2', 'ivan'));
   const before = renders;
   await goals(device('judy'), 1);
   expect(renders).toBe(before);
   other.unmount();
-  await shown(() => names() === 'heidi');
+  await shown(all('heidi', 'heidi 1', 'heidi 2'));
 });
 
 test('a topic that is not allowed ends with the reason', async () => {
