@@ -3336,7 +3336,6 @@ var Device = class {
       device: id,
       getToken: ({ stale }) => tokens.get(stale),
       connect: false,
-      transport: "websocket",
       environment: { WebSocket: watchedWebSocket((frame) => log.add(frame)) },
       onError: (error) => this.#notice(String(error))
     });
@@ -4558,7 +4557,7 @@ var BEGINNING_MS_MAX = 5e3;
 var VIEWERS = [
   { name: "Viewer 1", way: "WebSocket", transport: "websocket" },
   { name: "Viewer 2", way: "WebSocket", transport: "websocket" },
-  { name: "Viewer 3", way: "WebSocket, in batches of 100 ms", transport: "websocket", batchMs: 100 },
+  { name: "Viewer 3", way: "WebSocket, batches of 100 ms", transport: "websocket", batchMs: 100 },
   { name: "Viewer 4", way: "Server-sent events", transport: "event-stream" }
 ];
 var MatchView = class {

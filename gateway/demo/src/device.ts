@@ -39,7 +39,6 @@ export class Device {
       device: id,
       getToken: ({ stale }) => tokens.get(stale),
       connect: false,
-      transport: 'websocket',
       environment: { WebSocket: watchedWebSocket((frame) => log.add(frame)) },
       onError: (error) => this.#notice(String(error)),
     });

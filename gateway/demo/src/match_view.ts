@@ -15,7 +15,7 @@ const BEGINNING_MS_MAX = 5_000;
 const VIEWERS = [
   { name: 'Viewer 1', way: 'WebSocket', transport: 'websocket' },
   { name: 'Viewer 2', way: 'WebSocket', transport: 'websocket' },
-  { name: 'Viewer 3', way: 'WebSocket, in batches of 100 ms', transport: 'websocket', batchMs: 100 },
+  { name: 'Viewer 3', way: 'WebSocket, batches of 100 ms', transport: 'websocket', batchMs: 100 },
   { name: 'Viewer 4', way: 'Server-sent events', transport: 'event-stream' },
 ] as const;
 

@@ -68,6 +68,14 @@ impl Browser {
         post(&self.session, "/execute/sync", &json!({ "script": script, "args": arguments })).await
     }
 
+    /// Gives the page another size, in CSS pixels. A window has a least size; this has none.
+    pub(crate) async fn resize(&self, width: u32, height: u32) -> Result<()> {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        let command = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": size });
+        post(&self.session, "/goog/cdp/execute", &command).await?;
+        Ok(())
+    }
+
     /// What the page has complained about on the console: failed loads, refused policies, exceptions.
     pub(crate) async fn complaints(&self) -> Result<Vec<String>> {
         let entries = post(&self.session, "/se/log", &json!({ "type": "browser" })).await?;

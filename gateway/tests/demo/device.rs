@@ -20,6 +20,10 @@ impl DraftsPage {
         Device { page: &self.0, index }
     }
 
+    pub(crate) fn page(&self) -> &Page {
+        &self.0
+    }
+
     pub(crate) async fn complaints(&self) -> Result<Vec<String>> {
         self.0.complaints().await
     }

@@ -5,6 +5,7 @@ mod browser;
 mod device;
 mod drafts;
 mod event_source;
+mod layout;
 mod live_match;
 mod other_origin;
 mod page;
