@@ -14,61 +14,16 @@ var __export = (target, all) => {
     __defProp(target, name, { get: all[name], enumerable: true });
 };
 
-// clients/js/src/json.ts
-function randomId2() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-function toJson(value) {
-  const text2 = JSON.stringify(value, (_key, inner) => {
-    if (typeof inner === "number" && !Number.isFinite(inner)) throw new TypeError(`${inner} is no JSON number`);
-    return inner;
-  });
-  if (text2 === void 0) throw new TypeError(`${typeof value} is no JSON value`);
-  return parse(text2.replace(/(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}/g, "$1�"));
-}
-function parse(text2) {
-  return JSON.parse(text2, (_key, value) => Object.freeze(value));
-}
-function isObject(value) {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-function equal(a, b) {
-  if (a === b) return true;
-  if (Array.isArray(a)) return Array.isArray(b) && a.length === b.length && a.every((value, i) => equal(value, b[i]));
-  if (!isObject(a) || !isObject(b)) return false;
-  const keys = Object.keys(a);
-  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && equal(a[key], b[key]));
-}
-var init_json = __esm({
-  "clients/js/src/json.ts"() {
-    "use strict";
-  }
-});
-
-// clients/js/src/protocol.ts
-function formatCursor({ epoch, seq }) {
-  return `${epoch}:${seq}`;
-}
-function parseCursor(cursor) {
-  const [, epoch, seq] = /^(.+):(\d+)$/.exec(cursor) ?? [];
-  if (!epoch) throw new TypeError(`no cursor: ${cursor}`);
-  return { epoch, seq: Number(seq) };
-}
-function isEvent(message) {
-  return "timestamp" in message;
-}
-var init_protocol = __esm({
-  "clients/js/src/protocol.ts"() {
-    "use strict";
-  }
-});
-
 // clients/js/src/connection/event_stream.ts
 var event_stream_exports = {};
 __export(event_stream_exports, {
   EventLines: () => EventLines,
   EventStreamWire: () => EventStreamWire
 });
+function parseCursor2(cursor) {
+  const at = cursor.lastIndexOf(":");
+  return { epoch: cursor.slice(0, at), seq: Number(cursor.slice(at + 1)) };
+}
 function parseId(id) {
   return id.split(";").filter(Boolean).flatMap((group) => {
     const [, epoch, streams] = /^([^/]+)\/(.*)$/.exec(group) ?? [];
@@ -86,13 +41,10 @@ function problemOf(body) {
     return { code: "unavailable", message: "an answer that is none of the server" };
   }
 }
-var LOST2, TOKEN_REFUSED, TOO_MANY, OVERLOADED, MISUSE, EventStreamWire, EventLines;
+var TOKEN_REFUSED, TOO_MANY, OVERLOADED, MISUSE, EventStreamWire, EventLines;
 var init_event_stream = __esm({
   "clients/js/src/connection/event_stream.ts"() {
     "use strict";
-    init_json();
-    init_protocol();
-    LOST2 = 1006;
     TOKEN_REFUSED = 4401;
     TOO_MANY = 4429;
     OVERLOADED = 1013;
@@ -100,7 +52,7 @@ var init_event_stream = __esm({
     EventStreamWire = class {
       // Comments come every 15 s, so silence says enough.
       quietMs = Infinity;
-      #httpUrl;
+      #base;
       #fetch;
       #device;
       #events;
@@ -114,19 +66,19 @@ var init_event_stream = __esm({
       #topics = /* @__PURE__ */ new Set();
       /** Commands go one after the other: requests have no order among each other. */
       #commands = Promise.resolve();
-      constructor({ httpUrl }, { fetch: fetch2 }, request, events) {
-        this.#httpUrl = httpUrl;
+      constructor(base, { fetch: fetch2 }, request, events) {
+        this.#base = base;
         this.#fetch = fetch2;
         this.#device = request.device;
         this.#token = request.token;
         this.#events = events;
-        if (request.cursor !== void 0) this.#positions.set("user", parseCursor(request.cursor));
-        if (request.all !== void 0) this.#positions.set("all", parseCursor(request.all));
+        if (request.cursor !== void 0) this.#positions.set("user", parseCursor2(request.cursor));
+        if (request.all !== void 0) this.#positions.set("all", parseCursor2(request.all));
         void this.#follow();
       }
       send(message) {
         if (message.type === "PING") return this.#reopen();
-        this.#commands = this.#commands.then(() => this.#command(message)).catch(() => this.#end(LOST2, "a request failed"));
+        this.#commands = this.#commands.then(() => this.#command(message)).catch(() => this.#end(void 0, "a request failed"));
       }
       close() {
         this.#closed.abort();
@@ -156,17 +108,17 @@ var init_event_stream = __esm({
             this.#events.alive();
             for (const { id, data } of lines.push(value)) this.#received(id, data);
           }
-          this.#end(LOST2, "the event stream has ended");
+          this.#end(void 0, "the event stream has ended");
         } catch (error) {
-          if (!stream.signal.aborted) this.#end(LOST2, String(error));
+          if (!stream.signal.aborted) this.#end(void 0, String(error));
         }
       }
       #received(id, data) {
-        const message = parse(data);
+        const { type } = JSON.parse(data);
         for (const [name, position2] of parseId(id)) this.#positions.set(name, position2);
-        if (message.type === "WELCOME" && this.#welcomed) return;
-        this.#welcomed ||= message.type === "WELCOME";
-        this.#events.messages([message]);
+        if (type === "WELCOME" && this.#welcomed) return;
+        this.#welcomed ||= type === "WELCOME";
+        this.#events.frame(data);
       }
       /** The positions as the server writes them: `7f3a/user=42,all=7;91bc/topic:a=1`. */
       #id() {
@@ -181,8 +133,8 @@ var init_event_stream = __esm({
         if (status === 401) return this.#end(TOKEN_REFUSED, detail);
         if (status === 429) return this.#end(TOO_MANY, detail);
         if (status >= 500) return this.#end(OVERLOADED, detail);
-        if (status === 403) return this.#end(LOST2, detail);
-        this.#end(status === 400 ? MISUSE : LOST2, detail);
+        if (status === 403) return this.#end(void 0, detail);
+        this.#end(status === 400 ? MISUSE : void 0, detail);
       }
       #end(code, reason2) {
         if (this.#closed.signal.aborted) return;
@@ -226,9 +178,9 @@ var init_event_stream = __esm({
           const response = await this.#request(`v1/topics/${encodeURIComponent(topic)}/events?limit=1`);
           const body = await response.text();
           if (!response.ok) return { topic, ...problemOf(body) };
-          const { epoch, head } = parse(body);
+          const { epoch, head } = JSON.parse(body);
           this.#topics.add(topic);
-          this.#positions.set(`topic:${topic}`, cursor === void 0 ? { epoch, seq: head } : parseCursor(cursor));
+          this.#positions.set(`topic:${topic}`, cursor ? parseCursor2(cursor) : { epoch, seq: head });
           return { topic, epoch, seq: head };
         }));
         this.#tell({ type: "ACK", id, payload: { topics: results } });
@@ -245,15 +197,15 @@ var init_event_stream = __esm({
         if (this.#closed.signal.aborted) return;
         if (response.status === 401) return this.#end(TOKEN_REFUSED, problemOf(text2).message);
         if (!response.ok) return this.#tell({ type: "ERROR", id, ...problemOf(text2) });
-        const payload = text2 === "" ? {} : parse(text2);
+        const payload = text2 === "" ? {} : JSON.parse(text2);
         this.#tell({ type: "ACK", id, ...payload.seq !== void 0 && { seq: payload.seq }, payload });
       }
       #tell(message) {
-        if (!this.#closed.signal.aborted) this.#events.messages([message]);
+        if (!this.#closed.signal.aborted) this.#events.frame(JSON.stringify(message));
       }
       #request(path2, { headers: headers2, ...init } = {}) {
         const authorization = this.#token === null ? {} : { Authorization: `Bearer ${this.#token}` };
-        return this.#fetch(new URL(path2, this.#httpUrl), {
+        return this.#fetch(new URL(path2, this.#base), {
           signal: this.#closed.signal,
           cache: "no-store",
           credentials: "omit",
@@ -318,12 +270,16 @@ var DraftwireError = class extends Error {
   code;
   /** What the server sent along, as with a conflict the draft as it stands. */
   payload;
-  constructor(code, message, payload, options) {
+  /** @param message for developers; the code where that says enough */
+  constructor(code, message = code, payload, options) {
     super(message, options);
     this.code = code;
     this.payload = payload;
   }
 };
+function errorOf({ code, message, payload }) {
+  return new DraftwireError(code, message, payload);
+}
 
 // clients/js/src/wait.ts
 function quiet(promise) {
@@ -333,17 +289,18 @@ function quiet(promise) {
 }
 function waitFor(promise, { signal, timeoutMs } = {}) {
   if (!signal && timeoutMs === void 0) return promise;
-  return quiet(new Promise((resolve, reject) => {
-    const abort = () => end(() => reject(new DraftwireError("aborted", "the wait was aborted", void 0, { cause: signal?.reason })));
-    const timer = timeoutMs === void 0 ? void 0 : setTimeout(() => end(() => reject(new DraftwireError("timeout", `no result within ${timeoutMs} ms`))), timeoutMs);
-    const end = (conclude) => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", abort);
-      conclude();
-    };
-    promise.then((value) => end(() => resolve(value)), (error) => end(() => reject(error)));
+  let timer;
+  let abort;
+  const waiting = new Promise((resolve, reject) => {
+    promise.then(resolve, reject);
+    abort = () => reject(new DraftwireError("aborted", void 0, void 0, { cause: signal?.reason }));
+    if (timeoutMs !== void 0) timer = setTimeout(() => reject(new DraftwireError("timeout", `no result within ${timeoutMs} ms`)), timeoutMs);
     if (signal?.aborted) abort();
-    else signal?.addEventListener("abort", abort, { once: true });
+    signal?.addEventListener("abort", abort);
+  });
+  return quiet(waiting.finally(() => {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", abort);
   }));
 }
 var Deferred = class {
@@ -357,111 +314,72 @@ var Deferred = class {
 
 // clients/js/src/connection/token.ts
 var TOKEN_MS_MAX = 1e4;
-var TokenSource = class {
-  #getToken;
-  #asking = null;
-  #abort = null;
-  /** A token that must not be sent (again). */
-  #stale;
-  constructor(getToken) {
-    this.#getToken = getToken;
-  }
-  /** The token was refused or is about to end: the next answer must be another one. */
-  spent(token) {
-    if (token !== null) this.#stale = token;
-  }
-  /**
-   * A token, or null for none. Rejects where the application throws, does not answer in time, or brings a token
-   * again that is of no use: ask again later. With `unauthorized`, nobody is signed in.
-   */
-  get() {
-    if (this.#asking) return this.#asking;
-    const asking = this.#ask().finally(() => {
-      if (this.#asking === asking) this.#asking = null;
-    });
-    this.#asking = asking;
-    return asking;
-  }
-  /** Nobody waits for an answer any more. */
-  cancel() {
-    this.#asking = null;
-    this.#abort?.abort();
-  }
-  async #ask() {
-    const abort = new AbortController();
-    this.#abort = abort;
-    const stale = this.#stale;
+function newTokenSource(getToken) {
+  let asking = null;
+  let abort;
+  let stale;
+  async function ask() {
+    const mine = abort = new AbortController();
+    const { signal } = mine;
     try {
-      const answer2 = Promise.resolve(this.#getToken({ ...stale !== void 0 && { stale }, signal: abort.signal }));
-      const token = await waitFor(answer2, { timeoutMs: TOKEN_MS_MAX, signal: abort.signal });
-      if (token !== null && token === this.#stale) throw new DraftwireError("unavailable", "getToken brought a token again that is of no use");
+      const answer2 = Promise.resolve(getToken({ ...stale !== void 0 && { stale }, signal }));
+      const token = await waitFor(answer2, { timeoutMs: TOKEN_MS_MAX, signal });
+      if (token !== null && token === stale) throw new Error("a token again that is of no use");
       return token;
-    } catch (error) {
-      abort.abort();
-      if (error instanceof DraftwireError && error.code === "unauthorized") throw error;
-      const message = `no token: ${error instanceof Error ? error.message : String(error)}`;
-      throw new DraftwireError("unavailable", message, void 0, { cause: error });
+    } catch (cause) {
+      mine.abort();
+      if (cause instanceof DraftwireError && cause.code === "unauthorized") throw cause;
+      throw new DraftwireError("unavailable", `no token: ${cause instanceof Error ? cause.message : String(cause)}`, void 0, { cause });
     }
   }
-};
+  return {
+    spent(token) {
+      if (token !== null) stale = token;
+    },
+    get() {
+      if (asking) return asking;
+      const mine = ask().finally(() => {
+        if (asking === mine) asking = null;
+      });
+      return asking = mine;
+    },
+    cancel() {
+      asking = null;
+      abort?.abort();
+    }
+  };
+}
 
 // clients/js/src/connection/transport.ts
-function endpointOf(url) {
+function baseOf(url) {
   const base = new URL(url, globalThis.location?.href);
   if (!/^(http|ws)s?:$/.test(base.protocol)) throw new TypeError(`no address of a server: ${base.href}`);
-  base.search = "";
-  base.hash = "";
+  base.protocol = base.protocol.replace("ws", "http");
+  base.search = base.hash = "";
   base.pathname = base.pathname.replace(/(\/ws\/realtime)?\/*$/, "/");
-  const [httpUrl, socketUrl] = [new URL(base), new URL("ws/realtime", base)];
-  httpUrl.protocol = base.protocol.replace("ws", "http");
-  socketUrl.protocol = base.protocol.replace("http", "ws");
-  return { httpUrl, socketUrl };
+  return base;
 }
 
 // clients/js/src/connection/websocket.ts
-init_json();
-var SUBPROTOCOL = "draftwire.v1.json";
 var OPEN = 1;
-var LOST = 1006;
-function webSocketTransport({ socketUrl }, { WebSocket: WebSocket2 }) {
+function webSocketTransport(base, { WebSocket: WebSocket2 }) {
   return {
     name: "websocket",
     async open({ token, ...query }, events) {
-      const url = new URL(socketUrl);
+      const url = new URL("ws/realtime", base);
+      url.protocol = url.protocol.replace("http", "ws");
       for (const [name, value] of Object.entries({ batch: "1", ...query })) url.searchParams.set(name, value);
-      const socket = new WebSocket2(url.href, [SUBPROTOCOL, ...token === null ? [] : [`bearer.${token}`]]);
-      const silence = () => {
-        socket.onmessage = socket.onclose = null;
-        socket.onerror = () => {
-        };
-      };
+      const socket = new WebSocket2(url.href, ["draftwire.v1.json", ...token === null ? [] : [`bearer.${token}`]]);
       socket.onerror = () => {
       };
-      socket.onmessage = ({ data }) => {
-        let messages;
-        try {
-          messages = [parse(String(data))].flat();
-        } catch {
-          silence();
-          socket.close();
-          events.closed(LOST, "the server sent something that is not JSON");
-          return;
-        }
-        events.messages(messages);
-      };
-      socket.onclose = ({ code, reason: reason2 }) => {
-        silence();
-        events.closed(code ?? LOST, reason2 ?? "");
-      };
+      socket.onmessage = ({ data }) => events.frame(data);
+      socket.onclose = ({ code, reason: reason2 }) => events.closed(code, reason2);
       return {
         quietMs: 1e4,
         send: (_message, text2) => {
           if (socket.readyState === OPEN) socket.send(text2);
         },
-        close: () => {
-          silence();
-          socket.close(1e3);
-        }
+        close: () => socket.close(1e3)
       };
     }
   };
@@ -490,8 +408,31 @@ function onWake(listener) {
   return () => ending.abort();
 }
 
-// clients/js/src/draftwire.ts
-init_json();
+// clients/js/src/json.ts
+function randomId2() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+function toJson(value) {
+  const text2 = JSON.stringify(value, (_key, inner) => {
+    if (typeof inner === "number" && !Number.isFinite(inner)) throw new TypeError(`${inner} is no JSON number`);
+    return inner;
+  });
+  if (text2 === void 0) throw new TypeError(`${typeof value} is no JSON value`);
+  return parse(text2.replace(/(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}/g, "$1�"));
+}
+function parse(text2) {
+  return JSON.parse(text2, (_key, value) => Object.freeze(value));
+}
+function isObject(value) {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+function equal(a, b) {
+  if (a === b) return true;
+  if (Array.isArray(a)) return Array.isArray(b) && a.length === b.length && a.every((value, i) => equal(value, b[i]));
+  if (!isObject(a) || !isObject(b)) return false;
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && equal(a[key], b[key]));
+}
 
 // clients/js/src/listeners.ts
 var Listeners = class {
@@ -524,27 +465,30 @@ var Listeners = class {
     this.#functions.clear();
   }
 };
-
-// clients/js/src/session/link.ts
-function ownLink({ tab: tab2, isVisible, newSession, events }) {
-  const session = newSession({
-    ...events,
-    answered: ({ id }, outcome) => events.answered(id, outcome),
-    isThere: (name) => name === tab2
-  }, isVisible);
-  session.connect();
+function newHandlers(onError) {
+  const byType = /* @__PURE__ */ new Map();
   return {
-    want: (wants) => session.want(tab2, wants),
-    signal: (...signal) => session.signal(...signal),
-    pump: () => session.pump(),
-    wake: () => session.wake(),
-    userStateArrived: () => session.userStateArrived(),
-    close: () => session.disconnect()
+    add(type, handler) {
+      const listeners = byType.get(type) ?? new Listeners(onError);
+      byType.set(type, listeners);
+      return listeners.add(handler);
+    },
+    call(value) {
+      byType.get(value.type)?.call(value);
+      byType.get("*")?.call(value);
+    },
+    clear() {
+      for (const listeners of byType.values()) listeners.clear();
+    }
   };
 }
 
-// clients/js/src/session/publisher.ts
-init_json();
+// clients/js/src/session/link.ts
+function ownLink({ tab: tab2, isVisible, newSession: newSession2, events }) {
+  const session = newSession2({ ...events, isThere: (name) => name === tab2 }, isVisible);
+  session.connect();
+  return { ...session, want: (wants) => session.want(tab2, wants), close: session.disconnect };
+}
 
 // clients/js/src/connection/backoff.ts
 var BASE_MS = 500;
@@ -569,34 +513,28 @@ function enqueue(records, command) {
   records.put("meta/order", order);
   records.put(commandKey({ order }), { ...command, order });
 }
-var CommandQueue = class {
-  #options;
-  /** What was sent on this connection and has no answer. */
-  #inFlight = /* @__PURE__ */ new Map();
-  /** What this connection has refused for the moment, and waits for before it takes anything else. */
-  #expected = /* @__PURE__ */ new Set();
-  #open = false;
-  #pausing = false;
-  /** Pauses since a command was carried out. */
-  #pauses = 0;
-  constructor(options) {
-    this.#options = options;
+function newCommandQueue({ records, connection, rules, answered: answered2 }) {
+  const inFlight = /* @__PURE__ */ new Map();
+  const expected = /* @__PURE__ */ new Set();
+  let isOpen = false;
+  let isPausing = false;
+  let pauses = 0;
+  function open() {
+    isOpen = true;
+    for (const id of expected) {
+      if (inFlight.has(id) || findCommand(records, id)) continue;
+      expected.delete(id);
+      connection.send({ type: "PING", id });
+    }
+    pump();
   }
-  /** From now on this connection takes commands. */
-  open() {
-    this.#open = true;
-    this.#release();
-    this.pump();
+  function lost() {
+    isOpen = isPausing = false;
+    inFlight.clear();
+    expected.clear();
   }
-  lost() {
-    this.#open = this.#pausing = false;
-    this.#inFlight.clear();
-    this.#expected.clear();
-  }
-  /** Sends what may go out now. */
-  pump() {
-    const { records, rules } = this.#options;
-    if (!this.#open || this.#pausing) return;
+  function pump() {
+    if (!isOpen || isPausing) return;
     const lanes = /* @__PURE__ */ new Set();
     const unmarked = [];
     let count = 0;
@@ -608,105 +546,141 @@ var CommandQueue = class {
       if (lane !== void 0) lanes.add(lane);
       if (rule.isAnswered(command)) continue;
       if ((count += 1) > WINDOW) break;
-      if (this.#inFlight.has(command.id)) continue;
+      if (inFlight.has(command.id)) continue;
       if (!records.isCommitted(commandKey(command))) break;
       if (command.sentAt === void 0) unmarked.push(command);
       else if (unmarked.length > 0) break;
-      else this.#send(command);
+      else send2(command);
     }
-    if (unmarked.length > 0) this.#mark(unmarked);
+    if (unmarked.length > 0) mark(unmarked);
   }
-  receive(id, outcome) {
-    const command = this.#inFlight.get(id);
+  function receive(id, outcome) {
+    const command = inFlight.get(id);
     if (!command) return false;
-    this.#inFlight.delete(id);
+    inFlight.delete(id);
     if ("error" in outcome && outcome.error.code === "unavailable") {
-      this.#expected.add(id);
-      this.#pause();
-      return true;
+      expected.add(id);
+      pause2();
+    } else {
+      pauses = 0;
+      expected.delete(id);
+      conclude(command, outcome);
     }
-    this.#pauses = 0;
-    this.#expected.delete(id);
-    this.#conclude(command, outcome);
     return true;
   }
-  /** The server has closed the connection because of a message that is too large. */
-  tooLarge(message) {
+  function tooLarge(message) {
     const bytes = (command) => JSON.stringify(command.payload).length;
-    const largest = [...this.#inFlight.values()].sort((a, b) => bytes(b) - bytes(a))[0];
-    if (largest) this.#conclude(largest, { error: { code: "too_large", message } });
+    const largest = [...inFlight.values()].sort((a, b) => bytes(b) - bytes(a))[0];
+    if (largest) conclude(largest, { error: { code: "too_large", message } });
   }
-  /** Lets the server know of commands that it waits for, and that are not in the queue any more. */
-  #release() {
-    for (const id of this.#expected) {
-      if (this.#inFlight.has(id) || findCommand(this.#options.records, id)) continue;
-      this.#expected.delete(id);
-      this.#options.connection.send({ type: "PING", id });
-    }
-  }
-  #send(command) {
+  function send2(command) {
     const { id, type, payload, sentAt } = command;
-    if (type === "PUBLISH" && !this.#expected.has(id) && Date.now() - sentAt > MEMORY_MS) {
-      return this.#conclude(command, { error: { code: "unknown_outcome", message: "the server may have forgotten its id" } });
+    if (type === "PUBLISH" && !expected.has(id) && Date.now() - sentAt > MEMORY_MS) {
+      return conclude(command, { error: { code: "unknown_outcome", message: "the server may have forgotten its id" } });
     }
-    this.#inFlight.set(id, command);
-    const error = this.#options.connection.send({ type, id, payload });
+    inFlight.set(id, command);
+    const error = connection.send({ type, id, payload });
     if (!error) return;
-    this.#inFlight.delete(id);
-    this.#conclude(command, { error });
+    inFlight.delete(id);
+    conclude(command, { error });
   }
-  /** Notes in the store that commands are about to be sent: from then on they stay as they are. */
-  #mark(commands) {
+  function mark(commands) {
     const ids = new Set(commands.map(({ id }) => id));
-    const marked = this.#options.records.run((records) => {
-      for (const command of records.list("command")) {
-        if (ids.has(command.id) && command.sentAt === void 0) records.put(commandKey(command), { ...command, sentAt: Date.now() });
+    const marked = records.run((edit) => {
+      for (const command of edit.list("command")) {
+        if (ids.has(command.id) && command.sentAt === void 0) edit.put(commandKey(command), { ...command, sentAt: Date.now() });
       }
     });
-    void marked.then(() => this.pump());
+    void marked.then(pump);
   }
-  #conclude(command, outcome) {
-    const { records, rules, answered: answered2 } = this.#options;
+  function conclude(command, outcome) {
     const rule = rules(command.type);
-    void records.run((records2) => {
-      const queued = findCommand(records2, command.id);
+    void records.run((edit) => {
+      const queued = findCommand(edit, command.id);
       if (!queued || !rule) return;
-      if ("error" in outcome) rule.refused(records2, queued, outcome.error);
-      else rule.acknowledged(records2, queued, outcome.payload);
+      if ("error" in outcome) rule.refused(edit, queued, outcome.error);
+      else rule.acknowledged(edit, queued, outcome.payload);
     });
-    answered2(command, outcome);
-    this.pump();
+    answered2(command.id, outcome);
+    pump();
   }
-  /** What was refused for the moment goes out again together, in its order, and what came up meanwhile behind it:
-   *  the server takes it in no other. */
-  #pause() {
-    if (this.#pausing) return;
-    this.#pausing = true;
-    this.#options.connection.after("repeat", backoff(this.#pauses), () => {
-      this.#pausing = false;
-      this.pump();
+  function pause2() {
+    if (isPausing) return;
+    isPausing = true;
+    connection.after("repeat", backoff(pauses), () => {
+      isPausing = false;
+      pump();
     });
-    this.#pauses += 1;
+    pauses += 1;
   }
-};
+  return { open, lost, pump, receive, tooLarge };
+}
 
-// clients/js/src/connection/connection.ts
-init_json();
+// clients/js/src/session/publisher.ts
+function newPublisher(records, tab2, onError) {
+  const waiting = /* @__PURE__ */ new Map();
+  const unpublished = new Listeners(onError);
+  async function publish(topic, type, data = null, options = {}) {
+    const { priority } = options;
+    const payload = { topic, event: type, data: toJson(data), ...priority && { priority } };
+    checkQueue(records);
+    const command = { id: randomId2(), type: "PUBLISH", payload, tab: tab2 };
+    const deferred = new Deferred();
+    waiting.set(command.id, deferred);
+    void records.run((edit) => enqueue(edit, command));
+    return waitFor(deferred.promise, options);
+  }
+  function tellUnpublished() {
+    const refused2 = [...records.list("unpublished")];
+    if (unpublished.size === 0 || refused2.length === 0) return;
+    void records.run((edit) => {
+      for (const { id } of refused2) edit.remove(`unpublished/${id}`);
+    });
+    for (const { payload: { topic, event: event2, data }, error } of refused2) {
+      unpublished.call({ topic, type: event2, data, error: errorOf(error) });
+    }
+  }
+  return {
+    publish: (...event2) => quiet(publish(...event2)),
+    answered(id, outcome) {
+      const deferred = waiting.get(id);
+      waiting.delete(id);
+      if ("error" in outcome) deferred?.reject(errorOf(outcome.error));
+      else deferred?.resolve(outcome.seq === void 0 ? {} : { seq: outcome.seq });
+    },
+    onUnpublished(handler) {
+      const remove = unpublished.add(handler);
+      tellUnpublished();
+      return remove;
+    },
+    tellUnpublished,
+    close(error) {
+      for (const deferred of waiting.values()) deferred.reject(error);
+      waiting.clear();
+      unpublished.clear();
+    }
+  };
+}
+function checkQueue(records) {
+  const count = records.count("command") + records.count("outcome") + records.count("unpublished");
+  if (count >= QUEUE_MAX) throw new DraftwireError("queue_full", `${QUEUE_MAX} changes wait for answers`);
+}
 
 // clients/js/src/connection/close_codes.ts
 var CODES = {
-  4400: ["stop", "protocol", "misuse of the protocol"],
-  4401: ["token", "unauthorized", "the token was refused"],
-  4403: ["stop", "forbidden", "the rights were taken away"],
-  4409: ["stop", "replaced", "this device has connected elsewhere"],
-  1009: ["smaller", "too_large", "a message was too large"],
-  4429: ["retry", "rate_limited", "too many connections"],
-  1012: ["retry", "unavailable", "the node stops"],
-  1013: ["retry", "unavailable", "the node is full"]
+  4400: ["stop", "protocol"],
+  4401: ["token", "unauthorized"],
+  4403: ["stop", "forbidden"],
+  4409: ["stop", "replaced"],
+  1009: ["smaller", "too_large"],
+  4429: ["retry", "rate_limited"],
+  1012: ["retry", "unavailable"],
+  1013: ["retry", "unavailable"]
 };
-function judgeClose(code, reason2) {
-  const [then, error, message] = CODES[code] ?? ["retry", "unreachable", "the connection was lost"];
-  return { then, error: new DraftwireError(error, reason2 || `${message} (${code})`) };
+var LOST = 1006;
+function judgeClose(code = LOST, reason2) {
+  const [then, error] = CODES[code] ?? ["retry", "unreachable"];
+  return { then, error: new DraftwireError(error, reason2 || `the connection was closed (${code})`) };
 }
 
 // clients/js/src/connection/watchdog.ts
@@ -714,347 +688,304 @@ var SILENT_MS_MAX = 17e3;
 var TICK_MS = 2500;
 var WAKE_MS = 4e3;
 var WAKE_PAUSE_MS = 500;
-var Watchdog = class {
-  #watched;
-  #timer;
-  #quietMs = 0;
-  #heartbeatMs = 0;
-  #heardAt = 0;
-  /** When the last PING went that was followed by nothing yet. */
-  #pingedAt = null;
-  /** Until when there has to be a sign of life after a wake event. */
-  #deadline = null;
-  #wokenAt = -Infinity;
-  #tickedAt = 0;
-  constructor(watched) {
-    this.#watched = watched;
+function newWatchdog({ isVisible, ping, dead }) {
+  let timer;
+  let quietMs = 0;
+  let heartbeatMs = 0;
+  let heardAt = 0;
+  let pingedAt = null;
+  let deadline = null;
+  let wokenAt = -Infinity;
+  let tickedAt = 0;
+  function start(quiet2, heartbeat) {
+    stop();
+    quietMs = quiet2;
+    heartbeatMs = heartbeat;
+    heard();
+    tickedAt = Date.now();
+    timer = setInterval(tick, TICK_MS);
   }
-  /**
-   * Watches a new connection.
-   * @param quietMs the silence after which the other side is asked
-   * @param heartbeatMs what the server calls its heartbeat
-   */
-  start(quietMs, heartbeatMs) {
-    this.stop();
-    this.#quietMs = quietMs;
-    this.#heartbeatMs = heartbeatMs;
-    this.heard();
-    this.#tickedAt = Date.now();
-    this.#timer = setInterval(() => this.tick(), TICK_MS);
+  function stop() {
+    clearInterval(timer);
+    timer = void 0;
   }
-  stop() {
-    clearInterval(this.#timer);
-    this.#timer = void 0;
+  function heard() {
+    heardAt = performance.now();
+    pingedAt = deadline = null;
   }
-  /** There was a sign of life. */
-  heard() {
-    this.#heardAt = performance.now();
-    this.#pingedAt = this.#deadline = null;
-  }
-  /** The device may have slept or changed its network: asks at once, and waits for no more than WAKE_MS. */
-  wake() {
+  function wake() {
     const now = performance.now();
-    if (this.#timer === void 0 || now - this.#wokenAt < WAKE_PAUSE_MS) return;
-    this.#wokenAt = now;
-    this.#deadline ??= now + WAKE_MS;
-    this.#ping(now);
-    setTimeout(() => this.tick(), WAKE_MS + 10);
+    if (timer === void 0 || now - wokenAt < WAKE_PAUSE_MS) return;
+    wokenAt = now;
+    deadline ??= now + WAKE_MS;
+    ask(now);
+    setTimeout(tick, WAKE_MS + 10);
   }
-  /** Looks whether it is dead. Also called from outside, where timers are slowed down: in a hidden tab. */
-  tick() {
-    if (this.#timer === void 0) return;
+  function tick() {
+    if (timer === void 0) return;
     const now = performance.now();
-    const late = Math.abs(Date.now() - this.#tickedAt) > 3 * TICK_MS;
-    this.#tickedAt = Date.now();
-    if (late) this.wake();
-    const visible2 = this.#watched.isVisible();
-    const silentMs = now - this.#heardAt;
-    const silentMsMax = visible2 ? SILENT_MS_MAX : 2 * this.#heartbeatMs;
-    if (this.#deadline !== null ? now >= this.#deadline : silentMs >= silentMsMax) {
-      this.stop();
-      this.#watched.dead();
-      return;
+    const late = Math.abs(Date.now() - tickedAt) > 3 * TICK_MS;
+    tickedAt = Date.now();
+    if (late) wake();
+    const visible2 = isVisible();
+    const silentMs = now - heardAt;
+    if (deadline !== null ? now >= deadline : silentMs >= (visible2 ? SILENT_MS_MAX : 2 * heartbeatMs)) {
+      stop();
+      dead();
+    } else if (pingedAt === null && silentMs >= (visible2 ? quietMs : Math.max(quietMs, heartbeatMs / 2))) {
+      ask(now);
     }
-    const quietMs = visible2 ? this.#quietMs : Math.max(this.#quietMs, this.#heartbeatMs / 2);
-    if (silentMs >= quietMs && this.#pingedAt === null) this.#ping(now);
   }
-  #ping(now) {
-    this.#pingedAt = now;
-    this.#watched.ping();
+  function ask(now) {
+    pingedAt = now;
+    ping();
   }
-};
+  return { start, stop, heard, wake, tick };
+}
 
 // clients/js/src/connection/connection.ts
 var STABLE_MS = 1e4;
 var CONNECT_MS_MAX = 15e3;
 var SILENT_ATTEMPTS = 2;
 var BLOCKED_MS = 3e5;
-var Connection = class {
-  #options;
-  #events;
-  #tokens;
-  #watchdog;
-  #timers = /* @__PURE__ */ new Map();
-  /** What is asked of this connection alone, by id. */
-  #requests = /* @__PURE__ */ new Map();
-  #wire = null;
-  #welcome = null;
-  #status = "offline";
-  /** Counts up whenever a connection or an attempt is given up: what it still says is ignored. */
-  #generation = 0;
-  /** Attempts since the last good connection, and when the next one is due. */
-  #attempts = 0;
-  #retryAt = 0;
-  #token = null;
-  /** Tokens refused in a row. */
-  #tokensRefused = 0;
-  #renewedAt = -Infinity;
-  /** The transport in use, and until when those before it are not tried. */
-  #transport = 0;
-  #silentAttempts = 0;
-  #blockedUntil = 0;
-  constructor(options) {
-    this.#options = options;
-    this.#events = options.events;
-    this.#tokens = options.tokens;
-    this.#watchdog = new Watchdog({
-      isVisible: options.isVisible,
-      ping: () => void this.send({ type: "PING" }),
-      dead: () => this.again(new DraftwireError("unreachable", "no sign of life"))
-    });
+function newConnection({ transports, device, tokens, isVisible, events }) {
+  const timers = /* @__PURE__ */ new Map();
+  const requests = /* @__PURE__ */ new Map();
+  let wire = null;
+  let welcome = null;
+  let isOn = false;
+  let generation = 0;
+  let attempts = 0;
+  let retryAt = 0;
+  let token = null;
+  let tokensRefused = 0;
+  let transport = 0;
+  let silentAttempts = 0;
+  let blockedUntil = 0;
+  const watchdog = newWatchdog({
+    isVisible,
+    ping: () => send2({ type: "PING" }),
+    dead: () => again(unreachable("no sign of life"))
+  });
+  function connect() {
+    if (isOn) return;
+    isOn = true;
+    attempts = tokensRefused = 0;
+    void open();
   }
-  /** The server's welcome while there is a connection. */
-  get welcome() {
-    return this.#welcome;
+  function disconnect() {
+    isOn = false;
+    tokens.cancel();
+    giveUp();
   }
-  get transport() {
-    return this.#options.transports[this.#transport];
+  function reopen() {
+    if (wire) void open();
   }
-  /** Goes online, and stays so. */
-  connect() {
-    if (this.#status !== "offline" && this.#status !== "stopped") return;
-    this.#attempts = this.#tokensRefused = 0;
-    void this.#open();
+  function stop(error) {
+    disconnect();
+    events.state({ status: "stopped", error });
   }
-  disconnect() {
-    this.#tokens.cancel();
-    this.#giveUp();
-    this.#setState({ status: "offline" });
+  function again(error) {
+    giveUp();
+    retryIn(backoff(attempts), error);
+    attempts += 1;
   }
-  /** Leaves this connection for another one, at once. */
-  reopen() {
-    if (this.#status === "connecting" || this.#status === "connected") void this.#open();
-  }
-  stop(error) {
-    this.#tokens.cancel();
-    this.#giveUp();
-    this.#setState({ status: "stopped", error });
-  }
-  /** Leaves this connection for another one, after a pause. */
-  again(error) {
-    this.#giveUp();
-    this.#retryIn(backoff(this.#attempts), error);
-    this.#attempts += 1;
-  }
-  /** The device may have slept or changed its network. */
-  wake() {
+  function wake() {
     const delayMs = backoff(0) / 4;
-    if (this.#status === "waiting" && performance.now() + delayMs < this.#retryAt) this.#retryIn(delayMs);
-    this.#watchdog.wake();
+    if (performance.now() + delayMs < retryAt) retryIn(delayMs);
+    watchdog.wake();
   }
-  /** Looks whether the connection is dead, where timers are slowed down. */
-  tick() {
-    this.#watchdog.tick();
-  }
-  /**
-   * Asks something of this connection alone. The answer is told before the next message of its frame; it never
-   * comes when the connection is lost before.
-   */
-  request(type, payload, answered2) {
+  function request(type, payload, answered2) {
     const id = randomId2();
-    this.#requests.set(id, answered2);
-    const error = this.send({ type, id, payload });
-    if (error) this.#answer({ type: "ERROR", id, code: error.code, message: error.message });
+    requests.set(id, answered2);
+    const error = send2({ type, id, payload });
+    if (error) answer2({ type: "ERROR", id, code: error.code, message: error.message });
   }
-  /** Sends a command. Returns why it can never be sent, if that is so. */
-  send(message) {
+  function send2(message) {
     const text2 = JSON.stringify(message);
-    const max = this.#welcome?.maxMessageBytes ?? Infinity;
-    const bytes = text2.length * 3 > max ? new TextEncoder().encode(text2).length : 0;
-    if (bytes > max) return new DraftwireError("too_large", `the message has ${bytes} bytes; the server takes ${max}`);
-    if (this.#welcome) this.#wire?.send(message, text2);
+    const bytes = new TextEncoder().encode(text2).length;
+    if (welcome && bytes > welcome.maxMessageBytes) return new DraftwireError("too_large", `the message has ${bytes} bytes`);
+    if (welcome) wire?.send(message, text2);
     return void 0;
   }
-  /** Does something later, unless this connection ends before, or the same is asked for again. */
-  after(name, delayMs, action) {
-    clearTimeout(this.#timers.get(name));
-    this.#timers.set(name, setTimeout(action, delayMs));
+  function after(name, delayMs, action) {
+    clearTimeout(timers.get(name));
+    timers.set(name, setTimeout(action, delayMs));
   }
-  // --- connecting -------------------------------------------------------------------------------------------------
-  async #open() {
-    this.#giveUp();
-    const generation = this.#generation;
-    const current = () => generation === this.#generation;
-    this.#setState({ status: "connecting" });
-    let token;
+  async function open() {
+    giveUp();
+    const mine = generation;
+    const current = () => mine === generation;
+    events.state({ status: "connecting" });
     try {
-      token = await this.#tokens.get();
+      const fresh = await tokens.get();
+      if (!current()) return;
+      token = fresh;
     } catch (error) {
-      if (current()) this.#tokenFailed(error);
+      if (current()) end(error, error.code === "unauthorized");
       return;
     }
-    if (!current()) return;
-    this.#token = token;
-    this.#chooseTransport();
-    this.after("connect", CONNECT_MS_MAX, () => {
-      this.#silentAttempts += 1;
-      this.again(new DraftwireError("unreachable", "no answer"));
+    chooseTransport();
+    after("connect", CONNECT_MS_MAX, () => {
+      silentAttempts += 1;
+      again(unreachable("no answer"));
     });
     try {
-      const wire = await this.transport.open({ device: this.#options.device, token, ...this.#events.cursors() }, {
-        messages: (messages) => {
-          if (current()) this.#receive(messages, current);
+      const opened = await transports[transport].open({ device, token, ...events.cursors() }, {
+        frame: (text2) => {
+          if (current()) receive(text2, current);
         },
         alive: () => {
-          if (current()) this.#watchdog.heard();
+          if (current()) watchdog.heard();
         },
         closed: (code, reason2) => {
-          if (current()) this.#closed(code, reason2);
+          if (current()) closed(code, reason2);
         }
       });
-      if (current()) this.#wire = wire;
-      else wire.close();
+      if (current()) wire = opened;
+      else opened.close();
     } catch (cause) {
       if (!current()) return;
-      if (cause.name !== "SyntaxError") this.again(new DraftwireError("unreachable", String(cause)));
-      else this.stop(new DraftwireError("bad_request", "the token is malformed", void 0, { cause }));
+      const isMalformed = cause.name === "SyntaxError";
+      end(new DraftwireError(isMalformed ? "bad_request" : "unreachable", String(cause)), isMalformed);
     }
   }
-  #tokenFailed(error) {
-    if (error.code === "unauthorized") this.stop(error);
-    else this.again(error);
+  function end(error, isFinal) {
+    if (isFinal) stop(error);
+    else again(error);
   }
-  /** A transport that is blocked on the way, as WebSockets are by some proxies, says nothing at all. */
-  #chooseTransport() {
-    if (this.#transport > 0 && performance.now() > this.#blockedUntil) this.#transport = this.#silentAttempts = 0;
-    if (this.#silentAttempts < SILENT_ATTEMPTS) return;
-    this.#silentAttempts = 0;
-    this.#transport = (this.#transport + 1) % this.#options.transports.length;
-    this.#blockedUntil = performance.now() + BLOCKED_MS;
+  function chooseTransport() {
+    if (transport > 0 && performance.now() > blockedUntil) transport = silentAttempts = 0;
+    if (silentAttempts < SILENT_ATTEMPTS) return;
+    silentAttempts = 0;
+    transport = (transport + 1) % transports.length;
+    blockedUntil = performance.now() + BLOCKED_MS;
   }
-  /** Leaves the present connection or attempt, without waiting for the other side. */
-  #giveUp() {
-    this.#generation += 1;
-    for (const timer of this.#timers.values()) clearTimeout(timer);
-    this.#timers.clear();
-    this.#requests.clear();
-    this.#watchdog.stop();
-    this.#wire?.close();
-    this.#wire = null;
-    this.#welcome = null;
-    this.#events.lost();
+  function giveUp() {
+    generation += 1;
+    for (const timer of timers.values()) clearTimeout(timer);
+    timers.clear();
+    requests.clear();
+    retryAt = 0;
+    watchdog.stop();
+    wire?.close();
+    wire = welcome = null;
+    events.lost();
   }
-  #closed(code, reason2) {
-    const verdict = judgeClose(code, reason2);
-    if (verdict.error.code === "unreachable" && !this.#welcome) this.#silentAttempts += 1;
-    switch (verdict.then) {
-      case "stop":
-        return this.stop(verdict.error);
-      case "token":
-        this.#tokens.spent(this.#token);
-        this.#tokensRefused += 1;
-        return this.#tokensRefused < 2 && this.#token !== null ? this.again(verdict.error) : this.stop(verdict.error);
-      case "smaller":
-        this.#events.tooLarge(verdict.error);
-        return this.again(verdict.error);
-      case "retry":
-        return this.again(verdict.error);
+  function closed(code, reason2) {
+    const { then, error } = judgeClose(code, reason2);
+    if (error.code === "unreachable" && !welcome) silentAttempts += 1;
+    if (then === "smaller") events.tooLarge(error);
+    if (then === "token") {
+      tokens.spent(token);
+      tokensRefused += 1;
     }
+    end(error, then === "stop" || then === "token" && (tokensRefused > 1 || token === null));
   }
-  #retryIn(delayMs, error) {
-    if (error) this.#setState({ status: "waiting", retryAt: Date.now() + delayMs, error });
-    this.#retryAt = performance.now() + delayMs;
-    this.after("retry", delayMs, () => void this.#open());
+  function retryIn(delayMs, error) {
+    if (error) events.state({ status: "waiting", retryAt: Date.now() + delayMs, error });
+    retryAt = performance.now() + delayMs;
+    after("retry", delayMs, open);
   }
-  #setState(state) {
-    this.#status = state.status;
-    this.#events.state(state);
+  function receive(text2, current) {
+    watchdog.heard();
+    let messages;
+    try {
+      messages = [parse(text2)].flat();
+    } catch {
+      return closed(void 0, "no JSON");
+    }
+    for (const message of messages) if (current()) handle(message);
+    if (current()) events.frameEnd();
   }
-  // --- receiving --------------------------------------------------------------------------------------------------
-  #receive(messages, current) {
-    this.#watchdog.heard();
-    for (const message of messages) if (current()) this.#handle(message);
-    if (current()) this.#events.frameEnd();
-  }
-  #handle(message) {
+  function handle(message) {
     switch (message.type) {
       case "WELCOME":
-        return this.#welcomed(message.payload);
+        return welcomed(message.payload);
       case "ACK":
       case "ERROR":
       case "PONG":
-        return this.#answer(message);
+        return answer2(message);
       case "TOKEN_EXPIRING":
-        return this.#renewSoon(message.payload.inMs);
+        return void renew(0);
       case "RECONNECT":
-        return this.after("move", message.payload.inMs, () => void this.#open());
+        return after("move", message.payload.inMs, open);
       default:
-        if (typeof message.stream === "string") this.#events.stream(message);
+        if (typeof message.stream === "string") events.stream(message);
     }
   }
-  #welcomed(welcome) {
-    clearTimeout(this.#timers.get("connect"));
-    this.#tokensRefused = this.#silentAttempts = 0;
-    this.#welcome = welcome;
-    this.after("stable", STABLE_MS, () => {
-      this.#attempts = 0;
+  function welcomed(payload) {
+    clearTimeout(timers.get("connect"));
+    tokensRefused = silentAttempts = 0;
+    welcome = payload;
+    after("stable", STABLE_MS, () => {
+      attempts = 0;
     });
-    this.#watchdog.start(this.#wire.quietMs, welcome.heartbeatMs);
-    this.#status = "connected";
-    this.#events.welcome(welcome);
+    watchdog.start(wire.quietMs, welcome.heartbeatMs);
+    events.welcome(welcome);
   }
-  #answer(answer2) {
-    const answered2 = answer2.id === void 0 ? void 0 : this.#requests.get(answer2.id);
-    if (!answered2) return this.#events.answer(answer2);
-    this.#requests.delete(answer2.id);
-    answered2(answer2);
+  function answer2(message) {
+    const answered2 = requests.get(message.id);
+    if (!answered2) return events.answer(message);
+    requests.delete(message.id);
+    answered2(message);
   }
-  // --- tokens -----------------------------------------------------------------------------------------------------
-  /** A token that is shorter than the server's warning is announced at once, and so is the one after it: renewals
-   *  follow each other in half of such a token's life, not as fast as they can. */
-  #renewSoon(inMs) {
-    const now = performance.now();
-    this.after("renew", now - this.#renewedAt < inMs ? inMs / 2 : 0, () => void this.#renew(0));
-  }
-  /** The connection goes on with the token that it has until this succeeds; it ends with 4401 if it never does. */
-  async #renew(failures) {
-    const generation = this.#generation;
-    const later = () => this.after("renew", backoff(failures), () => void this.#renew(failures + 1));
-    this.#renewedAt = performance.now();
-    this.#tokens.spent(this.#token);
-    let token;
-    try {
-      token = await this.#tokens.get();
-    } catch {
-      if (generation === this.#generation) later();
-      return;
-    }
-    if (generation !== this.#generation) return;
-    this.request("AUTH", { token }, (answer2) => {
-      if (answer2.type === "ACK") {
-        this.#token = token;
+  async function renew(failures) {
+    const mine = generation;
+    const later = () => after("renew", backoff(failures), () => renew(failures + 1));
+    tokens.spent(token);
+    const fresh = await tokens.get().catch(() => void 0);
+    if (mine !== generation) return;
+    if (fresh === void 0) return later();
+    request("AUTH", { token: fresh }, (message) => {
+      if (message.type === "ACK") {
+        token = fresh;
         return;
       }
-      const { code, message } = answer2;
-      if (code === "unauthorized") this.#tokens.spent(token);
-      if (code === "forbidden") this.stop(new DraftwireError("wrong_user", message));
+      const refused2 = message;
+      if (refused2.code === "unauthorized") tokens.spent(fresh);
+      if (refused2.code === "forbidden") stop(new DraftwireError("wrong_user", refused2.message));
       else later();
     });
   }
-};
+  return {
+    get welcome() {
+      return welcome;
+    },
+    get transport() {
+      return transports[transport];
+    },
+    connect,
+    disconnect,
+    reopen,
+    stop,
+    again,
+    wake,
+    tick: watchdog.tick,
+    request,
+    send: send2,
+    after
+  };
+}
+function unreachable(message) {
+  return new DraftwireError("unreachable", message);
+}
 
-// clients/js/src/session/session.ts
-init_protocol();
+// clients/js/src/protocol.ts
+function formatCursor({ epoch, seq }) {
+  return `${epoch}:${seq}`;
+}
+function parseCursor(cursor) {
+  const [, epoch, seq] = /^(.+):(\d+)$/.exec(cursor) ?? [];
+  if (!epoch) throw new TypeError(`no cursor: ${cursor}`);
+  return { epoch, seq: Number(seq) };
+}
+function isEvent(message) {
+  return "timestamp" in message;
+}
+function streamEvent({ type, seq, timestamp, origin, priority = "normal", payload }) {
+  return { type, seq, timestamp, origin, priority, data: payload };
+}
 
 // clients/js/src/session/publishing.ts
 function publishRules(isWaiting) {
@@ -1071,17 +1002,15 @@ function publishRules(isWaiting) {
   };
 }
 
-// clients/js/src/session/subscriptions.ts
-init_protocol();
-
 // clients/js/src/session/presence.ts
-function nextPresence(before, message) {
-  const { users, devices } = message.payload;
-  if (message.type === "PRESENCE") return { members: message.payload.members ?? null, users, devices };
-  const { userId, device } = message.payload;
-  const members = before?.members?.filter((member2) => member2.userId !== userId || member2.device !== device) ?? null;
-  const member = userId === void 0 ? { device } : { userId, device };
-  return { members: members && message.type === "JOIN" ? [...members, member] : members, users, devices };
+function isPresence(message) {
+  return ["PRESENCE", "JOIN", "LEAVE"].includes(message.type);
+}
+function nextPresence(before, { type, payload }) {
+  const { users, devices, members, ...member } = payload;
+  if (type === "PRESENCE") return { members: members ?? null, users, devices };
+  const others = before?.members?.filter(({ userId, device }) => userId !== member.userId || device !== member.device);
+  return { members: (type === "JOIN" && others ? [...others, member] : others) ?? null, users, devices };
 }
 
 // clients/js/src/session/tracker.ts
@@ -1093,222 +1022,183 @@ var Tracker = class {
   constructor(position2 = null) {
     this.position = position2;
   }
-  /** Judges an event by its number, and moves on when it is the next one. */
-  take(seq) {
+  /** Judges a message of the stream, and moves on with it. */
+  judge(message) {
     const { position: position2 } = this;
-    if (!position2 || seq > position2.seq + 1) return "gap";
-    if (seq <= position2.seq) return "seen";
-    this.position = { epoch: position2.epoch, seq };
-    return "next";
-  }
-  /**
-   * Judges a SYNCED. With `missedBefore` the position moves, because what was missed before is gone; whoever is
-   * further has missed nothing.
-   */
-  synced({ epoch, seq, missedBefore }) {
-    const { position: position2 } = this;
-    if (missedBefore !== void 0) {
-      const moved = { epoch: epoch ?? position2?.epoch ?? "", seq };
-      if (position2?.epoch === moved.epoch && position2.seq >= seq) return "seen";
-      this.position = moved;
-      return "missed";
+    if (message.type === "SYNCED" || message.type === "SNAPSHOT") {
+      const { epoch = position2?.epoch ?? "", seq } = message;
+      if ("missedBefore" in message || message.type === "SNAPSHOT") {
+        if (position2?.epoch === epoch && position2.seq >= seq) return "other";
+        this.position = { epoch, seq };
+        return "missed";
+      }
+      if (position2 && seq > position2.seq) return "gap";
+      this.live = true;
+      return "synced";
     }
-    if (position2 && seq > position2.seq) return "gap";
-    this.live = true;
-    return "synced";
+    if (!isEvent(message)) return "other";
+    if (!position2 || message.seq > position2.seq + 1) return "gap";
+    if (message.seq <= position2.seq) return "seen";
+    this.position = { epoch: position2.epoch, seq: message.seq };
+    return "next";
   }
 };
 
 // clients/js/src/session/subscriptions.ts
-var Subscriptions = class {
-  #connection;
-  #events;
-  /** By tab. */
-  #wants = /* @__PURE__ */ new Map();
-  #subscriptions = /* @__PURE__ */ new Map();
-  #handles = /* @__PURE__ */ new Set();
-  #failures = 0;
-  constructor(connection, events) {
-    this.#connection = connection;
-    this.#events = events;
+var BATCH_MAX = 100;
+function newSubscriptions(connection, { deliver, gap }) {
+  const wantsByTab = /* @__PURE__ */ new Map();
+  const subscriptions = /* @__PURE__ */ new Map();
+  let failures = 0;
+  function want(tab2, wants) {
+    const before = wantsByTab.get(tab2) ?? [];
+    if (wants.length > 0) wantsByTab.set(tab2, wants);
+    else wantsByTab.delete(tab2);
+    for (const each of wants) if (!before.some(({ handle }) => handle === each.handle)) begin(each);
+    reconcile();
   }
-  /** Says all that a tab wants now. */
-  want(tab2, wants) {
-    if (wants.length > 0) this.#wants.set(tab2, wants);
-    else this.#wants.delete(tab2);
-    const before = this.#handles;
-    this.#handles = new Set([...this.#wants.values()].flat().map(({ handle }) => handle));
-    for (const want of wants) if (!before.has(want.handle)) this.#begin(want);
-    this.#reconcile();
+  function welcome() {
+    failures = 0;
+    reconcile();
   }
-  /** After WELCOME: everything is asked for again, each from where it stopped. */
-  welcome() {
-    this.#failures = 0;
-    this.#reconcile();
+  function lost() {
+    for (const subscription of subscriptions.values()) left(subscription);
   }
-  lost() {
-    for (const subscription of this.#subscriptions.values()) {
-      subscription.followed = subscription.tracker.live = false;
-      subscription.asked = subscription.presence = null;
-    }
+  function left(subscription) {
+    subscription.followed = subscription.tracker.live = false;
+    subscription.asked = subscription.presence = null;
   }
-  receive(message) {
-    const subscription = this.#subscriptions.get(topicOf(message.stream));
+  function receive(message) {
+    const { stream } = message;
+    const subscription = subscriptions.get(stream.slice("topic:".length));
     if (!subscription?.followed) return;
-    const { tracker } = subscription;
-    switch (message.type) {
-      case "UNSUBSCRIBED":
-        return this.#refused(subscription, message);
-      case "PRESENCE":
-      case "JOIN":
-      case "LEAVE":
-        subscription.presence = nextPresence(subscription.presence, message);
-        break;
-      case "SYNCED":
-        if (tracker.synced(message) === "gap") return this.#events.gap(message.stream);
-        break;
-      default:
-        if (!isEvent(message)) break;
-        switch (tracker.take(message.seq)) {
-          case "gap":
-            return this.#events.gap(message.stream);
-          case "seen":
-            return;
-        }
-    }
-    this.#events.deliver(message);
+    if (message.type === "UNSUBSCRIBED") return refused2(subscription, message.payload);
+    if (isPresence(message)) subscription.presence = nextPresence(subscription.presence, message);
+    const judged = subscription.tracker.judge(message);
+    if (judged === "gap") gap(stream);
+    else if (judged !== "seen") deliver(message);
   }
-  /** A handle is new: what it needs to know of a topic that is followed already. */
-  #begin({ topic, cursor, presence }) {
-    const subscription = this.#subscriptions.get(topic);
+  function begin({ topic, from, presence }) {
+    const subscription = subscriptions.get(topic);
     if (!subscription) return;
-    const { tracker, followed } = subscription;
-    const position2 = tracker.position && formatCursor(tracker.position);
-    if (cursor !== null && cursor !== position2) subscription.rewind = earlier(subscription.rewind, cursor);
-    if (!followed || !tracker.position) return;
-    const stream = `topic:${topic}`;
-    const live = tracker.live && subscription.rewind === null;
-    this.#events.deliver({ type: "FOLLOWED", stream, head: tracker.position.seq, live, ...tracker.position });
+    const { position: position2, live } = subscription.tracker;
+    if (from && (from.epoch !== position2?.epoch || from.seq !== position2.seq)) subscription.rewind = earlier(subscription.rewind, from);
+    if (!subscription.followed || !position2) return;
+    tellFollowed(subscription, position2.seq, live && !subscription.rewind);
     if (presence && subscription.presence) {
-      const { members, users, devices } = subscription.presence;
-      this.#events.deliver({ type: "PRESENCE", stream, payload: { ...members && { members }, users, devices } });
+      deliver({ type: "PRESENCE", stream: `topic:${topic}`, payload: subscription.presence });
     }
   }
-  /** Asks for whatever is not as it is wanted. */
-  #reconcile() {
-    if (!this.#connection.welcome) return;
+  function reconcile() {
+    if (!connection.welcome) return;
     const wanted = /* @__PURE__ */ new Map();
-    for (const want of [...this.#wants.values()].flat()) {
-      const known = wanted.get(want.topic);
-      wanted.set(want.topic, known ? union(known, want) : want);
+    for (const each of [...wantsByTab.values()].flat()) {
+      const known = wanted.get(each.topic);
+      wanted.set(each.topic, known ? union(known, each) : each);
     }
-    const subscribe = [];
-    for (const want of wanted.values()) {
-      const subscription = this.#subscriptionOf(want);
-      const options = optionsOf(want);
+    const missing = [];
+    for (const each of wanted.values()) {
+      const subscription = subscriptionOf(each);
+      const options = optionsOf(each);
       if (subscription.asked) continue;
       if (!subscription.followed) {
-        const { position: position2 } = subscription.tracker;
-        const cursor = subscription.rewind ?? (position2 && formatCursor(position2));
         subscription.asked = "subscribe";
-        subscription.options = JSON.stringify(options);
-        subscribe.push({ topic: want.topic, ...cursor !== null && { cursor }, ...options });
-      } else if (subscription.rewind !== null || subscription.options !== JSON.stringify(options)) {
-        this.#unsubscribe(subscription);
+        subscription.start = subscription.rewind ?? subscription.tracker.position;
+        subscription.options = options;
+        missing.push(subscription);
+      } else if (subscription.rewind || JSON.stringify(subscription.options) !== JSON.stringify(options)) {
+        unsubscribe(subscription);
       }
     }
-    if (subscribe.length > 0) this.#subscribe(subscribe);
-    for (const subscription of this.#subscriptions.values()) {
+    if (missing.length > 0) subscribe(missing);
+    for (const subscription of subscriptions.values()) {
       if (wanted.has(subscription.topic) || subscription.asked) continue;
-      if (subscription.followed) this.#unsubscribe(subscription);
-      else this.#subscriptions.delete(subscription.topic);
+      if (subscription.followed) unsubscribe(subscription);
+      else subscriptions.delete(subscription.topic);
     }
   }
-  #subscriptionOf({ topic, cursor }) {
-    let subscription = this.#subscriptions.get(topic);
-    if (!subscription) {
-      const tracker = new Tracker(cursor === null ? null : parseCursor(cursor));
-      subscription = { topic, tracker, asked: null, followed: false, options: "", rewind: null, presence: null };
-      this.#subscriptions.set(topic, subscription);
-    }
+  function subscriptionOf({ topic, from }) {
+    const subscription = subscriptions.get(topic) ?? {
+      topic,
+      tracker: new Tracker(from),
+      asked: null,
+      followed: false,
+      start: null,
+      options: {},
+      rewind: null,
+      presence: null
+    };
+    subscriptions.set(topic, subscription);
     return subscription;
   }
-  /** Always as a list, whose topics are answered each for itself. */
-  #subscribe(topics) {
-    this.#connection.request("SUBSCRIBE", { topics }, (answer2) => {
-      topics.forEach(({ topic, cursor }, i) => {
-        const subscription = this.#subscriptions.get(topic);
+  function subscribe(missing) {
+    const topics = missing.map(({ topic, start, options }) => ({ topic, cursor: start && formatCursor(start), ...options }));
+    connection.request("SUBSCRIBE", { topics }, (answer2) => {
+      missing.forEach((subscription, i) => {
         subscription.asked = null;
         const result = answer2.type === "ACK" ? answer2.payload.topics[i] : answer2;
-        if (result.code) this.#refused(subscription, { payload: result });
-        else this.#accepted(subscription, cursor, result);
+        if (result.code) refused2(subscription, result);
+        else accepted(subscription, result);
       });
-      this.#reconcile();
+      reconcile();
     });
   }
-  #accepted(subscription, cursor, { epoch, seq }) {
-    const { tracker } = subscription;
-    this.#failures = 0;
+  function accepted(subscription, { epoch, seq }) {
+    const { tracker, start } = subscription;
+    failures = 0;
     subscription.followed = true;
-    if (cursor === void 0) tracker.position = { epoch, seq };
-    else tracker.position = parseCursor(cursor);
-    if (cursor === subscription.rewind) subscription.rewind = null;
-    tracker.live = cursor === void 0;
-    const stream = `topic:${subscription.topic}`;
-    this.#events.deliver({ type: "FOLLOWED", stream, head: seq, live: tracker.live, ...tracker.position });
+    tracker.live = !start;
+    tracker.position = start ?? { epoch, seq };
+    if (start === subscription.rewind) subscription.rewind = null;
+    tellFollowed(subscription, seq, tracker.live);
   }
-  #refused(subscription, { payload }) {
+  function tellFollowed({ topic, tracker }, head, live) {
+    deliver({ type: "FOLLOWED", stream: `topic:${topic}`, head, live, ...tracker.position });
+  }
+  function refused2(subscription, payload) {
+    const { topic } = subscription;
     subscription.followed = false;
     if (payload.code === "unavailable") {
       subscription.asked = "paused";
-      this.#connection.after("subscribe", backoff(this.#failures), () => {
-        for (const waiting of this.#subscriptions.values()) if (waiting.asked === "paused") waiting.asked = null;
-        this.#reconcile();
+      connection.after("subscribe", backoff(failures), () => {
+        for (const waiting of subscriptions.values()) if (waiting.asked === "paused") waiting.asked = null;
+        reconcile();
       });
-      this.#failures += 1;
-      return;
+      failures += 1;
+    } else if (payload.code !== "conflict") {
+      subscriptions.delete(topic);
+      for (const [tab2, wants] of wantsByTab) wantsByTab.set(tab2, wants.filter((each) => each.topic !== topic));
+      deliver({ type: "UNSUBSCRIBED", stream: `topic:${topic}`, payload });
     }
-    if (payload.code === "conflict") return;
-    this.#subscriptions.delete(subscription.topic);
-    for (const [tab2, wants] of this.#wants) this.#wants.set(tab2, wants.filter(({ topic }) => topic !== subscription.topic));
-    this.#events.deliver({ type: "UNSUBSCRIBED", stream: `topic:${subscription.topic}`, payload });
   }
-  #unsubscribe(subscription) {
+  function unsubscribe(subscription) {
     subscription.asked = "unsubscribe";
-    this.#connection.request("UNSUBSCRIBE", { topic: subscription.topic }, () => {
-      subscription.asked = null;
-      subscription.followed = subscription.tracker.live = false;
-      subscription.presence = null;
-      this.#reconcile();
+    connection.request("UNSUBSCRIBE", { topic: subscription.topic }, () => {
+      left(subscription);
+      reconcile();
     });
   }
-};
-function topicOf(stream) {
-  return stream.slice("topic:".length);
+  return { want, welcome, lost, receive };
 }
 function union(a, b) {
-  const batched = a.batchMs !== void 0 && b.batchMs !== void 0;
   return {
-    handle: a.handle,
-    topic: a.topic,
-    cursor: a.cursor === null || b.cursor === null ? a.cursor ?? b.cursor : earlier(a.cursor, b.cursor),
-    presence: a.presence === true || b.presence === true,
-    ...batched && { batchMs: Math.min(a.batchMs, b.batchMs), batchMax: Math.min(a.batchMax ?? 100, b.batchMax ?? 100) }
+    ...a,
+    from: earlier(a.from, b.from),
+    presence: a.presence || b.presence,
+    batchMs: a.batchMs && b.batchMs && Math.min(a.batchMs, b.batchMs),
+    batchMax: Math.min(a.batchMax ?? BATCH_MAX, b.batchMax ?? BATCH_MAX)
   };
 }
-function optionsOf({ presence, batchMs, batchMax }) {
-  return { ...presence && { presence }, ...batchMs !== void 0 && { batchMs }, ...batchMs !== void 0 && batchMax !== void 0 && { batchMax } };
+function optionsOf({ presence, batchMs, batchMax = BATCH_MAX }) {
+  return { presence: presence || void 0, batchMs, batchMax: batchMs && batchMax };
 }
 function earlier(a, b) {
-  if (a === null) return b;
-  const [first, second] = [parseCursor(a), parseCursor(b)];
-  return first.epoch === second.epoch && second.seq < first.seq ? b : a;
+  return !a || b && a.epoch === b.epoch && b.seq < a.seq ? b : a;
 }
 
-// clients/js/src/session/user_stream.ts
-init_protocol();
-function plainUserStream({ settle, gap, openQueue, deliver }) {
-  const tracker = new Tracker();
+// clients/js/src/session/streams.ts
+function followPlain({ settle, gap, deliver }, position2) {
+  const tracker = new Tracker(position2);
   return {
     get position() {
       return tracker.position;
@@ -1317,17 +1207,13 @@ function plainUserStream({ settle, gap, openQueue, deliver }) {
       return tracker.live;
     },
     welcome(head) {
-      tracker.live = tracker.position === null;
+      tracker.live = !tracker.position;
       tracker.position ??= head;
-      openQueue();
     },
     receive(message) {
-      if (message.type === "SNAPSHOT") {
-        tracker.position = message;
-        deliver(missedAll(tracker.position));
-      } else if (takes(tracker, message, gap)) {
-        deliver(message);
-      }
+      const judged = tracker.judge(message);
+      if (judged === "gap") gap(message.stream);
+      else if (judged === "next" || judged === "missed") deliver(message);
       settle();
     },
     frameEnd() {
@@ -1337,255 +1223,133 @@ function plainUserStream({ settle, gap, openQueue, deliver }) {
     }
   };
 }
-function missedAll({ epoch, seq }) {
-  return { type: "SYNCED", stream: "user", epoch, seq, missedBefore: seq + 1 };
-}
-function takes(tracker, message, gap) {
-  const judged = message.type === "SYNCED" ? tracker.synced(message) : isEvent(message) && tracker.take(message.seq);
-  if (judged === "gap") gap();
-  return judged === "next";
-}
 
 // clients/js/src/session/session.ts
-var Session = class {
-  #options;
-  #connection;
-  #queue;
-  #subscriptions;
-  #all;
-  #user;
-  /** Whether everything that arrives on `user` and `all` is new. */
-  #live = false;
-  /** What has come in this frame, and is told at its end. */
-  #frame = [];
-  constructor(options) {
-    this.#options = options;
-    const { records, events, userState } = options;
-    this.#all = new Tracker(records.get("position/all") ?? null);
-    this.#connection = new Connection({
-      transports: options.transports,
-      device: options.device,
-      tokens: options.tokens,
-      isVisible: options.isVisible,
-      events: {
-        state: (state) => events.state(state),
-        cursors: () => this.#cursors(),
-        welcome: (welcome) => this.#welcome(welcome),
-        stream: (message) => this.#receive(message),
-        answer: (answer2) => this.#answer(answer2),
-        frameEnd: () => this.#frameEnd(),
-        tooLarge: (error) => this.#queue.tooLarge(error.message),
-        lost: () => this.#lost()
-      }
-    });
-    const publish = publishRules(({ tab: tab2 }) => events.isThere(tab2));
-    this.#queue = new CommandQueue({
-      records,
-      connection: this.#connection,
-      rules: (type) => type === "PUBLISH" ? publish : userState() ?? void 0,
-      answered: (command, outcome) => events.answered(command, outcome)
-    });
-    this.#subscriptions = new Subscriptions(this.#connection, {
-      deliver: (message) => {
-        this.#frame.push(message);
-        queueMicrotask(() => this.#tell());
-      },
-      gap: (stream) => this.#gap(stream)
-    });
-    this.#user = this.#newUserStream();
+function newSession({ transports, device, tokens, records, isVisible, userState, events }) {
+  let live = false;
+  let frame = [];
+  const connection = newConnection({
+    transports,
+    device,
+    tokens,
+    isVisible,
+    events: {
+      state: events.state,
+      cursors: () => ({
+        ...user3.position && { cursor: formatCursor(user3.position) },
+        ...all.position && { all: formatCursor(all.position) }
+      }),
+      welcome,
+      stream: receive,
+      answer: answer2,
+      frameEnd,
+      tooLarge: ({ message }) => queue.tooLarge(message),
+      lost
+    }
+  });
+  const publish = publishRules(({ tab: tab2 }) => events.isThere(tab2));
+  const queue = newCommandQueue({
+    records,
+    connection,
+    rules: (type) => type === "PUBLISH" ? publish : userState() ?? void 0,
+    answered: events.answered
+  });
+  const subscriptions = newSubscriptions(connection, {
+    deliver: (message) => {
+      frame.push(message);
+      queueMicrotask(tell);
+    },
+    gap
+  });
+  const host = {
+    connection,
+    records,
+    device,
+    settle,
+    gap,
+    openQueue: queue.open,
+    deliver: (message) => frame.push(message)
+  };
+  const all = followPlain(host, records.get("position/all"));
+  let user3 = followUser();
+  function followUser() {
+    return (userState()?.follow ?? followPlain)(host);
   }
-  connect() {
-    this.#connection.connect();
+  function userStateArrived() {
+    user3 = followUser();
+    connection.reopen();
   }
-  disconnect() {
-    this.#connection.disconnect();
-  }
-  wake() {
-    this.#connection.wake();
-  }
-  tick() {
-    this.#connection.tick();
-  }
-  /** Says all that a tab wants to follow. */
-  want(tab2, wants) {
-    this.#subscriptions.want(tab2, wants);
-  }
-  /** There may be something new to send. */
-  pump() {
-    this.#queue.pump();
-  }
-  signal(topic, event2, data) {
-    this.#connection.request("PUBLISH", { topic, event: event2, data, signal: true }, (answer2) => {
-      if (answer2.type === "ERROR" && answer2.code !== "unavailable") this.#options.events.failed(errorOf(answer2));
+  function signal(topic, event2, data) {
+    connection.request("PUBLISH", { topic, event: event2, data, signal: true }, (answer3) => {
+      if (answer3.type === "ERROR" && answer3.code !== "unavailable") events.failed(errorOf(answer3));
     });
   }
-  /** From now on there is somebody who keeps the user's drafts: with what they have, the connection begins anew. */
-  userStateArrived() {
-    this.#user = this.#newUserStream();
-    this.#connection.reopen();
-  }
-  #newUserStream() {
-    const { device, records, userState } = this.#options;
-    const follow = userState()?.follow ?? plainUserStream;
-    return follow({
-      connection: this.#connection,
-      records,
-      device,
-      settle: () => this.#settle(),
-      gap: () => this.#gap("user"),
-      openQueue: () => this.#queue.open(),
-      deliver: (message) => this.#frame.push(message)
-    });
-  }
-  // --- connections come and go ------------------------------------------------------------------------------------
-  #cursors() {
-    const [user3, all] = [this.#user.position, this.#all.position];
-    return { ...user3 && { cursor: formatCursor(user3) }, ...all && { all: formatCursor(all) } };
-  }
-  #welcome(welcome) {
-    const { epoch, userId, seq } = welcome;
-    const { records, events } = this.#options;
+  function welcome({ epoch, userId, seq, allSeq }) {
     const known = records.get("meta/user");
     if (known !== void 0 && userId !== void 0 && known !== userId) {
-      return this.#connection.stop(new DraftwireError("wrong_user", "the store is of another user: logout() forgets it"));
+      return connection.stop(new DraftwireError("wrong_user", "the store is of another user: logout() forgets it"));
     }
-    if (known === void 0 && userId !== void 0) void records.run((records2) => records2.put("meta/user", userId));
-    if (!this.#all.position) {
-      this.#all.position = { epoch, seq: welcome.allSeq };
-      this.#all.live = true;
-      this.#keepAllPosition();
-    }
-    events.state(this.#connectedState("catching-up"));
-    this.#subscriptions.welcome();
-    if (seq !== void 0) this.#user.welcome({ epoch, seq });
-    else if (known === void 0) this.#queue.open();
-    this.#settle();
+    if (known === void 0 && userId !== void 0) put("meta/user", userId);
+    all.welcome({ epoch, seq: allSeq });
+    if (all.live) put("position/all", all.position);
+    tellConnected("catching-up");
+    subscriptions.welcome();
+    if (seq !== void 0) user3.welcome({ epoch, seq });
+    if (seq === void 0 ? known === void 0 : !userState()) queue.open();
+    settle();
   }
-  #lost() {
-    this.#live = this.#all.live = false;
-    this.#user.lost();
-    this.#queue.lost();
-    this.#subscriptions.lost();
-    this.#tell();
+  function lost() {
+    live = false;
+    all.lost();
+    user3.lost();
+    queue.lost();
+    subscriptions.lost();
+    tell();
   }
-  /** The state is live once both streams are. */
-  #settle() {
-    const { welcome } = this.#connection;
-    if (this.#live || !welcome || !this.#all.live || !(this.#user.live || welcome.seq === void 0)) return;
-    this.#live = true;
-    this.#user.frameEnd();
-    this.#tell();
-    this.#options.events.state(this.#connectedState("live"));
+  function settle() {
+    if (live || !connection.welcome || !all.live || !(user3.live || connection.welcome.seq === void 0)) return;
+    live = true;
+    user3.frameEnd();
+    tell();
+    tellConnected("live");
   }
-  #connectedState(status) {
-    return { status, transport: this.#connection.transport.name, node: this.#connection.welcome.node };
+  function tellConnected(status) {
+    events.state({ status, transport: connection.transport.name, node: connection.welcome.node });
   }
-  // --- receiving --------------------------------------------------------------------------------------------------
-  #receive(message) {
+  function receive(message) {
     const { stream } = message;
-    if (stream === "user") {
-      this.#user.receive(message);
-    } else if (stream === "all") {
-      if (takes(this.#all, message, () => this.#gap(stream)) || "missedBefore" in message) this.#frame.push(message);
-      this.#settle();
-    } else if (stream.startsWith("topic:")) {
-      this.#subscriptions.receive(message);
-    }
+    if (stream === "user") user3.receive(message);
+    else if (stream === "all") all.receive(message);
+    else if (stream.startsWith("topic:")) subscriptions.receive(message);
   }
-  #frameEnd() {
-    this.#user.frameEnd();
-    this.#tell();
-    this.#queue.pump();
+  function frameEnd() {
+    user3.frameEnd();
+    tell();
+    queue.pump();
   }
-  #tell() {
-    const messages = this.#frame;
+  function tell() {
+    const messages = frame;
     if (messages.length === 0) return;
-    this.#frame = [];
-    this.#options.events.deliver(messages);
-    if (messages.some(({ stream }) => stream === "all")) this.#keepAllPosition();
+    frame = [];
+    events.deliver(messages);
+    if (messages.some(({ stream }) => stream === "all")) put("position/all", all.position);
   }
-  #keepAllPosition() {
-    const { position: position2 } = this.#all;
-    void this.#options.records.run((records) => records.put("position/all", position2));
+  function put(key, value) {
+    void records.run((edit) => edit.put(key, value));
   }
-  #answer(answer2) {
-    if (answer2.type === "PONG") return;
-    const { id } = answer2;
-    const outcome = answer2.type === "ACK" ? { ...answer2.seq !== void 0 && { seq: answer2.seq }, payload: answer2.payload } : { error: { code: answer2.code, message: answer2.message, payload: answer2.payload } };
-    if (id !== void 0 && this.#queue.receive(id, outcome)) return;
-    if (answer2.type === "ERROR") this.#options.events.failed(errorOf(answer2));
+  function answer2(answer3) {
+    if (answer3.type === "PONG") return;
+    const { seq, code, message, payload } = answer3;
+    const outcome = answer3.type === "ACK" ? { ...seq !== void 0 && { seq }, payload } : { error: { code, message, payload } };
+    if (!queue.receive(answer3.id, outcome) && answer3.type === "ERROR") events.failed(errorOf(answer3));
   }
-  /** Has nothing to do with a correct server. The position makes coming back the cure. */
-  #gap(stream) {
+  function gap(stream) {
     const error = new DraftwireError("protocol", `events of ${stream} are missing`);
-    this.#options.events.failed(error);
-    this.#connection.again(error);
+    events.failed(error);
+    connection.again(error);
   }
-};
-function errorOf({ code, message, payload }) {
-  return new DraftwireError(code, message, payload);
-}
-
-// clients/js/src/session/publisher.ts
-var Publisher = class {
-  #records;
-  #tab;
-  /** By the id of the command. */
-  #waiting = /* @__PURE__ */ new Map();
-  #unpublished;
-  constructor(records, tab2, onError) {
-    this.#records = records;
-    this.#tab = tab2;
-    this.#unpublished = new Listeners(onError);
-  }
-  publish(topic, type, data, options) {
-    return quiet(this.#publish(topic, type, data, options));
-  }
-  async #publish(topic, type, data = null, options = {}) {
-    const { priority } = options;
-    const payload = { topic, event: type, data: toJson(data), ...priority && { priority } };
-    checkQueue(this.#records);
-    const command = { id: randomId2(), type: "PUBLISH", payload, tab: this.#tab };
-    const deferred = new Deferred();
-    this.#waiting.set(command.id, deferred);
-    void this.#records.run((records) => enqueue(records, command));
-    return waitFor(deferred.promise, options);
-  }
-  /** What has become of a command, of this tab or another. */
-  answered(id, outcome) {
-    const deferred = this.#waiting.get(id);
-    if (!deferred) return;
-    this.#waiting.delete(id);
-    if ("error" in outcome) deferred.reject(errorOf(outcome.error));
-    else deferred.resolve(outcome.seq === void 0 ? {} : { seq: outcome.seq });
-  }
-  onUnpublished(handler) {
-    const remove = this.#unpublished.add(handler);
-    this.tellUnpublished();
-    return remove;
-  }
-  /** Tells of refused events that nobody waits for, and forgets them. */
-  tellUnpublished() {
-    if (this.#unpublished.size === 0) return;
-    const records = [...this.#records.list("unpublished")];
-    if (records.length === 0) return;
-    void this.#records.run((edit) => {
-      for (const { id } of records) edit.remove(`unpublished/${id}`);
-    });
-    for (const { payload, error } of records) {
-      const { topic, event: type, data } = payload;
-      this.#unpublished.call({ topic, type, data, error: errorOf(error) });
-    }
-  }
-  close(error) {
-    for (const deferred of this.#waiting.values()) deferred.reject(error);
-    this.#waiting.clear();
-    this.#unpublished.clear();
-  }
-};
-function checkQueue(records) {
-  const count = records.count("command") + records.count("outcome") + records.count("unpublished");
-  if (count >= QUEUE_MAX) throw new DraftwireError("queue_full", `${QUEUE_MAX} changes wait for answers`);
+  const { connect, disconnect, wake, tick } = connection;
+  return { connect, disconnect, wake, tick, want: subscriptions.want, pump: queue.pump, signal, userStateArrived };
 }
 
 // clients/js/src/store/memory.ts
@@ -1628,542 +1392,374 @@ function memory() {
 }
 
 // clients/js/src/topics/ambient.ts
-init_protocol();
+function newAmbientStream(onError) {
+  const handlers = newHandlers(onError);
+  const missed = new Listeners(onError);
+  let last = 0;
+  return {
+    handlers,
+    missed,
+    receive(message) {
+      const { seq } = message;
+      if (!isEvent(message)) {
+        last = Math.min(last, seq);
+        missed.call({ before: message.missedBefore ?? seq + 1 });
+      } else if (seq > last) {
+        last = seq;
+        handlers.call(streamEvent(message));
+      }
+    }
+  };
+}
 
 // clients/js/src/topics/topic.ts
-init_json();
-init_protocol();
-var Topic = class {
-  name;
-  #host;
-  #options;
-  #tracker;
-  /** Another one when it has to begin again at its cursor. */
-  #handle = randomId2();
-  #state = { status: "waiting" };
-  #presence = null;
-  #changed;
-  #missed;
-  #events = /* @__PURE__ */ new Map();
-  #signals = /* @__PURE__ */ new Map();
-  /** @internal */
-  constructor(name, options, host) {
-    const { from = "now" } = options;
-    this.name = name;
-    this.#options = options;
-    this.#host = host;
-    this.#changed = new Listeners(host.onError);
-    this.#missed = new Listeners(host.onError);
-    this.#tracker = new Tracker(from === "now" || from === "last" ? null : parseCursor(from));
+var NOBODY = [];
+function newTopic(name, { from = "now", presence: isPresent, batchMs, batchMax }, host) {
+  const { onError, records } = host;
+  const tracker = new Tracker(/^(now|last)$/.test(from) ? null : parseCursor(from));
+  const positionKey = `position/topic:${name}`;
+  const changed = new Listeners(onError);
+  const missed = new Listeners(onError);
+  const events = newHandlers(onError);
+  const signals = newHandlers(onError);
+  let handle = randomId2();
+  let state = { status: "waiting" };
+  let presence = null;
+  const topic = {
+    name,
+    get state() {
+      return state;
+    },
+    get cursor() {
+      return tracker.position && formatCursor(tracker.position);
+    },
+    get presence() {
+      return presence;
+    },
+    get members() {
+      return presence?.members ?? NOBODY;
+    },
+    on: events.add,
+    onSignal: signals.add,
+    onMissed: (handler) => missed.add(handler),
+    subscribe: (listener) => changed.add(listener),
+    publish: (type, data, publish) => host.publish(name, type, data, publish),
+    signal: (type, data) => host.signal(name, type, toJson(data)),
+    close: () => end({ status: "ended" })
+  };
+  function setState(next) {
+    if (next.status === state.status) return;
+    state = next;
+    changed.call();
   }
-  /** The same object until it changes. */
-  get state() {
-    return this.#state;
+  function end(ended) {
+    if (state.status === "ended") return;
+    presence = null;
+    setState(ended);
+    for (const listeners of [changed, missed, events, signals]) listeners.clear();
+    host.ended(followed);
   }
-  /** Where to come back to, or null before the server's first answer. */
-  get cursor() {
-    return this.#tracker.position && formatCursor(this.#tracker.position);
+  function again() {
+    if (state.status === "waiting") return;
+    handle = randomId2();
+    setState({ status: "waiting" });
+    host.changed();
   }
-  /** Who is here. Null while unknown, and without `presence: true`. The same object until it changes. */
-  get presence() {
-    return this.#presence;
-  }
-  /** The list of `presence`, empty where there is none. */
-  get members() {
-    return this.#presence?.members ?? NOBODY;
-  }
-  on(type, handler) {
-    return listenersOf(this.#events, type, this.#host.onError).add(handler);
-  }
-  onSignal(type, handler) {
-    return listenersOf(this.#signals, type, this.#host.onError).add(handler);
-  }
-  /** Told when events that were missed cannot be had any more. Show, or fetch again, what depends on them. */
-  onMissed(handler) {
-    return this.#missed.add(handler);
-  }
-  /** Calls the listener whenever `state` or `presence` has changed. */
-  subscribe = (listener) => this.#changed.add(listener);
-  /** Publishes an event, which is kept until the server has answered; resolves with its number. */
-  publish(type, data, options) {
-    return this.#host.publish(this.name, type, data, options);
-  }
-  /** Tells those who follow the topic now, if there is a connection now. */
-  signal(type, data) {
-    this.#host.signal(this.name, type, toJson(data));
-  }
-  /** Follows no longer, and ends every handler. */
-  close() {
-    if (this.#state.status === "ended") return;
-    this.#end({ status: "ended" });
-    this.#host.closed(this);
-  }
-  // --- what the client tells it -----------------------------------------------------------------------------------
-  /** @internal */
-  get keepsPosition() {
-    return this.#options.from === "last";
-  }
-  /** @internal Where it stopped in a life before. */
-  goOnFrom(position2) {
-    if (position2 && !this.#tracker.position) this.#tracker.position = position2;
-  }
-  /** @internal */
-  get position() {
-    return this.#tracker.position;
-  }
-  /** @internal */
-  want() {
-    const { presence, batchMs, batchMax } = this.#options;
-    return {
-      handle: this.#handle,
-      topic: this.name,
-      cursor: this.cursor,
-      ...presence !== void 0 && { presence },
-      ...batchMs !== void 0 && { batchMs },
-      ...batchMax !== void 0 && { batchMax }
-    };
-  }
-  /** @internal The connection is over; the position is not. */
-  lost() {
-    if (this.#state.status === "ended") return;
-    this.#tracker.live = false;
-    const changed = this.#state.status !== "waiting" || this.#presence !== null;
-    this.#presence = null;
-    this.#state = { status: "waiting" };
-    if (changed) this.#changed.call();
-  }
-  /** @internal */
-  receive(message) {
-    if (this.#state.status === "ended") return;
+  function receive(message) {
     switch (message.type) {
-      case "FOLLOWED":
-        return this.#followed(message);
-      case "SYNCED":
-        return this.#synced(message);
+      case "FOLLOWED": {
+        const { epoch, seq, head, live } = message;
+        const { position: position2 } = tracker;
+        tracker.position ??= { epoch, seq: head };
+        const isNew = !position2 || live && position2.epoch === epoch && position2.seq >= seq;
+        return setState({ status: isNew ? "live" : "catching-up" });
+      }
       case "SIGNAL": {
         const { event: event2, origin, payload } = message;
-        return this.#emit(this.#signals, { type: event2, origin, data: payload });
+        const signal = { type: event2, origin, data: payload };
+        return signals.call(signal);
       }
-      case "PRESENCE":
-      case "JOIN":
-      case "LEAVE":
-        if (!this.#options.presence) return;
-        this.#presence = nextPresence(this.#presence, message);
-        return this.#changed.call();
       case "UNSUBSCRIBED":
-        this.#end({ status: "ended", error: errorOf(message.payload) });
-        return this.#host.closed(this);
-      default:
-        if (isEvent(message)) this.#event(message);
+        return end({ status: "ended", error: errorOf(message.payload) });
     }
-  }
-  #followed({ epoch, seq, head, live }) {
-    const { position: position2 } = this.#tracker;
-    if (position2) return this.#setStatus(live && position2.epoch === epoch && position2.seq >= seq ? "live" : "catching-up");
-    this.#tracker.position = { epoch, seq: head };
-    this.#setStatus("live");
-  }
-  #synced(message) {
-    if (!this.#tracker.position) return;
-    switch (this.#tracker.synced(message)) {
+    if (isPresence(message)) {
+      if (!isPresent) return;
+      presence = nextPresence(presence, message);
+      return changed.call();
+    }
+    if (!tracker.position) return;
+    switch (tracker.judge(message)) {
+      case "next":
+        return events.call(streamEvent(message));
       case "missed":
-        return this.#missed.call({ before: message.missedBefore });
+        return missed.call({ before: message.missedBefore });
       case "synced":
-        return this.#setStatus("live");
+        return setState({ status: "live" });
       case "gap":
-        return this.#again();
+        return again();
     }
   }
-  #event(message) {
-    if (!this.#tracker.position) return;
-    const judged = this.#tracker.take(message.seq);
-    if (judged === "gap") return this.#again();
-    if (judged === "next") this.#emit(this.#events, streamEvent(message));
-  }
-  /** Messages of the tab with the connection were lost on the way here. */
-  #again() {
-    if (this.#state.status === "waiting") return;
-    this.#handle = randomId2();
-    this.#setStatus("waiting");
-    this.#host.changed();
-  }
-  #emit(listeners, value) {
-    listeners.get(value.type)?.call(value);
-    listeners.get("*")?.call(value);
-  }
-  #setStatus(status) {
-    if (this.#state.status === status || this.#state.status === "ended") return;
-    this.#state = { status };
-    this.#changed.call();
-  }
-  #end(state) {
-    this.#state = state;
-    this.#presence = null;
-    this.#changed.call();
-    for (const listeners of [this.#changed, this.#missed, ...this.#events.values(), ...this.#signals.values()]) listeners.clear();
-  }
-};
-var NOBODY = [];
-function listenersOf(map, type, onError) {
-  let listeners = map.get(type);
-  if (!listeners) map.set(type, listeners = new Listeners(onError));
-  return listeners;
-}
-function streamEvent({ type, seq, timestamp, origin, priority = "normal", payload }) {
-  return { type, seq, timestamp, origin, priority, data: payload };
-}
-
-// clients/js/src/topics/ambient.ts
-var MISSED = "";
-var AmbientStream = class {
-  #onError;
-  #listeners = /* @__PURE__ */ new Map();
-  /** A tab that takes over the connection may go on from a position that was told here already. */
-  #seq = 0;
-  constructor(onError) {
-    this.#onError = onError;
-  }
-  on(type, handler) {
-    return listenersOf(this.#listeners, type, this.#onError).add(handler);
-  }
-  receive(message) {
-    if (message.type === "SYNCED" && "missedBefore" in message) {
-      this.#seq = Math.min(this.#seq, message.seq);
-      this.#listeners.get(MISSED)?.call({ before: message.missedBefore });
+  const followed = {
+    topic,
+    receive: (message) => {
+      if (state.status !== "ended") receive(message);
+    },
+    want: () => ({ handle, topic: name, from: tracker.position, presence: isPresent, batchMs, batchMax }),
+    begin() {
+      if (from === "last") tracker.position ??= records.get(positionKey) ?? null;
+    },
+    keepPosition() {
+      const { position: position2 } = tracker;
+      const kept = records.get(positionKey);
+      if (from !== "last" || !position2 || kept && kept.epoch === position2.epoch && kept.seq >= position2.seq) return;
+      void records.run((edit) => edit.put(positionKey, position2));
+    },
+    lost() {
+      if (state.status === "ended" || state.status === "waiting" && !presence) return;
+      presence = null;
+      state = { status: "waiting" };
+      changed.call();
     }
-    if (!isEvent(message)) return;
-    const event2 = streamEvent(message);
-    if (event2.seq <= this.#seq) return;
-    this.#seq = event2.seq;
-    this.#listeners.get(event2.type)?.call(event2);
-    this.#listeners.get("*")?.call(event2);
-  }
-  clear() {
-    for (const listeners of this.#listeners.values()) listeners.clear();
-  }
-};
+  };
+  return followed;
+}
 
 // clients/js/src/draftwire.ts
 var internals = /* @__PURE__ */ Symbol("internals");
-var Draftwire = class {
-  #options;
-  #environment;
-  #endpoint;
-  #records;
-  #tokens;
-  /** Names this client among those that share its store. */
-  #tab = randomId2();
-  #onError;
-  /** Known once the store is loaded. */
-  #device = null;
-  /** While it shall be online. */
-  #link = null;
-  #left = new AbortController();
-  #online;
-  #closed = false;
-  #state;
-  #storage;
-  #userState = null;
-  #topics = /* @__PURE__ */ new Set();
-  #wantsChanged = false;
-  #publisher;
-  #all;
-  #user;
-  #changed;
-  #recordListeners;
-  #closing;
-  #stopWaking;
-  /** @internal */
-  [internals];
-  /**
-   * @param url where the server is, `https://sync.example.com` or `wss://sync.example.com/ws/realtime`
-   * @throws TypeError where that is no address
-   */
-  constructor(url, options) {
-    const onError = options.onError ?? ((error) => console.error(error));
-    this.#endpoint = endpointOf(url);
-    this.#options = options;
-    this.#onError = onError;
-    this.#environment = environmentOf(options.environment);
-    this.#tokens = new TokenSource(options.getToken);
-    const store = options.store ?? memory();
-    this.#storage = { kind: store.kind };
-    this.#online = options.connect ?? true;
-    this.#state = { status: this.#online ? "connecting" : "offline" };
-    this.#changed = new Listeners(onError);
-    this.#recordListeners = new Listeners(onError);
-    this.#closing = new Listeners(onError);
-    this.#all = new AmbientStream(onError);
-    this.#user = new AmbientStream(onError);
-    this.#records = store.open({
-      changed: (keys) => this.#onRecords(keys),
-      failed: (error) => this.#storeFailed(error),
-      cleared: () => this.close()
-    });
-    this.#publisher = new Publisher(this.#records, this.#tab, onError);
-    this[internals] = {
-      records: this.#records,
-      tab: this.#tab,
-      onError,
-      drafts: void 0,
-      onRecords: (listener) => this.#recordListeners.add(listener),
-      onClose: (listener) => this.#closing.add(listener),
-      keepUserState: (userState) => {
-        this.#userState = userState;
-        this.#link?.userStateArrived();
-      }
-    };
-    this.#stopWaking = this.#environment.onWake(() => this.#link?.wake());
-    void this.#start();
-  }
-  /** What the connection is doing. The same object until it changes. */
-  get state() {
-    return this.#state;
-  }
-  /** Where changes are kept. The same object until it changes. */
-  get storage() {
-    return this.#storage;
-  }
-  /** How many changes and published events the server has not answered yet. */
-  get pendingCount() {
-    return this.#records.count("command");
-  }
-  /** Calls the listener whenever `state`, `storage` or `pendingCount` has changed. */
-  subscribe = (listener) => this.#changed.add(listener);
-  /** Resolves once the state is `live`; rejects where it becomes `stopped`, or the client is closed. */
-  ready(options) {
-    const ready = new Deferred();
-    const look = () => {
-      if (this.#closed) ready.reject(new DraftwireError("closed", "the client was closed"));
-      else if (this.#state.status === "live") ready.resolve();
-      else if (this.#state.status === "stopped") ready.reject(this.#state.error);
-      else return;
-      unsubscribe();
-    };
-    const unsubscribe = this.#changed.add(look);
-    look();
-    return quiet(waitFor(ready.promise, options).finally(unsubscribe));
-  }
-  /** Goes online, and stays so through every loss until `disconnect()`. */
-  connect() {
-    const { error } = this.#state;
-    if (this.#closed || this.#online && this.#state.status !== "stopped" || error?.code === "newer_version") return;
-    this.#leave();
-    this.#online = true;
-    this.#setState({ status: "connecting" });
-    this.#join();
-  }
-  /** Goes offline. Everything that is unsent is kept. Where this tab has the connection, another takes it over. */
-  disconnect() {
-    if (this.#closed) return;
-    this.#online = false;
-    this.#leave();
-    this.#setState({ status: "offline" });
-  }
-  /** Follows a topic, through every loss, until its `close()`. Each call has a position and handlers of its own. */
-  topic(name, options = {}) {
-    const topic = new Topic(name, options, {
-      onError: this.#onError,
-      changed: () => this.#want(),
-      publish: (...publish) => this.publish(...publish),
-      signal: (...signal) => this.#link?.signal(...signal),
-      closed: () => {
-        this.#topics.delete(topic);
-        this.#want();
-      }
-    });
-    this.#topics.add(topic);
-    if (this.#closed) topic.close();
-    if (this.#device !== null) this.#goOn(topic);
-    this.#want();
-    return topic;
-  }
-  /**
-   * Publishes an event, which is kept until the server has answered; resolves with its number. Rejects with the
-   * server's refusal, with `queue_full`, and with a TypeError where the data is no JSON. Like all promises of this
-   * package it may be left alone: a rejection that nobody handles is no error of the process.
-   */
-  publish(topic, type, data, options) {
-    return this.#publisher.publish(topic, type, data, options);
-  }
-  /** Handles events that were refused after the page that had published them was gone, until a handler has seen them. */
-  onUnpublished(handler) {
-    return this.#publisher.onUnpublished(handler);
-  }
-  /** Handles what backends broadcast to everybody: events of one type, or all with `*`. */
-  onBroadcast(type, handler) {
-    return this.#all.on(type, handler);
-  }
-  /** Told when broadcasts that were missed cannot be had any more. Do what any of them could have asked for. */
-  onMissedBroadcasts(handler) {
-    return this.#all.on(MISSED, handler);
-  }
-  /** Handles what backends send to this user: events of one type, or all with `*`. */
-  onUserEvent(type, handler) {
-    return this.#user.on(type, handler);
-  }
-  /** Forgets everything of this user on this device, unsent changes included, and closes the clients of all tabs. */
-  async logout() {
-    this.#leave();
-    try {
-      await this.#records.clear();
-    } finally {
-      this.close();
+var Draftwire = newDraftwire;
+function newDraftwire(url, options) {
+  const { onError = (error) => console.error(error), store = memory() } = options;
+  const environment = environmentOf(options.environment);
+  const transports = transportsOf();
+  const tokens = newTokenSource(options.getToken);
+  const tab2 = randomId2();
+  let device;
+  let link = null;
+  let generation = 0;
+  let isOnline = options.connect ?? true;
+  let isClosed = false;
+  let state = { status: isOnline ? "connecting" : "offline" };
+  let storage = { kind: store.kind };
+  let userState = null;
+  let wantsChanged = false;
+  const topics = /* @__PURE__ */ new Set();
+  const changed = new Listeners(onError);
+  const all = newAmbientStream(onError);
+  const user3 = newAmbientStream(onError);
+  const records = store.open({ changed: recordsChanged, failed: storeFailed, cleared: close });
+  const publisher = newPublisher(records, tab2, onError);
+  const topicHost = {
+    onError,
+    records,
+    changed: want,
+    publish: publisher.publish,
+    signal: (...signal) => link?.signal(...signal),
+    ended: (topic2) => {
+      topics.delete(topic2);
+      want();
     }
+  };
+  const stopWaking = environment.onWake(() => link?.wake());
+  void start();
+  function transportsOf() {
+    const { transport = "auto" } = options;
+    const base = baseOf(url);
+    const eventStream = {
+      name: "event-stream",
+      // Loaded where it is needed, which is rare.
+      open: async (...open) => new (await Promise.resolve().then(() => (init_event_stream(), event_stream_exports))).EventStreamWire(base, environment, ...open)
+    };
+    return [
+      ...transport !== "event-stream" && environment.WebSocket ? [webSocketTransport(base, environment)] : [],
+      ...transport !== "websocket" ? [eventStream] : []
+    ];
   }
-  /** Ends the connection and every listener. What is stored stays. */
-  close() {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#leave();
-    this.#stopWaking();
-    this.#setState({ status: "offline" });
-    for (const topic of [...this.#topics]) topic.close();
-    this.#publisher.close(new DraftwireError("closed", "the client was closed"));
-    this.#closing.call();
-    for (const ended of [this.#changed, this.#recordListeners, this.#closing, this.#all, this.#user]) ended.clear();
-    this.#records.close();
-  }
-  // --- the store --------------------------------------------------------------------------------------------------
-  async #start() {
+  async function start() {
     try {
-      await this.#records.loaded;
+      await records.loaded;
     } catch (error) {
-      return this.#stop(error);
+      return stop(error);
     }
-    if (this.#closed) return;
-    const device = this.#options.device ?? randomId2();
-    await this.#records.run((records) => {
-      if (this.#options.device !== void 0 || !records.get("meta/device")) records.put("meta/device", device);
+    if (isClosed) return;
+    const made = options.device ?? randomId2();
+    await records.run((edit) => {
+      if (options.device !== void 0 || !edit.get("meta/device")) edit.put("meta/device", made);
     });
-    this.#device = this.#records.get("meta/device") ?? device;
-    for (const topic of this.#topics) this.#goOn(topic);
-    if (this.#online && !this.#closed && !this.#link) this.#join();
+    device = records.get("meta/device") ?? made;
+    for (const topic2 of topics) topic2.begin();
+    if (isOnline && !isClosed && !link) join();
   }
-  #goOn(topic) {
-    if (topic.keepsPosition) topic.goOnFrom(this.#records.get(`position/topic:${topic.name}`));
+  function recordsChanged(keys) {
+    userState?.changed(keys);
+    const isIn = (table) => [...keys].some((key) => key.startsWith(table));
+    if (isIn("unpublished/")) publisher.tellUnpublished();
+    if (!isIn("command/")) return;
+    link?.pump();
+    changed.call();
   }
-  #onRecords(keys) {
-    this.#recordListeners.call(keys);
-    let queue = false;
-    for (const key of keys) {
-      if (key.startsWith("command/")) queue = true;
-      if (key.startsWith("unpublished/")) this.#publisher.tellUnpublished();
+  function storeFailed(error) {
+    if (isClosed) return;
+    if (error.code === "newer_version") return stop(error);
+    storage = { kind: "memory", error };
+    onError(error);
+    if (link) {
+      leave();
+      join();
     }
-    if (!queue) return;
-    this.#link?.pump();
-    this.#changed.call();
+    changed.call();
   }
-  #storeFailed(error) {
-    if (this.#closed) return;
-    if (error.code === "newer_version") return this.#stop(error);
-    this.#storage = { kind: "memory", error };
-    this.#onError(error);
-    if (this.#link) {
-      this.#leave();
-      this.#join();
-    }
-    this.#changed.call();
+  function connect() {
+    const { status, error } = state;
+    if (isClosed || isOnline && status !== "stopped" || error?.code === "newer_version") return;
+    leave();
+    isOnline = true;
+    setState({ status: "connecting" });
+    join();
   }
-  // --- the connection ---------------------------------------------------------------------------------------------
-  #join() {
-    if (this.#device === null) return;
-    const left = new AbortController();
-    this.#left = left;
-    const { signal } = left;
-    const options = {
-      tab: this.#tab,
-      isVisible: this.#environment.isVisible,
-      keepsDrafts: () => this.#userState !== null,
-      newSession: (events, isVisible) => this.#newSession(events, isVisible),
+  function disconnect() {
+    if (isClosed) return;
+    isOnline = false;
+    leave();
+    setState({ status: "offline" });
+  }
+  function join() {
+    if (device === void 0) return;
+    const mine = generation += 1;
+    link = (records.link ?? ownLink)({
+      tab: tab2,
+      isVisible: environment.isVisible,
+      keepsDrafts: () => userState !== null,
+      newSession: (events, isVisible) => newSession({
+        transports,
+        device,
+        tokens,
+        records,
+        isVisible,
+        userState: () => userState,
+        events
+      }),
       events: {
-        state: (state) => {
-          if (!signal.aborted) this.#setState(state);
+        state: (next) => {
+          if (mine === generation) setState(next);
         },
         deliver: (messages) => {
-          if (!signal.aborted) this.#deliver(messages);
+          if (mine === generation) deliver(messages);
         },
-        answered: (id, outcome) => this.#publisher.answered(id, outcome),
-        failed: (error) => this.#onError(error)
+        answered: publisher.answered,
+        failed: onError
       }
-    };
-    this.#link = (this.#records.link ?? ownLink)(options);
-    this.#want();
-  }
-  #newSession(events, isVisible) {
-    return new Session({
-      transports: this.#transports(),
-      device: this.#device,
-      tokens: this.#tokens,
-      records: this.#records,
-      isVisible,
-      userState: () => this.#userState,
-      events
     });
+    want();
   }
-  #transports() {
-    const { transport = "auto" } = this.#options;
-    const [endpoint, environment] = [this.#endpoint, this.#environment];
-    const transports = [];
-    if (transport !== "event-stream" && environment.WebSocket) transports.push(webSocketTransport(endpoint, environment));
-    if (transport !== "websocket") {
-      transports.push({
-        name: "event-stream",
-        // Loaded where it is needed, which is rare.
-        open: async (...open) => new (await Promise.resolve().then(() => (init_event_stream(), event_stream_exports))).EventStreamWire(endpoint, environment, ...open)
-      });
-    }
-    return transports;
-  }
-  #leave() {
-    const link = this.#link;
-    this.#link = null;
-    this.#left.abort();
+  function leave() {
+    generation += 1;
     link?.close();
-    for (const topic of this.#topics) topic.lost();
+    link = null;
+    for (const topic2 of topics) topic2.lost();
   }
-  #stop(error) {
-    if (this.#closed) return;
-    this.#leave();
-    this.#setState({ status: "stopped", error });
+  function stop(error) {
+    if (isClosed) return;
+    leave();
+    setState({ status: "stopped", error });
   }
-  #setState(state) {
-    this.#state = state;
-    if (state.status !== "live" && state.status !== "catching-up") for (const topic of this.#topics) topic.lost();
-    this.#changed.call();
+  function setState(next) {
+    state = next;
+    if (state.status !== "live" && state.status !== "catching-up") for (const topic2 of topics) topic2.lost();
+    changed.call();
   }
-  /** Says what is wanted, all changes of one go together. */
-  #want() {
-    if (this.#wantsChanged) return;
-    this.#wantsChanged = true;
+  function want() {
+    if (wantsChanged) return;
+    wantsChanged = true;
     queueMicrotask(() => {
-      this.#wantsChanged = false;
-      this.#link?.want([...this.#topics].map((topic) => topic.want()));
+      wantsChanged = false;
+      link?.want([...topics].map((topic2) => topic2.want()));
     });
   }
-  // --- receiving --------------------------------------------------------------------------------------------------
-  #deliver(messages) {
+  function deliver(messages) {
     for (const message of messages) {
-      if (message.stream === "all") this.#all.receive(message);
-      else if (message.stream === "user") this.#user.receive(message);
-      else for (const topic of [...this.#topics]) if (message.stream === `topic:${topic.name}`) topic.receive(message);
+      const { stream } = message;
+      if (stream === "all") all.receive(message);
+      else if (stream === "user") user3.receive(message);
+      else for (const topic2 of [...topics]) if (stream === `topic:${topic2.topic.name}`) topic2.receive(message);
     }
-    for (const topic of this.#topics) if (topic.keepsPosition) this.#keepPosition(topic);
+    for (const topic2 of topics) topic2.keepPosition();
   }
-  /** Where to go on with `from: 'last'`. Never backwards, where another tab was faster. */
-  #keepPosition({ name, position: position2 }) {
-    const key = `position/topic:${name}`;
-    const kept = this.#records.get(key);
-    if (!position2 || kept && kept.epoch === position2.epoch && kept.seq >= position2.seq) return;
-    void this.#records.run((records) => records.put(key, position2));
+  function ready(wait) {
+    const ready2 = new Deferred();
+    const look = () => {
+      if (isClosed) ready2.reject(new DraftwireError("closed"));
+      else if (state.status === "live") ready2.resolve();
+      else if (state.status === "stopped") ready2.reject(state.error);
+    };
+    const unsubscribe = changed.add(look);
+    look();
+    return quiet(waitFor(ready2.promise, wait).finally(unsubscribe));
   }
-};
-
-// clients/js/src/drafts/drafts.ts
-init_json();
+  function topic(name, topicOptions = {}) {
+    const followed = newTopic(name, topicOptions, topicHost);
+    topics.add(followed);
+    if (isClosed) followed.topic.close();
+    if (device !== void 0) followed.begin();
+    want();
+    return followed.topic;
+  }
+  async function logout() {
+    leave();
+    try {
+      await records.clear();
+    } finally {
+      close();
+    }
+  }
+  function close() {
+    if (isClosed) return;
+    isClosed = true;
+    leave();
+    stopWaking();
+    setState({ status: "offline" });
+    for (const followed of [...topics]) followed.topic.close();
+    const error = new DraftwireError("closed");
+    publisher.close(error);
+    userState?.close(error);
+    for (const listeners of [changed, all.handlers, all.missed, user3.handlers]) listeners.clear();
+    records.close();
+  }
+  return {
+    get state() {
+      return state;
+    },
+    get storage() {
+      return storage;
+    },
+    get pendingCount() {
+      return records.count("command");
+    },
+    subscribe: (listener) => changed.add(listener),
+    ready,
+    connect,
+    disconnect,
+    topic,
+    publish: publisher.publish,
+    onUnpublished: publisher.onUnpublished,
+    onBroadcast: all.handlers.add,
+    onMissedBroadcasts: (handler) => all.missed.add(handler),
+    onUserEvent: user3.handlers.add,
+    logout,
+    close,
+    [internals]: {
+      records,
+      tab: tab2,
+      onError,
+      drafts: void 0,
+      keep(kept) {
+        userState = kept;
+        link?.userStateArrived();
+      }
+    }
+  };
+}
 
 // clients/js/src/drafts/changes.ts
-init_json();
 var Changes = class {
   #records;
   #index;
@@ -2216,15 +1812,12 @@ var Changes = class {
     }
     for (const { isTrue, deferred } of this.#conditions) if (isTrue()) deferred.resolve();
   }
-  close() {
-    const error = new DraftwireError("closed", "the client was closed");
+  close(error) {
     for (const { deferred } of [...this.#waiting, ...this.#conditions]) deferred.reject(error);
   }
 };
 
 // clients/js/src/drafts/collection.ts
-init_json();
-init_protocol();
 var Collection = class {
   kind;
   #drafts;
@@ -2278,11 +1871,7 @@ var Collection = class {
   }
 };
 
-// clients/js/src/drafts/draft.ts
-init_json();
-
 // clients/js/src/drafts/merge.ts
-init_json();
 function applyPatch(target, patch) {
   const result = isObject(target) ? copy2(target) : {};
   for (const [key, value] of Object.entries(patch)) {
@@ -2362,7 +1951,6 @@ function orNull(object2) {
 }
 
 // clients/js/src/drafts/records.ts
-init_json();
 var draftKey = (draftId) => `draft/${draftId}`;
 var outcomeKey = (id) => `outcome/${id}`;
 function commandsOf(records, draftId) {
@@ -2413,7 +2001,7 @@ function updateDraft(records, author, seen, wanted) {
   const { draftId, kind } = seen;
   const patch = amendConflicts(records, author, draftId, wanted);
   if (!patch) return author.id;
-  const baseVersion = baseOf(records, seen);
+  const baseVersion = baseOf2(records, seen);
   const last = commandsOf(records, draftId).at(-1);
   if (last && last.sentAt === void 0 && last.order === records.get("meta/order")) {
     if (last.type === "DRAFT_CREATE") {
@@ -2450,12 +2038,12 @@ function deleteDraft(records, author, seen) {
   const commands = commandsOf(records, draftId);
   const neverSent2 = commands[0]?.type === "DRAFT_CREATE" && commands.every(({ sentAt }) => sentAt === void 0);
   if (neverSent2) for (const command of commands) records.remove(commandKey(command));
-  else enqueueChange(records, author, kind, "DRAFT_DELETE", { draftId, baseVersion: baseOf(records, seen) });
+  else enqueueChange(records, author, kind, "DRAFT_DELETE", { draftId, baseVersion: baseOf2(records, seen) });
 }
 function enqueueChange(records, author, kind, type, payload) {
   enqueue(records, { ...author, type, payload, kind });
 }
-function baseOf(records, { draftId, baseVersion }) {
+function baseOf2(records, { draftId, baseVersion }) {
   return baseVersion === 0 && records.get(draftKey(draftId)) ? 1 : baseVersion;
 }
 function resolveConflict(records, author, outcomeId, baseVersion, instead) {
@@ -2612,11 +2200,7 @@ function plain({ conflicts, refusals, ...snapshot2 }) {
   return { ...snapshot2, outcomes, theirs: conflicts.map(({ theirs, fields }) => ({ theirs, fields })) };
 }
 
-// clients/js/src/drafts/draft_stream.ts
-init_protocol();
-
 // clients/js/src/drafts/rules.ts
-init_json();
 var draftRules = {
   lane: (command) => command.payload.draftId,
   isAnswered: (command) => command.landed !== void 0,
@@ -2807,11 +2391,16 @@ var DraftStream = class {
     } else if (this.#held) {
       if (isEvent(message)) this.#held.push(message);
       if (this.#held.length > HELD_MAX) this.#host.connection.again(new DraftwireError("unreachable", "too many events before the list"));
-    } else if (takes(this.#tracker, message, this.#host.gap)) {
-      this.#frame.push(message);
-      if (!message.type.startsWith("DRAFT_")) this.#host.deliver(message);
+    } else {
+      const judged = this.#tracker.judge(message);
+      if (judged === "gap") this.#host.gap("user");
+      if (judged === "next") this.#next(message);
     }
     this.#host.settle();
+  }
+  #next(event2) {
+    this.#frame.push(event2);
+    if (!event2.type.startsWith("DRAFT_")) this.#host.deliver(event2);
   }
   /** One step for all of them. Another tab may have been faster. */
   frameEnd() {
@@ -2854,7 +2443,7 @@ var DraftStream = class {
   #replace(position2, drafts2) {
     this.frameEnd();
     this.#tracker.position = position2;
-    this.#host.deliver(missedAll(position2));
+    this.#host.deliver({ type: "SYNCED", stream: "user", ...position2, missedBefore: position2.seq + 1 });
     void this.#host.records.run((edit) => {
       const before = edit.get(KEY);
       if (before && before.epoch === position2.epoch && before.seq > position2.seq) return;
@@ -2990,9 +2579,12 @@ var Drafts = class {
       refused: (refusal2, draft) => this.collection(draft.snapshot.kind).refused(refusal2, draft)
     };
     this.#changed(["draft", "command", "outcome"].flatMap((table) => records.keys(table)));
-    internals2.onRecords((keys) => this.#changed(keys));
-    internals2.onClose(() => this.#close());
-    internals2.keepUserState({ ...draftRules, follow: (host) => new DraftStream(host) });
+    internals2.keep({
+      ...draftRules,
+      follow: (host) => new DraftStream(host),
+      changed: (keys) => this.#changed(keys),
+      close: (error) => this.#close(error)
+    });
   }
   /** Where the drafts stand on the stream `user`; null until they are known, from the store or from the server. */
   get position() {
@@ -3045,8 +2637,8 @@ var Drafts = class {
     for (const [kind, collection] of [...this.#collections]) if (known || kinds.has(kind)) collection.changed();
     this.#changes.look();
   }
-  #close() {
-    this.#changes.close();
+  #close(error) {
+    this.#changes.close(error);
     for (const ended of [...this.#drafts.values(), ...this.#collections.values()]) ended.close();
   }
 };
@@ -3604,15 +3196,6 @@ var DraftsView = class {
   }
 };
 
-// clients/js/src/server/client.ts
-init_json();
-
-// clients/js/src/server/drafts.ts
-init_json();
-
-// clients/js/src/server/wire.ts
-init_json();
-
 // clients/js/src/server/errors.ts
 var RequestError = class extends DraftwireError {
   /** For `publishStream`: what it had committed before it failed. */
@@ -3909,7 +3492,6 @@ function reason(error) {
 }
 
 // clients/js/src/server/history.ts
-init_json();
 var History = class {
   #ask;
   #topic;
