@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 use tokio::sync::{broadcast, watch};
+use tokio_tungstenite::Connector;
 
 use crate::{
     address,
@@ -28,6 +29,9 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// The longest pause before a client comes back.
 const BACKOFF_MOST: Duration = Duration::from_secs(30);
 
+/// The pause before what was refused for the moment is sent again grows from the first to the second.
+const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
 /// How long a connection may be silent, with a sign of life asked for after half of it.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
@@ -42,6 +46,8 @@ pub struct Builder {
     all: Option<Cursor>,
     backoff: (Duration, Duration),
     silence_max: Duration,
+    retry_pause: (Duration, Duration),
+    ca_certificates: Vec<u8>,
 }
 
 impl Builder {
@@ -102,12 +108,29 @@ impl Builder {
         self
     }
 
+    /// Commands that the server refuses for the moment (`unavailable`) are sent again after a pause, a part of which is
+    /// random, and which grows from `first` to `most` while they are refused; 0.2 s and 5 s unless given.
+    pub fn retry_pause(mut self, first: Duration, most: Duration) -> Self {
+        self.retry_pause = (first, most.max(first));
+        self
+    }
+
+    /// Certificates of authorities (PEM, one after the other) that are trusted besides those of the system: for `wss`
+    /// addresses whose certificate is signed by an authority of one's own.
+    #[cfg(feature = "tls")]
+    pub fn ca_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.ca_certificates = pem.into();
+        self
+    }
+
     /// Starts the client, which connects in the background and tries until it is closed. Needs a Tokio runtime.
     ///
     /// # Errors
-    /// [`ConnectError::Address`].
+    /// [`ConnectError::Address`] and [`ConnectError::Certificates`].
     pub fn start(self) -> Result<Client, ConnectError> {
         let url = address::websocket_url(&self.url)?;
+        let is_tls = url.scheme_str() == Some("wss");
+        let connector = if is_tls { connection::connector(&self.ca_certificates)? } else { Connector::Plain };
         let random = || format!("{:016x}", rand::random::<u64>());
         let session = Session::new(SessionOptions {
             device: self.device.unwrap_or_else(random),
@@ -116,8 +139,14 @@ impl Builder {
             all: self.all,
         });
         let (first, most) = self.backoff;
-        let (token, silence_max) = (self.token, self.silence_max);
-        let settings = Settings { url, token, backoff: Backoff::new(first, most), silence_max };
+        let settings = Settings {
+            url,
+            connector,
+            token: self.token,
+            backoff: Backoff::new(first, most),
+            silence_max: self.silence_max,
+            retry_pause: self.retry_pause,
+        };
         let shared = Arc::new(Shared::new(session));
         let task = tokio::spawn(connection::run(settings, Arc::clone(&shared)));
         Ok(Client { handle: Arc::new(Handle { shared, task }) })
@@ -223,6 +252,8 @@ impl Client {
             all: None,
             backoff: (BACKOFF_FIRST, BACKOFF_MOST),
             silence_max: SILENCE_MAX,
+            retry_pause: RETRY_PAUSE,
+            ca_certificates: Vec::new(),
         }
     }
 

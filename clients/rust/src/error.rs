@@ -89,6 +89,11 @@ impl Refusal {
     pub(crate) fn new(code: Code, message: impl Into<String>, payload: Option<Json>) -> Self {
         Self { code, message: message.into(), payload }
     }
+
+    /// Whether repeating it after a pause may help.
+    pub(crate) fn is_for_the_moment(&self) -> bool {
+        self.code == Code::Unavailable
+    }
 }
 
 /// What a change met, as the server sees it.
@@ -187,6 +192,9 @@ pub enum ConnectError {
     /// The token provider did not settle in time.
     #[error("no token within {0:?}")]
     TokenTimeout(Duration),
+    /// The certificates that were given to be trusted are of no use.
+    #[error("the certificates to be trusted: {0}")]
+    Certificates(#[source] BoxError),
     /// A header cannot carry the token.
     #[error("the token has characters that no token has")]
     TokenText,

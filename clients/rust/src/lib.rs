@@ -31,6 +31,8 @@
 //! - **Events** of a [`Topic`] come once and in order. Where the server's log no longer has what was missed,
 //!   [`TopicItem::Missed`] says so.
 //! - **Drafts** are the server's, as of the events that have come.
+//! - **Tokens** come from a provider, which is asked before each connection and when a token ends; those of one topic
+//!   from a provider of its own ([`TopicRequest::token_provider`]), each time before the topic is followed.
 //! - **Connections** are replaced when they break or fall silent, with growing, random pauses, from the cursors at
 //!   which the client stands; when a node asks to be left; and with fresh tokens of the token provider.
 //! - The client ends ([`ConnectionState::Closed`]) only when the application closes it, or the server's close code
@@ -71,7 +73,7 @@ pub use error::{
     BoxError, Closed, Code, CommandError, Conflict, ConnectError, Refusal, TopicError, Violation,
 };
 pub use json::{Content, Json};
-pub use message::{Event, Member, Presence, Priority, Signal, Welcome};
+pub use message::{Event, Member, MemberChange, Presence, Priority, Signal, Welcome};
 pub use replica::Replica;
 pub use session::{Ack, TOPIC_BYTES_MAX, TOPIC_ITEMS_MAX, TopicItem};
 pub use shared::{COMMANDS_MAX, ConnectionState, DRAFT_CHANGES_MAX, EVENTS_MAX, Notice};

@@ -161,11 +161,25 @@ pub struct Member {
     pub device: String,
 }
 
+/// A device that came or left, and how many are present after that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MemberChange {
+    /// The device.
+    #[serde(flatten)]
+    pub member: Member,
+    /// How many users.
+    pub users: u64,
+    /// How many devices.
+    pub devices: u64,
+}
+
 /// Who is present in a topic, all of it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Presence {
     /// Everyone; `None` when there are too many to list.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub members: Option<Vec<Member>>,
     /// How many users.
     pub users: u64,
@@ -215,6 +229,8 @@ pub(crate) struct SubscribeTopic<'a> {
     pub(crate) batch_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) batch_max: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<&'a str>,
 }
 
 /// A client's message. `payload` is left out where a command has none.

@@ -7,13 +7,17 @@ use std::{
 };
 
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore, broadcast, oneshot, watch};
+use tokio::{
+    sync::{Notify, Semaphore, broadcast, oneshot, watch},
+    task::unconstrained,
+};
 
 use crate::{
     draft::DraftChange,
     error::{Closed, Code, CommandError, ConnectError, Refusal},
     message::Event,
-    session::{Ack, Effect, Session},
+    session::{Ack, Effect, Session, TokenRequest, Wish},
+    token::TokenSource,
 };
 
 /// Commands without an answer that a client keeps; further ones wait to be taken.
@@ -73,9 +77,16 @@ pub(crate) enum Control {
 pub(crate) struct State {
     pub(crate) session: Session,
     answers: HashMap<String, oneshot::Sender<Result<Ack, CommandError>>>,
-    /// Wakes whoever waits for something of a topic.
-    topics: HashMap<String, Arc<Notify>>,
+    topics: HashMap<String, Followed>,
     closed: Option<Closed>,
+}
+
+/// A topic that an application follows.
+#[derive(Debug)]
+struct Followed {
+    /// Wakes whoever waits for something of it.
+    news: Arc<Notify>,
+    token: TokenSource,
 }
 
 #[derive(Debug)]
@@ -127,7 +138,9 @@ impl Shared {
         payload: &impl Serialize,
         key: Option<String>,
     ) -> Result<Ack, CommandError> {
-        match self.slots.acquire().await {
+        // At its first poll a command gets its place, or one in the queue for places: a task that has used up its
+        // budget would otherwise lose its turn here, and with it the order of its commands.
+        match unconstrained(self.slots.acquire()).await {
             Ok(slot) => slot.forget(),
             Err(_) => return Err(self.ended()),
         }
@@ -225,7 +238,7 @@ impl Shared {
                 Effect::Stray(stray) => tracing::debug!(?stray, "something came that was not asked for"),
                 Effect::Topic(name) => {
                     if let Some(topic) = state.topics.get(&name) {
-                        topic.notify_one();
+                        topic.news.notify_one();
                     }
                 }
             }
@@ -259,9 +272,23 @@ impl Shared {
         }
     }
 
-    /// The notification of a topic, which is made when it is followed.
-    pub(crate) fn topic(&self, name: &str) -> Arc<Notify> {
-        self.state().topics.entry(name.to_owned()).or_default().clone()
+    /// Follows a topic. Returns what tells of something new; `None` when it is followed already.
+    pub(crate) fn follow(&self, name: &str, wish: Wish, token: TokenSource) -> Option<Arc<Notify>> {
+        let mut state = self.state();
+        if !state.session.follow(name, wish) {
+            return None;
+        }
+        let news = Arc::new(Notify::new());
+        state.topics.insert(name.to_owned(), Followed { news: Arc::clone(&news), token });
+        Some(news)
+    }
+
+    /// The next topic that needs a token, and where it comes from.
+    pub(crate) fn next_token_request(&self) -> Option<(TokenRequest, TokenSource)> {
+        let mut state = self.state();
+        let request = state.session.next_token_request()?;
+        let source = state.topics.get(&request.topic).map(|topic| topic.token.clone());
+        Some((request, source.unwrap_or_default()))
     }
 
     pub(crate) fn forget_topic(&self, name: &str) {
@@ -283,7 +310,7 @@ impl Shared {
         state.session.give_up();
         // Dropped senders tell their receivers, who ask why.
         state.answers.clear();
-        let topics: Vec<_> = state.topics.values().cloned().collect();
+        let topics: Vec<_> = state.topics.values().map(|topic| Arc::clone(&topic.news)).collect();
         drop(state);
         self.slots.close();
         for topic in topics {

@@ -9,6 +9,26 @@ use crate::error::{BoxError, ConnectError};
 /// How long a token provider may take before it is asked again.
 const TOKEN_WAIT: Duration = Duration::from_secs(15);
 
+/// A token, which is never shown by accident.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn new(token: impl Into<String>) -> Self {
+        Self(token.into())
+    }
+
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
 type Fetch = dyn Fn() -> Pin<Box<dyn Future<Output = Result<String, BoxError>> + Send>> + Send + Sync;
 
 /// Where a client has its tokens from.

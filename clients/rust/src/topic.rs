@@ -6,9 +6,10 @@ use tokio::sync::Notify;
 
 use crate::{
     cursor::Cursor,
-    error::TopicError,
+    error::{BoxError, TopicError},
     handle::Handle,
     session::{Next, TopicItem, Wish},
+    token::TokenSource,
 };
 
 /// How a topic is to be followed. Made by [`Client::topic`](crate::Client::topic).
@@ -18,11 +19,12 @@ pub struct TopicRequest {
     handle: Arc<Handle>,
     name: String,
     wish: Wish,
+    token: TokenSource,
 }
 
 impl TopicRequest {
     pub(crate) fn new(handle: Arc<Handle>, name: String) -> Self {
-        Self { handle, name, wish: Wish::default() }
+        Self { handle, name, wish: Wish::default(), token: TokenSource::None }
     }
 
     /// Goes on behind this event ([`Topic::cursor`]); from the head on otherwise.
@@ -43,6 +45,20 @@ impl TopicRequest {
         self
     }
 
+    /// Where tokens of this one topic come from, for a topic that the connection's own token does not allow. Asked
+    /// each time before the topic is followed, on every connection, and when the token of the topic ends, so none is
+    /// shown that an earlier connection had. Where it fails or takes longer than 15 s, it is asked again after a
+    /// pause, and [`TopicRequest::subscribe`] waits.
+    pub fn token_provider<F, Fut>(mut self, provider: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<String, BoxError>> + Send + 'static,
+    {
+        self.wish.token = true;
+        self.token = TokenSource::provider(provider);
+        self
+    }
+
     /// Follows the topic, and waits for the server's answer. The topic is followed over all connections, from its
     /// cursor, until the [`Topic`] is dropped.
     ///
@@ -52,14 +68,9 @@ impl TopicRequest {
     /// # Cancel safety
     /// When the future is dropped, the topic is not followed.
     pub async fn subscribe(self) -> Result<Topic, TopicError> {
-        let Self { handle, name, wish } = self;
-        let news = {
-            let mut state = handle.shared.state();
-            if !state.session.follow(&name, wish) {
-                return Err(TopicError::AlreadyFollowed);
-            }
-            drop(state);
-            handle.shared.topic(&name)
+        let Self { handle, name, wish, token } = self;
+        let Some(news) = handle.shared.follow(&name, wish, token) else {
+            return Err(TopicError::AlreadyFollowed);
         };
         handle.shared.wake.notify_one();
         // From here on dropping it leaves the topic.

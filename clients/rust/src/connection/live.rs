@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{SinkExt, StreamExt, stream::SplitSink};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{FuturesUnordered, SplitSink},
+};
 use tokio::{
     select,
     time::{Instant, sleep, sleep_until, timeout},
@@ -20,9 +23,14 @@ use super::{
 use crate::{
     backoff::Backoff,
     error::ConnectError,
+    session::TokenRequest,
     shared::{Control, Shared},
     token::TokenSource,
 };
+
+/// A connection that lasted for so long was a good one: the pauses before the next ones begin anew. Without it, a
+/// server that greets and then breaks the protocol would be asked again and again.
+const STEADY_AFTER: Duration = Duration::from_secs(10);
 
 /// From the handshake to `WELCOME`.
 const WELCOME_WAIT: Duration = Duration::from_secs(15);
@@ -30,11 +38,11 @@ const WELCOME_WAIT: Duration = Duration::from_secs(15);
 /// For the closing handshake, by which nothing depends any more.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
-/// The pause before what was refused for the moment is sent again grows from the first to the second.
-const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
-
 /// The pause before a token provider that failed is asked again grows from the first to the second.
 const TOKEN_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// Tokens of topics that are asked for at a time; further ones wait.
+const TOPIC_TOKENS_AT_ONCE: usize = 8;
 
 type TokenFetch = Pin<Box<dyn Future<Output = String> + Send>>;
 
@@ -50,6 +58,8 @@ struct Clock {
     retry: Option<Instant>,
     leave: Option<Instant>,
     retry_pause: Backoff,
+    /// The part of each of these pauses that is not random: at once would be no pause.
+    retry_least: Duration,
 }
 
 /// What is due by the clock.
@@ -60,17 +70,18 @@ enum Due {
 }
 
 impl Clock {
-    fn new(silence_max: Duration) -> Self {
+    fn new(settings: &Settings) -> Self {
         let now = Instant::now();
-        let (first, most) = RETRY_PAUSE;
+        let (first, most) = settings.retry_pause;
         Self {
-            silence_max,
+            silence_max: settings.silence_max,
             heard: now,
             asked: false,
             welcome: Some(now + WELCOME_WAIT),
             retry: None,
             leave: None,
             retry_pause: Backoff::new(first, most),
+            retry_least: first / 2,
         }
     }
 
@@ -86,15 +97,13 @@ impl Clock {
 
     /// Plans the retry that the session wants.
     fn plan_retry(&mut self, shared: &Shared) {
-        let (wants, is_idle) = {
+        let (wants, is_settled) = {
             let state = shared.state();
-            (state.session.wants_retry(), state.session.pending_len() == 0)
+            (state.session.wants_retry(), state.session.is_settled())
         };
         if wants && self.retry.is_none() {
-            // Half of it is fixed: at once would be no pause.
-            let longest = self.retry_pause.next();
-            self.retry = Some(Instant::now() + longest / 2 + RETRY_PAUSE.0 / 2);
-        } else if is_idle {
+            self.retry = Some(Instant::now() + self.retry_pause.next() / 2 + self.retry_least);
+        } else if is_settled {
             self.retry_pause.reset();
         }
     }
@@ -135,11 +144,18 @@ pub(super) async fn live(
     shared.settle();
     let (sink, mut stream) = socket.split();
     let mut writer = Writer { sink, next: None, is_flushed: true };
-    let mut clock = Clock::new(settings.silence_max);
+    let mut clock = Clock::new(settings);
     let mut fetch: Option<TokenFetch> = None;
     let mut current = token.clone();
+    let mut topic_tokens = FuturesUnordered::new();
+    let mut welcomed: Option<Instant> = None;
     let end = loop {
         clock.plan_retry(shared);
+        while topic_tokens.len() < TOPIC_TOKENS_AT_ONCE
+            && let Some((request, source)) = shared.next_token_request()
+        {
+            topic_tokens.push(async move { (source.fetch().await, request) });
+        }
         select! {
             message = stream.next() => {
                 clock.heard();
@@ -149,7 +165,7 @@ pub(super) async fn live(
                         match control {
                             Control::Connected => {
                                 clock.welcome = None;
-                                settings.backoff.reset();
+                                welcomed = Some(Instant::now());
                             }
                             Control::Reconnect(after) => clock.leave = Some(Instant::now() + after),
                             Control::TokenExpiring if settings.token.renews() && fetch.is_none() => {
@@ -168,6 +184,7 @@ pub(super) async fn live(
                 shared.state().session.authenticate(&fresh);
                 current = Some(fresh);
             }
+            Some((token, request)) = topic_tokens.next() => take_topic_token(token, &request, shared),
             () = shared.wake.notified() => {}
             () = sleep_until(clock.next()) => match clock.due(shared) {
                 Due::Leave => break End::Moved,
@@ -179,6 +196,9 @@ pub(super) async fn live(
             break End::Closed;
         }
     };
+    if welcomed.is_some_and(|at| at.elapsed() >= STEADY_AFTER) {
+        settings.backoff.reset();
+    }
     if !matches!(end, End::Broken { .. }) {
         let _ = timeout(CLOSE_WAIT, writer.sink.close()).await;
     }
@@ -206,6 +226,17 @@ fn take(
         }
         Some(Ok(_)) => Ok(Vec::new()),
     }
+}
+
+/// Hands the session what a topic's token provider gave.
+fn take_topic_token(token: Result<Option<String>, ConnectError>, request: &TokenRequest, shared: &Shared) {
+    let mut state = shared.state();
+    match token {
+        Ok(Some(token)) => return state.session.give_topic_token(request, token),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(topic = request.topic, %error, "no token of the topic yet"),
+    }
+    state.session.no_topic_token(request);
 }
 
 /// Asks the provider until it gives another token than the present one.

@@ -3,13 +3,14 @@
 mod live;
 mod open;
 mod settings;
+mod tls;
 
 use std::sync::Arc;
 
 use tokio::{select, time::sleep};
 
 use self::settings::End;
-pub(crate) use self::settings::Settings;
+pub(crate) use self::{settings::Settings, tls::connector};
 use crate::{
     error::{Closed, ConnectError},
     session::AfterClose,
@@ -71,7 +72,7 @@ async fn attempt(settings: &mut Settings, shared: &Shared, refused: Option<&str>
     }
     let query = shared.state().session.query();
     let opened = select! {
-        opened = open::open(&settings.url, &query, token.as_deref()) => opened,
+        opened = open::open(&settings.url, &query, token.as_deref(), settings.connector.clone()) => opened,
         () = closed(shared) => return End::Closed,
     };
     match opened {

@@ -5,9 +5,14 @@ use std::time::Duration;
 use http::{HeaderValue, Uri, header};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
-    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
+    Connector, MaybeTlsStream, WebSocketStream,
     tungstenite::{self, client::IntoClientRequest, protocol::WebSocketConfig},
 };
+
+#[cfg(feature = "tls")]
+use tokio_tungstenite::connect_async_tls_with_config;
+#[cfg(not(feature = "tls"))]
+use tokio_tungstenite::connect_async_with_config;
 
 use crate::{address, error::ConnectError};
 
@@ -29,6 +34,7 @@ pub(super) async fn open(
     url: &Uri,
     query: &[(&'static str, String)],
     token: Option<&str>,
+    #[cfg_attr(not(feature = "tls"), expect(unused_variables))] connector: Connector,
 ) -> Result<Socket, ConnectError> {
     let mut request = address::with_query(url, query).into_client_request().map_err(of_tungstenite)?;
     request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
@@ -42,9 +48,12 @@ pub(super) async fn open(
         .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));
-    let connector = if url.scheme_str() == Some("wss") { tls()? } else { None };
     // Commands are small, and somebody waits for each.
-    let opening = connect_async_tls_with_config(request, Some(config), true, connector);
+    let at_once = true;
+    #[cfg(feature = "tls")]
+    let opening = connect_async_tls_with_config(request, Some(config), at_once, Some(connector));
+    #[cfg(not(feature = "tls"))]
+    let opening = connect_async_with_config(request, Some(config), at_once);
     match timeout(OPEN_WAIT, opening).await {
         Ok(opened) => opened.map(|(socket, _)| socket).map_err(of_tungstenite),
         Err(_) => Err(ConnectError::Timeout(OPEN_WAIT)),
@@ -56,28 +65,4 @@ pub(super) fn of_tungstenite(error: tungstenite::Error) -> ConnectError {
         tungstenite::Error::Http(response) => ConnectError::Status(response.status().as_u16()),
         error => ConnectError::Network(Box::new(error)),
     }
-}
-
-/// TLS by rustls with ring, whatever the process has chosen as its default.
-#[cfg(feature = "tls")]
-fn tls() -> Result<Option<Connector>, ConnectError> {
-    use std::sync::Arc;
-
-    use rustls::{ClientConfig, RootCertStore, crypto::ring};
-
-    let mut roots = RootCertStore::empty();
-    // Certificates that cannot be read are those that nothing is signed with; none at all shows in handshakes.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| ConnectError::Network(Box::new(error)))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Some(Connector::Rustls(Arc::new(config))))
-}
-
-#[cfg(not(feature = "tls"))]
-fn tls() -> Result<Option<Connector>, ConnectError> {
-    // Addresses that need it are refused before.
-    Ok(Some(Connector::Plain))
 }

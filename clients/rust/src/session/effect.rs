@@ -7,7 +7,7 @@ use crate::{
     draft::DraftChange,
     error::Refusal,
     json::Json,
-    message::{Event, Member, Presence, Signal, Welcome},
+    message::{Event, MemberChange, Presence, Signal, Welcome},
     replica::Replica,
 };
 
@@ -47,6 +47,9 @@ pub struct Wish {
     pub batch_ms: Option<u64>,
     /// How many events end that wait.
     pub batch_max: Option<u64>,
+    /// Whether it needs a token of its own, which [`Session::next_token_request`](super::Session::next_token_request)
+    /// asks for.
+    pub token: bool,
 }
 
 /// How a topic stands on the connection, as an application sees it.
@@ -82,9 +85,9 @@ pub enum TopicItem {
     /// Who is present. It replaces what was known.
     Presence(Presence),
     /// A device came.
-    Join(Member),
+    Join(MemberChange),
     /// A device left.
-    Leave(Member),
+    Leave(MemberChange),
 }
 
 /// What the application is given next of a topic.

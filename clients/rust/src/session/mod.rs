@@ -8,7 +8,11 @@
 mod close;
 mod commands;
 mod effect;
+mod following;
 mod position;
+mod topic;
+#[cfg(test)]
+mod topic_tests;
 mod topics;
 mod user;
 
@@ -26,7 +30,8 @@ pub use self::{
     close::AfterClose,
     commands::IN_FLIGHT_MAX,
     effect::{Ack, Effect, Next, SessionOptions, Stray, TopicItem, TopicState, Wish},
-    topics::{TOPIC_BYTES_MAX, TOPIC_ITEMS_MAX},
+    topic::{TOPIC_BYTES_MAX, TOPIC_ITEMS_MAX},
+    topics::TokenRequest,
 };
 use self::{commands::Commands, position::Position, topics::Topics, user::UserStream};
 use crate::{
@@ -216,6 +221,11 @@ impl Session {
             && (self.commands.wants_retry() || self.topics.wants_retry() || self.user.wants_retry())
     }
 
+    /// Whether nothing waits for an answer, a token or a pause.
+    pub fn is_settled(&self) -> bool {
+        self.commands.len() == 0 && self.topics.is_settled() && !self.user.wants_retry()
+    }
+
     /// The pause is over.
     pub fn retry(&mut self) {
         self.commands.retry();
@@ -242,43 +252,6 @@ impl Session {
             self.outbox.extend(write("PING", Some(id), None::<()>));
         }
         is_withdrawn
-    }
-
-    /// Follows a topic, over all connections. Returns `false` when it is followed already, or was refused and not
-    /// left since.
-    pub fn follow(&mut self, topic: &str, wish: Wish) -> bool {
-        self.topics.follow(topic, wish)
-    }
-
-    /// Follows a topic no longer.
-    pub fn leave(&mut self, topic: &str) {
-        self.topics.leave(topic);
-    }
-
-    /// The open connection follows a topic without a `SUBSCRIBE`: it was named when the connection was opened, as
-    /// event streams do. `at` is where the server begins for one without a position.
-    pub fn named(&mut self, topic: &str, at: Cursor) {
-        self.topics.named(topic, at);
-    }
-
-    /// How a topic stands; `None` when it is not followed, nor to be.
-    pub fn topic(&self, topic: &str) -> Option<TopicState<'_>> {
-        self.topics.state(topic)
-    }
-
-    /// Where the client stands in a topic, with all that has come of it: ahead of what was [taken](Self::take).
-    pub fn topic_cursor(&self, topic: &str) -> Option<&Cursor> {
-        self.topics.cursor(topic)
-    }
-
-    pub(crate) fn topic_answer(&self, topic: &str) -> Option<Result<Option<Cursor>, Refusal>> {
-        self.topics.answer(topic)
-    }
-
-    /// Takes the next item of a topic. What is not taken fills its queue, and the topic is left for a while when
-    /// that is full.
-    pub fn take(&mut self, topic: &str) -> Next {
-        self.topics.take(topic)
     }
 
     /// Takes a text frame of the server.
@@ -372,7 +345,7 @@ impl Session {
         let code = Code::from(message.code.as_deref().unwrap_or_default());
         let text = message.message.clone().unwrap_or_default();
         let refusal = Refusal::new(code, text, message.data());
-        let is_for_the_moment = refusal.code == Code::Unavailable;
+        let is_for_the_moment = refusal.is_for_the_moment();
         if self.user.is_list(id) {
             self.user.list_refused(is_for_the_moment);
         } else if self.auth.as_deref() == Some(id) {
