@@ -1,9 +1,18 @@
 //! The crate `draftwire-client` against real nodes: killed in the middle, behind proxies that cut connections, and
 //! compared with the server's own list.
 
-use std::{collections::BTreeMap, time::Duration};
+mod another_version;
+mod bounds;
+mod several_nodes;
+mod tls;
+mod topic_tokens;
+mod unavailable;
 
-use draftwire_client::{Client, Closed, Code, ConnectError, ConnectionState, NewDraft, NewEvent, TopicItem};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use draftwire_client::{
+    Builder, Client, Closed, Code, ConnectError, ConnectionState, NewDraft, NewEvent, TopicItem,
+};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use testkit::{Node, NodeOptions, Proxy, Service, token};
@@ -17,9 +26,43 @@ use crate::{
 /// How many seeds of the model test every run takes.
 const SEEDS: u64 = 8;
 
-fn builder(url: &str, user: &str) -> draftwire_client::Builder {
-    let builder = Client::builder(url).token(token::scoped(user, ALL_TOPICS)).drafts();
-    builder.backoff(Duration::from_millis(20), Duration::from_millis(200))
+fn builder(url: &str, user: &str) -> Builder {
+    builder_of(url, token::scoped(user, ALL_TOPICS)).drafts()
+}
+
+/// With a token, and short pauses.
+fn builder_of(url: &str, token: String) -> Builder {
+    Client::builder(url).token(token).backoff(Duration::from_millis(20), Duration::from_millis(200))
+}
+
+/// A proxy before a node that reads along what the node says.
+struct Tap {
+    proxy: Proxy,
+    text: watch::Receiver<String>,
+}
+
+impl Tap {
+    async fn before(server: &Server) -> Self {
+        let (sender, text) = watch::channel(String::new());
+        let sender = Arc::new(sender);
+        let proxy = Proxy::start_with(server.addr.port(), move || {
+            let sender = Arc::clone(&sender);
+            Box::new(move |bytes| {
+                sender.send_modify(|text| text.push_str(&String::from_utf8_lossy(bytes)));
+                bytes.to_vec()
+            })
+        });
+        Self { proxy: proxy.await.unwrap(), text }
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.proxy.port())
+    }
+
+    /// Waits until what the node has said fulfils a condition.
+    async fn sees(&self, what: &str, condition: impl FnMut(&String) -> bool) {
+        in_time(what, self.text.clone().wait_for(condition)).await.unwrap();
+    }
 }
 
 async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -172,6 +215,27 @@ async fn refusals_and_ends_are_typed() {
     assert!(matches!(*wrong, ConnectError::Closed { code: Some(4401), .. }), "{wrong}");
     let nowhere = Client::builder("gopher://h").start();
     assert!(matches!(nowhere, Err(ConnectError::Address { .. })));
+    server.stop().await;
+}
+
+/// A provider that has only a token that has ended is asked again until it has another one.
+#[tokio::test]
+async fn a_token_that_has_ended_is_not_shown_twice() {
+    let server = Server::start().await;
+    let asked = watch::Sender::new(0_u32);
+    let (counter, old, good) = (asked.clone(), token::expired("alice"), token::good("alice"));
+    let provider = move || {
+        counter.send_modify(|asked| *asked += 1);
+        let token = if *counter.borrow() < 4 { old.clone() } else { good.clone() };
+        async move { Ok(token) }
+    };
+    let tap = Tap::before(&server).await;
+    let builder = Client::builder(tap.url()).token_provider(provider);
+    let client = builder.backoff(Duration::from_millis(5), Duration::from_millis(20)).start().unwrap();
+    let is_connected = |state: &ConnectionState| matches!(state, ConnectionState::Connected { .. });
+    in_time("a connection", client.state().wait_for(is_connected)).await.unwrap();
+    assert_eq!(*asked.borrow(), 4);
+    assert_eq!(tap.text.borrow().matches("HTTP/1.1 101").count(), 2, "the old token was shown once");
     server.stop().await;
 }
 
