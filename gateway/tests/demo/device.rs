@@ -1,9 +1,10 @@
 //! The drafts view as a person sees it: devices with a form each.
 
-use anyhow::{Context, Result};
-use serde_json::json;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use testkit::{http, token, wait};
 
-use crate::page::{Page, TEXT};
+use crate::page::{Page, SHOWN_WAIT, TEXT, USER};
 
 /// The view with two devices that are live.
 pub(crate) struct DraftsPage(Page);
@@ -22,6 +23,32 @@ impl DraftsPage {
 
     pub(crate) fn page(&self) -> &Page {
         &self.0
+    }
+
+    /// Changes the only draft over HTTP, on the version that the server has.
+    pub(crate) async fn patches_the_draft(&self, patch: &Value) -> Result<()> {
+        let list = self.ask("GET", "/v1/drafts", None).await?;
+        let draft = &list["drafts"][0];
+        let id = draft["draftId"].as_str().context("no draft")?;
+        self.ask("PATCH", &format!("/v1/drafts/{id}?baseVersion={}", draft["version"]), Some(patch)).await?;
+        Ok(())
+    }
+
+    /// Waits until the server has so many drafts of the user.
+    pub(crate) async fn server_has(&self, count: usize) {
+        wait::until(&format!("{count} drafts"), SHOWN_WAIT, || async {
+            let list = self.ask("GET", "/v1/drafts", None).await?;
+            ensure!(list["drafts"].as_array().map(Vec::len) == Some(count), "it has {list}");
+            Ok(())
+        })
+        .await;
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+        let bearer = format!("Bearer {}", token::good(USER));
+        let answer = http::request(method, &self.0.url(path), &[("authorization", &bearer)], body).await?;
+        ensure!(answer.status == 200, "{}", answer.text);
+        Ok(answer.json)
     }
 
     pub(crate) async fn complaints(&self) -> Result<Vec<String>> {
@@ -87,6 +114,16 @@ impl Device<'_> {
         self.shows_text("seq", &seq.to_string()).await;
     }
 
+    /// That a field has another value on another device, to choose from.
+    pub(crate) async fn shows_conflict(&self, field: &str, theirs: &str) {
+        self.page.shows(&self.in_field(field, "theirs"), TEXT, theirs).await;
+    }
+
+    /// Chooses in a field that has a conflict.
+    pub(crate) async fn decides(&self, field: &str, choice: &str) -> Result<()> {
+        self.page.browser.click(&self.in_field(field, choice)).await
+    }
+
     pub(crate) async fn has_conflict(&self) -> Result<bool> {
         let script = "return document.querySelector(arguments[0]) !== null";
         Ok(self.page.browser.run(script, json!([self.role("conflict")])).await? == true)
@@ -94,6 +131,10 @@ impl Device<'_> {
 
     fn role(&self, role: &str) -> String {
         format!("[data-device=\"{}\"] [data-role=\"{role}\"]", self.index)
+    }
+
+    fn in_field(&self, field: &str, role: &str) -> String {
+        format!("[data-device=\"{}\"] [data-field=\"{field}\"] [data-role=\"{role}\"]", self.index)
     }
 
     fn field(&self, field: &str) -> String {

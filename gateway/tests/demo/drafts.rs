@@ -1,6 +1,7 @@
 //! The drafts view: devices of one user.
 
 use anyhow::Result;
+use serde_json::json;
 
 use crate::device::DraftsPage;
 
@@ -118,5 +119,102 @@ async fn the_same_field_edited_on_both_is_a_conflict_that_the_person_ends() -> R
     laptop.shows_value("note", "Hall only").await;
     laptop.shows_text("saved", "Saved").await;
     assert!(!laptop.has_conflict().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_field_of_a_conflict_is_decided_for_itself() -> Result<()> {
+    let page = DraftsPage::open().await?;
+    let (phone, laptop) = (page.device(0), page.device(1));
+    phone.click("create").await?;
+    phone.types("title", "Lamps").await?;
+    phone.types("note", "Hall").await?;
+    laptop.shows_value("title", "Lamps").await;
+    laptop.shows_value("note", "Hall").await;
+    laptop.click("offline").await?;
+    laptop.shows_state("offline").await;
+    for (field, theirs, mine) in [("title", " in walnut", " in oak"), ("note", " only", " and kitchen")] {
+        phone.types(field, theirs).await?;
+        laptop.types(field, mine).await?;
+    }
+    phone.shows_text("saved", "Saved").await;
+    laptop.click("offline").await?;
+    laptop.shows_conflict("title", "Lamps in walnut").await;
+    laptop.shows_conflict("note", "Hall only").await;
+
+    laptop.decides("title", "keep-mine").await?;
+    laptop.shows_conflict("note", "Hall only").await;
+    phone.shows_value("title", "Lamps in walnut").await;
+    laptop.decides("note", "take-theirs").await?;
+    for device in [phone, laptop] {
+        device.shows_value("title", "Lamps in oak").await;
+        device.shows_value("note", "Hall only").await;
+        device.shows_text("saved", "Saved").await;
+        assert!(!device.has_conflict().await?);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deletion_that_meets_a_change_is_for_the_person_to_decide() -> Result<()> {
+    let page = DraftsPage::open().await?;
+    let (phone, laptop) = (page.device(0), page.device(1));
+    phone.click("create").await?;
+    phone.types("title", "Lamps").await?;
+    laptop.shows_value("title", "Lamps").await;
+    for (choice, left) in [("keep-draft", 1), ("delete-anyway", 0)] {
+        laptop.click("offline").await?;
+        laptop.shows_state("offline").await;
+        laptop.click("delete").await?;
+        laptop.shows_drafts(0).await;
+        phone.types("note", choice).await?;
+        phone.shows_text("saved", "Saved").await;
+        laptop.click("offline").await?;
+        laptop.shows_text("saved", "Your choice, please").await;
+        laptop.click(choice).await?;
+        laptop.shows_drafts(left).await;
+        phone.shows_drafts(left).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn edits_of_a_draft_that_is_gone_are_told_until_they_are_dismissed() -> Result<()> {
+    let page = DraftsPage::open().await?;
+    let (phone, laptop) = (page.device(0), page.device(1));
+    phone.click("create").await?;
+    phone.types("title", "Lamps").await?;
+    laptop.shows_value("title", "Lamps").await;
+    laptop.click("offline").await?;
+    laptop.shows_state("offline").await;
+    laptop.types("note", "Ring twice").await?;
+    phone.click("delete").await?;
+    page.server_has(0).await;
+    laptop.click("offline").await?;
+    let notice = "The draft is gone, deleted on another device. Your edits were not saved: note \u{201c}Ring twice\u{201d}";
+    laptop.shows_text("notice-text", notice).await;
+    laptop.shows_drafts(0).await;
+    laptop.click("dismiss").await?;
+    laptop.shows_text("notice-text", "").await;
+    Ok(())
+}
+
+/// As a backend or another browser changes it; on one page, only one field has the cursor.
+#[tokio::test]
+async fn text_is_not_replaced_under_the_cursor() -> Result<()> {
+    let page = DraftsPage::open().await?;
+    let (phone, laptop) = (page.device(0), page.device(1));
+    phone.click("create").await?;
+    phone.types("title", "Lamps").await?;
+    phone.shows_text("saved", "Saved").await;
+    page.patches_the_draft(&json!({ "title": "Lamps in walnut" })).await?;
+    laptop.shows_value("title", "Lamps in walnut").await;
+    phone.shows_conflict("title", "Lamps in walnut").await;
+    phone.types("title", " in oak").await?;
+    phone.shows_value("title", "Lamps in oak").await;
+    laptop.shows_value("title", "Lamps in walnut").await;
+    phone.decides("title", "keep-mine").await?;
+    laptop.shows_value("title", "Lamps in oak").await;
+    assert!(!phone.has_conflict().await?);
     Ok(())
 }

@@ -9,7 +9,10 @@ use testkit::{Cluster, ClusterOptions, Node, NodeOptions, wait};
 use crate::browser::Browser;
 
 /// Far more than anything here takes; it only bounds a failing test.
-const SHOWN_WAIT: Duration = Duration::from_secs(30);
+pub(crate) const SHOWN_WAIT: Duration = Duration::from_secs(30);
+
+/// Whose devices the page shows.
+pub(crate) const USER: &str = "demo-test";
 
 /// A page that was just opened.
 pub(crate) struct Page {
@@ -51,7 +54,7 @@ impl Page {
 
     async fn on(server: Server, view: &str) -> Result<Self> {
         let browser = Browser::start().await?;
-        browser.open(&server.http_url(&format!("/?user=demo-test#{view}"))).await?;
+        browser.open(&server.http_url(&format!("/?user={USER}#{view}"))).await?;
         Ok(Self { browser, server })
     }
 
