@@ -2870,6 +2870,100 @@ function valueOf(input) {
   return input.value === "" ? null : Number(input.value);
 }
 
+// gateway/demo/src/tokens.ts
+var LEFT_MS_MIN = 6e4;
+var NoTokenYet = class extends DraftwireError {
+  constructor() {
+    super("unauthorized", "there is no token yet");
+  }
+};
+var TokenPanel = class {
+  #root;
+  #listeners = [];
+  #held = null;
+  /** @param root the form for pasting */
+  constructor(root) {
+    this.#root = root;
+    const form = part(root, "token-form");
+    form.addEventListener("submit", (event2) => {
+      event2.preventDefault();
+      this.#take(form.querySelector("textarea"));
+    });
+  }
+  /**
+   * The token that was pasted, or null: then the form is shown, and `onToken` tells of the answer.
+   * @param stale a token that is of no use any more
+   */
+  get(stale) {
+    if (stale !== void 0 && this.#held?.token === stale) {
+      this.#held = null;
+      part(this.#root, "token-reason").textContent = "The last token was not accepted, or ends soon.";
+    }
+    if (this.#held && lasts(this.#held)) return this.#held;
+    if (this.#root.hidden) {
+      this.#root.hidden = false;
+      this.#root.querySelector("textarea").focus();
+    }
+    return null;
+  }
+  /** Calls the listener whenever the person has pasted a token. */
+  onToken(listener) {
+    this.#listeners.push(listener);
+  }
+  #take(input) {
+    const token = input.value.trim().replace(/^Bearer\s+/i, "");
+    input.value = "";
+    this.#root.hidden = true;
+    this.#held = { token, expiresAt: expiryOf(token) };
+    for (const listener of this.#listeners) listener();
+  }
+};
+var Tokens = class {
+  #query;
+  #panel;
+  #held = null;
+  #asking = null;
+  /** @param scope as in a token */
+  constructor(user3, scope, panel2) {
+    this.#query = new URLSearchParams({ user: user3, scope });
+    this.#panel = panel2;
+  }
+  /**
+   * A valid token.
+   * @param stale one that was refused or is about to end, and is not handed out again
+   * @throws NoTokenYet after which `TokenPanel.onToken` tells when to ask again
+   */
+  async get(stale) {
+    if (stale !== void 0 && this.#held?.token === stale) this.#held = null;
+    if (!this.#held || !lasts(this.#held)) {
+      this.#asking ??= this.#ask(stale).finally(() => {
+        this.#asking = null;
+      });
+      this.#held = await this.#asking;
+    }
+    return this.#held.token;
+  }
+  async #ask(stale) {
+    const response = await fetch(address(`demo/token?${this.#query}`), { cache: "no-store" });
+    if (response.ok) return response.json();
+    if (response.status !== 404) throw new Error(`the server answered ${response.status}`);
+    const pasted = this.#panel.get(stale);
+    if (!pasted) throw new NoTokenYet();
+    return pasted;
+  }
+};
+function lasts({ expiresAt }) {
+  return expiresAt - Date.now() > LEFT_MS_MIN;
+}
+function expiryOf(token) {
+  try {
+    const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+    return JSON.parse(atob(payload)).exp * 1e3 || Infinity;
+  } catch {
+    return Infinity;
+  }
+}
+
 // gateway/demo/src/states.ts
 var STATUS_TEXT = {
   offline: "Offline",
@@ -2879,6 +2973,10 @@ var STATUS_TEXT = {
   live: "Live",
   stopped: "Stopped"
 };
+function stopNotice(error) {
+  if (error instanceof NoTokenYet) return "";
+  return `Stopped: ${error?.message ?? "closed"}. Switch offline and back to try again.`;
+}
 var Absence = class {
   #leftAt = null;
   #live = false;
@@ -2984,14 +3082,13 @@ var Device = class {
     const { state } = this.#dw;
     const { status } = state;
     const badge = this.#part("state");
-    const reason2 = "error" in state ? state.error.message : "";
     if (status !== this.root.dataset["state"]) {
       if (this.root.dataset["state"] === "stopped") this.#notice("");
-      if (status === "stopped") this.#notice(`Stopped: ${reason2}. Switch offline and back to try again.`);
+      if (state.status === "stopped") this.#notice(stopNotice(state.error));
     }
     this.root.dataset["state"] = status;
     say(badge, STATUS_TEXT[status]);
-    badge.title = reason2;
+    badge.title = "error" in state ? state.error.message : "";
     if ("node" in state) say(this.#part("node"), state.node);
     const news = this.#absence.look(status, this.#orders.cursor);
     if (news !== null) {
@@ -3056,95 +3153,6 @@ function inWords({ kind, error, mine }, { snapshot: snapshot2 }) {
   const values = Object.entries(mine ?? {}).map(([field, value]) => `${field} “${value ?? ""}”`).join(", ");
   if (snapshot2.deleted) return `The draft is gone, deleted on another device. Your edits were not saved: ${values}`;
   return `Not ${kind === "create" ? "created" : "saved"} (${error.code}): ${error.message}. Not kept: ${values}`;
-}
-
-// gateway/demo/src/tokens.ts
-var LEFT_MS_MIN = 6e4;
-var TokenPanel = class {
-  #root;
-  #listeners = [];
-  #held = null;
-  /** @param root the form for pasting */
-  constructor(root) {
-    this.#root = root;
-    const form = part(root, "token-form");
-    form.addEventListener("submit", (event2) => {
-      event2.preventDefault();
-      this.#take(form.querySelector("textarea"));
-    });
-  }
-  /**
-   * The token that was pasted, or null: then the form is shown, and `onToken` tells of the answer.
-   * @param stale a token that is of no use any more
-   */
-  get(stale) {
-    if (stale !== void 0 && this.#held?.token === stale) {
-      this.#held = null;
-      part(this.#root, "token-reason").textContent = "The last token was not accepted, or ends soon.";
-    }
-    if (this.#held && lasts(this.#held)) return this.#held;
-    if (this.#root.hidden) {
-      this.#root.hidden = false;
-      this.#root.querySelector("textarea").focus();
-    }
-    return null;
-  }
-  /** Calls the listener whenever the person has pasted a token. */
-  onToken(listener) {
-    this.#listeners.push(listener);
-  }
-  #take(input) {
-    const token = input.value.trim().replace(/^Bearer\s+/i, "");
-    input.value = "";
-    this.#root.hidden = true;
-    this.#held = { token, expiresAt: expiryOf(token) };
-    for (const listener of this.#listeners) listener();
-  }
-};
-var Tokens = class {
-  #query;
-  #panel;
-  #held = null;
-  #asking = null;
-  /** @param scope as in a token */
-  constructor(user3, scope, panel2) {
-    this.#query = new URLSearchParams({ user: user3, scope });
-    this.#panel = panel2;
-  }
-  /**
-   * A valid token.
-   * @param stale one that was refused or is about to end, and is not handed out again
-   * @throws DraftwireError `unauthorized` where only the person can give one, and has not yet
-   */
-  async get(stale) {
-    if (stale !== void 0 && this.#held?.token === stale) this.#held = null;
-    if (!this.#held || !lasts(this.#held)) {
-      this.#asking ??= this.#ask(stale).finally(() => {
-        this.#asking = null;
-      });
-      this.#held = await this.#asking;
-    }
-    return this.#held.token;
-  }
-  async #ask(stale) {
-    const response = await fetch(address(`demo/token?${this.#query}`), { cache: "no-store" });
-    if (response.ok) return response.json();
-    if (response.status !== 404) throw new Error(`the server answered ${response.status}`);
-    const pasted = this.#panel.get(stale);
-    if (!pasted) throw new DraftwireError("unauthorized", "there is no token yet");
-    return pasted;
-  }
-};
-function lasts({ expiresAt }) {
-  return expiresAt - Date.now() > LEFT_MS_MIN;
-}
-function expiryOf(token) {
-  try {
-    const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
-    return JSON.parse(atob(payload)).exp * 1e3 || Infinity;
-  } catch {
-    return Infinity;
-  }
 }
 
 // gateway/demo/src/drafts_view.ts
@@ -3885,16 +3893,20 @@ var Desk = class {
   #busy = false;
   /** The node that has answered last. */
   #node = "";
+  #token = "";
+  /** A token that the server has refused. */
+  #stale;
   /** What the last failed request wanted, and its key: asked for again, it is the same request. */
   #failed = null;
   #flood = null;
   constructor(root, tokens) {
     this.#root = root;
     this.#api = new Draftwire2(address(), {
-      token: () => tokens.get(),
+      token: async () => this.#token = await tokens.get(this.#stale),
       deadlineMs: DEADLINE_MS,
       fetch: async (url, init) => {
         const response = await fetch(url, init);
+        if (response.status === 401) this.#stale = this.#token;
         this.#node = response.headers.get("Draftwire-Node") ?? "unknown";
         return response;
       }
@@ -3975,7 +3987,7 @@ function inWords2(error) {
   const { message } = error;
   if (!(error instanceof RefusedError)) {
     if (error instanceof UnexpectedAnswerError) return `No node has answered (${error.status}). ${AGAIN}`;
-    return error.code === "unauthorized" ? `Not sent: ${message}.` : `No answer from the server (${message}). ${AGAIN}`;
+    return error instanceof NoTokenYet ? `Not sent: ${message}.` : `No answer from the server (${message}). ${AGAIN}`;
   }
   switch (error.status) {
     case 401:
@@ -4057,21 +4069,21 @@ var Viewer = class {
   /** The topic's state counts while the connection is there. */
   get #status() {
     const [client, topic] = [this.#dw.state, this.#topic.state];
-    if (topic.status === "ended") return { status: "stopped", reason: topic.error?.message ?? "" };
-    if (client.status !== "live") return { status: client.status, reason: "error" in client ? client.error.message : "" };
-    return { status: topic.status === "waiting" ? "catching-up" : topic.status, reason: "" };
+    if (topic.status === "ended") return { status: "stopped", error: topic.error };
+    if (client.status !== "live") return { status: client.status, error: "error" in client ? client.error : void 0 };
+    return { status: topic.status === "waiting" ? "catching-up" : topic.status };
   }
   #render() {
-    const { status, reason: reason2 } = this.#status;
+    const { status, error } = this.#status;
     const { state } = this.#dw;
     const before = this.root.dataset["state"];
     if (status !== before) {
       if (before === "stopped") this.#notice("");
-      if (status === "stopped") this.#notice(`Stopped: ${reason2}. Switch offline and back to try again.`);
+      if (status === "stopped") this.#notice(stopNotice(error));
     }
     this.root.dataset["state"] = status;
     say(this.#part("state"), STATUS_TEXT[status]);
-    this.#part("state").title = reason2;
+    this.#part("state").title = error?.message ?? "";
     if ("node" in state) say(this.#part("node"), state.node);
     this.#renderSeq();
     const news = this.#absence.look(status, this.#topic.cursor);
@@ -4188,7 +4200,7 @@ var MatchView = class {
       return await beginning(api);
     } catch (error) {
       if (!(error instanceof DraftwireError)) throw error;
-      return error.code === "unauthorized" ? null : "now";
+      return error instanceof NoTokenYet ? null : "now";
     } finally {
       api.close();
     }

@@ -3,7 +3,7 @@
 import { Draftwire, DraftwireError, RefusedError, UnexpectedAnswerError, type Published } from 'draftwire/server';
 import { BROADCAST, TOPIC } from './commentary.js';
 import { address, part, randomId } from './dom.js';
-import type { Tokens } from './tokens.js';
+import { NoTokenYet, type Tokens } from './tokens.js';
 
 /** A flood is so many requests, one after the other, of so many comments each. */
 const FLOOD_REQUESTS = 10;
@@ -28,6 +28,9 @@ export class Desk {
   #busy = false;
   /** The node that has answered last. */
   #node = '';
+  #token = '';
+  /** A token that the server has refused. */
+  #stale: string | undefined;
   /** What the last failed request wanted, and its key: asked for again, it is the same request. */
   #failed: { readonly wanted: string; readonly key: string } | null = null;
   #flood: Flood | null = null;
@@ -35,10 +38,11 @@ export class Desk {
   constructor(root: HTMLFormElement, tokens: Tokens) {
     this.#root = root;
     this.#api = new Draftwire(address(), {
-      token: () => tokens.get(),
+      token: async () => (this.#token = await tokens.get(this.#stale)),
       deadlineMs: DEADLINE_MS,
       fetch: async (url, init) => {
         const response = await fetch(url, init);
+        if (response.status === 401) this.#stale = this.#token;
         this.#node = response.headers.get('Draftwire-Node') ?? 'unknown';
         return response;
       },
@@ -127,7 +131,7 @@ function inWords(error: DraftwireError): string {
   const { message } = error;
   if (!(error instanceof RefusedError)) {
     if (error instanceof UnexpectedAnswerError) return `No node has answered (${error.status}). ${AGAIN}`;
-    return error.code === 'unauthorized' ? `Not sent: ${message}.` : `No answer from the server (${message}). ${AGAIN}`;
+    return error instanceof NoTokenYet ? `Not sent: ${message}.` : `No answer from the server (${message}). ${AGAIN}`;
   }
   switch (error.status) {
     case 401:

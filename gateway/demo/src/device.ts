@@ -6,7 +6,7 @@ import { address, copy, highlight, part, say } from './dom.js';
 import { watchedWebSocket } from './frames.js';
 import { MessageLog } from './message_log.js';
 import { OrderForm, type Order } from './order_form.js';
-import { Absence, seqOf, STATUS_TEXT } from './states.js';
+import { Absence, seqOf, STATUS_TEXT, stopNotice } from './states.js';
 import type { Tokens } from './tokens.js';
 
 export interface DeviceOptions {
@@ -104,14 +104,13 @@ export class Device {
     const { state } = this.#dw;
     const { status } = state;
     const badge = this.#part('state');
-    const reason = 'error' in state ? state.error.message : '';
     if (status !== this.root.dataset['state']) {
       if (this.root.dataset['state'] === 'stopped') this.#notice('');
-      if (status === 'stopped') this.#notice(`Stopped: ${reason}. Switch offline and back to try again.`);
+      if (state.status === 'stopped') this.#notice(stopNotice(state.error));
     }
     this.root.dataset['state'] = status;
     say(badge, STATUS_TEXT[status]);
-    badge.title = reason;
+    badge.title = 'error' in state ? state.error.message : '';
     if ('node' in state) say(this.#part('node'), state.node);
     const news = this.#absence.look(status, this.#orders.cursor);
     if (news !== null) {

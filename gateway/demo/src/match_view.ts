@@ -6,7 +6,7 @@ import { beginning, TOPIC } from './commentary.js';
 import { Desk } from './desk.js';
 import { address, part, say } from './dom.js';
 import type { ViewOptions } from './drafts_view.js';
-import { Tokens } from './tokens.js';
+import { NoTokenYet, Tokens } from './tokens.js';
 import { Viewer } from './viewer.js';
 
 /** How long viewers wait to know where to begin. */
@@ -71,7 +71,7 @@ export class MatchView {
       return await beginning(api);
     } catch (error) {
       if (!(error instanceof DraftwireError)) throw error;
-      return error.code === 'unauthorized' ? null : 'now';
+      return error instanceof NoTokenYet ? null : 'now';
     } finally {
       api.close();
     }

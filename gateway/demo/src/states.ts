@@ -1,6 +1,7 @@
 // What the states of a connection are called, and what it has missed.
 
-import type { ConnectionState, Cursor } from 'draftwire';
+import type { ConnectionState, Cursor, DraftwireError } from 'draftwire';
+import { NoTokenYet } from './tokens.js';
 
 export type Status = ConnectionState['status'];
 
@@ -12,6 +13,12 @@ export const STATUS_TEXT: Record<Status, string> = {
   live: 'Live',
   stopped: 'Stopped',
 };
+
+/** What the person has to know of a client that has stopped. The page asks for a token by itself. */
+export function stopNotice(error: DraftwireError | undefined): string {
+  if (error instanceof NoTokenYet) return '';
+  return `Stopped: ${error?.message ?? 'closed'}. Switch offline and back to try again.`;
+}
 
 /** Says what a device has been sent after it was away: from where it stood when it left to where it is live again. */
 export class Absence {

@@ -13,6 +13,13 @@ interface Token {
   readonly expiresAt: number;
 }
 
+/** Only the person can give a token, who was asked and has not answered yet. */
+export class NoTokenYet extends DraftwireError {
+  constructor() {
+    super('unauthorized', 'there is no token yet');
+  }
+}
+
 /** Asks the person for a token. One answer serves all who ask. */
 export class TokenPanel {
   readonly #root: HTMLElement;
@@ -76,7 +83,7 @@ export class Tokens {
   /**
    * A valid token.
    * @param stale one that was refused or is about to end, and is not handed out again
-   * @throws DraftwireError `unauthorized` where only the person can give one, and has not yet
+   * @throws NoTokenYet after which `TokenPanel.onToken` tells when to ask again
    */
   async get(stale?: string): Promise<string> {
     if (stale !== undefined && this.#held?.token === stale) this.#held = null;
@@ -95,7 +102,7 @@ export class Tokens {
     if (response.ok) return response.json();
     if (response.status !== 404) throw new Error(`the server answered ${response.status}`);
     const pasted = this.#panel.get(stale);
-    if (!pasted) throw new DraftwireError('unauthorized', 'there is no token yet');
+    if (!pasted) throw new NoTokenYet();
     return pasted;
   }
 }

@@ -1,10 +1,10 @@
 // One viewer of the match: a client of its own, and the commentary as it came.
 
-import { Draftwire, type Cursor, type DraftwireOptions, type Presence, type StreamEvent, type Topic } from 'draftwire';
+import { Draftwire, type Cursor, type DraftwireError, type DraftwireOptions, type Presence, type StreamEvent, type Topic } from 'draftwire';
 import { BROADCAST, KINDS, TOPIC } from './commentary.js';
 import { address, copy, highlight, part, say } from './dom.js';
 import { watchedWebSocket, type Frame } from './frames.js';
-import { Absence, seqOf, STATUS_TEXT, type Status } from './states.js';
+import { Absence, seqOf, STATUS_TEXT, stopNotice, type Status } from './states.js';
 import type { Tokens } from './tokens.js';
 
 const COMMENTS_MAX = 200;
@@ -93,24 +93,24 @@ export class Viewer {
   // --- showing ------------------------------------------------------------------------------------------------------
 
   /** The topic's state counts while the connection is there. */
-  get #status(): { status: Status; reason: string } {
+  get #status(): { status: Status; error?: DraftwireError | undefined } {
     const [client, topic] = [this.#dw.state, this.#topic.state];
-    if (topic.status === 'ended') return { status: 'stopped', reason: topic.error?.message ?? '' };
-    if (client.status !== 'live') return { status: client.status, reason: 'error' in client ? client.error.message : '' };
-    return { status: topic.status === 'waiting' ? 'catching-up' : topic.status, reason: '' };
+    if (topic.status === 'ended') return { status: 'stopped', error: topic.error };
+    if (client.status !== 'live') return { status: client.status, error: 'error' in client ? client.error : undefined };
+    return { status: topic.status === 'waiting' ? 'catching-up' : topic.status };
   }
 
   #render(): void {
-    const { status, reason } = this.#status;
+    const { status, error } = this.#status;
     const { state } = this.#dw;
     const before = this.root.dataset['state'];
     if (status !== before) {
       if (before === 'stopped') this.#notice('');
-      if (status === 'stopped') this.#notice(`Stopped: ${reason}. Switch offline and back to try again.`);
+      if (status === 'stopped') this.#notice(stopNotice(error));
     }
     this.root.dataset['state'] = status;
     say(this.#part('state'), STATUS_TEXT[status]);
-    this.#part('state').title = reason;
+    this.#part('state').title = error?.message ?? '';
     if ('node' in state) say(this.#part('node'), state.node);
     this.#renderSeq();
     const news = this.#absence.look(status, this.#topic.cursor);

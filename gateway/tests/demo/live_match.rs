@@ -160,3 +160,27 @@ async fn a_missing_right_is_told_in_words() -> Result<()> {
     .await;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_asked_for_again() -> Result<()> {
+    let page = MatchPage(Page::open("match", false).await?);
+    let refused = token::scoped("alice", "subscribe:match:1").replace('.', ".x");
+    let reasons = [
+        (refused, "This server does not hand out demo tokens."),
+        (
+            token::scoped("alice", "subscribe:match:1 publish:match:1"),
+            "The last token was not accepted, or ends soon.",
+        ),
+    ];
+    for (token, reason) in reasons {
+        let shown = "return arguments[0].offsetHeight > 0 ? arguments[0].textContent : ''";
+        page.0.shows("[data-role='token-reason']", shown, reason).await;
+        page.0.browser.type_into("#token", &token).await?;
+        page.0.browser.click("[data-role='token-form'] button").await?;
+    }
+    for viewer in page.viewers() {
+        viewer.shows_state("live").await;
+        viewer.shows_no_notice().await?;
+    }
+    page.posts("Comment", "Kick-off", 1).await
+}
