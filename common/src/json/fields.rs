@@ -54,7 +54,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// When its value is of another type.
-    pub(crate) fn optional<T: Field>(&self, name: &'static str) -> Result<Option<T>, Invalid> {
+    pub fn optional<T: Field>(&self, name: &'static str) -> Result<Option<T>, Invalid> {
         self.raw(name).filter(|text| *text != "null").map(|text| read(name, text)).transpose()
     }
 

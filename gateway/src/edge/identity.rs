@@ -6,7 +6,7 @@ use axum::{
     extract::{FromRef, FromRequestParts, Query},
     http::{HeaderMap, header, request::Parts},
 };
-use common::time::unix_ms;
+use common::{Code, time::unix_ms};
 use metrics::counter;
 
 use super::problem::Problem;
@@ -99,4 +99,12 @@ where
         let OptionalIdentity(identity) = OptionalIdentity::from_request_parts(parts, state).await?;
         identity.map(Self).ok_or_else(|| Failure::from(AuthError::Missing).into())
     }
+}
+
+/// Refuses whoever may not use the paths below `/v1/admin/`.
+pub(super) fn check_admin(identity: &Identity) -> Result<(), Problem> {
+    if identity.scopes.is_admin() {
+        return Ok(());
+    }
+    Err(Failure::new(Code::Forbidden, "this needs the scope admin").into())
 }

@@ -12,7 +12,7 @@ use tower::util::option_layer;
 
 use super::{
     NODE_HEADER, content_coding, cors,
-    http::{demo, drafts, health, history, openapi, publish},
+    http::{demo, disconnect, drafts, health, history, openapi, publish},
     problem::Problem,
     sse,
     state::EdgeState,
@@ -29,7 +29,8 @@ pub fn router(state: EdgeState) -> Router {
             .route("/topics/{topic}/events", get(history::of_topic).post(publish::to_topic))
             .route("/users/{user}/events", post(publish::to_user))
             .route("/broadcast", post(publish::to_all))
-            .route("/stream", get(sse::follow)),
+            .route("/stream", get(sse::follow))
+            .route("/admin/users/{user}/disconnect", post(disconnect::user)),
     )
     .layer(option_layer(cors::layer(&state.context().listen.origins)));
     with_fallbacks(

@@ -131,6 +131,26 @@ async fn publishing(met: &mut Met, server: &Server) {
     }
 }
 
+async fn admin(met: &mut Met, server: &Server) {
+    let disconnect = "POST /v1/admin/users/alice/disconnect";
+    let large = "x".repeat((1 << 20) + 1);
+    met.walk(
+        server,
+        &token::scoped("operator", "admin"),
+        &[
+            (202, disconnect, &[], ""),
+            (202, disconnect, &[], r#"{"code":4403,"reason":"gone"}"#),
+            (202, disconnect, &[], r#"{"code":null,"reason":null}"#),
+            (400, disconnect, &[], r#"{"code":1}"#),
+            (413, disconnect, &[], &large),
+            (415, disconnect, GZIP, "{}"),
+        ],
+    )
+    .await;
+    met.walk(server, "", &[(401, disconnect, &[], "")]).await;
+    met.walk(server, &service(), &[(403, disconnect, &[], "")]).await;
+}
+
 async fn following(met: &mut Met, server: &Server) {
     let reader = token::scoped("alice", ALL_TOPICS);
     let history = "GET /v1/topics/t/events";
@@ -194,6 +214,8 @@ async fn trouble(met: &mut Met) {
     for path in PUBLISHING {
         met.walk(&server, &service(), &[(503, &format!("POST {path}"), &[], r#"{"event":"E"}"#)]).await;
     }
+    let disconnect = "POST /v1/admin/users/alice/disconnect";
+    met.walk(&server, &token::scoped("operator", "admin"), &[(503, disconnect, &[], "")]).await;
     let crowded = Server::with(&[("CONNECTIONS_PER_USER", "1")]).await;
     let (_device, _) = crowded.connect("alice", "").await;
     met.walk(&crowded, &token::good("alice"), &[(429, "GET /v1/stream", &[], "")]).await;
@@ -208,6 +230,7 @@ async fn every_status_that_is_described_is_met() {
     let server = Server::with(&[("TOPICS_PER_CONNECTION", "1")]).await;
     drafts(&mut met, &server).await;
     publishing(&mut met, &server).await;
+    admin(&mut met, &server).await;
     following(&mut met, &server).await;
     node(&mut met, &server).await;
     trouble(&mut met).await;
