@@ -168,6 +168,10 @@ text_id! {
     DraftKind, "kind", 64, is_name, "1 to 64 characters of A-Z a-z 0-9 : _ . -"
 }
 text_id! {
+    /// A webhook: the server's own name for it.
+    WebhookId, "id", 64, is_path_name, "1 to 64 characters of A-Z a-z 0-9 : _ . -, and not . or .."
+}
+text_id! {
     /// One connection to one node; new at every connect. It names the connection in logs.
     ConnectionId, "connectionId", 64, is_name, "1 to 64 characters of A-Z a-z 0-9 : _ . -"
 }

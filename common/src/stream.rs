@@ -4,16 +4,16 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{InvalidId, UserId, is_name, is_path_name, text_id};
+use crate::{
+    ids::{InvalidId, UserId, is_name, is_path_name, text_id},
+    json,
+};
 
 /// An ordered, durable log of events, numbered without gaps. Who may follow one sees all of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stream {
     /// The one stream that every connection follows.
     All,
-    /// What the nodes of a cluster are to do, all of them and in one order. Internal: no client follows it or
-    /// publishes to it.
-    Control,
     /// A shared stream, ruled by token scopes.
     Topic(TopicName),
     /// A user's private stream: the drafts, and what backends send to the user.
@@ -21,12 +21,10 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// The name under which the store and the bus know the stream: `user:<id>`, `topic:<name>`, `all`,
-    /// `control`.
+    /// The name under which the store and the bus know the stream: `user:<id>`, `topic:<name>`, `all`.
     pub fn key(&self) -> String {
         match self {
             Self::All => "all".to_owned(),
-            Self::Control => "control".to_owned(),
             Self::Topic(name) => format!("topic:{name}"),
             Self::User(user) => format!("user:{user}"),
         }
@@ -44,7 +42,6 @@ impl Stream {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::All => "all",
-            Self::Control => "control",
             Self::Topic(_) => "topic",
             Self::User(_) => "user",
         }
@@ -62,12 +59,13 @@ impl FromStr for Stream {
     type Err = InvalidId;
 
     fn from_str(key: &str) -> Result<Self, InvalidId> {
+        if key == "all" {
+            return Ok(Self::All);
+        }
         match key.split_once(':') {
             Some(("user", user)) => Ok(Self::User(user.parse()?)),
             Some(("topic", name)) => Ok(Self::Topic(name.parse()?)),
-            None if key == "all" => Ok(Self::All),
-            None if key == "control" => Ok(Self::Control),
-            _ => Err(InvalidId { what: "stream", rule: "all, control, user:<id> or topic:<name>" }),
+            _ => Err(InvalidId { what: "stream", rule: "all, user:<id> or topic:<name>" }),
         }
     }
 }
@@ -89,7 +87,28 @@ pub struct Pattern {
 impl Pattern {
     /// Whether the topic is among them.
     pub fn matches(&self, topic: &TopicName) -> bool {
-        if self.open { topic.as_str().starts_with(&*self.start) } else { topic.as_str() == &*self.start }
+        self.matches_name(topic.as_str())
+    }
+
+    /// Whether a name of another kind is among them, such as what a draft is.
+    pub fn matches_name(&self, name: &str) -> bool {
+        if self.open { name.starts_with(&*self.start) } else { name == &*self.start }
+    }
+
+    /// The name, or with [`Pattern::is_open`], how the names begin.
+    pub fn start(&self) -> &str {
+        &self.start
+    }
+
+    /// Whether more may follow.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+}
+
+impl json::Field for Pattern {
+    fn read(text: &str) -> Result<Self, json::Invalid> {
+        Ok(json::text(text)?.parse::<Self>()?)
     }
 }
 
@@ -120,10 +139,10 @@ mod tests {
 
     #[test]
     fn a_key_reads_back_as_its_stream() {
-        for key in ["all", "control", "user:alice", "user:a:b c", "topic:match:1"] {
+        for key in ["all", "user:alice", "user:a:b c", "topic:match:1"] {
             assert_eq!(key.parse::<Stream>().unwrap().key(), key);
         }
-        for key in ["", "user", "user:", "topic:a b", "topic:", "room:1", "ALL", "control:1"] {
+        for key in ["", "user", "user:", "topic:a b", "topic:", "room:1", "ALL"] {
             assert!(key.parse::<Stream>().is_err(), "{key:?} was taken");
         }
     }

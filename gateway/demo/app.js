@@ -672,7 +672,6 @@ var CODES = {
   4401: ["token", "unauthorized"],
   4403: ["stop", "forbidden"],
   4409: ["stop", "replaced"],
-  4410: ["token", "disconnected"],
   1009: ["smaller", "too_large"],
   4429: ["retry", "rate_limited"],
   1012: ["retry", "unavailable"],
@@ -879,7 +878,7 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
     if (then === "smaller") events.tooLarge(error);
     if (then === "token") {
       tokens.spent(token);
-      if (error.code === "unauthorized") tokensRefused += 1;
+      tokensRefused += 1;
     }
     end(error, then === "stop" || then === "token" && (tokensRefused > 1 || token === null));
   }

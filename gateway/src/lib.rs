@@ -5,7 +5,6 @@
 pub mod auth;
 pub mod commands;
 pub mod config;
-mod control;
 mod data_dir;
 pub mod edge;
 pub mod node;
@@ -14,3 +13,4 @@ pub mod process;
 pub mod retention;
 pub mod store;
 mod subscriptions;
+mod webhooks;

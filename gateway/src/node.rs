@@ -11,7 +11,6 @@ use crate::{
     auth::{self, Backend, Verifier},
     commands::{drafts::Drafts, group_commit::Committer, reads::Reads, topics::Topics},
     config::{self, Config, Database},
-    control::{Control, ControlEvent},
     data_dir::{self, LockError},
     edge::{
         body::BodyReader,
@@ -26,6 +25,7 @@ use crate::{
     retention::Retention,
     store::{Limits, Store, StoreError, StoreHealth, WriteHealth, postgres, sqlite},
     subscriptions::Sources,
+    webhooks::Webhooks,
 };
 
 /// One node. It keeps nothing that another node could not rebuild.
@@ -40,12 +40,12 @@ pub struct Node {
     pub connections: Arc<Connections>,
     /// Whether it is stopping.
     pub drain: Arc<Drain>,
-    /// The follower of the control stream.
-    control: Control,
     /// The look-out for what applications publish with SQL.
     notices: Notices,
     /// The removal of what has grown old.
     pub retention: Retention,
+    /// The webhooks that this node delivers for.
+    webhooks: Arc<Webhooks>,
     /// The shared truth.
     pub store: Arc<dyn Store>,
     edge: EdgeState,
@@ -65,7 +65,10 @@ pub enum StartError {
     Auth(#[from] auth::VerifierError),
     /// The client of the application's backend cannot be built.
     #[error("the client for SUBSCRIBE_AUTH_URL and CONNECT_AUTH_URL: {0}")]
-    Backend(#[from] reqwest::Error),
+    Backend(#[source] reqwest::Error),
+    /// The client of the receivers of webhooks cannot be built.
+    #[error("the client for webhooks: {0}")]
+    Webhooks(#[source] reqwest::Error),
     /// The folder of the embedded store cannot be made.
     #[error("DATA_DIR: cannot use the folder {0}: {1}; choose one that may be written to")]
     DataDir(std::path::PathBuf, std::io::Error),
@@ -106,15 +109,9 @@ impl Node {
         let reads = Reads::new(store.clone(), reads_max(&settings));
         let limits = &settings.websocket;
         let connections = Connections::new(limits.connections_max, limits.connections_per_user);
-        let control = Control::start(hub.clone(), {
-            let connections = connections.clone();
-            Box::new(move |event| match event {
-                ControlEvent::UserDisconnected(disconnect) => connections.disconnect(disconnect),
-            })
-        });
         let drain = Arc::<Drain>::default();
         let verifier = Arc::new(Verifier::new(&settings.auth)?);
-        let backend = Backend::new(settings.backend.clone())?;
+        let backend = Backend::new(settings.backend.clone()).map_err(StartError::Backend)?;
         let topics = Arc::new(Topics::new(
             committer.clone(),
             reads.clone(),
@@ -124,7 +121,10 @@ impl Node {
             backend.clone(),
         ));
         let drafts = Arc::new(Drafts::new(committer, reads));
+        let webhooks = Webhooks::start(&settings.webhooks, &settings.listen.node, store.clone())
+            .map_err(StartError::Webhooks)?;
         let edge = EdgeState::new(Parts {
+            webhooks: webhooks.clone(),
             authenticator: Authenticator::new(verifier.clone(), topics.any_public()),
             bodies: BodyReader::new(limits.message_bytes_max),
             demo: DemoTokens { verifier: verifier.clone(), rules: Arc::new(settings.auth.rules.clone()) },
@@ -146,7 +146,7 @@ impl Node {
                 backend,
                 connections: connections.clone(),
                 drain: drain.clone(),
-                admission: Admission::new(control.followed()),
+                admission: Admission::default(),
                 limits: limits.clone(),
                 listen: settings.listen.clone(),
             }),
@@ -159,9 +159,9 @@ impl Node {
             verifier,
             connections,
             drain,
-            control,
             notices,
             retention,
+            webhooks,
             store,
             edge,
         }))
@@ -180,7 +180,7 @@ impl Node {
 
     /// Stops the background tasks and closes the store. Call it after [`Node::drain`].
     pub async fn close(&self) {
-        self.control.stop();
+        self.webhooks.stop().await;
         self.notices.stop();
         self.retention.stop();
         self.hub.stop();

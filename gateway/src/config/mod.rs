@@ -16,6 +16,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
+mod webhooks;
 mod websocket;
 mod writes;
 
@@ -30,6 +31,7 @@ pub use retention::{Kept, Retention};
 pub use setting::{Declared, Fallback};
 pub(crate) use store::{DATA_DIR, DATABASE_SCHEMA, DATABASE_URL};
 pub use store::{Database, Store};
+pub use webhooks::Webhooks;
 pub use websocket::{Intervals, WebSocket};
 pub use writes::Writes;
 
@@ -40,11 +42,12 @@ use self::{reader::Reader, setting::Group};
 use crate::auth::{BackendSettings, Settings as Auth};
 
 /// Every setting, in the order in which help and documentation show them.
-static GROUPS: [&Group; 9] = [
+static GROUPS: [&Group; 10] = [
     &store::GROUP,
     &bus::GROUP,
     &auth::GROUP,
     &backend::GROUP,
+    &webhooks::GROUP,
     &listen::GROUP,
     &websocket::GROUP,
     &writes::GROUP,
@@ -68,6 +71,8 @@ pub struct Config {
     pub auth: Auth,
     /// How the application's backend is asked about rights.
     pub backend: BackendSettings,
+    /// How webhooks are delivered.
+    pub webhooks: Webhooks,
     /// Where the node listens, how it is called and what it logs.
     pub listen: Listen,
     /// The limits and timers of connections.
@@ -95,6 +100,7 @@ impl Config {
             bus: Bus::read(&reader),
             auth: auth::read(&reader, &store),
             backend: backend::read(&reader),
+            webhooks: Webhooks::read(&reader),
             listen: Listen::read(&reader, &store),
             websocket: WebSocket::read(&reader),
             writes: Writes::read(&reader),

@@ -71,6 +71,11 @@ impl Problem {
         Self::with_status(status, Code::BadRequest, "send the body as it is, without Content-Encoding")
     }
 
+    /// RFC 9110 section 15.6.2.
+    pub(crate) fn not_implemented(message: &str) -> Self {
+        Self::with_status(StatusCode::NOT_IMPLEMENTED, Code::BadRequest, message)
+    }
+
     /// RFC 6585 section 3.
     pub(crate) fn precondition_required(message: &str) -> Self {
         Self::with_status(StatusCode::PRECONDITION_REQUIRED, Code::BadRequest, message)

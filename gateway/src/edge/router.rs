@@ -12,7 +12,7 @@ use tower::util::option_layer;
 
 use super::{
     NODE_HEADER, content_coding, cors,
-    http::{demo, disconnect, drafts, health, history, openapi, publish},
+    http::{demo, drafts, health, history, openapi, publish, webhooks},
     problem::Problem,
     sse,
     state::EdgeState,
@@ -30,7 +30,10 @@ pub fn router(state: EdgeState) -> Router {
             .route("/users/{user}/events", post(publish::to_user))
             .route("/broadcast", post(publish::to_all))
             .route("/stream", get(sse::follow))
-            .route("/admin/users/{user}/disconnect", post(disconnect::user)),
+            .route("/admin/webhooks", get(webhooks::list).post(webhooks::create))
+            .route("/admin/webhooks/{id}", get(webhooks::get).patch(webhooks::edit).delete(webhooks::remove))
+            .route("/admin/webhooks/{id}/replay", post(webhooks::replay))
+            .route("/admin/webhooks/{id}/secret", post(webhooks::rotate)),
     )
     .layer(option_layer(cors::layer(&state.context().listen.origins)));
     with_fallbacks(

@@ -10,7 +10,10 @@ use super::{
     http::{demo::DemoTokens, health::HealthSources},
     identity::Authenticator,
 };
-use crate::commands::{drafts::Drafts, topics::Topics};
+use crate::{
+    commands::{drafts::Drafts, topics::Topics},
+    webhooks::Webhooks,
+};
 
 /// The state of the router. Clones share it.
 #[derive(Clone)]
@@ -23,6 +26,7 @@ pub(crate) struct Parts {
     pub(crate) bodies: BodyReader,
     pub(crate) demo: DemoTokens,
     pub(crate) health: Arc<HealthSources>,
+    pub(crate) webhooks: Arc<Webhooks>,
 }
 
 impl EdgeState {
@@ -68,6 +72,12 @@ impl FromRef<EdgeState> for BodyReader {
 impl FromRef<EdgeState> for DemoTokens {
     fn from_ref(state: &EdgeState) -> Self {
         state.0.demo.clone()
+    }
+}
+
+impl FromRef<EdgeState> for Arc<Webhooks> {
+    fn from_ref(state: &EdgeState) -> Self {
+        state.0.webhooks.clone()
     }
 }
 

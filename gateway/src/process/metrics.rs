@@ -210,7 +210,7 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "draftwire_retention_events_removed_total",
         Kind::Counter,
         "stream",
-        "Events that retention removed, by kind of stream: `all`, `control`, `topic`, `user`",
+        "Events that retention removed, by kind of stream: `all`, `topic`, `user`",
     ),
     ("draftwire_commands_forgotten_total", Kind::Counter, "", "Commands no longer remembered"),
     (
@@ -238,12 +238,6 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "Streams left for the next round because somebody kept them locked",
     ),
     (
-        "draftwire_control_events_total",
-        Kind::Counter,
-        "outcome",
-        "Events of the control stream: `applied`, `unknown` (of a kind that only newer nodes know), `malformed`, `missed` (once for each gap)",
-    ),
-    (
         "draftwire_notices_total",
         Kind::Counter,
         "",
@@ -262,6 +256,18 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "",
         "Looks for notices that failed; until one succeeds, SWEEP_INTERVAL is how late events published with SQL are",
     ),
+    ("draftwire_webhooks_held", Kind::Gauge, "", "Webhooks that this node delivers for"),
+    ("draftwire_webhook_deliveries_total", Kind::Counter, "outcome", "Attempts: taken, failed, gone"),
+    ("draftwire_webhook_delivery_seconds", Kind::Histogram, "", "One attempt, up to the answer"),
+    ("draftwire_webhook_events_total", Kind::Counter, "", "Events in batches that receivers have taken"),
+    (
+        "draftwire_webhook_lag_events",
+        Kind::Gauge,
+        "webhook",
+        "Undelivered events that the last whole look of this node has found; zero where it does not deliver",
+    ),
+    ("draftwire_webhook_look_seconds", Kind::Histogram, "", "One page of streams, compared with cursors"),
+    ("draftwire_webhook_store_failures_total", Kind::Counter, "", "Steps that waited for the store"),
     ("draftwire_retention_failures_total", Kind::Counter, "", "Rounds given up because the store failed"),
     (
         "draftwire_events_sequenced_total",

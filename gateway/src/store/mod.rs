@@ -8,6 +8,7 @@ pub mod postgres;
 mod retention;
 mod rows;
 pub mod sqlite;
+pub mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,6 +27,7 @@ pub use self::{
     notices::{NOTICES_MAX, NoticeReader, Noticed},
     plan::APPEND_EVENTS_MAX,
     retention::{Chunk, Deleted, RetentionStore, Rule, StreamKind, Trimmed},
+    webhooks::WebhookStore,
 };
 
 /// The shared truth. What [`Store::commit`] has answered is durable and visible to every node.
@@ -75,6 +77,11 @@ pub trait Store: Log {
     /// Opens a reader of notices; `None` for a store that nobody but this node writes to.
     async fn notices(&self) -> Result<Option<Box<dyn NoticeReader>>, StoreError> {
         Ok(None)
+    }
+
+    /// Where webhooks are kept; `None` for a store that keeps none.
+    fn webhooks(&self) -> Option<&dyn WebhookStore> {
+        None
     }
 
     /// Whether the database answers.

@@ -8,7 +8,6 @@
 
 mod client_died_before_ack;
 mod deploy;
-mod disconnect;
 mod disk_full;
 mod feed;
 mod following;
@@ -30,6 +29,7 @@ mod retention;
 mod slow_client;
 mod spread;
 mod sql;
+mod webhooks;
 
 use std::time::Duration;
 

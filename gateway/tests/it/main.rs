@@ -16,7 +16,6 @@ mod data_dir;
 mod decoding;
 mod deflate;
 mod demo;
-mod disconnect;
 mod docs;
 mod drafts;
 mod edge;
@@ -53,6 +52,7 @@ mod topics;
 mod two_clusters;
 mod unavailable;
 mod visibility;
+mod webhooks;
 
 use std::time::Duration;
 

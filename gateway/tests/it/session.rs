@@ -140,11 +140,10 @@ fn every_close_code_is_provoked_by_a_test() {
     let provoked = [
         (Close::Misuse, "bad_input, handshake"),
         (Close::Unauthorized, "handshake, session"),
-        (Close::Revoked, "backend_auth, disconnect"),
+        (Close::Revoked, "backend_auth"),
         (Close::TooLarge, "bad_input"),
         (Close::Dead, "session"),
         (Close::Replaced, "handshake"),
-        (Close::Disconnected, "disconnect"),
         (Close::TooMany, "handshake"),
         (Close::Restart, "shutdown"),
         (Close::Overloaded, "handshake"),

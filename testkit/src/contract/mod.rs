@@ -63,6 +63,11 @@ pub(crate) fn command_fault(command: &Value, answer: &Value) -> Option<String> {
     documents().reply_fault(command, answer)
 }
 
+/// What is wrong with a batch of a webhook.
+pub(crate) fn batch_fault(batch: &Value) -> Option<String> {
+    if is_enforced() { documents().schemas.fault_by_name("WebhookBatch", batch) } else { None }
+}
+
 /// Fails the test when there is a fault.
 ///
 /// # Panics

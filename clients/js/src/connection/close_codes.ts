@@ -4,7 +4,7 @@ import { DraftwireError, type ErrorCode } from '../errors.js';
 export interface Verdict {
   /**
    * - `retry`: come back after a pause.
-   * - `token`: the token was refused, or the rights may have changed; come back with another one.
+   * - `token`: the token was refused; come back with another one.
    * - `smaller`: a message was too large; drop it, then come back.
    * - `stop`: coming back unchanged is pointless.
    */
@@ -18,7 +18,6 @@ const CODES: Readonly<Record<number, readonly [Verdict['then'], ErrorCode]>> = {
   4401: ['token', 'unauthorized'],
   4403: ['stop', 'forbidden'],
   4409: ['stop', 'replaced'],
-  4410: ['token', 'disconnected'],
   1009: ['smaller', 'too_large'],
   4429: ['retry', 'rate_limited'],
   1012: ['retry', 'unavailable'],

@@ -234,7 +234,7 @@ export function newConnection({ transports, device, tokens, isVisible, events }:
     if (then === 'token') {
       // A token may have ended on the way, and another one helps; two that were refused in a row say that none does.
       tokens.spent(token);
-      if (error.code === 'unauthorized') tokensRefused += 1;
+      tokensRefused += 1;
     }
     end(error, then === 'stop' || (then === 'token' && (tokensRefused > 1 || token === null)));
   }

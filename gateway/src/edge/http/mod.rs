@@ -2,10 +2,10 @@
 
 pub(super) mod caller;
 pub(crate) mod demo;
-pub(super) mod disconnect;
 pub(super) mod drafts;
 pub(crate) mod health;
 pub(super) mod history;
 pub(super) mod openapi;
 pub(super) mod path;
 pub(super) mod publish;
+pub(super) mod webhooks;

@@ -16,6 +16,7 @@ mod rights;
 mod schema;
 mod session;
 mod state_cache;
+mod webhooks;
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -37,12 +38,14 @@ use self::{
     retention::PostgresRetention,
     session::Sessions,
     state_cache::StateCache,
+    webhooks::statements as webhook_statements,
 };
 pub use self::{address::shown, history::HistorySource, schema::SchemaName};
 use super::{
     Committed, DraftList, History, Limits, NoticeReader, RetentionStore, Store, StoreError, Write,
     failure::within,
     rows::{self, DraftColumns, EventRow, HeadRow, ListRow, signed},
+    webhooks::WebhookStore,
 };
 
 /// How to reach Postgres, and what it may hold.
@@ -75,6 +78,7 @@ pub struct PostgresStore {
     plain: Sessions,
     retention: Sessions,
     notices: Sessions,
+    webhooks: Sessions,
     connections_max: usize,
     timeout: Duration,
     limits: Limits,
@@ -94,6 +98,7 @@ struct Statements {
     commit: commit::Statements,
     retention: retention::Statements,
     notices: notices::Statements,
+    webhooks: webhook_statements::Statements,
 }
 
 impl Statements {
@@ -109,6 +114,7 @@ impl Statements {
             commit: commit::Statements::new(&template),
             retention: retention::Statements::new(schema),
             notices: notices::Statements::new(schema, &template),
+            webhooks: webhook_statements::Statements::new(&template),
         }
     }
 }
@@ -196,6 +202,7 @@ impl PostgresStore {
             pool: Pool::new(calls, connections_max),
             retention: retention::sessions(&planned),
             notices: notices::sessions(&planned, options.timeout),
+            webhooks: webhook_statements::sessions(&planned),
             plain,
             connections_max,
             timeout: options.timeout,
@@ -284,6 +291,10 @@ impl Store for PostgresStore {
     async fn notices(&self) -> Result<Option<Box<dyn NoticeReader>>, StoreError> {
         let reader = PostgresNotices::open(&self.notices, &self.sql().notices, self.timeout).await?;
         Ok(Some(Box::new(reader)))
+    }
+
+    fn webhooks(&self) -> Option<&dyn WebhookStore> {
+        Some(self)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

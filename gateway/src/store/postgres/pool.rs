@@ -153,8 +153,7 @@ impl Pool {
     async fn permit(&self) -> Result<SemaphorePermit<'_>, StoreError> {
         let _waiting =
             Waiting { began: Instant::now(), _one: Counted::new(gauge!("draftwire_store_pool_waiting")) };
-        let closed = |_| StoreError::Unavailable("the store was closed".to_owned());
-        self.permits.acquire().await.map_err(closed)
+        self.permits.acquire().await.map_err(|_| closed())
     }
 
     fn lease<'a>(&'a self, idle: Idle, permit: SemaphorePermit<'a>) -> Lease<'a> {
@@ -172,6 +171,11 @@ impl Pool {
         }
     }
 
+    /// Fails once the pool was closed, for calls that take no connection of it.
+    pub(super) fn check_open(&self) -> Result<(), StoreError> {
+        if self.permits.is_closed() { Err(closed()) } else { Ok(()) }
+    }
+
     fn pop(&self) -> Option<Idle> {
         self.lock().pop()
     }
@@ -180,6 +184,10 @@ impl Pool {
         // The list is whole at any moment: nothing that holds the lock can panic halfway.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store was closed".to_owned())
 }
 
 /// The right to use a connection. Dropped without [`Lease::put_back`], it closes the connection.

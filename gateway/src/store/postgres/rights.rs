@@ -16,6 +16,11 @@ const TABLES: &[(&str, &[&str])] = &[
     ("history", &["SELECT", "UPDATE"]),
     ("limits", &["SELECT", "UPDATE"]),
     ("notices", &["SELECT", "UPDATE", "DELETE"]),
+    ("webhooks", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("webhook_cursors", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("webhook_occupancy", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("occupancy", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("occupancy_leases", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
 ];
 
 /// Functions that everybody may call unless somebody has taken that away. Those that name the timeline are not

@@ -11,6 +11,7 @@ use testkit::{
 use crate::{
     failing_store::FailingStore,
     harness::{ALL_TOPICS, Disk, Server, service},
+    webhooks::{Hooked, admin},
 };
 
 /// A request and the status of its answer: the request line, header fields, the body.
@@ -131,26 +132,6 @@ async fn publishing(met: &mut Met, server: &Server) {
     }
 }
 
-async fn admin(met: &mut Met, server: &Server) {
-    let disconnect = "POST /v1/admin/users/alice/disconnect";
-    let large = "x".repeat((1 << 20) + 1);
-    met.walk(
-        server,
-        &token::scoped("operator", "admin"),
-        &[
-            (202, disconnect, &[], ""),
-            (202, disconnect, &[], r#"{"code":4403,"reason":"gone"}"#),
-            (202, disconnect, &[], r#"{"code":null,"reason":null}"#),
-            (400, disconnect, &[], r#"{"code":1}"#),
-            (413, disconnect, &[], &large),
-            (415, disconnect, GZIP, "{}"),
-        ],
-    )
-    .await;
-    met.walk(server, "", &[(401, disconnect, &[], "")]).await;
-    met.walk(server, &service(), &[(403, disconnect, &[], "")]).await;
-}
-
 async fn following(met: &mut Met, server: &Server) {
     let reader = token::scoped("alice", ALL_TOPICS);
     let history = "GET /v1/topics/t/events";
@@ -192,6 +173,69 @@ async fn node(met: &mut Met, server: &Server) {
     met.walk(server, "", &[(200, "GET /openapi.json", &[("if-none-match", "\"other\"")], "")]).await;
 }
 
+async fn webhooks(met: &mut Met, embedded: &Server) {
+    let new =
+        r#"{"url":"https://app.example.com/hook","filter":{"topics":["t"],"drafts":null},"from":"floor"}"#;
+    let large = format!(r#"{{"url":"{}"}}"#, "x".repeat(100_000));
+    let hooked = Hooked::with(&[("MAX_MESSAGE_BYTES", "64KiB")]).await;
+    let made = hooked.admin("POST", "", serde_json::from_str(new).unwrap()).await;
+    let id = made.json["id"].as_str().unwrap();
+    let one = |method: &str| format!("{method} /v1/admin/webhooks/{id}");
+    let (get, patch, delete) = (one("GET"), one("PATCH"), one("DELETE"));
+    let (replay, secret) = (one("POST") + "/replay", one("POST") + "/secret");
+    let (list, create) = ("GET /v1/admin/webhooks", "POST /v1/admin/webhooks");
+    let any: &[(&str, &str)] = &[("if-match", "*")];
+    let missing = |line: &str| line.replace(id, "none");
+    let all = [list, create, &get, &patch, &delete, &replay, &secret];
+    for line in all {
+        met.walk(&hooked.server, "", &[(401, line, &[], "")]).await;
+        met.walk(&hooked.server, &service(), &[(403, line, &[], "")]).await;
+        met.walk(&hooked.server, &admin(), &[(400, &format!("{line}?limit=1"), any, "{}")]).await;
+    }
+    met.walk(
+        &hooked.server,
+        &admin(),
+        &[
+            (200, list, &[], ""),
+            (201, create, &[], new),
+            (400, create, &[], "{}"),
+            (413, create, &[], &large),
+            (415, create, GZIP, new),
+            (200, &get, &[], ""),
+            (404, &missing(&get), &[], ""),
+            (200, &patch, IF_FIRST, r#"{"paused":true,"url":null}"#),
+            (404, &missing(&patch), any, "{}"),
+            (412, &patch, IF_FIRST, "{}"),
+            (413, &patch, any, &large),
+            (415, &patch, &[GZIP[0], any[0]], "{}"),
+            (428, &patch, &[], "{}"),
+            (202, &replay, &[], r#"{"from":"floor"}"#),
+            (404, &missing(&replay), &[], r#"{"from":"floor"}"#),
+            (409, &replay, &[], r#"{"stream":"topic:t","cursor":"other:1"}"#),
+            (413, &replay, &[], &large),
+            (415, &replay, GZIP, "{}"),
+            (200, &secret, &[], r#"{"overlapSeconds":60}"#),
+            (404, &missing(&secret), &[], "{}"),
+            (413, &secret, &[], &large),
+            (415, &secret, GZIP, "{}"),
+            (404, &missing(&delete), &[], ""),
+            (412, &delete, IF_FIRST, ""),
+            (204, &delete, any, ""),
+        ],
+    )
+    .await;
+    // Without a store, and with one that keeps no webhooks.
+    hooked.server.node.close().await;
+    for server in [(503, &hooked.server), (501, embedded)] {
+        let (status, server) = server;
+        for line in all {
+            let body = if line == create { new } else { "{}" };
+            let body = if line == replay { r#"{"from":"floor"}"# } else { body };
+            met.walk(server, &admin(), &[(status, line, any, body)]).await;
+        }
+    }
+}
+
 async fn trouble(met: &mut Met) {
     let store = FailingStore::over(&*Disk::new().await);
     let server = Server::on(&Disk::over(store.clone()), &[]).await;
@@ -214,8 +258,6 @@ async fn trouble(met: &mut Met) {
     for path in PUBLISHING {
         met.walk(&server, &service(), &[(503, &format!("POST {path}"), &[], r#"{"event":"E"}"#)]).await;
     }
-    let disconnect = "POST /v1/admin/users/alice/disconnect";
-    met.walk(&server, &token::scoped("operator", "admin"), &[(503, disconnect, &[], "")]).await;
     let crowded = Server::with(&[("CONNECTIONS_PER_USER", "1")]).await;
     let (_device, _) = crowded.connect("alice", "").await;
     met.walk(&crowded, &token::good("alice"), &[(429, "GET /v1/stream", &[], "")]).await;
@@ -230,9 +272,9 @@ async fn every_status_that_is_described_is_met() {
     let server = Server::with(&[("TOPICS_PER_CONNECTION", "1")]).await;
     drafts(&mut met, &server).await;
     publishing(&mut met, &server).await;
-    admin(&mut met, &server).await;
     following(&mut met, &server).await;
     node(&mut met, &server).await;
+    webhooks(&mut met, &server).await;
     trouble(&mut met).await;
     let operations = documents().operations().iter();
     let described: BTreeSet<_> = operations

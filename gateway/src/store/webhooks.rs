@@ -1,0 +1,355 @@
+//! Webhooks as the store keeps them: endpoints, their cursors, and the lease by which one node at a time delivers.
+
+use std::{collections::HashMap, time::Duration};
+
+use async_trait::async_trait;
+use common::{DraftId, Epoch, Seq, Stream, UserId, ids::DraftKind};
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+
+/// Webhooks in a cluster.
+pub(crate) const WEBHOOKS_MAX: u32 = 100;
+
+/// Streams that one look compares with the cursors.
+pub(crate) const LOOK_STREAMS_MAX: u32 = 2000;
+
+/// Streams that a lag is counted over; where there are more, the lag is a part of the whole.
+pub(crate) const LAG_STREAMS_MAX: u32 = 20_000;
+
+/// Keeps webhooks. All times are Unix milliseconds by the store's clock, which the nodes share.
+///
+/// Every call is one transaction, and ends within the store's time limit, or within a minute where it places
+/// cursors on many streams. A call that is dropped has happened as a whole or not at all.
+#[async_trait]
+pub trait WebhookStore: Send + Sync {
+    /// Adds a webhook, and places its cursors on every stream of `ranges` that has events. `None` where there are
+    /// [`WEBHOOKS_MAX`] already.
+    async fn create(
+        &self,
+        new: &NewWebhook,
+        ranges: &[NameRange],
+        at: Place,
+    ) -> Result<Option<Webhook>, StoreError>;
+
+    /// All webhooks, by their ids.
+    async fn list(&self) -> Result<Vec<Webhook>, StoreError>;
+
+    /// One webhook.
+    async fn get(&self, id: &str) -> Result<Option<Webhook>, StoreError>;
+
+    /// Changes a webhook that is at this version. What it was delivering is begun anew where `changes` say so.
+    async fn change(&self, id: &str, version: u64, changes: &Changes) -> Result<Changed, StoreError>;
+
+    /// Removes a webhook that is at this version, or at any, with its cursors.
+    async fn remove(&self, id: &str, version: Option<u64>) -> Result<Changed, StoreError>;
+
+    /// Moves cursors, of one stream or of all in some ranges, and gives up the batch under way.
+    async fn replay(&self, id: &str, replay: &Replay) -> Result<Replayed, StoreError>;
+
+    /// How far the cursors are behind in these ranges.
+    async fn lag(&self, id: &str, ranges: &[NameRange]) -> Result<Lag, StoreError>;
+
+    /// Takes up to `webhooks_max` webhooks that are not paused and that nobody holds.
+    async fn claim(
+        &self,
+        holder: &Holder,
+        lease: Duration,
+        webhooks_max: u32,
+    ) -> Result<Vec<Webhook>, StoreError>;
+
+    /// Prolongs the lease, and returns the webhook as it stands; `None` where it is lost, paused or removed.
+    async fn renew(&self, id: &str, holder: &Holder, lease: Duration) -> Result<Option<Webhook>, StoreError>;
+
+    /// Ends the lease, so that another node need not wait for its end.
+    async fn release(&self, id: &str, holder: &Holder) -> Result<(), StoreError>;
+
+    /// Compares the heads of up to [`LOOK_STREAMS_MAX`] streams of a range with the cursors of a webhook.
+    async fn look(&self, id: &str, range: &NameRange) -> Result<Look, StoreError>;
+
+    /// Notes the batch that is about to be delivered. `false` where the generation is another one by now, as for
+    /// the next two calls.
+    async fn begin(&self, held: &Held<'_>, batch: &Batch) -> Result<bool, StoreError>;
+
+    /// Moves the cursors behind a batch that was delivered, or that holds nothing to deliver.
+    async fn delivered(&self, held: &Held<'_>, batch: &Batch, sent: bool) -> Result<bool, StoreError>;
+
+    /// Notes an attempt that failed.
+    async fn failed(&self, held: &Held<'_>, failure: &Failed) -> Result<bool, StoreError>;
+
+    /// The kinds of drafts, also of deleted ones. What is missing was removed by hand.
+    async fn draft_kinds(
+        &self,
+        drafts: &[(UserId, DraftId)],
+    ) -> Result<HashMap<(UserId, DraftId), DraftKind>, StoreError>;
+}
+
+/// Names of streams, in the order of their bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameRange {
+    /// The first name that may be in it.
+    pub start: String,
+    /// The first name behind it.
+    pub end: String,
+}
+
+/// Where cursors are placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Behind the last event.
+    Head,
+    /// Before the first event that is kept.
+    Floor,
+}
+
+/// What signs deliveries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningSecret {
+    /// `whsec_` and the key in base64.
+    pub secret: String,
+    /// When it ends, Unix milliseconds; the newest one does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+}
+
+/// A webhook that is to be added.
+#[derive(Debug, Clone)]
+pub struct NewWebhook {
+    /// Its name, which nobody else has.
+    pub id: String,
+    /// Where deliveries go.
+    pub url: String,
+    /// What is delivered, as JSON.
+    pub filter: String,
+    /// What signs them.
+    pub secret: SigningSecret,
+    /// Whether nothing is delivered yet.
+    pub paused: bool,
+}
+
+/// Why a webhook is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pause {
+    /// An operator has paused it.
+    Operator,
+    /// The receiver has answered that it is gone.
+    Gone,
+    /// Deliveries have failed for too long.
+    GaveUp,
+}
+
+impl Pause {
+    /// As the store and the API write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Gone => "gone",
+            Self::GaveUp => "gave_up",
+        }
+    }
+
+    /// Reads [`Pause::as_str`]. What a newer version has written is a pause all the same.
+    pub(super) fn from_text(text: &str) -> Self {
+        match text {
+            "gone" => Self::Gone,
+            "gave_up" => Self::GaveUp,
+            _ => Self::Operator,
+        }
+    }
+}
+
+/// A webhook.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Its name.
+    pub id: String,
+    /// How often operators have changed it.
+    pub version: u64,
+    /// Under which it was read.
+    pub generation: u64,
+    /// Where deliveries go.
+    pub url: String,
+    /// What is delivered, as JSON.
+    pub filter: String,
+    /// What signs them, the newest first.
+    pub secrets: Vec<SigningSecret>,
+    /// Why nothing is delivered; `None` where something is.
+    pub paused: Option<Pause>,
+    /// When it was added.
+    pub created_at: u64,
+    /// When an operator has changed it last.
+    pub updated_at: u64,
+    /// The node that delivers just now.
+    pub holder_node: Option<String>,
+    /// The batch that is being delivered.
+    pub batch: Option<Batch>,
+    /// Attempts at it that have failed.
+    pub attempts: u32,
+    /// Since when all attempts have failed.
+    pub failing_since: Option<u64>,
+    /// When it is tried again.
+    pub next_attempt_at: Option<u64>,
+    /// What was wrong last, and when.
+    pub last_error: Option<(String, u64)>,
+    /// When a batch was taken last.
+    pub last_delivery_at: Option<u64>,
+    /// When this was read.
+    pub now: u64,
+}
+
+/// A change by an operator. What is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Where deliveries go.
+    pub url: Option<String>,
+    /// What is delivered, as JSON, and the ranges of names that it adds and gives up: cursors are placed behind
+    /// the last event of each stream in the former, and removed from the latter.
+    pub filter: Option<(String, Vec<NameRange>, Vec<NameRange>)>,
+    /// All secrets.
+    pub secrets: Option<Vec<SigningSecret>>,
+    /// Pauses it, or has it go on at once.
+    pub paused: Option<bool>,
+}
+
+/// What became of a change.
+#[derive(Debug)]
+pub enum Changed {
+    /// It was made.
+    Done(Box<Webhook>),
+    /// The webhook is at another version.
+    Version(u64),
+    /// There is no such webhook.
+    NotFound,
+}
+
+/// Which cursors are moved, and where to.
+#[derive(Debug, Clone)]
+pub enum Replay {
+    /// The cursor of one stream, behind this event of the history of this name.
+    Stream(Stream, Epoch, Seq),
+    /// The cursors of all streams in these ranges, before the first event that is kept.
+    All(Vec<NameRange>),
+}
+
+/// What became of a replay.
+#[derive(Debug)]
+pub enum Replayed {
+    /// The cursors are moved.
+    Done(Box<Webhook>),
+    /// There is no such position: where the stream stands.
+    Position(Epoch, Seq, Seq),
+    /// There is no such webhook.
+    NotFound,
+}
+
+/// How far a webhook is behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lag {
+    /// Events that are not delivered yet, those that the filter leaves out included.
+    pub events: u64,
+    /// Streams that have such events.
+    pub streams: u64,
+    /// Whether that is all. It is a part where the filter names more than [`LAG_STREAMS_MAX`] streams.
+    pub complete: bool,
+}
+
+/// Who holds webhooks: a node, under a name that is new with each claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// What leases are compared by.
+    pub token: String,
+    /// The node's name, for people.
+    pub node: String,
+}
+
+/// Under what a node writes: it has to hold the webhook still, in the generation that it has read.
+#[derive(Debug, Clone, Copy)]
+pub struct Held<'a> {
+    /// The webhook.
+    pub id: &'a str,
+    /// The node.
+    pub holder: &'a Holder,
+    /// The generation.
+    pub generation: u64,
+}
+
+/// The position up to which a stream was delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamCursor {
+    /// The history that it counts in.
+    pub epoch: Epoch,
+    /// The last event that was delivered, or passed over.
+    pub seq: Seq,
+    /// Where the history has another name by now: whether the event there is still the same. `None` where it is
+    /// not known, because retention has removed it.
+    pub same: Option<bool>,
+}
+
+/// A stream with something due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueStream {
+    /// Which one.
+    pub stream: Stream,
+    /// Its last event.
+    pub head: Seq,
+    /// The last event that retention has removed.
+    pub floor: Seq,
+    /// Where the webhook stands; `None` where it has delivered nothing of it.
+    pub cursor: Option<StreamCursor>,
+}
+
+/// What a look has found.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// The history that the heads count in.
+    pub epoch: Epoch,
+    /// Streams whose cursor is not at the head, or is of a history of another name.
+    pub due: Vec<DueStream>,
+    /// The name with which to look on; `None` at the end of the range.
+    pub next: Option<String>,
+}
+
+/// A batch: which part of which streams. Its events are read again for each attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Batch {
+    /// The `webhook-id` of all its attempts.
+    pub id: String,
+    /// The history that the numbers count in.
+    pub epoch: Epoch,
+    /// The parts, in the order in which they are delivered.
+    pub streams: Vec<BatchStream>,
+}
+
+/// A part of a stream in a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchStream {
+    /// The stream, by its key.
+    pub stream: String,
+    /// Its events begin behind this one.
+    pub after: Seq,
+    /// The last one.
+    pub seq: Seq,
+    /// Retention has removed events that were not delivered: all before this number are delivered or gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed_before: Option<Seq>,
+    /// The log was restored to an earlier state, and is delivered again from the first event that is kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restored: bool,
+}
+
+/// An attempt that failed.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    /// What was wrong, for operators.
+    pub error: String,
+    /// When it is tried again.
+    pub retry_after: Duration,
+    /// The receiver says that it is gone for good.
+    pub gone: bool,
+    /// After how long of failures the webhook is paused.
+    pub give_up_after: Duration,
+}

@@ -1,0 +1,288 @@
+//! What is in a batch: where it begins in each stream, and the body that is sent. Pure.
+
+use std::{collections::HashMap, sync::Arc};
+
+use common::{DeviceId, DraftId, Epoch, Event, Priority, Seq, Stream, UserId, ids::DraftKind, json::Fields};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::filter::{Filter, is_of_a_draft};
+use crate::store::webhooks::{Batch, BatchStream, DueStream};
+
+/// Streams of one batch.
+pub(super) const STREAMS_MAX: usize = 64;
+
+/// Events of one batch.
+pub(super) const EVENTS_MAX: usize = 500;
+
+/// Payloads of one batch after which no further event is added, in bytes.
+pub(super) const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+
+/// The kinds of drafts, by whose they are.
+pub(super) type DraftKinds = HashMap<(UserId, DraftId), DraftKind>;
+
+/// A part of a batch with its events.
+pub(super) struct Part {
+    pub(super) range: BatchStream,
+    pub(super) events: Vec<Arc<Event>>,
+}
+
+/// Returns where delivery goes on in a stream, as an empty part.
+///
+/// In a history of another name, events may have been lost and their numbers given to others. The cursor holds on
+/// where the event at it is still the same, or is gone through retention as well. Otherwise all that is kept is
+/// delivered, because nothing tells where the histories part.
+pub(super) fn begin(due: &DueStream, epoch: &Epoch) -> BatchStream {
+    let (after, restored) = match &due.cursor {
+        None => (Seq(0), false),
+        Some(cursor) if cursor.seq == Seq(0) => (Seq(0), false),
+        Some(cursor) if cursor.epoch == *epoch => (cursor.seq, cursor.seq > due.head),
+        Some(cursor) => (cursor.seq, cursor.same != Some(true) && cursor.seq > due.floor),
+    };
+    let after = if restored { due.floor } else { after };
+    let missed_before = (after < due.floor).then(|| due.floor.next());
+    let after = after.max(due.floor);
+    BatchStream { stream: due.stream.key(), after, seq: after, missed_before, restored }
+}
+
+/// Cuts parts to the bounds of a batch, at least one event. What is cut off is left to the next one.
+pub(super) fn bound(parts: &mut Vec<Part>) {
+    let (mut events, mut bytes) = (0, 0);
+    parts.retain_mut(|part| {
+        let had_any = !part.events.is_empty();
+        let fits = part.events.iter().take_while(|event| {
+            let fits = events == 0 || (events < EVENTS_MAX && bytes < PAYLOAD_BYTES_MAX);
+            events += 1;
+            bytes += event.payload.get().len();
+            fits
+        });
+        let fits = fits.count();
+        part.events.truncate(fits);
+        part.range.seq = part.events.last().map_or(part.range.after, |last| last.seq);
+        fits > 0 || !had_any || part.range.restored || part.range.missed_before.is_some()
+    });
+}
+
+/// The draft that an event is about, and its kind where the event says that.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct DraftOf {
+    pub(super) user: UserId,
+    pub(super) id: DraftId,
+    pub(super) kind: Option<DraftKind>,
+}
+
+/// Returns what an event says about a draft; `None` where it is about none.
+pub(super) fn draft_of(event: &Event) -> Option<DraftOf> {
+    let Stream::User(user) = &event.stream else { return None };
+    if !is_of_a_draft(event) {
+        return None;
+    }
+    let names = ["draftId", "version", "baseVersion", "kind", "content", "patch"];
+    let fields = Fields::of(event.payload.get(), &names, usize::MAX).ok()?;
+    let kind = fields.optional("kind").ok().flatten();
+    Some(DraftOf { user: user.clone(), id: fields.required("draftId").ok()?, kind })
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    webhook: &'a str,
+    epoch: &'a Epoch,
+    streams: Vec<&'a BatchStream>,
+    events: Vec<Entry<'a>>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    stream: &'a str,
+    seq: Seq,
+    r#type: &'a str,
+    timestamp: u64,
+    origin: &'a DeviceId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<Priority>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<DraftKind>,
+    payload: &'a RawValue,
+}
+
+/// What is sent.
+pub(super) struct Content {
+    /// The body; `None` where the filter takes nothing of the batch.
+    pub(super) body: Option<Vec<u8>>,
+    /// Events in it.
+    pub(super) events: usize,
+}
+
+/// Makes the body of a batch from its parts.
+pub(super) fn content(
+    webhook: &str,
+    batch: &Batch,
+    parts: &[Part],
+    filter: &Filter,
+    kinds: &DraftKinds,
+) -> Content {
+    let mut body = Body {
+        r#type: "draftwire.batch",
+        webhook,
+        epoch: &batch.epoch,
+        streams: Vec::new(),
+        events: Vec::new(),
+    };
+    for part in parts {
+        let before = body.events.len();
+        for event in &part.events {
+            let kind = draft_of(event)
+                .and_then(|DraftOf { user, id, kind }| kind.or_else(|| kinds.get(&(user, id)).cloned()));
+            if filter.takes(event, kind.as_ref()) {
+                body.events.push(Entry {
+                    stream: &part.range.stream,
+                    seq: event.seq,
+                    r#type: event.kind.as_str(),
+                    timestamp: event.timestamp,
+                    origin: &event.origin,
+                    priority: Some(event.priority).filter(|priority| *priority != Priority::Normal),
+                    kind,
+                    payload: &event.payload,
+                });
+            }
+        }
+        if body.events.len() > before || part.range.missed_before.is_some() || part.range.restored {
+            body.streams.push(&part.range);
+        }
+    }
+    let events = body.events.len();
+    let body = if body.streams.is_empty() { None } else { serde_json::to_vec(&body).ok() };
+    Content { body, events }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use common::json::Field;
+
+    use super::*;
+    use crate::store::webhooks::StreamCursor;
+
+    fn epoch(name: &str) -> Epoch {
+        name.parse().unwrap()
+    }
+
+    fn due(cursor: Option<(&str, u64, Option<bool>)>, head: u64, floor: u64) -> DueStream {
+        let cursor = cursor.map(|(name, seq, same)| StreamCursor { epoch: epoch(name), seq: Seq(seq), same });
+        DueStream { stream: "topic:t".parse().unwrap(), head: Seq(head), floor: Seq(floor), cursor }
+    }
+
+    fn event(stream: &str, seq: u64, kind: &str, payload: &str) -> Arc<Event> {
+        let payload = RawValue::from_string(payload.to_owned()).unwrap();
+        let kind = kind.parse().unwrap();
+        Arc::new(Event::new(stream.parse().unwrap(), Seq(seq), kind, "d".parse().unwrap(), 5, payload))
+    }
+
+    fn part(stream: &str, events: Vec<Arc<Event>>) -> Part {
+        let range = BatchStream {
+            stream: stream.to_owned(),
+            after: Seq(0),
+            seq: Seq(0),
+            missed_before: None,
+            restored: false,
+        };
+        Part { range, events }
+    }
+
+    #[test]
+    fn delivery_goes_on_where_it_stopped() {
+        let cases = [
+            // A new stream, and one that retention has cut before it was seen.
+            (due(None, 3, 0), (0, None, false)),
+            (due(None, 9, 4), (4, Some(5), false)),
+            (due(Some(("e", 0, None)), 3, 0), (0, None, false)),
+            (due(Some(("e", 2, None)), 3, 0), (2, None, false)),
+            // Retention has overtaken the cursor.
+            (due(Some(("e", 2, None)), 9, 4), (4, Some(5), false)),
+            (due(Some(("e", 4, None)), 9, 4), (4, None, false)),
+            // The history has another name, and the same events.
+            (due(Some(("old", 2, Some(true))), 3, 0), (2, None, false)),
+            (due(Some(("old", 2, None)), 9, 4), (4, Some(5), false)),
+            // It has others: all that is kept is delivered.
+            (due(Some(("old", 7, Some(false))), 9, 4), (4, None, true)),
+            (due(Some(("old", 7, None)), 5, 1), (1, None, true)),
+            (due(Some(("e", 7, None)), 5, 1), (1, None, true)),
+        ];
+        for (due, (after, missed_before, restored)) in cases {
+            let range = begin(&due, &epoch("e"));
+            let found = (range.after.0, range.missed_before.map(|seq| seq.0), range.restored);
+            assert_eq!(found, (after, missed_before, restored), "{due:?}");
+            assert_eq!(range.after, range.seq);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_bounded_and_never_empty() {
+        let events = |count: u64| (1..=count).map(|seq| event("topic:t", seq, "E", "1")).collect();
+        let mut parts = vec![part("topic:t", events(300)), part("topic:u", events(300))];
+        bound(&mut parts);
+        assert_eq!(parts.iter().map(|part| part.range.seq.0).collect::<Vec<_>>(), [300, 200]);
+        let large = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX));
+        let mut parts =
+            vec![part("topic:t", vec![event("topic:t", 1, "E", &large), event("topic:t", 2, "E", "1")])];
+        bound(&mut parts);
+        assert_eq!((parts[0].events.len(), parts[0].range.seq), (1, Seq(1)));
+    }
+
+    #[test]
+    fn an_event_of_a_draft_names_it() {
+        let created =
+            event("user:a", 1, "DRAFT_CREATED", r#"{"draftId":"x","version":1,"kind":"order","content":{}}"#);
+        let expected = DraftOf {
+            user: "a".parse().unwrap(),
+            id: "x".parse().unwrap(),
+            kind: Some("order".parse().unwrap()),
+        };
+        assert_eq!(draft_of(&created), Some(expected));
+        let deleted = event("user:a", 2, "DRAFT_DELETED", r#"{"draftId":"x","version":2}"#);
+        assert_eq!(draft_of(&deleted).map(|draft| draft.kind), Some(None));
+        assert_eq!(draft_of(&event("user:a", 3, "NUDGE", "{}")), None);
+        assert_eq!(draft_of(&event("topic:a", 3, "GOAL", "{}")), None);
+    }
+
+    #[test]
+    fn a_body_holds_what_the_filter_takes() {
+        let filter = Filter::read(r#"{"topics":["t"],"drafts":["order"]}"#).unwrap();
+        let mut parts = vec![
+            part("topic:t", vec![event("topic:t", 1, "GOAL", r#"{"by":"x"}"#)]),
+            part(
+                "user:a",
+                vec![
+                    event(
+                        "user:a",
+                        1,
+                        "DRAFT_UPDATED",
+                        r#"{"draftId":"x","version":2,"baseVersion":1,"patch":{}}"#,
+                    ),
+                    event("user:a", 2, "DRAFT_DELETED", r#"{"draftId":"y","version":2}"#),
+                ],
+            ),
+        ];
+        bound(&mut parts);
+        let streams = parts.iter().map(|part| part.range.clone()).collect();
+        let batch = Batch { id: "msg_1".to_owned(), epoch: epoch("e"), streams };
+        let kinds = [(("a", "x"), "order"), (("a", "y"), "note")]
+            .map(|((user, id), kind)| ((user.parse().unwrap(), id.parse().unwrap()), kind.parse().unwrap()));
+        let sent = content("wh_1", &batch, &parts, &filter, &kinds.into());
+        assert_eq!(
+            String::from_utf8(sent.body.unwrap()).unwrap(),
+            concat!(
+                r#"{"type":"draftwire.batch","webhook":"wh_1","epoch":"e","#,
+                r#""streams":[{"stream":"topic:t","after":0,"seq":1},{"stream":"user:a","after":0,"seq":2}],"#,
+                r#""events":[{"stream":"topic:t","seq":1,"type":"GOAL","timestamp":5,"origin":"d","payload":{"by":"x"}},"#,
+                r#"{"stream":"user:a","seq":1,"type":"DRAFT_UPDATED","timestamp":5,"origin":"d","kind":"order","#,
+                r#""payload":{"draftId":"x","version":2,"baseVersion":1,"patch":{}}}]}"#,
+            )
+        );
+        let nothing = Filter::read(r#"{"topics":["other"]}"#).unwrap();
+        assert!(content("wh_1", &batch, &parts, &nothing, &DraftKinds::new()).body.is_none());
+        parts[0].range.missed_before = Some(Seq(1));
+        assert!(content("wh_1", &batch, &parts, &nothing, &DraftKinds::new()).body.is_some());
+    }
+}
