@@ -14,6 +14,162 @@ var __export = (target, all) => {
     __defProp(target, name, { get: all[name], enumerable: true });
 };
 
+// clients/js/src/limits.ts
+var TOKEN_MS_MAX, CONNECT_MS_MAX, STABLE_MS, SILENT_ATTEMPTS, BLOCKED_MS, QUIET_MS, WINDOW, QUEUE_MAX, MEMORY_MS, BATCH_MAX;
+var init_limits = __esm({
+  "clients/js/src/limits.ts"() {
+    "use strict";
+    TOKEN_MS_MAX = 1e4;
+    CONNECT_MS_MAX = 15e3;
+    STABLE_MS = 1e4;
+    SILENT_ATTEMPTS = 2;
+    BLOCKED_MS = 3e5;
+    QUIET_MS = 1e4;
+    WINDOW = 32;
+    QUEUE_MAX = 1e4;
+    MEMORY_MS = 23 * 36e5;
+    BATCH_MAX = 100;
+  }
+});
+
+// clients/js/src/session/publishing.ts
+function publishRules(keyOf, isWaiting) {
+  return {
+    acknowledged: (records, command) => records.remove(keyOf(command)),
+    refused: (records, command, error) => {
+      records.remove(keyOf(command));
+      if (isWaiting(command)) return;
+      records.put(`unpublished/${command.id}`, { ...command, error });
+    }
+  };
+}
+var init_publishing = __esm({
+  "clients/js/src/session/publishing.ts"() {
+    "use strict";
+  }
+});
+
+// clients/js/src/session/command_queue.ts
+var command_queue_exports = {};
+__export(command_queue_exports, {
+  newCommandQueue: () => newCommandQueue
+});
+function newCommandQueue({ records, connection, keyOf, userState, answered: answered2, isThere: isThere2 }) {
+  const publishing = publishRules(keyOf, ({ tab: tab2 }) => isThere2(tab2));
+  const rules = (type) => type === "PUBLISH" ? publishing : userState();
+  const inFlight = /* @__PURE__ */ new Map();
+  const expected = /* @__PURE__ */ new Set();
+  let isOpen = false;
+  let isPausing = false;
+  let pauses = 0;
+  function open() {
+    isOpen = true;
+    for (const id of expected) {
+      if (inFlight.has(id) || findCommand(records, id)) continue;
+      expected.delete(id);
+      connection.send({ type: "PING", id });
+    }
+    pump();
+  }
+  function lost() {
+    isOpen = isPausing = false;
+    inFlight.clear();
+    expected.clear();
+  }
+  function pump() {
+    if (!isOpen || isPausing) return;
+    const lanes = /* @__PURE__ */ new Set();
+    const unmarked = [];
+    let count = 0;
+    for (const command of records.list("command")) {
+      const rule = rules(command.type);
+      if (!rule) continue;
+      const lane = rule.lane?.(command);
+      if (lane && lanes.has(lane)) break;
+      if (lane) lanes.add(lane);
+      if (rule.isAnswered?.(command)) continue;
+      if ((count += 1) > WINDOW) break;
+      if (inFlight.has(command.id)) continue;
+      if (!records.isCommitted(keyOf(command))) break;
+      if (command.sentAt === void 0) unmarked.push(command);
+      else if (unmarked.length > 0) break;
+      else send2(command);
+    }
+    if (unmarked.length > 0) mark(unmarked);
+  }
+  function receive(id, outcome) {
+    const command = inFlight.get(id);
+    if (!command) return false;
+    inFlight.delete(id);
+    if (outcome.error?.code === "unavailable") {
+      expected.add(id);
+      pause2();
+    } else {
+      pauses = 0;
+      expected.delete(id);
+      conclude(command, outcome);
+    }
+    return true;
+  }
+  function tooLarge(message) {
+    const bytes = (command) => JSON.stringify(command.payload).length;
+    const largest = [...inFlight.values()].sort((a, b) => bytes(b) - bytes(a))[0];
+    if (largest) conclude(largest, { error: { code: "too_large", message } });
+  }
+  function send2(command) {
+    const { id, type, payload, sentAt } = command;
+    if (type === "PUBLISH" && !expected.has(id) && Date.now() - sentAt > MEMORY_MS) {
+      return conclude(command, { error: { code: "unknown_outcome", message: "the server may have forgotten its id" } });
+    }
+    inFlight.set(id, command);
+    const error = connection.send({ type, id, payload });
+    if (!error) return;
+    inFlight.delete(id);
+    conclude(command, { error });
+  }
+  function mark(commands) {
+    const ids = new Set(commands.map(({ id }) => id));
+    const marked = records.run((edit) => {
+      for (const command of edit.list("command")) {
+        if (ids.has(command.id) && command.sentAt === void 0) edit.put(keyOf(command), { ...command, sentAt: Date.now() });
+      }
+    });
+    void marked.then(pump);
+  }
+  function conclude(command, outcome) {
+    const rule = rules(command.type);
+    void records.run((edit) => {
+      const queued = findCommand(edit, command.id);
+      if (!queued || !rule) return;
+      if (outcome.error) rule.refused(edit, queued, outcome.error);
+      else rule.acknowledged(edit, queued, outcome.payload);
+    });
+    answered2(command.id, outcome);
+    pump();
+  }
+  function pause2() {
+    if (isPausing) return;
+    isPausing = true;
+    connection.pause("repeat", pauses, () => {
+      isPausing = false;
+      pump();
+    });
+    pauses += 1;
+  }
+  return { open, lost, pump, receive, tooLarge };
+}
+function findCommand(records, id) {
+  for (const command of records.list("command")) if (command.id === id) return command;
+  return void 0;
+}
+var init_command_queue = __esm({
+  "clients/js/src/session/command_queue.ts"() {
+    "use strict";
+    init_limits();
+    init_publishing();
+  }
+});
+
 // clients/js/src/connection/event_stream.ts
 var event_stream_exports = {};
 __export(event_stream_exports, {
@@ -281,6 +437,9 @@ function errorOf({ code, message, payload }) {
   return new DraftwireError(code, message, payload);
 }
 
+// clients/js/src/connection/token.ts
+init_limits();
+
 // clients/js/src/wait.ts
 function quiet(promise) {
   promise.catch(() => {
@@ -313,7 +472,6 @@ var Deferred = class {
 };
 
 // clients/js/src/connection/token.ts
-var TOKEN_MS_MAX = 1e4;
 function newTokenSource(getToken) {
   let asking = null;
   let abort;
@@ -322,9 +480,9 @@ function newTokenSource(getToken) {
     const mine = abort = new AbortController();
     const { signal } = mine;
     try {
-      const answer2 = Promise.resolve(getToken({ ...stale !== void 0 && { stale }, signal }));
+      const answer2 = Promise.resolve(getToken({ stale, signal }));
       const token = await waitFor(answer2, { timeoutMs: TOKEN_MS_MAX, signal });
-      if (token !== null && token === stale) throw new Error("a token again that is of no use");
+      if (token === stale) throw new Error("getToken brought the same token again");
       return token;
     } catch (cause) {
       mine.abort();
@@ -334,7 +492,7 @@ function newTokenSource(getToken) {
   }
   return {
     spent(token) {
-      if (token !== null) stale = token;
+      stale = token ?? stale;
     },
     get() {
       if (asking) return asking;
@@ -361,8 +519,9 @@ function baseOf(url) {
 }
 
 // clients/js/src/connection/websocket.ts
-var OPEN = 1;
+init_limits();
 function webSocketTransport(base, { WebSocket: WebSocket2 }) {
+  const OPEN = 1;
   return {
     name: "websocket",
     async open({ token, ...query }, events) {
@@ -375,7 +534,7 @@ function webSocketTransport(base, { WebSocket: WebSocket2 }) {
       socket.onmessage = ({ data }) => events.frame(data);
       socket.onclose = ({ code, reason: reason2 }) => events.closed(code, reason2);
       return {
-        quietMs: 1e4,
+        quietMs: QUIET_MS,
         send: (_message, text2) => {
           if (socket.readyState === OPEN) socket.send(text2);
         },
@@ -386,24 +545,25 @@ function webSocketTransport(base, { WebSocket: WebSocket2 }) {
 }
 
 // clients/js/src/environment.ts
-var visible = () => globalThis.document?.visibilityState !== "hidden";
 function environmentOf(given = {}) {
   return {
-    // Looked up when used: a page may replace them, and Node 20 has no WebSocket.
-    WebSocket: given.WebSocket ?? globalThis.WebSocket,
-    fetch: given.fetch ?? ((...request) => globalThis.fetch(...request)),
-    isVisible: given.isVisible ?? visible,
-    onWake: given.onWake ?? onWake
+    // Node 20 has none.
+    WebSocket: globalThis.WebSocket,
+    // Looked up when used: a page may replace it.
+    fetch: (...request) => globalThis.fetch(...request),
+    isVisible: () => globalThis.document?.visibilityState !== "hidden",
+    onWake,
+    ...given
   };
 }
 function onWake(listener) {
   const ending = new AbortController();
   const { document: document2, navigator } = globalThis;
-  const on = (target, type) => target?.addEventListener?.(type, listener, ending);
-  on(globalThis, "online");
-  on(globalThis, "pageshow");
-  on(document2, "visibilitychange");
-  on(document2, "resume");
+  const on = (target, ...types) => {
+    for (const type of types) target?.addEventListener?.(type, listener, ending);
+  };
+  on(globalThis, "online", "pageshow");
+  on(document2, "visibilitychange", "resume");
   on(navigator?.connection, "change");
   return () => ending.abort();
 }
@@ -436,33 +596,34 @@ function equal(a, b) {
 
 // clients/js/src/listeners.ts
 var Listeners = class {
-  #functions = /* @__PURE__ */ new Map();
+  /** Each in an object of its own: the same function added twice is called twice, and each ends for itself. */
+  #entries = /* @__PURE__ */ new Set();
   #onError;
   constructor(onError) {
     this.#onError = onError;
   }
   add(listener) {
-    const key = {};
-    this.#functions.set(key, listener);
+    const entry = { listener };
+    this.#entries.add(entry);
     return () => {
-      this.#functions.delete(key);
+      this.#entries.delete(entry);
     };
   }
   get size() {
-    return this.#functions.size;
+    return this.#entries.size;
   }
   call(...values) {
-    for (const [key, listener] of [...this.#functions]) {
-      if (!this.#functions.has(key)) continue;
+    for (const entry of [...this.#entries]) {
+      if (!this.#entries.has(entry)) continue;
       try {
-        listener(...values);
+        entry.listener(...values);
       } catch (error) {
         this.#onError(error);
       }
     }
   }
   clear() {
-    this.#functions.clear();
+    this.#entries.clear();
   }
 };
 function newHandlers(onError) {
@@ -483,12 +644,8 @@ function newHandlers(onError) {
   };
 }
 
-// clients/js/src/session/link.ts
-function ownLink({ tab: tab2, isVisible, newSession: newSession2, events }) {
-  const session = newSession2({ ...events, isThere: (name) => name === tab2 }, isVisible);
-  session.connect();
-  return { ...session, want: (wants) => session.want(tab2, wants), close: session.disconnect };
-}
+// clients/js/src/connection/connection.ts
+init_limits();
 
 // clients/js/src/connection/backoff.ts
 var BASE_MS = 500;
@@ -497,190 +654,21 @@ function backoff(failures, random = Math.random) {
   return random() * Math.min(MAX_MS, BASE_MS * 2 ** Math.min(failures + 1, 16));
 }
 
-// clients/js/src/session/command_queue.ts
-var WINDOW = 32;
-var QUEUE_MAX = 1e4;
-var MEMORY_MS = 23 * 36e5;
-function commandKey({ order }) {
-  return `command/${String(order).padStart(12, "0")}`;
-}
-function findCommand(records, id) {
-  for (const command of records.list("command")) if (command.id === id) return command;
-  return void 0;
-}
-function enqueue(records, command) {
-  const order = (records.get("meta/order") ?? 0) + 1;
-  records.put("meta/order", order);
-  records.put(commandKey({ order }), { ...command, order });
-}
-function newCommandQueue({ records, connection, rules, answered: answered2 }) {
-  const inFlight = /* @__PURE__ */ new Map();
-  const expected = /* @__PURE__ */ new Set();
-  let isOpen = false;
-  let isPausing = false;
-  let pauses = 0;
-  function open() {
-    isOpen = true;
-    for (const id of expected) {
-      if (inFlight.has(id) || findCommand(records, id)) continue;
-      expected.delete(id);
-      connection.send({ type: "PING", id });
-    }
-    pump();
-  }
-  function lost() {
-    isOpen = isPausing = false;
-    inFlight.clear();
-    expected.clear();
-  }
-  function pump() {
-    if (!isOpen || isPausing) return;
-    const lanes = /* @__PURE__ */ new Set();
-    const unmarked = [];
-    let count = 0;
-    for (const command of records.list("command")) {
-      const rule = rules(command.type);
-      if (!rule) continue;
-      const lane = rule.lane(command);
-      if (lane !== void 0 && lanes.has(lane)) break;
-      if (lane !== void 0) lanes.add(lane);
-      if (rule.isAnswered(command)) continue;
-      if ((count += 1) > WINDOW) break;
-      if (inFlight.has(command.id)) continue;
-      if (!records.isCommitted(commandKey(command))) break;
-      if (command.sentAt === void 0) unmarked.push(command);
-      else if (unmarked.length > 0) break;
-      else send2(command);
-    }
-    if (unmarked.length > 0) mark(unmarked);
-  }
-  function receive(id, outcome) {
-    const command = inFlight.get(id);
-    if (!command) return false;
-    inFlight.delete(id);
-    if ("error" in outcome && outcome.error.code === "unavailable") {
-      expected.add(id);
-      pause2();
-    } else {
-      pauses = 0;
-      expected.delete(id);
-      conclude(command, outcome);
-    }
-    return true;
-  }
-  function tooLarge(message) {
-    const bytes = (command) => JSON.stringify(command.payload).length;
-    const largest = [...inFlight.values()].sort((a, b) => bytes(b) - bytes(a))[0];
-    if (largest) conclude(largest, { error: { code: "too_large", message } });
-  }
-  function send2(command) {
-    const { id, type, payload, sentAt } = command;
-    if (type === "PUBLISH" && !expected.has(id) && Date.now() - sentAt > MEMORY_MS) {
-      return conclude(command, { error: { code: "unknown_outcome", message: "the server may have forgotten its id" } });
-    }
-    inFlight.set(id, command);
-    const error = connection.send({ type, id, payload });
-    if (!error) return;
-    inFlight.delete(id);
-    conclude(command, { error });
-  }
-  function mark(commands) {
-    const ids = new Set(commands.map(({ id }) => id));
-    const marked = records.run((edit) => {
-      for (const command of edit.list("command")) {
-        if (ids.has(command.id) && command.sentAt === void 0) edit.put(commandKey(command), { ...command, sentAt: Date.now() });
-      }
-    });
-    void marked.then(pump);
-  }
-  function conclude(command, outcome) {
-    const rule = rules(command.type);
-    void records.run((edit) => {
-      const queued = findCommand(edit, command.id);
-      if (!queued || !rule) return;
-      if ("error" in outcome) rule.refused(edit, queued, outcome.error);
-      else rule.acknowledged(edit, queued, outcome.payload);
-    });
-    answered2(command.id, outcome);
-    pump();
-  }
-  function pause2() {
-    if (isPausing) return;
-    isPausing = true;
-    connection.after("repeat", backoff(pauses), () => {
-      isPausing = false;
-      pump();
-    });
-    pauses += 1;
-  }
-  return { open, lost, pump, receive, tooLarge };
-}
-
-// clients/js/src/session/publisher.ts
-function newPublisher(records, tab2, onError) {
-  const waiting = /* @__PURE__ */ new Map();
-  const unpublished = new Listeners(onError);
-  async function publish(topic, type, data = null, options = {}) {
-    const { priority } = options;
-    const payload = { topic, event: type, data: toJson(data), ...priority && { priority } };
-    checkQueue(records);
-    const command = { id: randomId2(), type: "PUBLISH", payload, tab: tab2 };
-    const deferred = new Deferred();
-    waiting.set(command.id, deferred);
-    void records.run((edit) => enqueue(edit, command));
-    return waitFor(deferred.promise, options);
-  }
-  function tellUnpublished() {
-    const refused2 = [...records.list("unpublished")];
-    if (unpublished.size === 0 || refused2.length === 0) return;
-    void records.run((edit) => {
-      for (const { id } of refused2) edit.remove(`unpublished/${id}`);
-    });
-    for (const { payload: { topic, event: event2, data }, error } of refused2) {
-      unpublished.call({ topic, type: event2, data, error: errorOf(error) });
-    }
-  }
-  return {
-    publish: (...event2) => quiet(publish(...event2)),
-    answered(id, outcome) {
-      const deferred = waiting.get(id);
-      waiting.delete(id);
-      if ("error" in outcome) deferred?.reject(errorOf(outcome.error));
-      else deferred?.resolve(outcome.seq === void 0 ? {} : { seq: outcome.seq });
-    },
-    onUnpublished(handler) {
-      const remove = unpublished.add(handler);
-      tellUnpublished();
-      return remove;
-    },
-    tellUnpublished,
-    close(error) {
-      for (const deferred of waiting.values()) deferred.reject(error);
-      waiting.clear();
-      unpublished.clear();
-    }
-  };
-}
-function checkQueue(records) {
-  const count = records.count("command") + records.count("outcome") + records.count("unpublished");
-  if (count >= QUEUE_MAX) throw new DraftwireError("queue_full", `${QUEUE_MAX} changes wait for answers`);
-}
-
 // clients/js/src/connection/close_codes.ts
 var CODES = {
-  4400: ["stop", "protocol"],
-  4401: ["token", "unauthorized"],
-  4403: ["stop", "forbidden"],
-  4409: ["stop", "replaced"],
-  1009: ["smaller", "too_large"],
-  4429: ["retry", "rate_limited"],
-  1012: ["retry", "unavailable"],
-  1013: ["retry", "unavailable"]
+  4400: "protocol",
+  4401: "unauthorized",
+  4403: "forbidden",
+  4409: "replaced",
+  4410: "disconnected",
+  4429: "rate_limited",
+  1009: "too_large",
+  1012: "unavailable",
+  1013: "unavailable"
 };
-var LOST = 1006;
-function judgeClose(code = LOST, reason2) {
-  const [then, error] = CODES[code] ?? ["retry", "unreachable"];
-  return { then, error: new DraftwireError(error, reason2 || `the connection was closed (${code})`) };
+var FINAL = ["protocol", "forbidden", "replaced"];
+function errorOfClose(code, reason2) {
+  return new DraftwireError(CODES[code] ?? "unreachable", reason2 || `the connection is lost (${code})`);
 }
 
 // clients/js/src/connection/watchdog.ts
@@ -727,12 +715,12 @@ function newWatchdog({ isVisible, ping, dead }) {
     const late = Math.abs(Date.now() - tickedAt) > 3 * TICK_MS;
     tickedAt = Date.now();
     if (late) wake();
-    const visible2 = isVisible();
+    const visible = isVisible();
     const silentMs = now - heardAt;
-    if (deadline !== null ? now >= deadline : silentMs >= (visible2 ? SILENT_MS_MAX : 2 * heartbeatMs)) {
+    if (deadline !== null ? now >= deadline : silentMs >= (visible ? SILENT_MS_MAX : 2 * heartbeatMs)) {
       stop();
       dead();
-    } else if (pingedAt === null && silentMs >= (visible2 ? quietMs : Math.max(quietMs, heartbeatMs / 2))) {
+    } else if (pingedAt === null && silentMs >= (visible ? quietMs : Math.max(quietMs, heartbeatMs / 2))) {
       ask(now);
     }
   }
@@ -744,10 +732,6 @@ function newWatchdog({ isVisible, ping, dead }) {
 }
 
 // clients/js/src/connection/connection.ts
-var STABLE_MS = 1e4;
-var CONNECT_MS_MAX = 15e3;
-var SILENT_ATTEMPTS = 2;
-var BLOCKED_MS = 3e5;
 function newConnection({ transports, device, tokens, isVisible, events }) {
   const timers = /* @__PURE__ */ new Map();
   const requests = /* @__PURE__ */ new Map();
@@ -812,6 +796,9 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
     clearTimeout(timers.get(name));
     timers.set(name, setTimeout(action, delayMs));
   }
+  function pause2(name, failures, action) {
+    after(name, backoff(failures), action);
+  }
   async function open() {
     giveUp();
     const mine = generation;
@@ -873,14 +860,14 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
     events.lost();
   }
   function closed(code, reason2) {
-    const { then, error } = judgeClose(code, reason2);
+    const error = errorOfClose(code, reason2);
+    const isRefused = error.code === "unauthorized";
     if (error.code === "unreachable" && !welcome) silentAttempts += 1;
-    if (then === "smaller") events.tooLarge(error);
-    if (then === "token") {
-      tokens.spent(token);
-      tokensRefused += 1;
-    }
-    end(error, then === "stop" || then === "token" && (tokensRefused > 1 || token === null));
+    if (error.code === "too_large") events.tooLarge(error);
+    if (isRefused || error.code === "disconnected") tokens.spent(token);
+    if (isRefused) tokensRefused += 1;
+    const isFinal = isRefused ? tokensRefused > 1 || token === null : FINAL.includes(error.code);
+    end(error, isFinal);
   }
   function retryIn(delayMs, error) {
     if (error) events.state({ status: "waiting", retryAt: Date.now() + delayMs, error });
@@ -907,7 +894,7 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
       case "PONG":
         return answer2(message);
       case "TOKEN_EXPIRING":
-        return void renew(0);
+        return message.stream ? events.stream(message) : void renew(0);
       case "RECONNECT":
         return after("move", message.payload.inMs, open);
       default:
@@ -932,7 +919,7 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
   }
   async function renew(failures) {
     const mine = generation;
-    const later = () => after("renew", backoff(failures), () => renew(failures + 1));
+    const later = () => pause2("renew", failures, () => renew(failures + 1));
     tokens.spent(token);
     const fresh = await tokens.get().catch(() => void 0);
     if (mine !== generation) return;
@@ -964,7 +951,8 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
     tick: watchdog.tick,
     request,
     send: send2,
-    after
+    after,
+    pause: pause2
   };
 }
 function unreachable(message) {
@@ -987,20 +975,23 @@ function streamEvent({ type, seq, timestamp, origin, priority = "normal", payloa
   return { type, seq, timestamp, origin, priority, data: payload };
 }
 
-// clients/js/src/session/publishing.ts
-function publishRules(isWaiting) {
-  return {
-    lane: () => void 0,
-    isAnswered: () => false,
-    acknowledged: (records, command) => records.remove(commandKey(command)),
-    refused: (records, command, error) => {
-      records.remove(commandKey(command));
-      if (isWaiting(command)) return;
-      const record = { id: command.id, payload: command.payload, error };
-      records.put(`unpublished/${command.id}`, record);
-    }
-  };
+// clients/js/src/session/commands.ts
+init_limits();
+function commandKey({ order }) {
+  return `command/${String(order).padStart(12, "0")}`;
 }
+function enqueue(records, command) {
+  const order = (records.get("meta/order") ?? 0) + 1;
+  records.put("meta/order", order);
+  records.put(commandKey({ order }), { ...command, order });
+}
+function checkQueue(records) {
+  const count = records.count("command") + records.count("outcome") + records.count("unpublished");
+  if (count >= QUEUE_MAX) throw new DraftwireError("queue_full", `${QUEUE_MAX} changes wait for answers`);
+}
+
+// clients/js/src/session/subscriptions.ts
+init_limits();
 
 // clients/js/src/session/presence.ts
 function isPresence(message) {
@@ -1045,7 +1036,6 @@ var Tracker = class {
 };
 
 // clients/js/src/session/subscriptions.ts
-var BATCH_MAX = 100;
 function newSubscriptions(connection, { deliver, gap }) {
   const wantsByTab = /* @__PURE__ */ new Map();
   const subscriptions = /* @__PURE__ */ new Map();
@@ -1065,14 +1055,19 @@ function newSubscriptions(connection, { deliver, gap }) {
     for (const subscription of subscriptions.values()) left(subscription);
   }
   function left(subscription) {
-    subscription.followed = subscription.tracker.live = false;
-    subscription.asked = subscription.presence = null;
+    subscription.followed = subscription.tracker.live = subscription.expiring = false;
+    subscription.asked = subscription.presence = subscription.request = null;
   }
   function receive(message) {
     const { stream } = message;
     const subscription = subscriptions.get(stream.slice("topic:".length));
     if (!subscription?.followed) return;
-    if (message.type === "UNSUBSCRIBED") return refused2(subscription, message.payload);
+    if (message.type === "UNSUBSCRIBED" || message.type === "TOKEN_EXPIRING") {
+      subscription.expiring = message.type === "TOKEN_EXPIRING";
+      subscription.followed = subscription.expiring;
+      if (!subscription.followed) refused2(subscription, message.payload);
+      return reconcile();
+    }
     if (isPresence(message)) subscription.presence = nextPresence(subscription.presence, message);
     const judged = subscription.tracker.judge(message);
     if (judged === "gap") gap(stream);
@@ -1082,29 +1077,39 @@ function newSubscriptions(connection, { deliver, gap }) {
     const subscription = subscriptions.get(topic);
     if (!subscription) return;
     const { position: position2, live } = subscription.tracker;
+    if (subscription.asked === "token") tellTokenWanted(subscription);
     if (from && (from.epoch !== position2?.epoch || from.seq !== position2.seq)) subscription.rewind = earlier(subscription.rewind, from);
     if (!subscription.followed || !position2) return;
     tellFollowed(subscription, position2.seq, live && !subscription.rewind);
     if (presence && subscription.presence) {
-      deliver({ type: "PRESENCE", stream: `topic:${topic}`, payload: subscription.presence });
+      deliver({ type: "PRESENCE", stream: subscription.stream, payload: subscription.presence });
     }
   }
   function reconcile() {
     if (!connection.welcome) return;
     const wanted = /* @__PURE__ */ new Map();
-    for (const each of [...wantsByTab.values()].flat()) {
-      const known = wanted.get(each.topic);
-      wanted.set(each.topic, known ? union(known, each) : each);
-    }
+    for (const each of [...wantsByTab.values()].flat()) wanted.set(each.topic, [...wanted.get(each.topic) ?? [], each]);
     const missing = [];
-    for (const each of wanted.values()) {
-      const subscription = subscriptionOf(each);
-      const options = optionsOf(each);
+    for (const wants of wanted.values()) {
+      const want2 = wants.reduce(union);
+      const subscription = subscriptionOf(want2);
+      const { followed, request } = subscription;
+      const options = optionsOf(want2);
+      const needsToken = (!followed || subscription.expiring) && wants.some(({ token }) => token !== void 0);
+      const brought = wants.find(({ token }) => token && token.request === request)?.token;
+      if (subscription.asked === "token" && (brought || !needsToken)) subscription.asked = subscription.request = null;
       if (subscription.asked) continue;
-      if (!subscription.followed) {
+      if (needsToken && !brought) {
+        subscription.asked = "token";
+        subscription.request = randomId2();
+        tellTokenWanted(subscription);
+      } else if (brought?.error) {
+        refused2(subscription, brought.error);
+      } else if (!followed || brought) {
         subscription.asked = "subscribe";
         subscription.start = subscription.rewind ?? subscription.tracker.position;
-        subscription.options = options;
+        subscription.token = brought?.token ?? void 0;
+        if (!followed) subscription.options = options;
         missing.push(subscription);
       } else if (subscription.rewind || JSON.stringify(subscription.options) !== JSON.stringify(options)) {
         unsubscribe(subscription);
@@ -1120,19 +1125,24 @@ function newSubscriptions(connection, { deliver, gap }) {
   function subscriptionOf({ topic, from }) {
     const subscription = subscriptions.get(topic) ?? {
       topic,
+      stream: `topic:${topic}`,
       tracker: new Tracker(from),
       asked: null,
       followed: false,
       start: null,
       options: {},
       rewind: null,
-      presence: null
+      presence: null,
+      token: void 0,
+      request: null,
+      expiring: false,
+      refusedOnce: false
     };
     subscriptions.set(topic, subscription);
     return subscription;
   }
   function subscribe(missing) {
-    const topics = missing.map(({ topic, start, options }) => ({ topic, cursor: start && formatCursor(start), ...options }));
+    const topics = missing.map(({ topic, start, token, options }) => ({ topic, cursor: start && formatCursor(start), token, ...options }));
     connection.request("SUBSCRIBE", { topics }, (answer2) => {
       missing.forEach((subscription, i) => {
         subscription.asked = null;
@@ -1144,31 +1154,37 @@ function newSubscriptions(connection, { deliver, gap }) {
     });
   }
   function accepted(subscription, { epoch, seq }) {
-    const { tracker, start } = subscription;
+    const { tracker, start, followed } = subscription;
     failures = 0;
+    subscription.expiring = subscription.refusedOnce = false;
+    if (followed) return;
     subscription.followed = true;
     tracker.live = !start;
     tracker.position = start ?? { epoch, seq };
     if (start === subscription.rewind) subscription.rewind = null;
     tellFollowed(subscription, seq, tracker.live);
   }
-  function tellFollowed({ topic, tracker }, head, live) {
-    deliver({ type: "FOLLOWED", stream: `topic:${topic}`, head, live, ...tracker.position });
+  function tellFollowed({ stream, tracker }, head, live) {
+    deliver({ type: "FOLLOWED", stream, head, live, ...tracker.position });
+  }
+  function tellTokenWanted({ stream, request, token }) {
+    deliver({ type: "TOKEN_WANTED", stream, request, stale: token });
   }
   function refused2(subscription, payload) {
-    const { topic } = subscription;
-    subscription.followed = false;
-    if (payload.code === "unavailable") {
+    const { topic, stream, token, followed, refusedOnce } = subscription;
+    if (followed || payload.code === "unavailable") {
       subscription.asked = "paused";
-      connection.after("subscribe", backoff(failures), () => {
+      connection.pause("subscribe", failures, () => {
         for (const waiting of subscriptions.values()) if (waiting.asked === "paused") waiting.asked = null;
         reconcile();
       });
       failures += 1;
+    } else if (payload.code === "unauthorized" && token !== void 0 && !refusedOnce) {
+      subscription.refusedOnce = true;
     } else if (payload.code !== "conflict") {
       subscriptions.delete(topic);
       for (const [tab2, wants] of wantsByTab) wantsByTab.set(tab2, wants.filter((each) => each.topic !== topic));
-      deliver({ type: "UNSUBSCRIBED", stream: `topic:${topic}`, payload });
+      deliver({ type: "UNSUBSCRIBED", stream, payload });
     }
   }
   function unsubscribe(subscription) {
@@ -1199,13 +1215,7 @@ function earlier(a, b) {
 // clients/js/src/session/streams.ts
 function followPlain({ settle, gap, deliver }, position2) {
   const tracker = new Tracker(position2);
-  return {
-    get position() {
-      return tracker.position;
-    },
-    get live() {
-      return tracker.live;
-    },
+  return Object.assign(tracker, {
     welcome(head) {
       tracker.live = !tracker.position;
       tracker.position ??= head;
@@ -1221,18 +1231,19 @@ function followPlain({ settle, gap, deliver }, position2) {
     lost() {
       tracker.live = false;
     }
-  };
+  });
 }
 
 // clients/js/src/session/session.ts
-function newSession({ transports, device, tokens, records, isVisible, userState, events }) {
+function newSession(options) {
+  const { device, records, userState, events } = options;
+  let queue;
+  let isLoading = false;
+  let isOpen = false;
   let live = false;
   let frame = [];
   const connection = newConnection({
-    transports,
-    device,
-    tokens,
-    isVisible,
+    ...options,
     events: {
       state: events.state,
       cursors: () => ({
@@ -1243,16 +1254,9 @@ function newSession({ transports, device, tokens, records, isVisible, userState,
       stream: receive,
       answer: answer2,
       frameEnd,
-      tooLarge: ({ message }) => queue.tooLarge(message),
+      tooLarge: ({ message }) => queue?.tooLarge(message),
       lost
     }
-  });
-  const publish = publishRules(({ tab: tab2 }) => events.isThere(tab2));
-  const queue = newCommandQueue({
-    records,
-    connection,
-    rules: (type) => type === "PUBLISH" ? publish : userState() ?? void 0,
-    answered: events.answered
   });
   const subscriptions = newSubscriptions(connection, {
     deliver: (message) => {
@@ -1267,13 +1271,31 @@ function newSession({ transports, device, tokens, records, isVisible, userState,
     device,
     settle,
     gap,
-    openQueue: queue.open,
+    openQueue,
     deliver: (message) => frame.push(message)
   };
   const all = followPlain(host, records.get("position/all"));
   let user3 = followUser();
   function followUser() {
     return (userState()?.follow ?? followPlain)(host);
+  }
+  function openQueue() {
+    isOpen = true;
+    queue?.open();
+    void pump();
+  }
+  async function pump() {
+    if (queue || isLoading || records.count("command") === 0) return queue?.pump();
+    isLoading = true;
+    try {
+      const { newCommandQueue: newCommandQueue2 } = userState() ?? await Promise.resolve().then(() => (init_command_queue(), command_queue_exports));
+      queue = newCommandQueue2({ records, connection, keyOf: commandKey, userState, ...events });
+      if (isOpen) queue.open();
+    } catch (error) {
+      events.failed(new DraftwireError("unreachable", String(error)));
+      connection.pause("load", 1, pump);
+    }
+    isLoading = false;
   }
   function userStateArrived() {
     user3 = followUser();
@@ -1295,14 +1317,15 @@ function newSession({ transports, device, tokens, records, isVisible, userState,
     tellConnected("catching-up");
     subscriptions.welcome();
     if (seq !== void 0) user3.welcome({ epoch, seq });
-    if (seq === void 0 ? known === void 0 : !userState()) queue.open();
+    if (seq === void 0 ? known === void 0 : !userState()) openQueue();
     settle();
   }
   function lost() {
     live = false;
     all.lost();
     user3.lost();
-    queue.lost();
+    isOpen = false;
+    queue?.lost();
     subscriptions.lost();
     tell();
   }
@@ -1325,7 +1348,7 @@ function newSession({ transports, device, tokens, records, isVisible, userState,
   function frameEnd() {
     user3.frameEnd();
     tell();
-    queue.pump();
+    void pump();
   }
   function tell() {
     const messages = frame;
@@ -1340,8 +1363,8 @@ function newSession({ transports, device, tokens, records, isVisible, userState,
   function answer2(answer3) {
     if (answer3.type === "PONG") return;
     const { seq, code, message, payload } = answer3;
-    const outcome = answer3.type === "ACK" ? { ...seq !== void 0 && { seq }, payload } : { error: { code, message, payload } };
-    if (!queue.receive(answer3.id, outcome) && answer3.type === "ERROR") events.failed(errorOf(answer3));
+    const outcome = { seq, payload, error: answer3.type === "ERROR" ? { code, message, payload } : void 0 };
+    if (!queue?.receive(answer3.id, outcome) && answer3.type === "ERROR") events.failed(errorOf(answer3));
   }
   function gap(stream) {
     const error = new DraftwireError("protocol", `events of ${stream} are missing`);
@@ -1349,7 +1372,60 @@ function newSession({ transports, device, tokens, records, isVisible, userState,
     connection.again(error);
   }
   const { connect, disconnect, wake, tick } = connection;
-  return { connect, disconnect, wake, tick, want: subscriptions.want, pump: queue.pump, signal, userStateArrived };
+  return { connect, disconnect, wake, tick, want: subscriptions.want, pump, signal, userStateArrived };
+}
+
+// clients/js/src/session/link.ts
+function ownLink(options) {
+  const { events, tab: tab2 } = options;
+  const session = newSession({ ...options, events: { ...events, isThere: (name) => name === tab2 } });
+  session.connect();
+  return { ...session, want: (wants) => session.want(tab2, wants), close: session.disconnect };
+}
+
+// clients/js/src/session/publisher.ts
+function newPublisher(records, tab2, onError) {
+  const waiting = /* @__PURE__ */ new Map();
+  const unpublished = new Listeners(onError);
+  async function publish(topic, type, data = null, options = {}) {
+    const { priority } = options;
+    const payload = { topic, event: type, data: toJson(data), ...priority && { priority } };
+    checkQueue(records);
+    const command = { id: randomId2(), type: "PUBLISH", payload, tab: tab2 };
+    const acknowledged2 = new Promise((resolve, reject) => {
+      waiting.set(command.id, ({ seq, error }) => error ? reject(errorOf(error)) : resolve({ seq }));
+    });
+    void records.run((edit) => enqueue(edit, command));
+    return waitFor(quiet(acknowledged2), options);
+  }
+  function tellUnpublished() {
+    const refused2 = [...records.list("unpublished")];
+    if (unpublished.size === 0 || refused2.length === 0) return;
+    void records.run((edit) => {
+      for (const { id } of refused2) edit.remove(`unpublished/${id}`);
+    });
+    for (const { payload: { topic, event: event2, data }, error } of refused2) {
+      unpublished.call({ topic, type: event2, data, error: errorOf(error) });
+    }
+  }
+  return {
+    publish: (...event2) => quiet(publish(...event2)),
+    answered(id, outcome) {
+      waiting.get(id)?.(outcome);
+      waiting.delete(id);
+    },
+    onUnpublished(handler) {
+      const remove = unpublished.add(handler);
+      tellUnpublished();
+      return remove;
+    },
+    tellUnpublished,
+    close(error) {
+      for (const tell of waiting.values()) tell({ error });
+      waiting.clear();
+      unpublished.clear();
+    }
+  };
 }
 
 // clients/js/src/store/memory.ts
@@ -1414,7 +1490,7 @@ function newAmbientStream(onError) {
 
 // clients/js/src/topics/topic.ts
 var NOBODY = [];
-function newTopic(name, { from = "now", presence: isPresent, batchMs, batchMax }, host) {
+function newTopic(name, { from = "now", presence: isPresent, batchMs, batchMax, getToken }, host) {
   const { onError, records } = host;
   const tracker = new Tracker(/^(now|last)$/.test(from) ? null : parseCursor(from));
   const positionKey = `position/topic:${name}`;
@@ -1423,6 +1499,8 @@ function newTopic(name, { from = "now", presence: isPresent, batchMs, batchMax }
   const events = newHandlers(onError);
   const signals = newHandlers(onError);
   let handle = randomId2();
+  const tokens = getToken && newTokenSource((request) => getToken({ ...request, topic: name }));
+  let brought = null;
   let state = { status: "waiting" };
   let presence = null;
   const topic = {
@@ -1448,16 +1526,29 @@ function newTopic(name, { from = "now", presence: isPresent, batchMs, batchMax }
     close: () => end({ status: "ended" })
   };
   function setState(next) {
-    if (next.status === state.status) return;
+    if (next.status === state.status && next.error === state.error) return;
     state = next;
     changed.call();
   }
   function end(ended) {
     if (state.status === "ended") return;
     presence = null;
+    tokens?.cancel();
     setState(ended);
     for (const listeners of [changed, missed, events, signals]) listeners.clear();
     host.ended(followed);
+  }
+  async function bringToken({ request, stale }) {
+    if (!tokens) return;
+    tokens.spent(stale);
+    try {
+      brought = { request, token: await tokens.get() };
+    } catch (cause) {
+      const error = cause;
+      brought = { request, error: { code: error.code, message: error.message } };
+      if (state.status === "waiting") setState({ status: "waiting", error });
+    }
+    host.changed();
   }
   function again() {
     if (state.status === "waiting") return;
@@ -1479,6 +1570,8 @@ function newTopic(name, { from = "now", presence: isPresent, batchMs, batchMax }
         const signal = { type: event2, origin, data: payload };
         return signals.call(signal);
       }
+      case "TOKEN_WANTED":
+        return void bringToken(message);
       case "UNSUBSCRIBED":
         return end({ status: "ended", error: errorOf(message.payload) });
     }
@@ -1504,7 +1597,7 @@ function newTopic(name, { from = "now", presence: isPresent, batchMs, batchMax }
     receive: (message) => {
       if (state.status !== "ended") receive(message);
     },
-    want: () => ({ handle, topic: name, from: tracker.position, presence: isPresent, batchMs, batchMax }),
+    want: () => ({ handle, topic: name, from: tracker.position, presence: isPresent, batchMs, batchMax, token: tokens && brought }),
     begin() {
       if (from === "last") tracker.position ??= records.get(positionKey) ?? null;
     },
@@ -1583,7 +1676,7 @@ function newDraftwire(url, options) {
     if (isClosed) return;
     const made = options.device ?? randomId2();
     await records.run((edit) => {
-      if (options.device !== void 0 || !edit.get("meta/device")) edit.put("meta/device", made);
+      if (options.device ?? !edit.get("meta/device")) edit.put("meta/device", made);
     });
     device = records.get("meta/device") ?? made;
     for (const topic2 of topics) topic2.begin();
@@ -1627,17 +1720,12 @@ function newDraftwire(url, options) {
     const mine = generation += 1;
     link = (records.link ?? ownLink)({
       tab: tab2,
+      transports,
+      device,
+      tokens,
+      records,
       isVisible: environment.isVisible,
-      keepsDrafts: () => userState !== null,
-      newSession: (events, isVisible) => newSession({
-        transports,
-        device,
-        tokens,
-        records,
-        isVisible,
-        userState: () => userState,
-        events
-      }),
+      userState: () => userState,
       events: {
         state: (next) => {
           if (mine === generation) setState(next);
@@ -1685,15 +1773,17 @@ function newDraftwire(url, options) {
     for (const topic2 of topics) topic2.keepPosition();
   }
   function ready(wait) {
-    const ready2 = new Deferred();
-    const look = () => {
-      if (isClosed) ready2.reject(new DraftwireError("closed"));
-      else if (state.status === "live") ready2.resolve();
-      else if (state.status === "stopped") ready2.reject(state.error);
-    };
+    let look;
+    const ready2 = new Promise((resolve, reject) => {
+      look = () => {
+        if (isClosed) reject(new DraftwireError("closed"));
+        else if (state.status === "live") resolve();
+        else if (state.status === "stopped") reject(state.error);
+      };
+    });
     const unsubscribe = changed.add(look);
     look();
-    return quiet(waitFor(ready2.promise, wait).finally(unsubscribe));
+    return quiet(waitFor(quiet(ready2), wait).finally(unsubscribe));
   }
   function topic(name, topicOptions = {}) {
     const followed = newTopic(name, topicOptions, topicHost);
@@ -1758,6 +1848,9 @@ function newDraftwire(url, options) {
     }
   };
 }
+
+// clients/js/src/drafts/drafts.ts
+init_command_queue();
 
 // clients/js/src/drafts/changes.ts
 var Changes = class {
@@ -2581,6 +2674,7 @@ var Drafts = class {
     this.#changed(["draft", "command", "outcome"].flatMap((table) => records.keys(table)));
     internals2.keep({
       ...draftRules,
+      newCommandQueue,
       follow: (host) => new DraftStream(host),
       changed: (keys) => this.#changed(keys),
       close: (error) => this.#close(error)

@@ -24,9 +24,14 @@ export interface WaitOptions {
 /** What `getToken` is asked for. */
 export interface TokenRequest {
   /** A token that was refused or is about to end: bring another one. */
-  stale?: string;
+  stale?: string | undefined;
   /** Aborted when the client stops waiting for this answer, which it then ignores. */
   signal: AbortSignal;
+}
+
+/** What `getToken` of a topic is asked for. */
+export interface TopicTokenRequest extends TokenRequest {
+  readonly topic: string;
 }
 
 export interface DraftwireOptions {
@@ -123,18 +128,25 @@ export interface TopicOptions {
   batchMs?: number;
   /** How many waiting events end the wait, 1 to 1000. */
   batchMax?: number;
+  /**
+   * A token of this one topic (docs/protocol.md, "Tokens of one topic"), for a right that the connection's token does
+   * not give; null to do without. Asked for each subscription, also after a lost connection, and when the token is about
+   * to end. One that throws, or has not answered after 10 s, is asked again after a pause, and is the `error` of the
+   * state meanwhile. Throw `new DraftwireError('unauthorized', …)` to give up: the topic ends.
+   */
+  getToken?: (request: TopicTokenRequest) => Promise<string | null> | string | null;
 }
 
 /**
  * What a topic is doing.
- * - `waiting`: for a connection, or for the server's answer.
+ * - `waiting`: for a connection, for a token of the topic, or for the server's answer; `error` says why no token came.
  * - `catching-up`: what was missed is arriving.
  * - `live`: everything that arrives is new.
  * - `ended`: closed, or the server does not allow to follow it (any longer), which is `error`.
  */
 export type TopicState =
-  | { readonly status: 'waiting' | 'catching-up' | 'live' }
-  | { readonly status: 'ended'; readonly error?: DraftwireError };
+  | { readonly status: 'catching-up' | 'live'; readonly error?: never }
+  | { readonly status: 'waiting' | 'ended'; readonly error?: DraftwireError };
 
 /** Some events before `before` are gone: the server does not keep them any more. */
 export interface Missed {
@@ -148,7 +160,7 @@ export interface PublishOptions extends WaitOptions {
 
 /** The server has committed it. `seq` is its number in its stream; absent where nothing had to change. */
 export interface Acknowledgement {
-  readonly seq?: number;
+  readonly seq?: number | undefined;
 }
 
 /** An event that was published and refused, after whoever had published it was gone. */

@@ -11,14 +11,13 @@ import { randomId } from './json.js';
 import { Listeners } from './listeners.js';
 import { ownLink, type Link } from './session/link.js';
 import { newPublisher } from './session/publisher.js';
-import { newSession } from './session/session.js';
 import type { TopicMessage } from './session/subscriptions.js';
 import type { UserState } from './session/streams.js';
 import { memory } from './store/memory.js';
 import type { Records } from './store/records.js';
 import { newAmbientStream } from './topics/ambient.js';
 import { newTopic, type FollowedTopic, type Topic, type TopicHost } from './topics/topic.js';
-import { Deferred, quiet, waitFor } from './wait.js';
+import { quiet, waitFor } from './wait.js';
 
 /** @internal How `draftwire/drafts` reaches what it needs of a client. */
 export const internals = Symbol('internals');
@@ -157,7 +156,7 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
     if (isClosed) return;
     const made = options.device ?? randomId();
     await records.run((edit) => {
-      if (options.device !== undefined || !edit.get('meta/device')) edit.put('meta/device', made);
+      if (options.device ?? !edit.get('meta/device')) edit.put('meta/device', made);
     });
     device = records.get<string>('meta/device') ?? made;
     for (const topic of topics) topic.begin();
@@ -211,11 +210,12 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
     const mine = (generation += 1);
     link = (records.link ?? ownLink)({
       tab,
+      transports,
+      device,
+      tokens,
+      records,
       isVisible: environment.isVisible,
-      keepsDrafts: () => userState !== null,
-      newSession: (events, isVisible) => newSession({
-        transports, device: device!, tokens, records, isVisible, userState: () => userState, events,
-      }),
+      userState: () => userState,
       events: {
         state: (next) => {
           if (mine === generation) setState(next);
@@ -273,15 +273,17 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
   // --- what applications call -------------------------------------------------------------------------------------
 
   function ready(wait?: WaitOptions): Promise<void> {
-    const ready = new Deferred<void>();
-    const look = () => {
-      if (isClosed) ready.reject(new DraftwireError('closed'));
-      else if (state.status === 'live') ready.resolve();
-      else if (state.status === 'stopped') ready.reject(state.error);
-    };
+    let look!: () => void;
+    const ready = new Promise<void>((resolve, reject) => {
+      look = () => {
+        if (isClosed) reject(new DraftwireError('closed'));
+        else if (state.status === 'live') resolve();
+        else if (state.status === 'stopped') reject(state.error);
+      };
+    });
     const unsubscribe = changed.add(look);
     look();
-    return quiet(waitFor(ready.promise, wait).finally(unsubscribe));
+    return quiet(waitFor(quiet(ready), wait).finally(unsubscribe));
   }
 
   function topic(name: string, topicOptions: TopicOptions = {}): Topic {

@@ -24,27 +24,27 @@ export interface Environment {
   isVisible: () => boolean;
 }
 
-const visible = () => globalThis.document?.visibilityState !== 'hidden';
-
-/** What this platform has. */
+/** What this platform has, unless it is given. */
 export function environmentOf(given: Partial<Environment> = {}): Environment {
   return {
-    // Looked up when used: a page may replace them, and Node 20 has no WebSocket.
-    WebSocket: given.WebSocket ?? globalThis.WebSocket,
-    fetch: given.fetch ?? ((...request) => globalThis.fetch(...request)),
-    isVisible: given.isVisible ?? visible,
-    onWake: given.onWake ?? onWake,
+    // Node 20 has none.
+    WebSocket: globalThis.WebSocket,
+    // Looked up when used: a page may replace it.
+    fetch: (...request) => globalThis.fetch(...request),
+    isVisible: () => globalThis.document?.visibilityState !== 'hidden',
+    onWake,
+    ...given,
   };
 }
 
 function onWake(listener: () => void): () => void {
   const ending = new AbortController();
   const { document, navigator } = globalThis;
-  const on = (target: EventTarget | undefined, type: string) => target?.addEventListener?.(type, listener, ending);
-  on(globalThis as unknown as EventTarget, 'online');
-  on(globalThis as unknown as EventTarget, 'pageshow');
-  on(document, 'visibilitychange');
-  on(document, 'resume');
+  const on = (target: unknown, ...types: string[]) => {
+    for (const type of types) (target as EventTarget | undefined)?.addEventListener?.(type, listener, ending);
+  };
+  on(globalThis, 'online', 'pageshow');
+  on(document, 'visibilitychange', 'resume');
   on((navigator as { connection?: EventTarget } | undefined)?.connection, 'change');
   return () => ending.abort();
 }

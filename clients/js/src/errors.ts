@@ -5,7 +5,8 @@ import type { Refused } from './protocol.js';
  * client's own:
  * - `queue_full`: too many changes wait for their answers, or conflicts and refusals for the user.
  * - `timeout`, `aborted`: the caller has stopped waiting. What it waited for goes on.
- * - `disconnected`: the connection ended before the answer to something that is of no use on another one.
+ * - `disconnected`: the connection ended before the answer to something that is of no use on another one; as the
+ *   reason of a state, an operator has ended the connection, and the client comes back with a fresh token.
  * - `unknown_outcome`: an event was sent, its answer never came, and the server may by now have forgotten its id:
  *   sending it again could publish it twice.
  * - `history_changed`: the server has lost acknowledged changes, so the base of this change means nothing any more.

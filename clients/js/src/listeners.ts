@@ -6,7 +6,8 @@ import type { Unsubscribe } from './api.js';
  * one is not called any more in this one either.
  */
 export class Listeners<Arguments extends unknown[] = []> {
-  readonly #functions = new Map<object, (...values: Arguments) => void>();
+  /** Each in an object of its own: the same function added twice is called twice, and each ends for itself. */
+  readonly #entries = new Set<{ readonly listener: (...values: Arguments) => void }>();
   readonly #onError: (error: unknown) => void;
 
   constructor(onError: (error: unknown) => void) {
@@ -14,23 +15,22 @@ export class Listeners<Arguments extends unknown[] = []> {
   }
 
   add(listener: (...values: Arguments) => void): Unsubscribe {
-    // The same function added twice is called twice, as two subscriptions that end each for itself.
-    const key = {};
-    this.#functions.set(key, listener);
+    const entry = { listener };
+    this.#entries.add(entry);
     return () => {
-      this.#functions.delete(key);
+      this.#entries.delete(entry);
     };
   }
 
   get size(): number {
-    return this.#functions.size;
+    return this.#entries.size;
   }
 
   call(...values: Arguments): void {
-    for (const [key, listener] of [...this.#functions]) {
-      if (!this.#functions.has(key)) continue;
+    for (const entry of [...this.#entries]) {
+      if (!this.#entries.has(entry)) continue;
       try {
-        listener(...values);
+        entry.listener(...values);
       } catch (error) {
         this.#onError(error);
       }
@@ -38,7 +38,7 @@ export class Listeners<Arguments extends unknown[] = []> {
   }
 
   clear(): void {
-    this.#functions.clear();
+    this.#entries.clear();
   }
 }
 

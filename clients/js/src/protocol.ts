@@ -31,6 +31,7 @@ export type StreamMessage =
   | Received<PresenceMessage>
   | Received<JoinMessage>
   | Received<LeaveMessage>
+  | (Received<TokenExpiringMessage> & { readonly stream: string })
   // The client ends topics for reasons of its own, too.
   | (Received<Omit<UnsubscribedMessage, 'payload'>> & { readonly payload: Refused });
 

@@ -45,7 +45,7 @@ test('a refusal whose page is gone is told to the next one', async () => {
 test('an event whose answer is missing for a day is not sent again', async () => {
   const [store, network] = [memory(), new Network()];
   const first = client(node, 'carol', { store, network });
-  await first.ready();
+  await first.publish('day', 'GOAL', 0);
   // It is on its way when the connection is lost.
   const published = first.publish('day', 'GOAL', 1);
   await Promise.resolve();

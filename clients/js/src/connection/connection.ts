@@ -4,21 +4,13 @@
 import type { ConnectionState } from '../api.js';
 import { DraftwireError } from '../errors.js';
 import { parse, randomId } from '../json.js';
+import { BLOCKED_MS, CONNECT_MS_MAX, SILENT_ATTEMPTS, STABLE_MS } from '../limits.js';
 import type { Answer, ClientMessage, Refused, ServerMessage, StreamMessage, Welcome } from '../protocol.js';
 import { backoff } from './backoff.js';
-import { judgeClose } from './close_codes.js';
+import { errorOfClose, FINAL } from './close_codes.js';
 import type { TokenSource } from './token.js';
 import type { Transport, Wire } from './transport.js';
 import { newWatchdog } from './watchdog.js';
-
-/** A connection that lived this long counts as good: the next loss starts the backoff anew. */
-const STABLE_MS = 10_000;
-/** How long an attempt may take until WELCOME. */
-const CONNECT_MS_MAX = 15_000;
-/** Attempts in a row that end without a word of the server, after which the next transport is tried. */
-const SILENT_ATTEMPTS = 2;
-/** How long a transport that did not get through is not tried first again. */
-const BLOCKED_MS = 300_000;
 
 /** Whom the connection tells. Everything is told at once, in the order in which it came. */
 export interface ConnectionEvents {
@@ -73,6 +65,8 @@ export interface Connection {
   send(message: ClientMessage): DraftwireError | undefined;
   /** Does something later, unless this connection ends before, or the same is asked for again. */
   after(name: string, delayMs: number, action: () => void): void;
+  /** The same after a random pause, which grows with the failures so far. */
+  pause(name: string, failures: number, action: () => void): void;
 }
 
 export function newConnection({ transports, device, tokens, isVisible, events }: ConnectionOptions): Connection {
@@ -158,6 +152,10 @@ export function newConnection({ transports, device, tokens, isVisible, events }:
     timers.set(name, setTimeout(action, delayMs));
   }
 
+  function pause(name: string, failures: number, action: () => void): void {
+    after(name, backoff(failures), action);
+  }
+
   // --- connecting -------------------------------------------------------------------------------------------------
 
   async function open(): Promise<void> {
@@ -228,15 +226,16 @@ export function newConnection({ transports, device, tokens, isVisible, events }:
   }
 
   function closed(code?: number, reason?: string): void {
-    const { then, error } = judgeClose(code, reason);
+    const error = errorOfClose(code, reason);
+    const isRefused = error.code === 'unauthorized';
     if (error.code === 'unreachable' && !welcome) silentAttempts += 1;
-    if (then === 'smaller') events.tooLarge(error);
-    if (then === 'token') {
-      // A token may have ended on the way, and another one helps; two that were refused in a row say that none does.
-      tokens.spent(token);
-      tokensRefused += 1;
-    }
-    end(error, then === 'stop' || (then === 'token' && (tokensRefused > 1 || token === null)));
+    if (error.code === 'too_large') events.tooLarge(error);
+    // Once disconnected, the rights may be others.
+    if (isRefused || error.code === 'disconnected') tokens.spent(token);
+    if (isRefused) tokensRefused += 1;
+    // A token may have ended on the way, and another one helps; two that were refused in a row say that none does.
+    const isFinal = isRefused ? tokensRefused > 1 || token === null : FINAL.includes(error.code);
+    end(error, isFinal);
   }
 
   function retryIn(delayMs: number, error?: DraftwireError): void {
@@ -269,7 +268,8 @@ export function newConnection({ transports, device, tokens, isVisible, events }:
       case 'PONG':
         return answer(message as Answer);
       case 'TOKEN_EXPIRING':
-        return void renew(0);
+        // With a stream it is about the token of a topic.
+        return (message as StreamMessage).stream ? events.stream(message as StreamMessage) : void renew(0);
       case 'RECONNECT':
         // The server spreads its clients over time, so this wait needs no jitter of its own.
         return after('move', (message as { payload: { inMs: number } }).payload.inMs, open);
@@ -302,7 +302,7 @@ export function newConnection({ transports, device, tokens, isVisible, events }:
   /** The connection goes on with the token that it has until this succeeds; it ends with 4401 if it never does. */
   async function renew(failures: number): Promise<void> {
     const mine = generation;
-    const later = () => after('renew', backoff(failures), () => renew(failures + 1));
+    const later = () => pause('renew', failures, () => renew(failures + 1));
     tokens.spent(token);
     const fresh = await tokens.get().catch(() => undefined);
     if (mine !== generation) return;
@@ -337,6 +337,7 @@ export function newConnection({ transports, device, tokens, isVisible, events }:
     request,
     send,
     after,
+    pause,
   };
 }
 

@@ -1,14 +1,12 @@
 import type { DraftwireOptions } from '../api.js';
 import { DraftwireError } from '../errors.js';
+import { TOKEN_MS_MAX } from '../limits.js';
 import { waitFor } from '../wait.js';
-
-/** How long one answer of `getToken` may take. */
-const TOKEN_MS_MAX = 10_000;
 
 /** Asks the application for tokens: one question at a time, and an answer that comes too late is not used. */
 export interface TokenSource {
   /** The token was refused or is about to end: the next answer must be another one. */
-  spent(token: string | null): void;
+  spent(token: string | null | undefined): void;
   /**
    * A token, or null for none. Rejects where the application throws, does not answer in time, or brings a token
    * again that is of no use: ask again later. With `unauthorized`, nobody is signed in.
@@ -28,9 +26,9 @@ export function newTokenSource(getToken: DraftwireOptions['getToken']): TokenSou
     const mine = (abort = new AbortController());
     const { signal } = mine;
     try {
-      const answer = Promise.resolve(getToken({ ...(stale !== undefined && { stale }), signal }));
+      const answer = Promise.resolve(getToken({ stale, signal }));
       const token = await waitFor(answer, { timeoutMs: TOKEN_MS_MAX, signal });
-      if (token !== null && token === stale) throw new Error('a token again that is of no use');
+      if (token === stale) throw new Error('getToken brought the same token again');
       return token;
     } catch (cause) {
       mine.abort();
@@ -41,7 +39,7 @@ export function newTokenSource(getToken: DraftwireOptions['getToken']): TokenSou
 
   return {
     spent(token) {
-      if (token !== null) stale = token;
+      stale = token ?? stale;
     },
     get() {
       if (asking) return asking;

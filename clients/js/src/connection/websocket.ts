@@ -1,13 +1,13 @@
 import type { Environment } from '../environment.js';
+import { QUIET_MS } from '../limits.js';
 import type { Transport } from './transport.js';
-
-const OPEN = 1;
 
 /**
  * One socket for everything. Its pings are hidden from pages, so silence says nothing for long.
  * @param base where the server is, by http(s)
  */
 export function webSocketTransport(base: URL, { WebSocket }: Pick<Environment, 'WebSocket'>): Transport {
+  const OPEN = 1;
   return {
     name: 'websocket',
     async open({ token, ...query }, events) {
@@ -22,7 +22,7 @@ export function webSocketTransport(base: URL, { WebSocket }: Pick<Environment, '
       socket.onmessage = ({ data }) => events.frame(data);
       socket.onclose = ({ code, reason }) => events.closed(code, reason);
       return {
-        quietMs: 10_000,
+        quietMs: QUIET_MS,
         send: (_message, text) => {
           if (socket.readyState === OPEN) socket.send(text);
         },

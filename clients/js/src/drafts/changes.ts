@@ -3,7 +3,7 @@
 import type { WaitOptions } from '../api.js';
 import { errorOf, type DraftwireError } from '../errors.js';
 import { randomId } from '../json.js';
-import { checkQueue } from '../session/publisher.js';
+import { checkQueue } from '../session/commands.js';
 import type { RecordsEdit, Records } from '../store/records.js';
 import { Deferred, quiet, waitFor } from '../wait.js';
 import type { Change } from './api.js';

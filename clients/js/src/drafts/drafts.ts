@@ -3,6 +3,7 @@
 import type { Internals } from '../draftwire.js';
 import type { DraftwireError } from '../errors.js';
 import { randomId } from '../json.js';
+import { newCommandQueue } from '../session/command_queue.js';
 import type { Position } from '../protocol.js';
 import type { Content } from './api.js';
 import { Changes } from './changes.js';
@@ -42,6 +43,7 @@ export class Drafts {
     this.#changed(['draft', 'command', 'outcome'].flatMap((table) => records.keys(table)));
     internals.keep({
       ...draftRules,
+      newCommandQueue,
       follow: (host) => new DraftStream(host),
       changed: (keys) => this.#changed(keys),
       close: (error) => this.#close(error),

@@ -1,6 +1,6 @@
 // What the user does to drafts. Pure: it changes records, in steps.
 
-import { enqueue } from '../session/command_queue.js';
+import { enqueue } from '../session/commands.js';
 import type { RecordsEdit, RecordsView } from '../store/records.js';
 import { applyPatch, composePatches, splitPatch, type JsonObject } from './merge.js';
 import {

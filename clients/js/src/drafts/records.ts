@@ -2,7 +2,7 @@
 
 import { equal } from '../json.js';
 import type { Refused } from '../protocol.js';
-import { commandKey, type Command } from '../session/command_queue.js';
+import { commandKey, type Command } from '../session/commands.js';
 import type { RecordsEdit, RecordsView } from '../store/records.js';
 import { applyPatch, type JsonObject } from './merge.js';
 

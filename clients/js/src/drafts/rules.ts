@@ -5,7 +5,7 @@
 // behind only where another device has changed the same fields, and there the server answers with a conflict.
 
 import type { DraftMessage, EventMessage, Refused } from '../protocol.js';
-import type { CommandRules } from '../session/command_queue.js';
+import type { CommandRules } from '../session/commands.js';
 import type { RecordsEdit } from '../store/records.js';
 import { equal } from '../json.js';
 import { applyPatch, overlap, splitPatch, touchedFields, type JsonObject } from './merge.js';

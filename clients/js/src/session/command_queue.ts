@@ -1,67 +1,23 @@
 // Sends the commands that wait in the store: in their order, each until it is answered, always under the same id.
-// What is in the store is the queue; this keeps only what the present connection knows.
+// What is in the store is the queue; this keeps only what the present connection knows. It is loaded late where only
+// topics are followed, and is given what it has in common with the rest: bundlers cut that out of both otherwise.
 
-import { backoff } from '../connection/backoff.js';
 import type { Connection } from '../connection/connection.js';
-import type { Refused } from '../protocol.js';
-import type { RecordsEdit, RecordsView, Records } from '../store/records.js';
-
-/** A command in the store, under `commandKey`. Once it was sent it is not changed any more. */
-export interface Command<Payload = any> {
-  /** Under which it is repeated. */
-  readonly id: string;
-  /** Its place in the queue. */
-  readonly order: number;
-  readonly type: string;
-  readonly payload: Payload;
-  /** The tab that waits for what becomes of it. */
-  readonly tab: string;
-  /** When it was about to be sent for the first time, in Unix milliseconds. */
-  readonly sentAt?: number;
-}
-
-/** What the commands of one kind do to the records. All of it is pure, and runs in steps. */
-export interface CommandRules {
-  /** What may have only one command without an answer, or undefined. */
-  lane(command: Command): string | undefined;
-  /** Whether it has its answer, and stays in the queue for another reason. */
-  isAnswered(command: Command): boolean;
-  acknowledged(records: RecordsEdit, command: Command, payload: any): void;
-  refused(records: RecordsEdit, command: Command, error: Refused): void;
-}
-
-export type Outcome = { readonly seq?: number } | { readonly error: Refused };
-
-/** Commands that are sent without waiting for answers; the server reads no more than 64. */
-const WINDOW = 32;
-/** The most that waits for answers of the server, or of the user, on this device. */
-export const QUEUE_MAX = 10_000;
-/** For how long the server certainly remembers a command (`COMMAND_MEMORY`, 24 h), less an hour for clocks. */
-const MEMORY_MS = 23 * 3_600_000;
-
-export function commandKey({ order }: Pick<Command, 'order'>): string {
-  return `command/${String(order).padStart(12, '0')}`;
-}
-
-/** The command with this id. */
-export function findCommand(records: RecordsView, id: string): Command | undefined {
-  for (const command of records.list<Command>('command')) if (command.id === id) return command;
-  return undefined;
-}
-
-/** Puts a command at the end of the queue. */
-export function enqueue(records: RecordsEdit, command: Omit<Command, 'order'>): void {
-  const order = (records.get<number>('meta/order') ?? 0) + 1;
-  records.put('meta/order', order);
-  records.put(commandKey({ order }), { ...command, order });
-}
+import { MEMORY_MS, WINDOW } from '../limits.js';
+import type { Records, RecordsView } from '../store/records.js';
+import type { Command, CommandRules, Outcome } from './commands.js';
+import { publishRules } from './publishing.js';
 
 export interface CommandQueueOptions {
   readonly records: Records;
   readonly connection: Connection;
-  /** The rules for commands of this type; undefined where nothing here knows them. */
-  readonly rules: (type: string) => CommandRules | undefined;
+  /** The record of a command. */
+  readonly keyOf: (command: Command) => string;
+  /** The rules for commands that are no PUBLISH, if somebody here knows them. */
+  readonly userState: () => CommandRules | null;
   readonly answered: (id: string, outcome: Outcome) => void;
+  /** Whether a tab with this name is there, to be told of a refusal. */
+  readonly isThere: (tab: string) => boolean;
 }
 
 export interface CommandQueue {
@@ -76,7 +32,9 @@ export interface CommandQueue {
   tooLarge(message: string): void;
 }
 
-export function newCommandQueue({ records, connection, rules, answered }: CommandQueueOptions): CommandQueue {
+export function newCommandQueue({ records, connection, keyOf, userState, answered, isThere }: CommandQueueOptions): CommandQueue {
+  const publishing = publishRules(keyOf, ({ tab }) => isThere(tab));
+  const rules = (type: string) => (type === 'PUBLISH' ? publishing : userState());
   /** What was sent on this connection and has no answer. */
   const inFlight = new Map<string, Command>();
   /** What this connection has refused for the moment, and waits for before it takes anything else. */
@@ -111,14 +69,14 @@ export function newCommandQueue({ records, connection, rules, answered }: Comman
     for (const command of records.list<Command>('command')) {
       const rule = rules(command.type);
       if (!rule) continue;
-      const lane = rule.lane(command);
+      const lane = rule.lane?.(command);
       // Nothing overtakes: what has to wait for another one keeps back what is behind it.
-      if (lane !== undefined && lanes.has(lane)) break;
-      if (lane !== undefined) lanes.add(lane);
-      if (rule.isAnswered(command)) continue;
+      if (lane && lanes.has(lane)) break;
+      if (lane) lanes.add(lane);
+      if (rule.isAnswered?.(command)) continue;
       if ((count += 1) > WINDOW) break;
       if (inFlight.has(command.id)) continue;
-      if (!records.isCommitted(commandKey(command))) break;
+      if (!records.isCommitted(keyOf(command))) break;
       if (command.sentAt === undefined) unmarked.push(command);
       else if (unmarked.length > 0) break;
       else send(command);
@@ -130,7 +88,7 @@ export function newCommandQueue({ records, connection, rules, answered }: Comman
     const command = inFlight.get(id);
     if (!command) return false;
     inFlight.delete(id);
-    if ('error' in outcome && outcome.error.code === 'unavailable') {
+    if (outcome.error?.code === 'unavailable') {
       expected.add(id);
       pause();
     } else {
@@ -164,7 +122,7 @@ export function newCommandQueue({ records, connection, rules, answered }: Comman
     const ids = new Set(commands.map(({ id }) => id));
     const marked = records.run((edit) => {
       for (const command of edit.list<Command>('command')) {
-        if (ids.has(command.id) && command.sentAt === undefined) edit.put(commandKey(command), { ...command, sentAt: Date.now() });
+        if (ids.has(command.id) && command.sentAt === undefined) edit.put(keyOf(command), { ...command, sentAt: Date.now() });
       }
     });
     void marked.then(pump);
@@ -175,7 +133,7 @@ export function newCommandQueue({ records, connection, rules, answered }: Comman
     void records.run((edit) => {
       const queued = findCommand(edit, command.id);
       if (!queued || !rule) return;
-      if ('error' in outcome) rule.refused(edit, queued, outcome.error);
+      if (outcome.error) rule.refused(edit, queued, outcome.error);
       else rule.acknowledged(edit, queued, outcome.payload);
     });
     answered(command.id, outcome);
@@ -187,7 +145,7 @@ export function newCommandQueue({ records, connection, rules, answered }: Comman
   function pause(): void {
     if (isPausing) return;
     isPausing = true;
-    connection.after('repeat', backoff(pauses), () => {
+    connection.pause('repeat', pauses, () => {
       isPausing = false;
       pump();
     });
@@ -195,4 +153,10 @@ export function newCommandQueue({ records, connection, rules, answered }: Comman
   }
 
   return { open, lost, pump, receive, tooLarge };
+}
+
+/** The command with this id. */
+function findCommand(records: RecordsView, id: string): Command | undefined {
+  for (const command of records.list<Command>('command')) if (command.id === id) return command;
+  return undefined;
 }

@@ -1,10 +1,7 @@
 // How a tab reaches the session that has the connection: its own, or that of another tab.
 
-import type { ConnectionState } from '../api.js';
-import type { DraftwireError } from '../errors.js';
-import type { Outcome } from './command_queue.js';
-import type { Session, SessionEvents } from './session.js';
-import type { TopicMessage, Want } from './subscriptions.js';
+import { newSession, type SessionEvents, type SessionOptions } from './session.js';
+import type { Want } from './subscriptions.js';
 
 export interface Link {
   /** Says all that this tab wants to follow. */
@@ -20,29 +17,22 @@ export interface Link {
   close(): void;
 }
 
-export interface LinkOptions {
+/** What the session of this tab needs, if it has one, and whom it tells. */
+export interface LinkOptions extends Omit<SessionOptions, 'events'> {
   /** Names this tab. */
   readonly tab: string;
-  readonly isVisible: () => boolean;
-  readonly keepsDrafts: () => boolean;
-  readonly newSession: (events: SessionEvents, isVisible: () => boolean) => Session;
   readonly events: LinkEvents;
 }
 
 export type NewLink = (options: LinkOptions) => Link;
 
-/** Whom a link tells. */
-export interface LinkEvents {
-  state(state: ConnectionState): void;
-  deliver(messages: readonly TopicMessage[]): void;
-  /** What has become of a command, of this tab or another. */
-  answered(id: string, outcome: Outcome): void;
-  failed(error: DraftwireError): void;
-}
+/** Whom a link tells: the same as a session. What has become of a command may be about one of another tab. */
+export type LinkEvents = Omit<SessionEvents, 'isThere'>;
 
 /** For a tab that shares its records with nobody. */
-export function ownLink({ tab, isVisible, newSession, events }: LinkOptions): Link {
-  const session = newSession({ ...events, isThere: (name) => name === tab }, isVisible);
+export function ownLink(options: LinkOptions): Link {
+  const { events, tab } = options;
+  const session = newSession({ ...options, events: { ...events, isThere: (name) => name === tab } });
   session.connect();
   return { ...session, want: (wants) => session.want(tab, wants), close: session.disconnect };
 }

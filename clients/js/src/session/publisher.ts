@@ -5,8 +5,8 @@ import { DraftwireError, errorOf } from '../errors.js';
 import { randomId, toJson } from '../json.js';
 import { Listeners } from '../listeners.js';
 import type { Records } from '../store/records.js';
-import { Deferred, quiet, waitFor } from '../wait.js';
-import { enqueue, QUEUE_MAX, type Outcome } from './command_queue.js';
+import { quiet, waitFor } from '../wait.js';
+import { checkQueue, enqueue, type Outcome } from './commands.js';
 import type { PublishPayload, UnpublishedRecord } from './publishing.js';
 
 export interface Publisher {
@@ -20,8 +20,8 @@ export interface Publisher {
 }
 
 export function newPublisher(records: Records, tab: string, onError: (error: unknown) => void): Publisher {
-  /** By the id of the command. */
-  const waiting = new Map<string, Deferred<Acknowledgement>>();
+  /** Who waits for what has become of a command, by its id. */
+  const waiting = new Map<string, (outcome: Outcome) => void>();
   const unpublished = new Listeners<[Unpublished]>(onError);
 
   async function publish(topic: string, type: string, data: unknown = null, options: PublishOptions = {}): Promise<Acknowledgement> {
@@ -29,10 +29,11 @@ export function newPublisher(records: Records, tab: string, onError: (error: unk
     const payload: PublishPayload = { topic, event: type, data: toJson(data), ...(priority && { priority }) };
     checkQueue(records);
     const command = { id: randomId(), type: 'PUBLISH', payload, tab };
-    const deferred = new Deferred<Acknowledgement>();
-    waiting.set(command.id, deferred);
+    const acknowledged = new Promise<Acknowledgement>((resolve, reject) => {
+      waiting.set(command.id, ({ seq, error }) => (error ? reject(errorOf(error)) : resolve({ seq })));
+    });
     void records.run((edit) => enqueue(edit, command));
-    return waitFor(deferred.promise, options);
+    return waitFor(quiet(acknowledged), options);
   }
 
   function tellUnpublished(): void {
@@ -49,10 +50,8 @@ export function newPublisher(records: Records, tab: string, onError: (error: unk
   return {
     publish: (...event) => quiet(publish(...event)),
     answered(id, outcome) {
-      const deferred = waiting.get(id);
+      waiting.get(id)?.(outcome);
       waiting.delete(id);
-      if ('error' in outcome) deferred?.reject(errorOf(outcome.error));
-      else deferred?.resolve(outcome.seq === undefined ? {} : { seq: outcome.seq });
     },
     onUnpublished(handler) {
       const remove = unpublished.add(handler);
@@ -61,15 +60,9 @@ export function newPublisher(records: Records, tab: string, onError: (error: unk
     },
     tellUnpublished,
     close(error) {
-      for (const deferred of waiting.values()) deferred.reject(error);
+      for (const tell of waiting.values()) tell({ error });
       waiting.clear();
       unpublished.clear();
     },
   };
-}
-
-/** Refuses another command where too many wait. @throws DraftwireError `queue_full` */
-export function checkQueue(records: Records): void {
-  const count = records.count('command') + records.count('outcome') + records.count('unpublished');
-  if (count >= QUEUE_MAX) throw new DraftwireError('queue_full', `${QUEUE_MAX} changes wait for answers`);
 }

@@ -2,7 +2,7 @@
 // kept until somebody is told.
 
 import type { Refused } from '../protocol.js';
-import { commandKey, type Command, type CommandRules } from './command_queue.js';
+import type { Command, CommandRules } from './commands.js';
 
 export interface PublishPayload {
   readonly topic: string;
@@ -12,23 +12,21 @@ export interface PublishPayload {
 }
 
 /** A refused event, under `unpublished/<id>`. */
-export interface UnpublishedRecord {
-  readonly id: string;
-  readonly payload: PublishPayload;
+export interface UnpublishedRecord extends Command<PublishPayload> {
   readonly error: Refused;
 }
 
-/** @param isWaiting whether somebody waits for what becomes of the command */
-export function publishRules(isWaiting: (command: Command) => boolean): CommandRules {
+/**
+ * @param keyOf the record of a command
+ * @param isWaiting whether somebody waits for what becomes of the command
+ */
+export function publishRules(keyOf: (command: Command) => string, isWaiting: (command: Command) => boolean): CommandRules {
   return {
-    lane: () => undefined,
-    isAnswered: () => false,
-    acknowledged: (records, command) => records.remove(commandKey(command)),
+    acknowledged: (records, command) => records.remove(keyOf(command)),
     refused: (records, command, error) => {
-      records.remove(commandKey(command));
+      records.remove(keyOf(command));
       if (isWaiting(command)) return;
-      const record: UnpublishedRecord = { id: command.id, payload: command.payload, error };
-      records.put(`unpublished/${command.id}`, record);
+      records.put(`unpublished/${command.id}`, { ...command, error } satisfies UnpublishedRecord);
     },
   };
 }

@@ -8,8 +8,8 @@ import type { Transport } from '../connection/transport.js';
 import { DraftwireError, errorOf } from '../errors.js';
 import { formatCursor, type Answer, type Position, type Refused, type StreamMessage, type Welcome } from '../protocol.js';
 import type { Records } from '../store/records.js';
-import { newCommandQueue, type Outcome } from './command_queue.js';
-import { publishRules } from './publishing.js';
+import type { CommandQueue } from './command_queue.js';
+import { commandKey, type Outcome } from './commands.js';
 import { newSubscriptions, type TopicMessage, type Want } from './subscriptions.js';
 import { followPlain, type StreamFollower, type StreamHost, type UserState } from './streams.js';
 
@@ -46,23 +46,26 @@ export interface Session {
   /** Says all that a tab wants to follow. */
   want(tab: string, wants: readonly Want[]): void;
   /** There may be something new to send. */
-  pump(): void;
+  pump(): Promise<void>;
   signal(topic: string, event: string, data: unknown): void;
   /** From now on there is somebody who keeps the user's drafts: with what they have, the connection begins anew. */
   userStateArrived(): void;
 }
 
-export function newSession({ transports, device, tokens, records, isVisible, userState, events }: SessionOptions): Session {
+export function newSession(options: SessionOptions): Session {
+  const { device, records, userState, events } = options;
+  /** Sends what waits in the store. Its code comes with what keeps drafts, or with the first event that is published. */
+  let queue: CommandQueue | undefined;
+  let isLoading = false;
+  /** Whether this connection takes commands. */
+  let isOpen = false;
   /** Whether everything that arrives on `user` and `all` is new. */
   let live = false;
   /** What has come in this frame, and is told at its end. */
   let frame: TopicMessage[] = [];
 
   const connection = newConnection({
-    transports,
-    device,
-    tokens,
-    isVisible,
+    ...options,
     events: {
       state: events.state,
       cursors: () => ({
@@ -73,16 +76,9 @@ export function newSession({ transports, device, tokens, records, isVisible, use
       stream: receive,
       answer,
       frameEnd,
-      tooLarge: ({ message }) => queue.tooLarge(message),
+      tooLarge: ({ message }) => queue?.tooLarge(message),
       lost,
     },
-  });
-  const publish = publishRules(({ tab }) => events.isThere(tab));
-  const queue = newCommandQueue({
-    records,
-    connection,
-    rules: (type) => (type === 'PUBLISH' ? publish : (userState() ?? undefined)),
-    answered: events.answered,
   });
   const subscriptions = newSubscriptions(connection, {
     deliver: (message) => {
@@ -98,7 +94,7 @@ export function newSession({ transports, device, tokens, records, isVisible, use
     device,
     settle,
     gap,
-    openQueue: queue.open,
+    openQueue,
     deliver: (message) => frame.push(message),
   };
   const all = followPlain(host, records.get<Position>('position/all'));
@@ -106,6 +102,26 @@ export function newSession({ transports, device, tokens, records, isVisible, use
 
   function followUser(): StreamFollower {
     return (userState()?.follow ?? followPlain)(host);
+  }
+
+  function openQueue(): void {
+    isOpen = true;
+    queue?.open();
+    void pump();
+  }
+
+  async function pump(): Promise<void> {
+    if (queue || isLoading || records.count('command') === 0) return queue?.pump();
+    isLoading = true;
+    try {
+      const { newCommandQueue } = userState() ?? await import('./command_queue.js');
+      queue = newCommandQueue({ records, connection, keyOf: commandKey, userState, ...events });
+      if (isOpen) queue.open();
+    } catch (error) {
+      events.failed(new DraftwireError('unreachable', String(error)));
+      connection.pause('load', 1, pump);
+    }
+    isLoading = false;
   }
 
   function userStateArrived(): void {
@@ -134,7 +150,7 @@ export function newSession({ transports, device, tokens, records, isVisible, use
     subscriptions.welcome();
     if (seq !== undefined) user.welcome({ epoch, seq });
     // What keeps drafts opens it. Without a user, what is stored waits for them; what a visitor publishes is refused.
-    if (seq === undefined ? known === undefined : !userState()) queue.open();
+    if (seq === undefined ? known === undefined : !userState()) openQueue();
     settle();
   }
 
@@ -142,7 +158,8 @@ export function newSession({ transports, device, tokens, records, isVisible, use
     live = false;
     all.lost();
     user.lost();
-    queue.lost();
+    isOpen = false;
+    queue?.lost();
     subscriptions.lost();
     tell();
   }
@@ -173,7 +190,7 @@ export function newSession({ transports, device, tokens, records, isVisible, use
   function frameEnd(): void {
     user.frameEnd();
     tell();
-    queue.pump();
+    void pump();
   }
 
   function tell(): void {
@@ -191,8 +208,8 @@ export function newSession({ transports, device, tokens, records, isVisible, use
   function answer(answer: Answer): void {
     if (answer.type === 'PONG') return;
     const { seq, code, message, payload } = answer as Extract<Answer, { type: 'ACK' }> & Refused;
-    const outcome = answer.type === 'ACK' ? { ...(seq !== undefined && { seq }), payload } : { error: { code, message, payload } };
-    if (!queue.receive(answer.id!, outcome) && answer.type === 'ERROR') events.failed(errorOf(answer));
+    const outcome = { seq, payload, error: answer.type === 'ERROR' ? { code, message, payload } : undefined };
+    if (!queue?.receive(answer.id!, outcome) && answer.type === 'ERROR') events.failed(errorOf(answer));
   }
 
   /** Has nothing to do with a correct server. The position makes coming back the cure. */
@@ -203,5 +220,5 @@ export function newSession({ transports, device, tokens, records, isVisible, use
   }
 
   const { connect, disconnect, wake, tick } = connection;
-  return { connect, disconnect, wake, tick, want: subscriptions.want, pump: queue.pump, signal, userStateArrived };
+  return { connect, disconnect, wake, tick, want: subscriptions.want, pump, signal, userStateArrived };
 }

@@ -5,7 +5,8 @@ import type { Connection } from '../connection/connection.js';
 import type { DraftwireError } from '../errors.js';
 import type { Position, StreamMessage } from '../protocol.js';
 import type { Records } from '../store/records.js';
-import type { CommandRules } from './command_queue.js';
+import type { newCommandQueue } from './command_queue.js';
+import type { CommandRules } from './commands.js';
 import { Tracker } from './tracker.js';
 
 /** What follows a stream. */
@@ -39,6 +40,8 @@ export interface StreamHost {
 
 /** What keeps the user's drafts: the rules for their commands, and how the stream `user` is followed. */
 export interface UserState extends CommandRules {
+  /** Its code, which is loaded late where nobody keeps drafts. */
+  readonly newCommandQueue: typeof newCommandQueue;
   /** The position on the stream, and all that depends on it, is the follower's. It also says when commands may be sent. */
   follow(host: StreamHost): StreamFollower;
   /** These records have changed. */
@@ -50,18 +53,12 @@ export interface UserState extends CommandRules {
 /** Follows a stream whose events are only told. */
 export function followPlain({ settle, gap, deliver }: StreamHost, position?: Position): StreamFollower {
   const tracker = new Tracker(position);
-  return {
-    get position() {
-      return tracker.position;
-    },
-    get live() {
-      return tracker.live;
-    },
-    welcome(head) {
+  return Object.assign(tracker, {
+    welcome(head: Position) {
       tracker.live = !tracker.position;
       tracker.position ??= head;
     },
-    receive(message) {
+    receive(message: StreamMessage) {
       const judged = tracker.judge(message);
       if (judged === 'gap') gap(message.stream);
       else if (judged === 'next' || judged === 'missed') deliver(message);
@@ -71,5 +68,5 @@ export function followPlain({ settle, gap, deliver }: StreamHost, position?: Pos
     lost() {
       tracker.live = false;
     },
-  };
+  });
 }

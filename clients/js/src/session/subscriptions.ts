@@ -3,8 +3,9 @@
 // and opened at once, any number of times, ends as it was asked for last.
 
 import type { Presence } from '../api.js';
-import { backoff } from '../connection/backoff.js';
 import type { Connection } from '../connection/connection.js';
+import { randomId } from '../json.js';
+import { BATCH_MAX } from '../limits.js';
 import { formatCursor, type Answer, type Position, type Refused, type StreamMessage } from '../protocol.js';
 import { isPresence, nextPresence } from './presence.js';
 import { Tracker } from './tracker.js';
@@ -19,6 +20,26 @@ export interface Want {
   readonly presence?: boolean | undefined;
   readonly batchMs?: number | undefined;
   readonly batchMax?: number | undefined;
+  /** Where the topic has tokens of its own: what was brought last, null before. */
+  readonly token?: BroughtToken | null | undefined;
+}
+
+/** What `getToken` of a topic has brought. */
+export interface BroughtToken {
+  /** Which TOKEN_WANTED it answers. */
+  readonly request: string;
+  /** Null: the connection's own rights have to do. */
+  readonly token?: string | null;
+  readonly error?: Refused;
+}
+
+/** Asks the handles that have tokens of their own for one, for this subscription. */
+export interface TokenWantedMessage {
+  readonly type: 'TOKEN_WANTED';
+  readonly stream: string;
+  readonly request: string;
+  /** It was refused, is about to end, or was for the connection before. */
+  readonly stale: string | undefined;
 }
 
 /**
@@ -32,16 +53,14 @@ export interface FollowedMessage extends Position {
   readonly live: boolean;
 }
 
-export type TopicMessage = StreamMessage | FollowedMessage;
-
-/** The server's default. */
-const BATCH_MAX = 100;
+export type TopicMessage = StreamMessage | FollowedMessage | TokenWantedMessage;
 
 interface Subscription {
   readonly topic: string;
+  readonly stream: string;
   readonly tracker: Tracker;
   /** What was asked for last, without an answer yet; `paused` after one that was refused for the moment. */
-  asked: 'subscribe' | 'unsubscribe' | 'paused' | null;
+  asked: 'subscribe' | 'unsubscribe' | 'token' | 'paused' | null;
   followed: boolean;
   /** With what it was subscribed to last: from where, and the options as the server takes them. */
   start: Position | null;
@@ -49,6 +68,14 @@ interface Subscription {
   /** Where it has to begin again, for a handle that is behind. */
   rewind: Position | null;
   presence: Presence | null;
+  /** The topic's own token, as it was sent last. */
+  token: string | undefined;
+  /** The last TOKEN_WANTED, while its answer was not used. */
+  request: string | null;
+  /** Whether its token is about to end. */
+  expiring: boolean;
+  /** Whether its token was refused, and the one before was not. */
+  refusedOnce: boolean;
 }
 
 export interface SubscriptionsEvents {
@@ -90,8 +117,8 @@ export function newSubscriptions(connection: Connection, { deliver, gap }: Subsc
   }
 
   function left(subscription: Subscription): void {
-    subscription.followed = subscription.tracker.live = false;
-    subscription.asked = subscription.presence = null;
+    subscription.followed = subscription.tracker.live = subscription.expiring = false;
+    subscription.asked = subscription.presence = subscription.request = null;
   }
 
   function receive(message: StreamMessage): void {
@@ -99,7 +126,12 @@ export function newSubscriptions(connection: Connection, { deliver, gap }: Subsc
     const subscription = subscriptions.get(stream.slice('topic:'.length));
     // Of a subscription that was given up a moment ago.
     if (!subscription?.followed) return;
-    if (message.type === 'UNSUBSCRIBED') return refused(subscription, message.payload as Refused);
+    if (message.type === 'UNSUBSCRIBED' || message.type === 'TOKEN_EXPIRING') {
+      subscription.expiring = message.type === 'TOKEN_EXPIRING';
+      subscription.followed = subscription.expiring;
+      if (!subscription.followed) refused(subscription, message.payload as Refused);
+      return reconcile();
+    }
     if (isPresence(message)) subscription.presence = nextPresence(subscription.presence, message);
     const judged = subscription.tracker.judge(message);
     if (judged === 'gap') gap(stream);
@@ -111,34 +143,44 @@ export function newSubscriptions(connection: Connection, { deliver, gap }: Subsc
     const subscription = subscriptions.get(topic);
     if (!subscription) return;
     const { position, live } = subscription.tracker;
+    if (subscription.asked === 'token') tellTokenWanted(subscription);
     if (from && (from.epoch !== position?.epoch || from.seq !== position.seq)) subscription.rewind = earlier(subscription.rewind, from);
     if (!subscription.followed || !position) return;
     tellFollowed(subscription, position.seq, live && !subscription.rewind);
     if (presence && subscription.presence) {
-      deliver({ type: 'PRESENCE', stream: `topic:${topic}`, payload: subscription.presence } as StreamMessage);
+      deliver({ type: 'PRESENCE', stream: subscription.stream, payload: subscription.presence } as StreamMessage);
     }
   }
 
   /** Asks for whatever is not as it is wanted. */
   function reconcile(): void {
     if (!connection.welcome) return;
-    const wanted = new Map<string, Want>();
-    for (const each of [...wantsByTab.values()].flat()) {
-      const known = wanted.get(each.topic);
-      wanted.set(each.topic, known ? union(known, each) : each);
-    }
+    const wanted = new Map<string, Want[]>();
+    for (const each of [...wantsByTab.values()].flat()) wanted.set(each.topic, [...(wanted.get(each.topic) ?? []), each]);
     const missing: Subscription[] = [];
-    for (const each of wanted.values()) {
-      const subscription = subscriptionOf(each);
-      const options = optionsOf(each);
+    for (const wants of wanted.values()) {
+      const want = wants.reduce(union);
+      const subscription = subscriptionOf(want);
+      const { followed, request } = subscription;
+      const options = optionsOf(want);
+      const needsToken = (!followed || subscription.expiring) && wants.some(({ token }) => token !== undefined);
+      const brought = wants.find(({ token }) => token && token.request === request)?.token;
+      if (subscription.asked === 'token' && (brought || !needsToken)) subscription.asked = subscription.request = null;
       if (subscription.asked) continue;
-      if (!subscription.followed) {
+      if (needsToken && !brought) {
+        subscription.asked = 'token';
+        subscription.request = randomId();
+        tellTokenWanted(subscription);
+      } else if (brought?.error) {
+        refused(subscription, brought.error);
+      } else if (!followed || brought) {
         subscription.asked = 'subscribe';
         subscription.start = subscription.rewind ?? subscription.tracker.position;
-        subscription.options = options;
+        subscription.token = brought?.token ?? undefined;
+        if (!followed) subscription.options = options;
         missing.push(subscription);
       } else if (subscription.rewind || JSON.stringify(subscription.options) !== JSON.stringify(options)) {
-        // Subscribing to what is followed already changes nothing.
+        // Subscribing to what is followed already changes nothing but its token.
         unsubscribe(subscription);
       }
     }
@@ -152,7 +194,8 @@ export function newSubscriptions(connection: Connection, { deliver, gap }: Subsc
 
   function subscriptionOf({ topic, from }: Want): Subscription {
     const subscription = subscriptions.get(topic) ?? {
-      topic, tracker: new Tracker(from), asked: null, followed: false, start: null, options: {}, rewind: null, presence: null,
+      topic, stream: `topic:${topic}`, tracker: new Tracker(from), asked: null, followed: false, start: null, options: {}, rewind: null, presence: null,
+      token: undefined, request: null, expiring: false, refusedOnce: false,
     };
     subscriptions.set(topic, subscription);
     return subscription;
@@ -160,7 +203,9 @@ export function newSubscriptions(connection: Connection, { deliver, gap }: Subsc
 
   /** Always as a list, whose topics are answered each for itself. */
   function subscribe(missing: readonly Subscription[]): void {
-    const topics = missing.map(({ topic, start, options }) => ({ topic, cursor: start && formatCursor(start), ...options }));
+    const topics = missing.map(({ topic, start, token, options }) => (
+      { topic, cursor: start && formatCursor(start), token, ...options }
+    ));
     connection.request('SUBSCRIBE', { topics }, (answer: Answer) => {
       missing.forEach((subscription, i) => {
         subscription.asked = null;
@@ -173,8 +218,11 @@ export function newSubscriptions(connection: Connection, { deliver, gap }: Subsc
   }
 
   function accepted(subscription: Subscription, { epoch, seq }: Position): void {
-    const { tracker, start } = subscription;
+    const { tracker, start, followed } = subscription;
     failures = 0;
+    subscription.expiring = subscription.refusedOnce = false;
+    // It was about its token alone.
+    if (followed) return;
     subscription.followed = true;
     tracker.live = !start;
     tracker.position = start ?? { epoch, seq };
@@ -182,25 +230,32 @@ export function newSubscriptions(connection: Connection, { deliver, gap }: Subsc
     tellFollowed(subscription, seq, tracker.live);
   }
 
-  function tellFollowed({ topic, tracker }: Subscription, head: number, live: boolean): void {
-    deliver({ type: 'FOLLOWED', stream: `topic:${topic}`, head, live, ...tracker.position! });
+  function tellFollowed({ stream, tracker }: Subscription, head: number, live: boolean): void {
+    deliver({ type: 'FOLLOWED', stream, head, live, ...tracker.position! });
+  }
+
+  function tellTokenWanted({ stream, request, token }: Subscription): void {
+    deliver({ type: 'TOKEN_WANTED', stream, request: request!, stale: token });
   }
 
   function refused(subscription: Subscription, payload: Refused): void {
-    const { topic } = subscription;
-    subscription.followed = false;
-    if (payload.code === 'unavailable') {
+    const { topic, stream, token, followed, refusedOnce } = subscription;
+    // What is followed goes on with the token that it has.
+    if (followed || payload.code === 'unavailable') {
       subscription.asked = 'paused';
-      connection.after('subscribe', backoff(failures), () => {
+      connection.pause('subscribe', failures, () => {
         for (const waiting of subscriptions.values()) if (waiting.asked === 'paused') waiting.asked = null;
         reconcile();
       });
       failures += 1;
+    } else if (payload.code === 'unauthorized' && token !== undefined && !refusedOnce) {
+      // It may have ended on the way, and another one helps.
+      subscription.refusedOnce = true;
     // With `conflict` an UNSUBSCRIBE has overtaken it, which reconcile sets right.
     } else if (payload.code !== 'conflict') {
       subscriptions.delete(topic);
       for (const [tab, wants] of wantsByTab) wantsByTab.set(tab, wants.filter((each) => each.topic !== topic));
-      deliver({ type: 'UNSUBSCRIBED', stream: `topic:${topic}`, payload });
+      deliver({ type: 'UNSUBSCRIBED', stream, payload });
     }
   }
 

@@ -6,8 +6,8 @@ import type { ConnectionState } from '../api.js';
 import { DraftwireError, type ErrorCode } from '../errors.js';
 import type { Peers } from '../store/backend.js';
 import type { Link, LinkOptions } from './link.js';
-import type { Outcome } from './command_queue.js';
-import type { Session } from './session.js';
+import type { Outcome } from './commands.js';
+import { newSession, type Session } from './session.js';
 import type { TopicMessage, Want } from './subscriptions.js';
 
 /** What tabs tell each other. */
@@ -138,13 +138,17 @@ export class Tabs implements Link {
 
   async #lead(stolen: AbortSignal): Promise<void> {
     if (this.#ended.signal.aborted) return;
-    const { events, isVisible, newSession, tab } = this.#options;
+    const { events, isVisible, tab } = this.#options;
     const over = new Promise<void>((resolve) => {
       this.#resign = resolve;
       stolen.addEventListener('abort', () => resolve());
     });
     this.#others.clear();
     const session = newSession({
+      ...this.#options,
+      // The timers and the connection of a hidden tab serve a visible one, too.
+      isVisible: () => isVisible() || [...this.#others.values()].some(({ visible }) => visible),
+      events: {
       state: (state) => {
         this.#state = plain(state);
         this.#post({ type: 'state', state: this.#state });
@@ -155,12 +159,13 @@ export class Tabs implements Link {
         events.deliver(messages);
       },
       answered: (id, outcome) => {
-        this.#post({ type: 'answered', id, outcome: plainOutcome(outcome) });
+        this.#post({ type: 'answered', id, outcome });
         events.answered(id, outcome);
       },
       failed: events.failed,
       isThere: (name) => name === tab || this.#others.has(name),
-    }, () => isVisible() || [...this.#others.values()].some(({ visible }) => visible));
+      },
+    });
     this.#session = session;
     session.connect();
     session.want(tab, this.#wants);
@@ -179,7 +184,7 @@ export class Tabs implements Link {
   #heardWant({ tab, wants, visible, drafts }: Extract<TabMessage, { type: 'want' }>): void {
     if (!this.#session) return;
     // Only who keeps drafts can keep them for others.
-    if (drafts && !this.#options.keepsDrafts()) return this.#resign();
+    if (drafts && !this.#options.userState()) return this.#resign();
     const isNew = !this.#others.has(tab);
     this.#others.set(tab, { seenAt: performance.now(), visible });
     if (isNew || visible) this.#post({ type: 'state', state: this.#state });
@@ -205,9 +210,9 @@ export class Tabs implements Link {
   // --- following --------------------------------------------------------------------------------------------------
 
   #present(): void {
-    const { tab, isVisible, keepsDrafts } = this.#options;
+    const { tab, isVisible, userState } = this.#options;
     if (this.#session || this.#ended.signal.aborted) return;
-    this.#post({ type: 'want', tab, wants: this.#wants, visible: isVisible(), drafts: keepsDrafts() });
+    this.#post({ type: 'want', tab, wants: this.#wants, visible: isVisible(), drafts: userState() !== null });
   }
 
   #heardState(state: PlainState, began: boolean): void {
@@ -243,10 +248,4 @@ function plain(state: ConnectionState): PlainState {
 function revived(state: PlainState): ConnectionState {
   const { error } = state;
   return (error ? { ...state, error: new DraftwireError(error.code as ErrorCode, error.message) } : state) as ConnectionState;
-}
-
-function plainOutcome(outcome: Outcome): Outcome {
-  if (!('error' in outcome)) return outcome.seq === undefined ? {} : { seq: outcome.seq };
-  const { code, message, payload } = outcome.error;
-  return { error: { code, message, payload } };
 }

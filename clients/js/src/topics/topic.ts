@@ -2,12 +2,13 @@ import type {
   Acknowledgement, Cursor, Member, Missed, Presence, PublishOptions, Signal, StreamEvent, TopicOptions, TopicState,
   Unsubscribe,
 } from '../api.js';
-import { errorOf } from '../errors.js';
+import { newTokenSource } from '../connection/token.js';
+import { errorOf, type DraftwireError } from '../errors.js';
 import { randomId, toJson } from '../json.js';
 import { Listeners, newHandlers } from '../listeners.js';
 import { formatCursor, parseCursor, streamEvent, type EventMessage, type Position, type Refused, type SignalMessage, type StreamMessage } from '../protocol.js';
 import { isPresence, nextPresence } from '../session/presence.js';
-import type { FollowedMessage, TopicMessage, Want } from '../session/subscriptions.js';
+import type { BroughtToken, FollowedMessage, TokenWantedMessage, TopicMessage, Want } from '../session/subscriptions.js';
 import { Tracker } from '../session/tracker.js';
 import type { Records } from '../store/records.js';
 
@@ -76,7 +77,7 @@ export interface FollowedTopic {
 
 const NOBODY: readonly Member[] = [];
 
-export function newTopic(name: string, { from = 'now', presence: isPresent, batchMs, batchMax }: TopicOptions, host: TopicHost): FollowedTopic {
+export function newTopic(name: string, { from = 'now', presence: isPresent, batchMs, batchMax, getToken }: TopicOptions, host: TopicHost): FollowedTopic {
   const { onError, records } = host;
   const tracker = new Tracker(/^(now|last)$/.test(from) ? null : parseCursor(from));
   const positionKey = `position/topic:${name}`;
@@ -86,6 +87,8 @@ export function newTopic(name: string, { from = 'now', presence: isPresent, batc
   const signals = newHandlers(onError);
   /** Another one when it has to begin again at its cursor. */
   let handle = randomId();
+  const tokens = getToken && newTokenSource((request) => getToken({ ...request, topic: name }));
+  let brought: BroughtToken | null = null;
   let state: TopicState = { status: 'waiting' };
   let presence: Presence | null = null;
 
@@ -113,7 +116,7 @@ export function newTopic(name: string, { from = 'now', presence: isPresent, batc
   };
 
   function setState(next: TopicState): void {
-    if (next.status === state.status) return;
+    if (next.status === state.status && next.error === state.error) return;
     state = next;
     changed.call();
   }
@@ -121,9 +124,23 @@ export function newTopic(name: string, { from = 'now', presence: isPresent, batc
   function end(ended: TopicState): void {
     if (state.status === 'ended') return;
     presence = null;
+    tokens?.cancel();
     setState(ended);
     for (const listeners of [changed, missed, events, signals]) listeners.clear();
     host.ended(followed);
+  }
+
+  async function bringToken({ request, stale }: TokenWantedMessage): Promise<void> {
+    if (!tokens) return;
+    tokens.spent(stale);
+    try {
+      brought = { request, token: await tokens.get() };
+    } catch (cause) {
+      const error = cause as DraftwireError;
+      brought = { request, error: { code: error.code, message: error.message } };
+      if (state.status === 'waiting') setState({ status: 'waiting', error });
+    }
+    host.changed();
   }
 
   /** Messages of the tab with the connection were lost on the way here. */
@@ -148,6 +165,8 @@ export function newTopic(name: string, { from = 'now', presence: isPresent, batc
         const signal: Signal = { type: event, origin, data: payload };
         return signals.call(signal);
       }
+      case 'TOKEN_WANTED':
+        return void bringToken(message as TokenWantedMessage);
       case 'UNSUBSCRIBED':
         return end({ status: 'ended', error: errorOf((message as { payload: Refused }).payload) });
     }
@@ -175,7 +194,7 @@ export function newTopic(name: string, { from = 'now', presence: isPresent, batc
     receive: (message) => {
       if (state.status !== 'ended') receive(message);
     },
-    want: () => ({ handle, topic: name, from: tracker.position, presence: isPresent, batchMs, batchMax }),
+    want: () => ({ handle, topic: name, from: tracker.position, presence: isPresent, batchMs, batchMax, token: tokens && brought }),
     begin() {
       if (from === 'last') tracker.position ??= records.get<Position>(positionKey) ?? null;
     },

@@ -91,6 +91,11 @@ export class Node {
     return signed({ sub: user, scope, exp: Math.floor(Date.now() / 1000) + ttlSeconds });
   }
 
+  /** A token of one topic; for everybody where no user is named. */
+  topicToken(topic: string, { user, scope, ttlSeconds = 3600 }: { user?: string; scope?: string; ttlSeconds?: number } = {}): string {
+    return signed({ topic, sub: user, scope, exp: Math.floor(Date.now() / 1000) + ttlSeconds });
+  }
+
   /** A request of a backend. */
   async api(method: string, path: string, token: string, body?: unknown): Promise<any> {
     const response = await fetch(new URL(path, this.url), {
