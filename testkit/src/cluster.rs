@@ -199,7 +199,7 @@ impl Cluster {
         for device in devices {
             let name = device.name();
             assert_eq!(device.violations(), [], "{name}: {:?}", device.counters());
-            let seen: Vec<u64> = device.seen().iter().map(|seen| seen.seq).collect();
+            let seen = device.seen();
             let begin = seen.first().copied().unwrap_or(1);
             let whole: Vec<u64> = (begin..begin + seen.len() as u64).collect();
             assert!(seen == whole, "{name} has not seen every event once: {seen:?}");

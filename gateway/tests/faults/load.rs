@@ -203,7 +203,7 @@ async fn check(user: &User, written: &BTreeMap<String, Written>, cluster: &Clust
     assert_eq!(once.len(), acked.len(), "{}: two commands claim one event", user.name);
     for device in devices {
         let name = device.name();
-        let seen: BTreeSet<u64> = device.seen().iter().map(|seen| seen.seq).collect();
+        let seen: BTreeSet<u64> = device.seen().into_iter().collect();
         let lost: Vec<_> = once.difference(&seen).collect();
         let repeated: Vec<_> = seen.difference(&once).collect();
         assert!(lost.is_empty(), "{} {name}: acknowledged, but never arrived: {lost:?}", user.name);

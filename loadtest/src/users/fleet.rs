@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use testkit::{
-    Device, DeviceOptions, Violation,
+    Device, DeviceOptions,
     device::{Replica, drafts_of},
     http,
 };
@@ -96,12 +96,7 @@ impl Member {
     pub(crate) fn found(&self, judged: impl Fn(&str) -> bool) -> Vec<Fault> {
         let found = |what: String| Fault::Found { device: self.label.clone(), what };
         let violations = self.device.violations();
-        let others = violations.iter().filter(|violation| match violation {
-            Violation::Gap { stream, .. }
-            | Violation::Repeat { stream, .. }
-            | Violation::Reorder { stream, .. } => !judged(stream),
-            _ => true,
-        });
+        let others = violations.iter().filter(|violation| !violation.disordered().is_some_and(&judged));
         let closed = self
             .device
             .closed()

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use draftwire_client::{self as client, Json, Refusal};
 use serde_json::Value;
 
 /// What a command was answered when it was carried out.
@@ -43,4 +44,16 @@ impl std::error::Error for Refused {}
 /// A refusal that no server has sent.
 pub(super) fn local(code: &str, message: &str) -> Refused {
     Refused { code: code.to_owned(), message: message.to_owned(), payload: Value::Null }
+}
+
+/// The answer as the session has it.
+pub(super) fn answer(result: Result<client::Ack, Refusal>) -> Result<Ack, Refused> {
+    let value = |json: Option<Json>| json.and_then(|json| json.parse().ok()).unwrap_or_default();
+    match result {
+        Ok(ack) => Ok(Ack { seq: ack.seq, payload: value(ack.payload) }),
+        Err(refusal) => {
+            let code = refusal.code.to_string();
+            Err(Refused { code, message: refusal.message, payload: value(refusal.payload) })
+        }
+    }
 }

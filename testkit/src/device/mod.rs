@@ -1,15 +1,15 @@
 //! A well-behaved device that checks what it is sent.
 //!
-//! It does what the protocol asks of clients: comes back with backoff, jitter and its cursors, repeats
-//! unanswered commands under the same id, applies events to its drafts, subscribes to its topics anew.
-//! And it trusts nothing: every number, version and position is compared with what it must be, and what
-//! is wrong is kept.
+//! What the protocol asks of clients is done by the session of the crate `draftwire-client`: it resumes from its
+//! cursors, repeats unanswered commands under the same id, applies events to its drafts, subscribes to its topics
+//! anew, and compares every number, version and position with what it must be. The device gives it a connection
+//! that comes back, in any encoding, with faults on demand; it shows every message to who observes; and it keeps
+//! what was wrong, also what a client would overlook.
 //!
 //! One that follows topics alone ([`DeviceOptions::follower`]) is a task and some small numbers.
 
 mod answer;
 mod link;
-mod numbers;
 mod options;
 mod presence;
 mod replica;
@@ -19,66 +19,47 @@ mod track;
 mod violation;
 mod wire;
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use self::{
     answer::local,
-    shared::{Control, Outgoing, Shared, State},
+    shared::{Control, Shared, State},
 };
 use crate::contract;
 pub use answer::{Ack, Refused};
 pub use options::{DeviceOptions, Observed, Observer, TokenSource};
 pub use presence::{Change, Member, Presence};
-pub use replica::{DraftState, Replica, Seen, Start, drafts_of};
+pub use replica::{DraftState, Replica, drafts_of};
 pub use shared::Counters;
 pub use topic::{Topic, stream_of};
 pub use track::{Missed, Standing, Track, digest};
 pub use violation::Violation;
 pub use wire::{Encoding, message_pack};
 
-/// Commands handed over and not yet taken by the connection; callers wait when there are more.
-const QUEUE_MAX: usize = 256;
-
 /// A device. Dropping it ends its connection without a word.
 #[derive(Debug)]
 pub struct Device {
     options: DeviceOptions,
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Outgoing>,
     control: watch::Sender<Control>,
-    next_id: AtomicU64,
     task: JoinHandle<()>,
 }
 
 impl Device {
     /// Starts a device, which begins to connect. Needs a runtime.
     pub fn start(options: DeviceOptions) -> Self {
-        let mut state = State::default();
-        state.replica.keep_messages = options.keep_messages;
-        state.replica.keeps_drafts = options.drafts;
+        let mut replica = Replica::new(&options.device, options.drafts, options.keep_messages);
         for topic in &options.topics {
-            state.replica.want(topic.clone());
+            replica.want(topic.clone());
         }
-        let shared = Arc::new(Shared::new(state));
-        let (queue, outgoing) = mpsc::channel(QUEUE_MAX);
-        let control = watch::Sender::new(Control { online: true, reading: true, dropped: 0, topics: 0 });
-        let link = link::Link::new(options.clone(), Arc::clone(&shared), outgoing, control.subscribe());
+        let shared = Arc::new(Shared::new(State::new(replica)));
+        let control = watch::Sender::new(Control { online: true, reading: true, dropped: 0 });
+        let link = link::Link::new(options.clone(), Arc::clone(&shared), control.subscribe());
         let task = tokio::spawn(link.run());
-        Self { options, shared, queue, control, next_id: AtomicU64::new(1), task }
+        Self { options, shared, control, task }
     }
 
     /// Starts a device and waits until it is connected, knows its drafts, and its topics are answered.
@@ -170,10 +151,10 @@ impl Device {
     pub async fn subscribe(&self, topic: Topic) -> Result<(), Refused> {
         let stream = topic.stream();
         self.shared.change(|state| state.replica.want(topic));
-        self.control.send_modify(|control| control.topics += 1);
+        self.shared.wake.notify_one();
         let refusal = |state: &State| match state.replica.stream(&stream).map(Track::standing) {
             Some(Standing::Followed) => Some(Ok(())),
-            Some(Standing::Refused { code, message, .. }) => Some(Err(local(code, message))),
+            Some(Standing::Refused(refusal)) => Some(Err(local(refusal.code.as_str(), &refusal.message))),
             _ => state.closed.map(|_| Err(local("closed", "the device does not connect again"))),
         };
         let _ = timeout(self.options.answer_wait, self.shared.watch(|state| refusal(state).is_some())).await;
@@ -185,32 +166,28 @@ impl Device {
     pub async fn unsubscribe(&self, name: &str) -> bool {
         let left = |state: &State| {
             let track = state.replica.topic(name);
-            track.is_none_or(|track| matches!(track.standing(), Standing::Left | Standing::Refused { .. }))
+            track.is_none_or(|track| matches!(track.standing(), Standing::Left | Standing::Refused(_)))
         };
         self.shared.change(|state| state.replica.unwant(name));
-        self.control.send_modify(|control| control.topics += 1);
+        self.shared.wake.notify_one();
         let _ = timeout(self.options.answer_wait, self.shared.watch(left)).await;
         left(&self.shared.state())
     }
 
-    /// Sends any command and waits for its answer, over as many connections as it takes.
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub async fn command(&self, kind: &str, payload: Value) -> Result<Ack, Refused> {
-        let id = format!("c{}", self.next_id.fetch_add(1, Ordering::Relaxed));
-        let message = json!({ "type": kind, "id": id, "payload": payload });
-        let (answer, answered) = oneshot::channel();
-        let exchange = async {
-            // Either fails only when the connection's task has ended for good.
-            self.queue.send(Outgoing { id, message, answer }).await.ok()?;
-            answered.await.ok()
-        };
-        match timeout(self.options.answer_wait, exchange).await {
+    /// Sends a command and waits for its answer, over as many connections as it takes.
+    async fn command(&self, kind: &str, payload: Value) -> Result<Ack, Refused> {
+        match timeout(self.options.answer_wait, self.shared.command(kind, &payload)).await {
             Ok(Some(answer)) => answer,
             Ok(None) => Err(local("closed", "the device does not connect again")),
             Err(_) => Err(local("timeout", "no answer in time")),
         }
+    }
+
+    /// Sends a message that no client would send, on this connection or the next, once. Another one takes its place
+    /// until then.
+    pub fn misuse(&self, message: Value) {
+        self.shared.state().misuse = Some(message);
+        self.shared.wake.notify_one();
     }
 
     async fn change(&self, kind: &str, draft_id: &str, payload: Value) -> Result<Ack, Refused> {
@@ -224,7 +201,7 @@ impl Device {
 
     /// The drafts by id.
     pub fn drafts(&self) -> BTreeMap<String, DraftState> {
-        self.shared.state().replica.drafts().clone()
+        self.shared.state().replica.drafts()
     }
 
     /// Where it stands (`<epoch>:<seq>`); `None` before the first connection.
@@ -237,9 +214,9 @@ impl Device {
         self.shared.state().replica.seq()
     }
 
-    /// The events of the user's stream, in the order in which they came.
-    pub fn seen(&self) -> Vec<Seen> {
-        self.shared.state().replica.seen.clone()
+    /// The events of the user's stream, by their numbers in the order in which they came.
+    pub fn seen(&self) -> Vec<u64> {
+        self.shared.state().replica.seen().to_vec()
     }
 
     /// Looks at all that it knows at one moment. `look` must be quick, as the device stands still for

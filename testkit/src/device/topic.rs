@@ -1,15 +1,12 @@
 //! Which topics a device follows, and how.
 
-use serde_json::{Value, json};
+use draftwire_client::{Cursor, session::Wish};
 
 /// A topic as a device asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic {
     /// Its name.
     pub name: String,
-    /// Where to begin (`<epoch>:<seq>`) when the device has no position of its own yet; at the head
-    /// when `None`.
-    pub cursor: Option<String>,
     /// Whether to be among those who are here, and to see them.
     pub presence: bool,
     /// How long events may be held back, milliseconds.
@@ -21,7 +18,7 @@ pub struct Topic {
 impl Topic {
     /// A topic from its head on, without presence, its events at once.
     pub fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), cursor: None, presence: false, batch_ms: None, batch_max: None }
+        Self { name: name.to_owned(), presence: false, batch_ms: None, batch_max: None }
     }
 
     /// With presence.
@@ -44,22 +41,14 @@ impl Topic {
         stream_of(&self.name)
     }
 
-    /// The topic in a `SUBSCRIBE`, going on from `position` when there is one.
-    pub(super) fn subscription(&self, position: Option<String>) -> Value {
-        let mut fields = json!({ "topic": self.name });
-        if let Some(cursor) = position.or_else(|| self.cursor.clone()) {
-            fields["cursor"] = cursor.into();
-        }
-        if self.presence {
-            fields["presence"] = true.into();
-        }
-        if let Some(ms) = self.batch_ms {
-            fields["batchMs"] = ms.into();
-        }
-        if let Some(max) = self.batch_max {
-            fields["batchMax"] = max.into();
-        }
-        fields
+    /// How the session is to follow it: from `cursor` on, or from the head.
+    pub(super) fn wish(&self, cursor: Option<Cursor>) -> Wish {
+        let mut wish = Wish::default();
+        wish.cursor = cursor;
+        wish.presence = self.presence;
+        wish.batch_ms = self.batch_ms.map(u64::from);
+        wish.batch_max = self.batch_max.map(u64::from);
+        wish
     }
 }
 

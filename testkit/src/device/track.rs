@@ -1,34 +1,21 @@
-//! One shared stream, a topic or `all`, as one client has followed it.
+//! What came of one shared stream, a topic or `all`, to one client.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use draftwire_client::{Cursor, Refusal, session::TopicState};
 use serde_json::Value;
 
-use super::{
-    numbers::Numbers,
-    presence::Presence,
-    topic::Topic,
-    violation::{Violation, out_of_order},
-};
+use super::{presence::Presence, topic::Topic, violation::Violation};
 
 /// How a topic stands on the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// To be asked for.
-    Unasked,
-    /// Asked for, and not answered.
-    Asked,
+    /// To be followed, and not answered on this connection.
+    Waiting,
     /// Followed.
     Followed,
     /// Not followed: the server has refused it, or taken it back by `UNSUBSCRIBED`.
-    Refused {
-        /// The protocol's code.
-        code: String,
-        /// For people.
-        message: String,
-        /// Whether it was followed before.
-        revoked: bool,
-    },
+    Refused(Refusal),
     /// To be left.
     Leaving,
     /// Left on the client's own wish.
@@ -49,27 +36,23 @@ pub struct Missed {
 /// A stream as one client has followed it: small, however many events have come.
 #[derive(Debug, Clone)]
 pub struct Track {
-    stream: String,
     /// How it was asked for; `None` for `all`, and where the connection names its topics itself.
-    pub(super) topic: Option<Topic>,
-    pub(super) standing: Standing,
-    /// Whether something of it may come on this connection.
-    open: bool,
-    /// The history and the last event in it; `None` before the first answer.
-    position: Option<(String, u64)>,
-    /// What the history must become before the next event; the server has named it.
-    other_epoch: Option<String>,
+    topic: Option<Topic>,
+    standing: Standing,
+    /// The last event, in its history; `None` before the first answer.
+    position: Option<Cursor>,
     resuming: bool,
     synced: bool,
     resumes: u64,
-    numbers: Numbers,
+    /// First and last number of each unbroken run of events.
+    runs: Vec<(u64, u64)>,
     /// Of the events by their order, which is that of their numbers.
     digests: Vec<u64>,
     missed: Vec<Missed>,
     signals: u64,
     presence: Presence,
     /// Whole events and signals as they came, when they are kept.
-    pub(super) messages: Vec<Value>,
+    messages: Vec<Value>,
 }
 
 /// What is compared of an event: what its publisher has given.
@@ -80,19 +63,16 @@ pub fn digest(event: &str, data: &Value) -> u64 {
     hasher.finish()
 }
 
-impl Track {
-    pub(super) fn new(stream: &str, topic: Option<Topic>) -> Self {
+impl Default for Track {
+    fn default() -> Self {
         Self {
-            stream: stream.to_owned(),
-            topic,
-            standing: Standing::Unasked,
-            open: false,
+            topic: None,
+            standing: Standing::Waiting,
             position: None,
-            other_epoch: None,
             resuming: false,
             synced: false,
             resumes: 0,
-            numbers: Numbers::default(),
+            runs: Vec::new(),
             digests: Vec::new(),
             missed: Vec::new(),
             signals: 0,
@@ -100,7 +80,9 @@ impl Track {
             messages: Vec::new(),
         }
     }
+}
 
+impl Track {
     /// How it stands on the connection.
     pub fn standing(&self) -> &Standing {
         &self.standing
@@ -108,17 +90,26 @@ impl Track {
 
     /// Whether it is followed on this connection.
     pub fn is_followed(&self) -> bool {
-        self.standing == Standing::Followed && self.open
+        self.standing == Standing::Followed
+    }
+
+    /// Whether the server has answered all that was asked for.
+    pub(super) fn is_settled(&self) -> bool {
+        !matches!(self.standing, Standing::Waiting | Standing::Leaving)
     }
 
     /// Where it stands (`<epoch>:<seq>`); `None` before it was first followed.
     pub fn cursor(&self) -> Option<String> {
-        self.position.as_ref().map(|(epoch, seq)| format!("{epoch}:{seq}"))
+        self.position.as_ref().map(ToString::to_string)
+    }
+
+    pub(super) fn position(&self) -> Option<&Cursor> {
+        self.position.as_ref()
     }
 
     /// The last event; zero before it was first followed.
     pub fn seq(&self) -> u64 {
-        self.position.as_ref().map_or(0, |(_, seq)| *seq)
+        self.position.as_ref().map_or(0, |cursor| cursor.seq)
     }
 
     /// How many events have come in this history.
@@ -128,13 +119,13 @@ impl Track {
 
     /// First and last number of each unbroken run of events in this history, ascending.
     pub fn runs(&self) -> &[(u64, u64)] {
-        self.numbers.ranges()
+        &self.runs
     }
 
     /// What an event was, by its number, as [`digest`] has it; `None` when it has not come.
     pub fn digest(&self, seq: u64) -> Option<u64> {
         let mut before = 0;
-        for &(first, last) in self.numbers.ranges() {
+        for &(first, last) in &self.runs {
             if (first..=last).contains(&seq) {
                 let at = usize::try_from(before + seq - first).ok()?;
                 return self.digests.get(at).copied();
@@ -174,151 +165,145 @@ impl Track {
         &self.messages
     }
 
-    /// A connection has begun.
+    /// It is asked for like this from now on.
+    pub(super) fn want(&mut self, topic: Topic) {
+        self.topic = Some(topic);
+    }
+
+    /// A connection has begun or ended.
     pub(super) fn reconnect(&mut self) {
-        self.open = false;
         self.synced = false;
         self.resuming = false;
-        self.other_epoch = None;
         self.presence.forget();
-        match self.standing {
-            Standing::Asked | Standing::Followed => self.standing = Standing::Unasked,
-            Standing::Leaving => self.standing = Standing::Left,
-            Standing::Unasked | Standing::Refused { .. } | Standing::Left => {}
-        }
     }
 
-    /// The server has said where the stream stands, and what follows may be of it.
-    pub(super) fn follow(&mut self, epoch: &str, head: u64) {
-        self.standing = Standing::Followed;
-        self.open = true;
-        // A cursor that the owner has given stands for a position.
-        let given = self.topic.as_ref().and_then(|topic| topic.cursor.as_deref());
-        let given = given.and_then(|cursor| cursor.rsplit_once(':'));
-        if self.position.is_none()
-            && let Some((epoch, seq)) = given
-        {
-            self.position = Some((epoch.to_owned(), seq.parse().unwrap_or(0)));
+    /// Notes how the stream stands with the session, and where; no state for one that was left.
+    pub(super) fn stand(&mut self, state: Option<TopicState<'_>>, position: Option<&Cursor>) {
+        let standing = match state {
+            Some(TopicState::Followed) => Standing::Followed,
+            Some(TopicState::Leaving) => Standing::Leaving,
+            Some(TopicState::Refused(refusal)) => Standing::Refused(refusal.clone()),
+            None => Standing::Left,
+            Some(_) => Standing::Waiting,
+        };
+        if standing == Standing::Followed && self.standing != standing {
+            self.resuming = self.position.is_some();
         }
-        match &self.position {
-            None => self.position = Some((epoch.to_owned(), head)),
-            Some((known, _)) => {
-                self.resuming = true;
-                self.other_epoch = (known != epoch).then(|| epoch.to_owned());
-            }
+        if !matches!(standing, Standing::Followed | Standing::Leaving) {
+            self.presence.forget();
         }
-    }
-
-    /// Nothing of it may come any more.
-    pub(super) fn end(&mut self, standing: Standing) {
         self.standing = standing;
-        self.open = false;
-        self.presence.forget();
-    }
-
-    pub(super) fn is_open(&self) -> bool {
-        self.open
-    }
-
-    /// Takes an event.
-    pub(super) fn event(&mut self, message: &Value, seq: u64) -> Result<(), Violation> {
-        self.check_epoch()?;
-        let (_, last) = self.position.get_or_insert_default();
-        let last = std::mem::replace(last, (*last).max(seq));
-        let new = self.numbers.insert(seq);
-        if new && seq > last {
-            let event = message["type"].as_str().unwrap_or_default();
-            self.digests.push(digest(event, &message["payload"]));
+        match (&mut self.position, position) {
+            (Some(known), Some(position)) if known.epoch == position.epoch => known.seq = position.seq,
+            (known, Some(position)) => *known = Some(position.clone()),
+            // One that is followed again goes on from there.
+            (_, None) => {}
         }
-        if last.checked_add(1) != Some(seq) {
-            return Err(out_of_order(&self.stream, last, seq, !new));
-        }
-        Ok(())
     }
 
-    /// Takes `SYNCED`.
-    pub(super) fn take_synced(&mut self, message: &Value) -> Result<(), Violation> {
-        let malformed = || Violation::Malformed { text: message.to_string() };
-        let said = message["seq"].as_u64().ok_or_else(malformed)?;
-        let named = message["epoch"].as_str();
-        let (epoch, seq) = self.position.clone().ok_or_else(malformed)?;
-        if message.get("missedBefore").is_none() {
-            self.check_epoch()?;
-            if said != seq || named.is_some_and(|named| named != epoch) {
-                return Err(Violation::Synced { stream: self.stream.clone(), said, reached: seq });
+    /// Notes a message that the session has taken, when it has moved to where it stands now. `from` is where it
+    /// stood before.
+    pub(super) fn note(&mut self, message: &Value, from: Option<&Cursor>) -> Result<bool, Violation> {
+        let kind = message["type"].as_str().unwrap_or_default();
+        match kind {
+            "SYNCED" => self.note_synced(message, from),
+            "PRESENCE" | "JOIN" | "LEAVE" => return self.note_presence(kind, message).map(|()| false),
+            "SIGNAL" => {
+                self.signals += 1;
+                return Ok(true);
             }
+            // Of a topic that is being left, the session counts nothing any more.
+            _ if message["seq"] == self.seq() && from != self.position.as_ref() => {
+                self.note_event(kind, &message["payload"]);
+                return Ok(true);
+            }
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    /// Notes the event that the stream stands at.
+    fn note_event(&mut self, event: &str, data: &Value) {
+        let seq = self.seq();
+        self.digests.push(digest(event, data));
+        match self.runs.last_mut() {
+            Some((_, last)) if *last + 1 == seq => *last = seq,
+            _ => self.runs.push((seq, seq)),
+        }
+    }
+
+    /// Notes `SYNCED`.
+    fn note_synced(&mut self, message: &Value, from: Option<&Cursor>) {
+        let (Some(from), Some(to)) = (from, &self.position) else { return };
+        let Some(before) = message["missedBefore"].as_u64() else {
             self.synced = true;
             self.resumes += u64::from(std::mem::take(&mut self.resuming));
-            return Ok(());
-        }
-        let before = message["missedBefore"].as_u64().ok_or_else(malformed)?;
-        let to = named.unwrap_or(&epoch).to_owned();
-        self.missed.push(Missed { from: format!("{epoch}:{seq}"), to: format!("{to}:{said}"), before });
-        if to != epoch || said < seq {
+            return;
+        };
+        self.missed.push(Missed { from: from.to_string(), to: to.to_string(), before });
+        if to.epoch != from.epoch || to.seq < from.seq {
             // The numbers mean other events from here on.
-            self.numbers.clear();
+            self.runs.clear();
             self.digests.clear();
         }
-        let expected = self.other_epoch.take().is_none_or(|other| other == to);
-        self.position = Some((to, said));
         self.resuming = false;
         // What is left to send comes next, and another `SYNCED` behind it.
         self.synced = false;
-        if !expected || before != said + 1 {
-            return Err(malformed());
-        }
-        Ok(())
     }
 
-    fn check_epoch(&mut self) -> Result<(), Violation> {
-        self.other_epoch.take().map_or(Ok(()), |epoch| Err(Violation::EpochWithoutSnapshot { epoch }))
-    }
-
-    /// Takes `SIGNAL`.
-    pub(super) fn signal(&mut self) {
-        self.signals += 1;
-    }
-
-    /// Takes `PRESENCE`, `JOIN` or `LEAVE`.
-    pub(super) fn take_presence(&mut self, message: &Value) -> Result<(), Violation> {
+    /// Notes `PRESENCE`, `JOIN` or `LEAVE`.
+    fn note_presence(&mut self, kind: &str, message: &Value) -> Result<(), Violation> {
         let payload = &message["payload"];
-        let asked = self.topic.as_ref().is_some_and(|topic| topic.presence);
-        let taken = match message["type"].as_str() {
-            _ if !asked => Err("nobody has asked for it".to_owned()),
-            Some("JOIN") => self.presence.join(payload),
-            Some("LEAVE") => self.presence.leave(payload),
+        let taken = match kind {
+            _ if !self.topic.as_ref().is_some_and(|topic| topic.presence) => {
+                Err("nobody has asked for it".to_owned())
+            }
+            "JOIN" => self.presence.join(payload),
+            "LEAVE" => self.presence.leave(payload),
             _ => self.presence.state(payload),
         };
-        taken.map_err(|what| Violation::Presence { stream: self.stream.clone(), what })
+        let stream = || message["stream"].as_str().unwrap_or_default().to_owned();
+        taken.map_err(|what| Violation::Presence { stream: stream(), what })
+    }
+
+    /// Keeps a message that came.
+    pub(super) fn keep(&mut self, message: Value) {
+        self.messages.push(message);
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn event(seq: u64) -> Value {
-        json!({ "type": "GOAL", "stream": "topic:t", "seq": seq, "payload": { "n": seq } })
-    }
-
-    fn at(cursor: &str, head: u64) -> Track {
-        let topic = Topic { cursor: Some(cursor.to_owned()), ..Topic::named("t") };
-        let mut track = Track::new("topic:t", Some(topic));
-        track.follow("e", head);
+    /// A followed track that stands at `e:3`.
+    fn followed() -> Track {
+        let mut track = Track::default();
+        track.stand(Some(TopicState::Waiting), Some(&Cursor::new("e", 3)));
+        track.stand(Some(TopicState::Followed), Some(&Cursor::new("e", 3)));
         track
     }
 
+    /// The session has taken a message, and stands at `to` then.
+    fn taken(track: &mut Track, message: &Value, to: (&str, u64)) {
+        let from = track.position().cloned();
+        track.stand(Some(TopicState::Followed), Some(&Cursor::new(to.0, to.1)));
+        assert!(track.note(message, from.as_ref()).is_ok(), "{message}");
+    }
+
+    fn event(track: &mut Track, seq: u64) {
+        let message = json!({ "type": "GOAL", "stream": "topic:t", "seq": seq, "payload": { "n": seq } });
+        taken(track, &message, ("e", seq));
+    }
+
     #[test]
-    fn events_in_order_are_remembered_in_little() {
-        let mut track = at("e:3", 5);
-        for seq in 4..=5 {
-            track.event(&event(seq), seq).unwrap();
-        }
-        track.take_synced(&json!({ "stream": "topic:t", "seq": 5 })).unwrap();
-        track.event(&event(6), 6).unwrap();
+    fn events_are_remembered_in_little() {
+        let mut track = followed();
+        [4, 5].into_iter().for_each(|seq| event(&mut track, seq));
+        taken(&mut track, &json!({ "type": "SYNCED", "seq": 5 }), ("e", 5));
+        event(&mut track, 6);
         assert!(track.is_synced());
         assert_eq!((track.runs(), track.received(), track.resumes()), (&[(4, 6)][..], 3, 1));
         assert_eq!(track.digest(5), Some(digest("GOAL", &json!({ "n": 5 }))));
@@ -327,33 +312,17 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_told_apart() {
-        let mut track = at("e:3", 3);
-        let stream = || "topic:t".to_owned();
-        track.event(&event(4), 4).unwrap();
-        assert_eq!(track.event(&event(4), 4), Err(Violation::Repeat { stream: stream(), seq: 4 }));
-        assert_eq!(track.event(&event(7), 7), Err(Violation::Gap { stream: stream(), after: 4, got: 7 }));
-        assert_eq!(track.event(&event(6), 6), Err(Violation::Reorder { stream: stream(), seq: 6, after: 7 }));
-        let early = track.take_synced(&json!({ "seq": 9 }));
-        assert_eq!(early, Err(Violation::Synced { stream: stream(), said: 9, reached: 7 }));
-    }
-
-    #[test]
-    fn what_is_gone_moves_the_cursor() {
-        let mut track = at("e:3", 20);
-        track.take_synced(&json!({ "seq": 10, "epoch": "e", "missedBefore": 11 })).unwrap();
+    fn what_is_gone_is_told_with_where_the_cursor_was_moved() {
+        let mut track = followed();
+        let missed = |seq: u64| json!({ "type": "SYNCED", "seq": seq, "missedBefore": seq + 1 });
+        taken(&mut track, &missed(10), ("e", 10));
         assert!(!track.is_synced(), "the rest comes first");
-        track.event(&event(11), 11).unwrap();
+        event(&mut track, 11);
         assert_eq!(track.missed(), [Missed { from: "e:3".to_owned(), to: "e:10".to_owned(), before: 11 }]);
-        // Another history.
-        let mut track = at("d:30", 20);
-        track.take_synced(&json!({ "seq": 20, "epoch": "e", "missedBefore": 21 })).unwrap();
-        assert!(!track.is_synced(), "it is not said yet that nothing is left");
-        track.take_synced(&json!({ "seq": 20 })).unwrap();
+        taken(&mut track, &missed(20), ("f", 20));
+        assert_eq!((track.runs(), track.received()), (&[][..], 0), "another history");
+        taken(&mut track, &json!({ "type": "SYNCED", "seq": 20 }), ("f", 20));
         assert!(track.is_synced());
-        assert_eq!(track.cursor().as_deref(), Some("e:20"));
-        let silent = at("d:30", 20).event(&event(21), 21);
-        assert_eq!(silent, Err(Violation::EpochWithoutSnapshot { epoch: "e".to_owned() }));
-        assert!(at("e:3", 9).take_synced(&json!({ "seq": 9, "epoch": "e", "missedBefore": 9 })).is_err());
+        assert_eq!(track.resumes(), 0, "not all that was missed has come");
     }
 }

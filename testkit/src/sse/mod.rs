@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use common::protocol::Welcome;
+use draftwire_client::{Cursor, session::Effect};
 use reqwest::{Client, StatusCode, header};
 use serde_json::Value;
 use tokio::{
@@ -96,7 +96,7 @@ struct Shared {
     changed: watch::Sender<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     replica: Replica,
     counters: SseCounters,
@@ -126,8 +126,13 @@ impl SseFollower {
     pub fn start(options: SseOptions) -> Result<Self> {
         // Without a limit of time: the answer never ends.
         let client = http::builder().connect_timeout(CONNECT_WAIT).build().context("an HTTP client")?;
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: watch::Sender::new(()) });
-        shared.change(|state| state.replica.keep_messages(options.keep_messages));
+        let state = State {
+            replica: Replica::new("", false, options.keep_messages),
+            counters: SseCounters::default(),
+            last_id: None,
+            closed: None,
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(()) });
         let dropped = watch::Sender::new(0);
         let link = Link { options, client, shared: Arc::clone(&shared), dropped: dropped.subscribe() };
         Ok(Self { shared, dropped, task: tokio::spawn(link.run()) })
@@ -221,6 +226,7 @@ impl Link {
             }
             let before = self.shared.state().counters.connections;
             let refused = self.connect(turn).await;
+            self.shared.change(|state| state.replica.disconnected());
             if let Some(status) = refused {
                 let come_back = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
                 self.shared.change(|state| {
@@ -276,6 +282,7 @@ impl Link {
         if !kind.is_some_and(|kind| kind.starts_with("text/event-stream")) {
             self.violation(Violation::Malformed { text: format!("content-type: {kind:?}") });
         }
+        self.shared.change(|state| state.replica.connected());
         let mut parser = Parser::default();
         loop {
             let chunk = tokio::select! {
@@ -284,7 +291,7 @@ impl Link {
             };
             let Ok(Ok(Some(bytes))) = chunk else { return None };
             for event in parser.feed(&bytes) {
-                self.take(event);
+                self.take(event)?;
             }
             let comments = parser.take_comments();
             if comments > 0 {
@@ -293,29 +300,27 @@ impl Link {
         }
     }
 
-    fn take(&self, event: ServerEvent) {
+    /// Takes an event; `None` when the connection has to end.
+    fn take(&self, event: ServerEvent) -> Option<()> {
         let Ok(message) = serde_json::from_str::<Value>(&event.data) else {
-            return self.violation(Violation::Malformed { text: event.data });
+            self.violation(Violation::Malformed { text: event.data });
+            return Some(());
         };
         if let Some(fault) = contract::message_fault(&message) {
             self.violation(Violation::Undocumented { fault });
         }
         if message["type"] != event.name.as_str() {
-            return self
-                .violation(Violation::Malformed { text: format!("{} is named {}", event.data, event.name) });
+            let text = format!("{} is named {}", event.data, event.name);
+            self.violation(Violation::Malformed { text });
+            return Some(());
         }
         self.shared.change(|state| {
-            if event.name == "WELCOME" {
-                let Ok(welcome) = serde_json::from_value::<Welcome>(message["payload"].clone()) else {
-                    return state.replica.violate(Violation::Malformed { text: event.data });
-                };
-                state.counters.connections += 1;
-                *state.counters.nodes.entry(welcome.node.to_string()).or_default() += 1;
-                let seq = welcome.seq.map(|seq| seq.0);
-                state.replica.welcome(welcome.epoch.as_str(), seq, welcome.all_seq.0);
-                self.begin(state, event.id.as_deref(), welcome.epoch.as_str());
-            } else {
-                state.replica.take(message);
+            for effect in state.replica.take(message)? {
+                if let Effect::Connected(welcome) = effect {
+                    state.counters.connections += 1;
+                    *state.counters.nodes.entry(welcome.node).or_default() += 1;
+                    self.begin(state, event.id.as_deref(), &welcome.epoch);
+                }
             }
             if let Some(id) = event.id {
                 let reached = self.reached(state);
@@ -325,32 +330,27 @@ impl Link {
                 }
                 state.last_id = Some(id);
             }
-        });
+            Some(())
+        })
     }
 
     /// The connection follows its topics from the beginning: where `id` says, or where they stood.
     fn begin(&self, state: &mut State, id: Option<&str>, epoch: &str) {
         let said = id.and_then(positions);
         for topic in &self.options.topics {
-            let stream = stream_of(topic);
-            let seq = said.as_ref().and_then(|streams| streams.get(&stream)).map(|(_, seq)| *seq);
-            state.replica.begin(&stream, epoch, seq);
+            let at = said.as_ref().and_then(|streams| streams.get(&stream_of(topic)));
+            state.replica.begin(topic, epoch, at.map(|cursor| cursor.seq));
         }
     }
 
     /// What the id must say, by what has come: every stream, each in the history that it has reached.
     fn reached(&self, state: &State) -> Positions {
         let replica = &state.replica;
-        let cursor = |stream: &str| replica.stream(stream).and_then(Track::cursor);
-        let topics =
-            self.options.topics.iter().map(|topic| stream_of(topic)).map(|stream| (cursor(&stream), stream));
-        let streams = [(replica.cursor(), "user".to_owned()), (cursor("all"), "all".to_owned())];
-        let stands = streams.into_iter().chain(topics).filter_map(|(cursor, stream)| {
-            let cursor = cursor?;
-            let (epoch, seq) = cursor.rsplit_once(':')?;
-            Some((stream, (epoch.to_owned(), seq.parse().ok()?)))
-        });
-        stands.collect()
+        let stream = |stream: &str| replica.stream(stream).and_then(Track::cursor);
+        let topics = self.options.topics.iter().map(|topic| stream_of(topic));
+        let streams = topics.chain(["all".to_owned()]).map(|name| (stream(&name), name));
+        let streams = streams.chain([(replica.cursor(), "user".to_owned())]);
+        streams.filter_map(|(cursor, name)| Some((name, cursor?.parse().ok()?))).collect()
     }
 
     fn violation(&self, violation: Violation) {
@@ -358,8 +358,8 @@ impl Link {
     }
 }
 
-/// Where a client stands in each stream: the epoch and the last event.
-type Positions = BTreeMap<String, (String, u64)>;
+/// Where a client stands in each stream.
+type Positions = BTreeMap<String, Cursor>;
 
 /// Reads `<epoch>/<stream>=<seq>,…;<epoch>/…`.
 fn positions(id: &str) -> Option<Positions> {
@@ -368,7 +368,7 @@ fn positions(id: &str) -> Option<Positions> {
         let (epoch, streams) = group.split_once('/')?;
         for stream in streams.split(',') {
             let (name, seq) = stream.rsplit_once('=')?;
-            positions.insert(name.to_owned(), (epoch.to_owned(), seq.parse().ok()?));
+            positions.insert(name.to_owned(), Cursor::new(epoch, seq.parse().ok()?));
         }
     }
     Some(positions)
