@@ -7,6 +7,8 @@ mod measures;
 mod memo;
 mod message;
 pub(crate) mod orders;
+#[cfg(test)]
+mod session_tests;
 mod socket;
 mod track;
 mod upgrade;
