@@ -11,6 +11,7 @@ pub mod json;
 pub mod merge;
 pub mod message;
 pub mod msgpack;
+pub mod operations;
 pub mod protocol;
 pub mod signal;
 pub mod stream;

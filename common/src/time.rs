@@ -1,10 +1,18 @@
-//! Wall-clock time as the protocol writes it.
+//! Wall-clock time.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Now, in milliseconds since the Unix epoch. Zero on a machine whose clock stands before 1970.
+/// Now, in milliseconds since the Unix epoch, as the protocol writes it. Zero on a machine whose clock stands before
+/// 1970.
 pub fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    u64::try_from(since_epoch().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Now, in microseconds since the Unix epoch.
+pub fn unix_micros() -> u64 {
+    u64::try_from(since_epoch().as_micros()).unwrap_or(u64::MAX)
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

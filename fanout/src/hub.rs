@@ -9,7 +9,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::{Cursor, Epoch, Event, Seq, Signal, Stream, ids::NodeId, protocol::Device};
+use common::{
+    Cursor, Epoch, Event, Seq, Signal, Stream,
+    ids::NodeId,
+    operations::{Operation, Outcome},
+    protocol::Device,
+    time::unix_micros,
+};
 use metrics::counter;
 use tokio::{task::AbortHandle, time::sleep};
 use tracing::{debug, warn};
@@ -166,13 +172,14 @@ impl Hub {
     /// Takes events that this node has committed: hands them to local followers and sends copies to the
     /// other nodes. `events` ascend in each stream.
     pub fn committed(&self, epoch: &Epoch, events: &[Arc<Event>]) {
+        let committed_at = unix_micros();
         self.observe_epoch(epoch);
         for events in events.chunk_by(|event, next| event.stream == next.stream) {
             let Some(first) = events.first() else { continue };
             if let Some(stream) = self.registry.get(&first.stream) {
                 self.offer(&stream, epoch, events, Source::Local);
             }
-            for copy in envelope::events(&self.sender, epoch, events) {
+            for copy in envelope::events(&self.sender, epoch, committed_at, events) {
                 self.bus.publish(Channel::Stream(first.stream.clone()), copy);
             }
         }
@@ -307,7 +314,12 @@ impl Inbox for Hub {
                     counter!("draftwire_bus_messages_rejected_total", "reason" => "stranger").increment(1);
                 }
                 // Of a history that is not known, a stream that is not open yet holds events back.
-                (_, Body::Events { events }) => self.offer(&stream, &epoch, &events, Source::Bus),
+                (_, Body::Events { events, committed_at }) => {
+                    // Where the clocks differ, a copy may come before it was sent.
+                    let hop = Duration::from_micros(unix_micros().saturating_sub(committed_at));
+                    Operation::Hop.meter().record_many(Outcome::Ok, hop, events.len() as u64);
+                    self.offer(&stream, &epoch, &events, Source::Bus);
+                }
                 (Origin::Own, Body::Signal { number, signal }) => stream.signal_from(&sender, number, signal),
                 (Origin::Own, Body::Presence(body)) => self.rooms.announced(name, sender, body),
             },

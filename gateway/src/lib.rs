@@ -9,6 +9,7 @@ mod data_dir;
 pub mod edge;
 pub mod node;
 mod notices;
+pub mod operations;
 pub mod process;
 pub mod retention;
 pub mod store;

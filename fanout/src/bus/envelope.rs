@@ -1,6 +1,6 @@
 //! What nodes send each other over a stream's channel.
 //!
-//! Version 3, all numbers big-endian; the stream is the channel's and is not repeated:
+//! Version 4, all numbers big-endian; the stream is the channel's and is not repeated:
 //!
 //! | bytes | |
 //! |---|---|
@@ -14,6 +14,7 @@
 //! | bytes | |
 //! |---|---|
 //! | 8 | seq of the first |
+//! | 8 | when their commit had ended, Unix microseconds |
 //!
 //! and for each of them
 //!
@@ -54,7 +55,7 @@ use common::{
 use serde_json::value::RawValue;
 
 /// The version that this node writes, and the only one that it reads.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 const EVENTS: u8 = 1;
 const SIGNAL: u8 = 2;
@@ -78,6 +79,8 @@ pub enum Body<'a> {
     Events {
         /// Consecutive, at least one.
         events: Vec<Arc<Event>>,
+        /// When their commit had ended, Unix microseconds, by the sender's clock.
+        committed_at: u64,
     },
     /// A signal.
     Signal {
@@ -144,10 +147,11 @@ impl EnvelopeError {
 const COPY_BYTES_MAX: usize = 64 * 1024;
 
 /// Writes copies of consecutive events of one stream: few, each of as many as fit, because what a copy
-/// costs the bus depends little on its size.
+/// costs the bus depends little on its size. Their commit ended at `committed_at`, Unix microseconds.
 pub fn events<'a>(
     sender: &'a NodeId,
     epoch: &'a Epoch,
+    committed_at: u64,
     events: &'a [Arc<Event>],
 ) -> impl Iterator<Item = Bytes> + use<'a> {
     let mut left = events;
@@ -161,9 +165,10 @@ pub fn events<'a>(
         });
         let (copied, rest) = left.split_at(fitting.count());
         left = rest;
-        let room = 8 + copied.iter().map(|event| size(event)).sum::<usize>();
+        let room = 8 + 8 + copied.iter().map(|event| size(event)).sum::<usize>();
         let mut out = begin(sender, epoch, EVENTS, room);
         out.put_u64(first.seq.0);
+        out.put_u64(committed_at);
         for event in copied {
             put_event(&mut out, event);
         }
@@ -237,6 +242,7 @@ pub fn decode<'a>(bytes: &'a [u8], stream: &Stream) -> Result<Envelope<'a>, Enve
 
 fn decode_events(mut rest: Reader<'_>, stream: &Stream) -> Result<Body<'static>, EnvelopeError> {
     let mut seq = rest.u64()?;
+    let committed_at = rest.u64()?;
     let mut events = Vec::new();
     while events.is_empty() || !rest.0.is_empty() {
         if seq == 0 {
@@ -246,7 +252,7 @@ fn decode_events(mut rest: Reader<'_>, stream: &Stream) -> Result<Body<'static>,
         // Past the last number comes zero, which is none.
         seq = seq.wrapping_add(1);
     }
-    Ok(Body::Events { events })
+    Ok(Body::Events { events, committed_at })
 }
 
 fn decode_event(rest: &mut Reader<'_>, stream: &Stream, seq: Seq) -> Result<Event, EnvelopeError> {

@@ -23,7 +23,10 @@ fn stream() -> Stream {
 
 fn as_events(bytes: &[u8]) -> (NodeId, Epoch, Vec<Arc<Event>>) {
     match decode(bytes, &stream()).unwrap() {
-        Envelope { sender, epoch, body: Body::Events { events } } => (sender, epoch, events),
+        Envelope { sender, epoch, body: Body::Events { events, committed_at } } => {
+            assert_eq!(committed_at, COMMITTED_AT);
+            (sender, epoch, events)
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -43,7 +46,7 @@ fn event(sender: &NodeId, epoch: &Epoch, event: Event) -> Bytes {
 }
 
 fn copies_of(sender: &NodeId, epoch: &Epoch, of: &[Arc<Event>]) -> Vec<Bytes> {
-    events(sender, epoch, of).collect()
+    events(sender, epoch, COMMITTED_AT, of).collect()
 }
 
 fn as_signal(bytes: &[u8]) -> (NodeId, Epoch, u64, Arc<Signal>) {
@@ -53,14 +56,16 @@ fn as_signal(bytes: &[u8]) -> (NodeId, Epoch, u64, Arc<Signal>) {
     }
 }
 
-const GOLDEN_EVENT: &[u8] = b"\x03\x06node-a\x06epoch1\x01\
-    \0\0\0\0\0\0\0\x07\0\0\x01\x8b\xcf\xe5\x68\0\x01\x04GOAL\0\x06t\xc3\xa9l 1\
+const COMMITTED_AT: u64 = 0x0102_0304_0506_0708;
+
+const GOLDEN_EVENT: &[u8] = b"\x04\x06node-a\x06epoch1\x01\
+    \0\0\0\0\0\0\0\x07\x01\x02\x03\x04\x05\x06\x07\x08\0\0\x01\x8b\xcf\xe5\x68\0\x01\x04GOAL\0\x06t\xc3\xa9l 1\
     \0\0\0\x0e{\"b\":1, \"a\":2}";
 
 const GOLDEN_SIGNAL: &[u8] =
-    b"\x03\x06node-a\x06epoch1\x02\0\0\0\0\0\0\x01\x09\x06TYPING\0\x05phone{\"at\":3}";
+    b"\x04\x06node-a\x06epoch1\x02\0\0\0\0\0\0\x01\x09\x06TYPING\0\x05phone{\"at\":3}";
 
-const GOLDEN_PRESENCE: &[u8] = b"\x03\x06node-a\x06epoch1\x03whatever";
+const GOLDEN_PRESENCE: &[u8] = b"\x04\x06node-a\x06epoch1\x03whatever";
 
 fn golden_event() -> Event {
     new_event(7, "GOAL", "tél 1", 1_700_000_000_000, r#"{"b":1, "a":2}"#).with_priority(Priority::High)
@@ -71,7 +76,7 @@ fn golden_signal() -> Signal {
 }
 
 #[test]
-fn version_3_stays_what_it_is() {
+fn version_4_stays_what_it_is() {
     let sender: NodeId = "node-a".parse().unwrap();
     let bytes = event(&sender, &"epoch1".parse().unwrap(), golden_event());
     assert_eq!(bytes.escape_ascii().to_string(), GOLDEN_EVENT.escape_ascii().to_string());
@@ -99,12 +104,12 @@ fn the_sender_is_seen_without_reading_the_rest() {
         assert_eq!(sender(&golden[..7]), None);
     }
     assert_eq!(sender(b""), None);
-    assert_eq!(sender(b"\x02\x01a"), None);
+    assert_eq!(sender(b"\x03\x01a"), None);
 }
 
 #[test]
 fn another_version_or_kind_is_told_from_garbage() {
-    for version in [2, 4] {
+    for version in [3, 5] {
         let mut other = GOLDEN_EVENT.to_vec();
         other[0] = version;
         assert_eq!(decode(&other, &stream()).unwrap_err().label(), "version");
@@ -209,7 +214,7 @@ proptest! {
     fn any_bytes_are_survived(bytes: Vec<u8>, kind in 0_u8..5) {
         let _ = sender(&bytes);
         let _ = decode(&bytes, &stream());
-        let with_start = [b"\x03\x01a\x01e", &[kind][..], &bytes[..]].concat();
+        let with_start = [b"\x04\x01a\x01e", &[kind][..], &bytes[..]].concat();
         let _ = decode(&with_start, &stream());
     }
 

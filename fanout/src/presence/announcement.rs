@@ -152,13 +152,13 @@ mod tests {
         "e".parse().unwrap()
     }
 
-    const LISTED: &[u8] = b"\x03\x01n\x01e\x03\0\0\0\0\0\0\x01\x07\x01\x01\0\x02\
+    const LISTED: &[u8] = b"\x04\x01n\x01e\x03\0\0\0\0\0\0\x01\x07\x01\x01\0\x02\
         \0\x03bob\0\x05phone\0\0\0\x03tv1";
-    const COUNTED: &[u8] = b"\x03\x01n\x01e\x03\0\0\0\0\0\0\0\x08\0\x02\
+    const COUNTED: &[u8] = b"\x04\x01n\x01e\x03\0\0\0\0\0\0\0\x08\0\x02\
         \0\0\0\x02\0\0\0\x03";
 
     #[test]
-    fn version_3_stays_what_it_is() {
+    fn version_4_stays_what_it_is() {
         let sender = "n".parse().unwrap();
         let golden = [
             (

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use common::{Epoch, Stream};
+use common::{
+    Epoch, Stream,
+    operations::{Operation, Outcome},
+};
 use metrics::{counter, gauge};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
@@ -48,7 +51,10 @@ impl LogBatcher {
                 let log = log.clone();
                 async move {
                     counter!("draftwire_log_read_queries_total").increment(1);
-                    log.read(&reads).await
+                    let began = Instant::now();
+                    let pages = log.read(&reads).await;
+                    Operation::LogPage.meter().record(Outcome::of(&pages), began.elapsed());
+                    pages
                 }
             }
         });

@@ -8,7 +8,11 @@ use std::{
     },
 };
 
-use common::{Cursor, Epoch, Event, Seq, Signal, Stream, ids::NodeId};
+use common::{
+    Cursor, Epoch, Event, Seq, Signal, Stream,
+    ids::NodeId,
+    operations::{Moment, Operation, Outcome},
+};
 use tokio::{
     sync::Notify,
     time::{Duration, Instant},
@@ -62,6 +66,8 @@ pub(super) struct State {
     /// The generation of the bus in which the log last confirmed the head while the channel was subscribed.
     /// While it is the present one, no copy can have been lost unnoticed.
     confirmed: Option<u64>,
+    /// Since when copies wait for events before them; `None` while none does.
+    waits_since: Option<Moment>,
 }
 
 /// A follower's entry in its stream, which wakes it. Dropping it ends following.
@@ -97,6 +103,7 @@ impl LocalStream {
                 signals: Signals::new(budget),
                 repeats: Repeats::default(),
                 confirmed: None,
+                waits_since: None,
             }),
             followers: Arc::default(),
             subscribed: AtomicBool::new(false),
@@ -381,15 +388,29 @@ impl LocalStream {
 
     /// Makes released events visible to followers and wakes them.
     fn deliver(&self, mut state: MutexGuard<'_, State>, released: Vec<Arc<Event>>, source: Source) -> usize {
-        let count = released.len();
+        let (count, sequenced) = (released.len(), Moment::now());
+        state.measure_wait(count, sequenced);
         for event in released {
-            state.ring.push(Delivery { event, source });
+            state.ring.push(Delivery { event, source, sequenced });
         }
         drop(state);
         if count > 0 {
             self.followers.mark();
         }
         count
+    }
+}
+
+impl State {
+    /// Measures how long `released` events have waited for those before them, at most.
+    fn measure_wait(&mut self, released: usize, now: Moment) {
+        if released > 0 {
+            let waited = self.waits_since.map_or(Duration::ZERO, |since| now.since(since));
+            Operation::Sequence.meter().record_many(Outcome::Ok, waited, released as u64);
+            self.waits_since = None;
+        }
+        let waits = self.sequencer.missing().is_some();
+        self.waits_since = waits.then(|| self.waits_since.unwrap_or(now));
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::{Event, Seq, message::Form};
+use common::{Event, Seq, message::Form, operations::Moment};
 use tokio::time::{Duration, Instant};
 
 use super::{budget::Budget, source::Source};
@@ -18,6 +18,8 @@ pub struct Delivery {
     pub event: Arc<Event>,
     /// How it reached this node.
     pub source: Source,
+    /// When it was in order on this node.
+    pub sequenced: Moment,
 }
 
 /// Events per block: few enough that a follower which is a little behind finds complete ones.
@@ -135,13 +137,14 @@ impl Ring {
     /// follower with a cursor this old finds them in memory.
     pub(crate) fn extend_back(&mut self, page: &[Arc<Event>], tip: Seq) {
         let first_kept = self.events.front().map_or(tip.next(), |first| first.event.seq);
+        let sequenced = Moment::now();
         for event in page.iter().rev().skip_while(|event| event.seq >= first_kept) {
             let joins = event.seq.next() == self.events.front().map_or(tip.next(), |first| first.event.seq);
             if !joins || self.events.len() >= self.events_max || self.budget.is_exceeded() {
                 break;
             }
             self.add(event);
-            self.events.push_front(Delivery { event: event.clone(), source: Source::Replay });
+            self.events.push_front(Delivery { event: event.clone(), source: Source::Replay, sequenced });
         }
     }
 
@@ -266,13 +269,17 @@ mod tests {
     use super::*;
     use crate::testing::{event, large_event};
 
+    fn live(event: Arc<Event>) -> Delivery {
+        Delivery { event, source: Source::Bus, sequenced: Moment::now() }
+    }
+
     fn ring(events_max: usize, bytes_max: usize) -> Ring {
         Ring::new(events_max, Budget::new(bytes_max))
     }
 
     fn push(ring: &mut Ring, seqs: std::ops::RangeInclusive<u64>) {
         for seq in seqs {
-            ring.push(Delivery { event: event(seq), source: Source::Bus });
+            ring.push(live(event(seq)));
         }
     }
 
@@ -359,7 +366,7 @@ mod tests {
     fn large_events_do_not_stand_past_the_budget() {
         let mut kept = ring(1000, 10_000);
         for seq in 1..=20 {
-            kept.push(Delivery { event: large_event(seq, BYTES_MIN), source: Source::Bus });
+            kept.push(live(large_event(seq, BYTES_MIN)));
             assert!(kept.budget.used() <= 10_000 + 3 * BYTES_MIN, "{}", kept.budget.used());
         }
     }
@@ -383,7 +390,7 @@ mod tests {
     #[test]
     fn bytes_are_made_once_for_each_form_and_counted_while_they_are_there() {
         let budget = Budget::new(usize::MAX);
-        let deliveries = (1..=3).map(|seq| Delivery { event: event(seq), source: Source::Bus }).collect();
+        let deliveries = (1..=3).map(|seq| live(event(seq))).collect();
         let block = Block::new(deliveries, budget.clone());
         let deflated = Form { deflate: true, ..Form::default() };
         let made = block.bytes(Form::default(), |events| Some(vec![0; events.len()].into())).unwrap();

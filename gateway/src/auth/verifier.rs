@@ -1,7 +1,8 @@
 //! Verifies tokens: from a token to an identity.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
+use common::operations::{Operation, Outcome};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
@@ -108,6 +109,13 @@ impl Verifier {
     /// # Errors
     /// The reason for the refusal, safe to show to the client.
     pub async fn verify(&self, token: &str, now: u64) -> Result<Identity, AuthError> {
+        let began = Instant::now();
+        let identity = self.identity(token, now).await;
+        Operation::Verify.meter().record(Outcome::of(&identity), began.elapsed());
+        identity
+    }
+
+    async fn identity(&self, token: &str, now: u64) -> Result<Identity, AuthError> {
         if token.is_empty() {
             return Err(AuthError::Missing);
         }
@@ -133,7 +141,10 @@ impl Verifier {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(AuthError::TooLong);
         }
-        self.rules.check_topic(&self.key_ring().claims(token).await?, now)
+        let began = Instant::now();
+        let claims = self.key_ring().claims(token).await;
+        Operation::Verify.meter().record(Outcome::of(&claims), began.elapsed());
+        self.rules.check_topic(&claims?, now)
     }
 
     /// Fetches published keys, now and again every `REFRESH_INTERVAL`; never returns.

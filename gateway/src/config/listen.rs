@@ -12,8 +12,8 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use super::{
     reader::Reader,
     setting::{
-        Declared, FileSetting, Group, HOUR, Optional, Otherwise, SECOND, Setting, Value, choice, duration,
-        text, yes_or_no,
+        Declared, FileSetting, Group, HOUR, MINUTE, MS, Optional, Otherwise, SECOND, Setting, Value, choice,
+        duration, text, yes_or_no,
     },
     store::Store,
 };
@@ -31,6 +31,7 @@ pub(super) static GROUP: Group = Group {
         &LOG_LEVEL,
         &LOG_LEVEL_FILE,
         &LOG_FORMAT,
+        &SLOW_OPERATION,
     ],
 };
 
@@ -102,6 +103,13 @@ static LOG_FORMAT: Setting<LogFormat> = Setting {
     help: "How log lines are written.",
 };
 
+static SLOW_OPERATION: Setting<Duration> = Setting {
+    env: "SLOW_OPERATION",
+    takes: duration(MS, MINUTE),
+    default: Value("100ms"),
+    help: "From how long on an operation is slow: it is logged, and named as a bottleneck where one in twenty takes longer.",
+};
+
 /// Where the node listens, how it is called and what it logs.
 #[derive(Debug, Clone)]
 pub struct Listen {
@@ -123,6 +131,8 @@ pub struct Listen {
     pub log_level: String,
     /// How log lines are written.
     pub log_format: LogFormat,
+    /// From how long on an operation is slow.
+    pub slow_operation: Duration,
 }
 
 /// Which web pages may connect. Clients that send no `Origin` are no browsers and may always.
@@ -172,6 +182,7 @@ impl Listen {
             demo: reader.optional(&DEMO).unwrap_or_else(|| store.is_embedded()),
             log_level: reader.value(&LOG_LEVEL),
             log_format: reader.value(&LOG_FORMAT),
+            slow_operation: reader.value(&SLOW_OPERATION),
         }
     }
 }

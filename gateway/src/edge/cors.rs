@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::NODE_HEADER;
+use super::{NODE_HEADER, request_id::REQUEST_ID};
 use crate::config::Origins;
 
 /// How long a browser may remember the answer to a preflight. Chromium keeps none for longer.
@@ -31,6 +31,7 @@ pub(super) fn layer(origins: &Origins) -> Option<CorsLayer> {
                 header::IF_NONE_MATCH,
                 HeaderName::from_static("idempotency-key"),
                 HeaderName::from_static("last-event-id"),
+                REQUEST_ID,
             ])
             .expose_headers([
                 header::ETAG,
@@ -38,6 +39,7 @@ pub(super) fn layer(origins: &Origins) -> Option<CorsLayer> {
                 header::RETRY_AFTER,
                 header::WWW_AUTHENTICATE,
                 NODE_HEADER,
+                REQUEST_ID,
             ])
             .max_age(MAX_AGE),
     )

@@ -12,6 +12,7 @@ pub(crate) mod identity;
 pub mod listener;
 pub(crate) mod problem;
 mod query;
+mod request_id;
 pub mod router;
 mod sse;
 pub(crate) mod state;

@@ -18,6 +18,12 @@ pub enum Kind {
 pub const METRICS: &[(&str, Kind, &str, &str)] = &[
     ("draftwire_build_info", Kind::Gauge, "version", "1; the version is the label"),
     (
+        "draftwire_operation_seconds",
+        Kind::Histogram,
+        "operation,outcome",
+        "How long operations took, by `outcome` (`ok`, `error`): those on the way of a change, `statement:` of the store, and `http:` routes; operations.md says what each is",
+    ),
+    (
         "draftwire_task_panics_total",
         Kind::Counter,
         "task",
@@ -177,7 +183,6 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "Reads of drafts and of history that wait or are under way; bound: 1024",
     ),
     ("draftwire_write_batch_size", Kind::Histogram, "", "Writes per commit; bound: WRITE_BATCH_MAX"),
-    ("draftwire_write_seconds", Kind::Histogram, "", "From the queue to the answer, per write"),
     ("draftwire_commit_seconds", Kind::Histogram, "", "Duration of a commit"),
     ("draftwire_commit_failures_total", Kind::Counter, "why", "Commits that failed"),
     ("draftwire_events_published_total", Kind::Counter, "", "Events committed by this node"),
@@ -200,12 +205,6 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "Connections to Postgres that a call uses; bound: DATABASE_POOL_MAX",
     ),
     ("draftwire_store_pool_waiting", Kind::Gauge, "", "Calls that wait for a connection to Postgres"),
-    (
-        "draftwire_store_pool_wait_seconds",
-        Kind::Histogram,
-        "",
-        "How long calls waited for a connection to Postgres, those that gave up included",
-    ),
     (
         "draftwire_retention_events_removed_total",
         Kind::Counter,
@@ -379,7 +378,7 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
 ];
 
 /// Buckets of everything in seconds: from a local hand-over to a sweep.
-const SECONDS: [f64; 16] =
+pub(super) const SECONDS: [f64; 16] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
 
 /// Buckets of batch sizes.

@@ -1,17 +1,23 @@
-//! `GET /metrics`, on a listener of its own that no load balancer exposes.
+//! `GET /metrics` and `GET /operations`, on a listener of its own that no load balancer exposes.
 
 use std::sync::Arc;
 
-use axum::{Router, extract::State, routing::get};
+use axum::{Json, Router, extract::State, routing::get};
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::os;
-use crate::node::Node;
+use super::{metrics::SECONDS, os};
+use crate::{
+    node::Node,
+    operations::{self, OperationsView},
+};
 
 /// The routes of the private listener.
 pub(super) fn router(handle: PrometheusHandle, node: Arc<Node>) -> Router {
-    Router::new().route("/metrics", get(show)).with_state((handle, node))
+    Router::new()
+        .route("/metrics", get(show))
+        .route("/operations", get(show_operations))
+        .with_state((handle, node))
 }
 
 async fn show(State((handle, node)): State<(PrometheusHandle, Arc<Node>)>) -> String {
@@ -19,5 +25,9 @@ async fn show(State((handle, node)): State<(PrometheusHandle, Arc<Node>)>) -> St
     node.retention.observe();
     gauge!("draftwire_bus_trusted").set(f64::from(u8::from(node.hub.bus_is_trusted())));
     handle.run_upkeep();
-    handle.render() + &os::render()
+    handle.render() + &operations::render(&SECONDS) + &os::render()
+}
+
+async fn show_operations() -> Json<OperationsView> {
+    Json(operations::view())
 }

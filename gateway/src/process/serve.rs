@@ -21,6 +21,7 @@ use crate::{
         router,
     },
     node::{Node, StartError},
+    operations,
     store::StoreError,
 };
 
@@ -72,6 +73,8 @@ pub async fn serve(settings: Config, rereading: Rereading) -> anyhow::Result<()>
     if node.settings.store.is_embedded() {
         info!("open http://{}/ for the demo", public.local_addr()?);
     }
+    operations::set_threshold(node.settings.listen.slow_operation);
+    tokio::spawn(operations::keep_time());
     tokio::spawn(memory::look_after(Arc::downgrade(&node.connections), node.settings.fanout.linger));
     let (stop, stopped) = watch::channel(false);
     let metrics_server = tokio::spawn(listener::serve(

@@ -8,6 +8,7 @@ pub mod postgres;
 mod retention;
 mod rows;
 pub mod sqlite;
+mod timing;
 pub mod webhooks;
 
 use std::{sync::Arc, time::Duration};

@@ -21,6 +21,7 @@ use std::{
 use common::{
     Cursor, Stream, TopicName, UserId,
     message::Message,
+    operations::{Operation, Outcome},
     protocol::{Device, ServerMessage, SnapshotBody},
     time::unix_ms,
 };
@@ -331,6 +332,10 @@ impl Subscriptions {
         {
             let late = unix_ms().saturating_sub(live.event.timestamp);
             self.sources.meters.commit_to_delivery.record(Duration::from_millis(late));
+            // What a client that came back has missed, and what waits in a window, is late on purpose.
+            if subscription.live && !subscription.has_window() {
+                Operation::Deliver.meter().record(Outcome::Ok, live.sequenced.elapsed());
+            }
             subscription.live = true;
         }
         for due in due {
@@ -370,7 +375,10 @@ impl Subscriptions {
         let drafts = self.sources.drafts.clone();
         self.read(index, async move {
             for _ in 0..SNAPSHOT_ATTEMPTS_MAX {
-                match drafts.snapshot(user.clone()).await {
+                let began = Instant::now();
+                let read = drafts.snapshot(user.clone()).await;
+                Operation::Snapshot.meter().record(Outcome::of(&read), began.elapsed());
+                match read {
                     Ok(list) => return Arrived::Snapshot(Some(list)),
                     Err(failure) => debug!(failure.message, "the snapshot is read again later"),
                 }

@@ -99,6 +99,11 @@ impl Subscription {
         Some(*window.until.get_or_insert(now + window.wait))
     }
 
+    /// Returns whether its events wait for more on purpose.
+    pub(super) fn has_window(&self) -> bool {
+        self.window.is_some()
+    }
+
     /// Forgets what a window has released: the numbers may be others now.
     pub(super) fn restarted(&mut self) {
         self.live = true;

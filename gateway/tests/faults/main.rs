@@ -19,6 +19,7 @@ mod node_frozen;
 mod node_killed;
 mod node_stopped;
 mod open_files;
+mod postgres_slow;
 mod postgres_stopped;
 mod presence_killed;
 mod publishers;

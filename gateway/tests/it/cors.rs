@@ -35,7 +35,7 @@ fn is_readable_by_the_page(answer: &Answer) {
     assert_eq!(answer.header("access-control-allow-origin"), Some(PAGE), "{answer:?}");
     assert!(words(answer, "vary").contains(&"origin"), "{answer:?}");
     let exposed = words(answer, "access-control-expose-headers");
-    for header in ["etag", "location", "retry-after", "www-authenticate", "draftwire-node"] {
+    for header in ["etag", "location", "retry-after", "www-authenticate", "draftwire-node", "x-request-id"] {
         assert!(exposed.contains(&header), "{header} is not in {exposed:?}");
     }
 }

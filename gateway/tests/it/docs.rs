@@ -138,7 +138,10 @@ fn metrics_page() -> String {
             let _ = writeln!(page, "| `{name}` | {kind} | {labels} | {meaning} |");
         }
     };
-    let quoted = |label: &str| if label.is_empty() { String::new() } else { format!("`{label}`") };
+    let quoted = |labels: &str| {
+        let labels = labels.split(',').filter(|label| !label.is_empty());
+        labels.map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")
+    };
     let kind = |kind: &Kind| match kind {
         Kind::Counter => "counter",
         Kind::Gauge => "gauge",
@@ -173,7 +176,9 @@ fn operators_are_told_of_metrics_and_settings_that_exist() {
     for name in page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
         let upper = name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
         if name.starts_with("draftwire_") {
-            assert!(METRICS.iter().any(|(metric, ..)| *metric == name), "there is no metric {name}");
+            let of_bus = fanout::bus::metrics::METRICS.iter().map(|(metric, ..)| *metric);
+            let mut known = METRICS.iter().map(|(metric, ..)| *metric).chain(of_bus);
+            assert!(known.any(|metric| metric == name), "there is no metric {name}");
         } else if upper
             && name.trim_matches('_').contains('_')
             && !name.ends_with('_')

@@ -54,7 +54,7 @@ impl Dropped {
 pub(super) struct Outgoing {
     pub(super) channel: Channel,
     pub(super) copy: Bytes,
-    queued_at: Instant,
+    pub(super) queued_at: Instant,
     bytes: Arc<AtomicUsize>,
 }
 

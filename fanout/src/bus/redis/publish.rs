@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use common::operations::{Operation, Outcome};
 use fred::{
     clients::Pipeline,
     error::Error,
@@ -154,7 +155,10 @@ struct Answered {
 /// Sends a pipeline. Everything is on its way after the first poll.
 async fn send(pipeline: Pipeline<Client>, copies: Vec<Outgoing>) -> Answered {
     let mut answered = Answered { sent: copies.len(), taken: 0, refused: None };
-    for answer in pipeline.try_all::<Value>().await {
+    let answers = pipeline.try_all::<Value>().await;
+    let now = Instant::now();
+    for (answer, copy) in answers.into_iter().zip(&copies) {
+        Operation::Publish.meter().record(Outcome::of(&answer), now.duration_since(copy.queued_at));
         match answer {
             Ok(_) => answered.taken += 1,
             Err(error) => answered.refused = Some(error),

@@ -1,7 +1,8 @@
 //! One batch: committed, answered, and told to the followers.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use common::operations::{Operation, Outcome};
 use fanout::{Hub, supervise::catch_panic};
 use metrics::{counter, histogram};
 use tokio::time::Instant;
@@ -10,6 +11,7 @@ use tracing::{error, warn};
 use super::{job::Waiting, unavailable::Unavailable};
 use crate::{
     commands::pipeline::Pass,
+    operations::{SlowKind, may_report},
     store::{Committed, Done, Lock, Refusal, Store, StoreError, Write, WriteHealth},
 };
 
@@ -22,6 +24,9 @@ pub(super) struct Commits {
     /// The longest that a write waits for its transaction to begin.
     pub(super) wait_max: Duration,
 }
+
+/// Streams that the log names of a slow commit.
+const STREAMS_SHOWN: usize = 3;
 
 /// Writes of a batch that may fail one by one, because of a damaged row for example. When more of them fail, the
 /// rest of the batch is not tried: that would take two statements for each of hundreds.
@@ -61,14 +66,22 @@ impl Commits {
         #[allow(clippy::cast_precision_loss)]
         histogram!("draftwire_write_batch_size").record(writes.len() as f64);
         let began = Instant::now();
+        let mut queued = Duration::ZERO;
+        for one in &waiting {
+            let waited = began.duration_since(one.since);
+            Operation::Queue.meter().record(Outcome::Ok, waited);
+            queued = queued.max(waited);
+        }
         // What a panic of the store has done is as unknown as after a lost connection.
         let committed = catch_panic("commit", self.store.commit_within(&writes, lock_wait)).await;
         let committed =
             committed.unwrap_or_else(|panicked| Err(StoreError::Unavailable(panicked.to_string())));
+        let took = began.elapsed();
+        measure(&writes, &committed, queued, took);
         match committed {
             Ok(committed) => {
                 self.health.record(true);
-                histogram!("draftwire_commit_seconds").record(began.elapsed().as_secs_f64());
+                histogram!("draftwire_commit_seconds").record(took.as_secs_f64());
                 counter!("draftwire_events_published_total").increment(committed.events.len() as u64);
                 self.hub.committed(&committed.epoch, &committed.events);
                 self.announce_remembered(&writes, &committed);
@@ -78,7 +91,6 @@ impl Commits {
                         locked.push((lock, write, waiting));
                         continue;
                     }
-                    histogram!("draftwire_write_seconds").record(waiting.since.elapsed().as_secs_f64());
                     waiting.answer(Ok(outcome));
                 }
                 Unfinished { locked, ..Unfinished::default() }
@@ -162,6 +174,34 @@ impl Commits {
             }
         }
     }
+}
+
+/// Counts the writes of a commit that took so long, and logs it if it was slow. Those that met a lock were not
+/// committed, and are tried again.
+fn measure(writes: &[Write], committed: &Result<Committed, StoreError>, queued: Duration, took: Duration) {
+    let tried = match committed {
+        Ok(committed) => {
+            let is_locked = |answer: &&Result<Done, Refusal>| matches!(answer, Err(Refusal::Locked(_)));
+            writes.len() - committed.answers.iter().filter(is_locked).count()
+        }
+        Err(_) => writes.len(),
+    };
+    let outcome = Outcome::of(committed);
+    Operation::Commit.meter().record_many(outcome, took, tried as u64);
+    let Some(left) = may_report(SlowKind::Commit, queued + took) else { return };
+    let streams: BTreeSet<_> = writes.iter().map(Write::stream).collect();
+    let shown: Vec<_> = streams.iter().take(STREAMS_SHOWN).map(ToString::to_string).collect();
+    let ms = |duration: Duration| duration.as_millis() as u64;
+    warn!(
+        outcome = outcome.label(),
+        writes = writes.len(),
+        streams = streams.len(),
+        stream = shown.join(" "),
+        queue_ms = ms(queued),
+        commit_ms = ms(took),
+        left_out = left.0,
+        "slow commit"
+    );
 }
 
 fn count_failure(error: &StoreError) {

@@ -12,7 +12,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use common::{Code, ConnectionId, DeviceId, Stream, TopicName, ids::InvalidId, time::unix_ms};
+use common::{
+    Code, ConnectionId, DeviceId, Stream, TopicName,
+    ids::InvalidId,
+    operations::{Operation, Outcome},
+    time::unix_ms,
+};
 use fanout::log::LogError;
 use futures_util::{future::try_join_all, stream};
 use metrics::{counter, gauge};
@@ -165,9 +170,11 @@ async fn open(
         debug!(%error, "cannot follow");
         Problem::unavailable("the store does not answer; come back later")
     };
-    let first = InitialStreams::join(&mut subscriptions, position.cursor("user"), position.cursor("all"))
-        .await
-        .map_err(unavailable)?;
+    let began = Instant::now();
+    let first =
+        InitialStreams::join(&mut subscriptions, position.cursor("user"), position.cursor("all")).await;
+    Operation::Join.meter().record(Outcome::of(&first), began.elapsed());
+    let first = first.map_err(unavailable)?;
     let joins: Vec<_> = topics
         .into_iter()
         .map(|topic| {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::{
-    Code, CommandId, Stream,
+    Code, CommandId, ConnectionId, Stream,
     close::Close,
     message::Encoding,
+    operations::{Operation, Outcome},
     protocol::{
         Command, Malformed, Pong, Publish, Request, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, ServerMessage,
     },
@@ -15,6 +16,7 @@ use common::{
 use metrics::counter;
 use serde::Serialize;
 use tokio::{sync::Semaphore, time::Instant};
+use tracing::warn;
 use websocket::Received;
 
 use super::{
@@ -26,6 +28,7 @@ use super::{
 use crate::{
     auth::{AuthError, Expiry, Identity},
     commands::{caller::Caller, drafts::DraftListBody, failure::Failure, group_commit::Unavailable},
+    operations::{SlowKind, may_report},
     store::Base,
 };
 
@@ -84,7 +87,9 @@ impl Session {
         let now = Instant::now();
         self.spoke_at = now;
         self.rate.charge(1 + bytes / BYTES_PER_COST, now);
-        match read() {
+        let request = read();
+        Operation::Decode.meter().record(Outcome::of(&request), now.elapsed());
+        match request {
             Ok(request) => self.command(request),
             Err(Malformed { id, message }) => self.misused(id.as_ref(), Code::BadRequest, message),
         }
@@ -211,8 +216,11 @@ impl Session {
             }
         };
         let changed = change(Caller { pipeline: Some(order.pipeline()), ..caller });
+        let timer = self.timer();
         self.in_flight(async move {
-            let (decided, reply) = match changed.await {
+            let changed = changed.await;
+            timer.finished(&id, Outcome::of(&changed));
+            let (decided, reply) = match changed {
                 Ok(done) => (true, told(&id, &done)),
                 Err(failure) => (failure.code != Code::Unavailable, reply::error(Some(&id), &failure)),
             };
@@ -244,8 +252,11 @@ impl Session {
         answer: impl Future<Output = Result<T, Failure>> + Send + 'static,
         told: impl FnOnce(&CommandId, &T) -> Bytes + Send + 'static,
     ) {
+        let timer = self.timer();
         self.in_flight(async move {
-            CommandOutcome::Reply(match answer.await {
+            let answer = answer.await;
+            timer.finished(&id, Outcome::of(&answer));
+            CommandOutcome::Reply(match answer {
                 Ok(done) => told(&id, &done),
                 Err(failure) => reply::error(Some(&id), &failure),
             })
@@ -254,6 +265,10 @@ impl Session {
 
     pub(super) fn in_flight(&mut self, command: impl Future<Output = CommandOutcome> + Send + 'static) {
         self.pending.push(command);
+    }
+
+    fn timer(&self) -> Timer {
+        Timer { began: self.spoke_at, connection: self.client.connection.clone() }
     }
 
     fn pong(&mut self, id: Option<&CommandId>) {
@@ -303,6 +318,28 @@ impl Session {
         }
         self.push(reply::error(id, &Failure::new(code, message)));
         Ok(())
+    }
+}
+
+/// The time since a command was read.
+struct Timer {
+    began: Instant,
+    connection: ConnectionId,
+}
+
+impl Timer {
+    /// Logs the command if it was slow.
+    fn finished(self, id: &CommandId, outcome: Outcome) {
+        let took = self.began.elapsed();
+        let Some(left) = may_report(SlowKind::Command, took) else { return };
+        warn!(
+            connection = %self.connection,
+            command = %id,
+            outcome = outcome.label(),
+            took_ms = took.as_millis() as u64,
+            left_out = left.0,
+            "slow command"
+        );
     }
 }
 

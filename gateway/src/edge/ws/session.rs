@@ -11,7 +11,12 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use common::{CommandId, TopicName, close::Close, time::unix_ms};
+use common::{
+    CommandId, TopicName,
+    close::Close,
+    operations::{Operation, Outcome},
+    time::unix_ms,
+};
 use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, Sleep, sleep_until},
@@ -141,7 +146,9 @@ pub(super) async fn begin(
     let user = client.identity.as_ref().map(|identity| identity.user.clone());
     let parking = Arc::<Parking<Session>>::default();
     let mut subscriptions = Subscriptions::new(context.sources.clone(), user.clone(), Some(parking.clone()));
+    let began = Instant::now();
     let first = InitialStreams::join(&mut subscriptions, client.cursor.clone(), client.all.clone()).await;
+    Operation::Join.meter().record(Outcome::of(&first), began.elapsed());
     drop(permit);
     let first = match first {
         Ok(first) => first,

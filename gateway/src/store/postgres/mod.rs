@@ -43,10 +43,11 @@ use self::{
 pub use self::{address::shown, history::HistorySource, schema::SchemaName};
 use super::{
     Committed, DraftList, History, Limits, NoticeReader, RetentionStore, Store, StoreError, Write,
-    failure::within,
     rows::{self, DraftColumns, EventRow, HeadRow, ListRow, signed},
+    timing::{call, timed},
     webhooks::WebhookStore,
 };
+use crate::operations::Statement;
 
 /// How to reach Postgres, and what it may hold.
 #[derive(Clone)]
@@ -218,7 +219,7 @@ impl Store for PostgresStore {
         if writes.is_empty() {
             return self.nothing().await;
         }
-        within(self.timeout, async {
+        call(self.timeout, async {
             let mut connection = self.pool.get().await?;
             let (sql, limits) = (self.sql(), &self.limits);
             let committed =
@@ -234,7 +235,7 @@ impl Store for PostgresStore {
         if writes.is_empty() {
             return self.nothing().await;
         }
-        within(self.timeout, async {
+        call(self.timeout, async {
             let mut connection = self.pool.get().await?;
             let (sql, limits) = (self.sql(), &self.limits);
             let committed =
@@ -247,13 +248,12 @@ impl Store for PostgresStore {
     }
 
     async fn drafts(&self, user: &UserId) -> Result<DraftList, StoreError> {
-        within(self.timeout, async {
+        call(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let rows: Vec<ListRow> = sqlx::query_as(self.sql().drafts.clone())
+            let drafts = sqlx::query_as(self.sql().drafts.clone())
                 .bind(Stream::User(user.clone()).key())
-                .bind(user.as_str())
-                .fetch_all(&mut *connection)
-                .await?;
+                .bind(user.as_str());
+            let rows: Vec<ListRow> = timed(Statement::Drafts, drafts.fetch_all(&mut *connection)).await?;
             let list = rows::list(rows, user)?;
             connection.put_back();
             Ok(list)
@@ -262,13 +262,10 @@ impl Store for PostgresStore {
     }
 
     async fn draft(&self, user: &UserId, id: &DraftId) -> Result<Option<Draft>, StoreError> {
-        within(self.timeout, async {
+        call(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let row = sqlx::query(self.sql().draft.clone())
-                .bind(user.as_str())
-                .bind(id.as_str())
-                .fetch_one(&mut *connection)
-                .await?;
+            let draft = sqlx::query(self.sql().draft.clone()).bind(user.as_str()).bind(id.as_str());
+            let row = timed(Statement::Draft, draft.fetch_one(&mut *connection)).await?;
             if row.try_get("is_standby")? {
                 return Err(history::standby());
             }
@@ -319,7 +316,7 @@ impl Log for PostgresStore {
 
     async fn rename_history(&self, epoch: &Epoch) -> Result<(), LogError> {
         let Some(rename) = self.sql().rename.clone() else { return Ok(()) };
-        let renamed = within(self.timeout, async {
+        let renamed = call(self.timeout, async {
             let mut connection = self.pool.get().await?;
             let rename = sqlx::query(rename).bind(epoch.as_str()).bind(history::new_name());
             let renamed = rename.execute(&mut *connection).await?;
@@ -341,7 +338,7 @@ impl PostgresStore {
     /// [`StoreError::Failed`] with the statements that an administrator has to run, when a right is missing;
     /// [`StoreError::Unavailable`] when the server does not answer, or is a standby.
     pub async fn prepare(&self) -> Result<(), StoreError> {
-        within(self.timeout, async {
+        call(self.timeout, async {
             let mut connection = self.pool.get().await?;
             rights::check(&mut connection, &self.schema).await?;
             limits::record(&mut connection, &self.schema, &self.limits).await?;
@@ -378,15 +375,14 @@ impl PostgresStore {
         let streams: Vec<String> = reads.iter().map(|read| read.stream.key()).collect();
         let after: Vec<i64> = reads.iter().map(|read| signed(read.after.0)).collect();
         let events_max: Vec<i64> = reads.iter().map(|read| i64::from(read.limit)).collect();
-        within(self.timeout, async {
+        call(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let rows = sqlx::query_as(self.sql().read.clone())
+            let pages = sqlx::query_as(self.sql().read.clone())
                 .bind(streams)
                 .bind(after)
                 .bind(events_max)
-                .bind(signed(READ_BYTES_MAX as u64))
-                .fetch_all(&mut *connection)
-                .await?;
+                .bind(signed(READ_BYTES_MAX as u64));
+            let rows = timed(Statement::Pages, pages.fetch_all(&mut *connection)).await?;
             let pages = read(rows)?;
             connection.put_back();
             Ok(pages)
@@ -397,10 +393,10 @@ impl PostgresStore {
 
 async fn positions(store: &PostgresStore, streams: &[Stream]) -> Result<Heads, StoreError> {
     let names: Vec<String> = streams.iter().map(Stream::key).collect();
-    within(store.timeout, async {
+    call(store.timeout, async {
         let mut connection = store.pool.get().await?;
-        let rows: Vec<HeadRow> =
-            sqlx::query_as(store.sql().heads.clone()).bind(names).fetch_all(&mut *connection).await?;
+        let heads = sqlx::query_as(store.sql().heads.clone()).bind(names);
+        let rows: Vec<HeadRow> = timed(Statement::Heads, heads.fetch_all(&mut *connection)).await?;
         let heads = rows::heads(rows)?;
         connection.put_back();
         Ok(heads)

@@ -12,7 +12,13 @@ use async_trait::async_trait;
 use sqlx::{PgConnection, Row, SqlStr};
 
 use super::{history::Template, schema::SchemaName, session::Sessions};
-use crate::store::{NOTICES_MAX, NoticeReader, Noticed, StoreError, failure::within, rows};
+use crate::{
+    operations::Statement,
+    store::{
+        NOTICES_MAX, NoticeReader, Noticed, StoreError, rows,
+        timing::{call, timed},
+    },
+};
 
 /// How long a notice stays at least once it can be read. A node that has not read for longer may miss some.
 const KEPT: Duration = Duration::from_secs(10);
@@ -94,19 +100,18 @@ impl PostgresNotices {
         timeout: Duration,
     ) -> Result<Self, StoreError> {
         let cannot = |error| StoreError::Unavailable(format!("cannot connect: {error}"));
-        let session = within(timeout, async { sessions.open().await.map_err(cannot) }).await?;
+        let session = call(timeout, async { sessions.open().await.map_err(cannot) }).await?;
         Ok(Self { session, sql: sql.clone(), timeout, position: None, remove_by: None })
     }
 
     async fn read(&mut self) -> Result<Noticed, StoreError> {
         let taken = Instant::now();
         let position = self.position.as_ref();
-        let found = sqlx::query(self.sql.next.clone())
+        let next = sqlx::query(self.sql.next.clone())
             .bind(position.map(|position| position.xmax))
             .bind(position.map(|position| position.xip.clone()))
-            .bind(i64::from(NOTICES_MAX))
-            .fetch_all(&mut self.session)
-            .await?;
+            .bind(i64::from(NOTICES_MAX));
+        let found = timed(Statement::Notices, next.fetch_all(&mut self.session)).await?;
         let mut noticed = Noticed {
             complete: position.is_some_and(|position| position.taken.elapsed() < KEPT),
             ..Noticed::default()
@@ -151,7 +156,7 @@ impl PostgresNotices {
 #[async_trait]
 impl NoticeReader for PostgresNotices {
     async fn next(&mut self) -> Result<Noticed, StoreError> {
-        within(self.timeout, async {
+        call(self.timeout, async {
             let noticed = self.read().await?;
             self.remove_old().await?;
             Ok(noticed)

@@ -13,7 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use metrics::{Gauge, gauge, histogram};
+use common::operations::{Operation, Outcome};
+use metrics::{Gauge, gauge};
 use sqlx::{Connection, PgConnection, SqlStr};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
@@ -21,7 +22,7 @@ use tokio::{
 };
 
 use super::{history, session::Sessions};
-use crate::store::StoreError;
+use crate::store::{StoreError, timing};
 
 /// A connection that was idle for longer is tried before it is used: a failover or a firewall may have
 /// ended it.
@@ -68,12 +69,15 @@ impl Drop for Counted {
 /// A call that waits for a connection, until it has one or gives up.
 struct Waiting {
     began: Instant,
+    outcome: Outcome,
     _one: Counted,
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        histogram!("draftwire_store_pool_wait_seconds").record(self.began.elapsed().as_secs_f64());
+        let waited = self.began.elapsed();
+        Operation::Pool.meter().record(self.outcome, waited);
+        timing::waited_for_pool(waited);
     }
 }
 
@@ -151,9 +155,11 @@ impl Pool {
 
     /// The right to have a connection; waits for it in turn.
     async fn permit(&self) -> Result<SemaphorePermit<'_>, StoreError> {
-        let _waiting =
-            Waiting { began: Instant::now(), _one: Counted::new(gauge!("draftwire_store_pool_waiting")) };
-        self.permits.acquire().await.map_err(|_| closed())
+        let one = Counted::new(gauge!("draftwire_store_pool_waiting"));
+        let mut waiting = Waiting { began: Instant::now(), outcome: Outcome::Error, _one: one };
+        let permit = self.permits.acquire().await.map_err(|_| closed());
+        waiting.outcome = Outcome::of(&permit);
+        permit
     }
 
     fn lease<'a>(&'a self, idle: Idle, permit: SemaphorePermit<'a>) -> Lease<'a> {

@@ -21,10 +21,11 @@ use tokio::sync::Mutex;
 use self::{lease::Lease, retention::SqliteRetention};
 use super::{
     Committed, DraftList, History, Limits, RetentionStore, Store, StoreError, Write,
-    failure::within,
     plan::{Batch, Lookup, NewCommand, Plan, State, decide},
     rows::{self, DraftColumns, EventRow, HeadRow, ListRow, LookupRow, array, signed},
+    timing::{call, timed},
 };
+use crate::operations::Statement;
 
 /// Where the file is, and what it may hold.
 #[derive(Debug, Clone)]
@@ -179,7 +180,7 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn commit(&self, writes: &[Write]) -> Result<Committed, StoreError> {
         let batch = Batch::new(writes);
-        within(self.timeout, async {
+        call(self.timeout, async {
             // Immediate: a transaction that starts as a reader cannot always become the writer.
             let mut connection = Lease::of(&self.writer).await?;
             let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
@@ -193,8 +194,7 @@ impl Store for SqliteStore {
             if plan.changes_nothing() {
                 transaction.rollback().await?;
             } else {
-                write(&mut transaction, &plan, now).await?;
-                transaction.commit().await?;
+                timed(Statement::WriteMany, write_and_commit(transaction, &plan, now)).await?;
             }
             connection.put_back();
             Ok(Committed { epoch, events: plan.events, answers: plan.answers })
@@ -203,13 +203,10 @@ impl Store for SqliteStore {
     }
 
     async fn drafts(&self, user: &UserId) -> Result<DraftList, StoreError> {
-        within(self.timeout, async {
+        call(self.timeout, async {
             let mut connection = Lease::of(&self.readers).await?;
-            let rows: Vec<ListRow> = sqlx::query_as(DRAFTS)
-                .bind(Stream::User(user.clone()).key())
-                .bind(user.as_str())
-                .fetch_all(&mut *connection)
-                .await?;
+            let drafts = sqlx::query_as(DRAFTS).bind(Stream::User(user.clone()).key()).bind(user.as_str());
+            let rows: Vec<ListRow> = timed(Statement::Drafts, drafts.fetch_all(&mut *connection)).await?;
             connection.put_back();
             rows::list(rows, user)
         })
@@ -217,13 +214,11 @@ impl Store for SqliteStore {
     }
 
     async fn draft(&self, user: &UserId, id: &DraftId) -> Result<Option<Draft>, StoreError> {
-        within(self.timeout, async {
+        call(self.timeout, async {
             let mut connection = Lease::of(&self.readers).await?;
-            let row: Option<DraftColumns> = sqlx::query_as(DRAFT)
-                .bind(user.as_str())
-                .bind(id.as_str())
-                .fetch_optional(&mut *connection)
-                .await?;
+            let draft = sqlx::query_as(DRAFT).bind(user.as_str()).bind(id.as_str());
+            let row: Option<DraftColumns> =
+                timed(Statement::Draft, draft.fetch_optional(&mut *connection)).await?;
             connection.put_back();
             row.map(|row| row.read(user)).transpose()
         })
@@ -268,13 +263,10 @@ impl SqliteStore {
             let last = read.after.0.saturating_add(u64::from(read.limit));
             json!([read.stream.key(), signed(read.after.0), signed(last)])
         }));
-        within(self.timeout, async {
+        call(self.timeout, async {
             let mut connection = Lease::of(&self.readers).await?;
-            let rows = sqlx::query_as(READ)
-                .bind(ranges)
-                .bind(signed(READ_BYTES_MAX as u64))
-                .fetch_all(&mut *connection)
-                .await?;
+            let pages = sqlx::query_as(READ).bind(ranges).bind(signed(READ_BYTES_MAX as u64));
+            let rows = timed(Statement::Pages, pages.fetch_all(&mut *connection)).await?;
             connection.put_back();
             Ok(rows)
         })
@@ -284,9 +276,10 @@ impl SqliteStore {
 
 async fn positions(store: &SqliteStore, streams: &[Stream]) -> Result<Heads, StoreError> {
     let names = array(streams.iter().map(|stream| stream.key().into()));
-    within(store.timeout, async {
+    call(store.timeout, async {
         let mut connection = Lease::of(&store.readers).await?;
-        let rows: Vec<HeadRow> = sqlx::query_as(HEADS).bind(names).fetch_all(&mut *connection).await?;
+        let heads = sqlx::query_as(HEADS).bind(names);
+        let rows: Vec<HeadRow> = timed(Statement::Heads, heads.fetch_all(&mut *connection)).await?;
         connection.put_back();
         rows::heads(rows)
     })
@@ -313,10 +306,15 @@ async fn look_up(
         let Lookup { index, user, device, id, draft_id, count } = lookup;
         json!([user, device, id, draft_id, count, index])
     });
-    Ok(sqlx::query_as(LOOK_UP).bind(array(lookups)).fetch_all(&mut **transaction).await?)
+    let find = sqlx::query_as(LOOK_UP).bind(array(lookups));
+    Ok(timed(Statement::Find, find.fetch_all(&mut **transaction)).await?)
 }
 
-async fn write(transaction: &mut SqliteTransaction<'_>, plan: &Plan, now: u64) -> Result<(), StoreError> {
+async fn write_and_commit(
+    mut transaction: SqliteTransaction<'_>,
+    plan: &Plan,
+    now: u64,
+) -> Result<(), sqlx::Error> {
     let text = |value| serde_json::to_string(value).expect("an answer consists of strings and numbers");
     let fields = |value| serde_json::to_string(value).expect("a map with keys that are strings");
     let drafts = array(plan.drafts.iter().map(|(user, id, row)| {
@@ -334,9 +332,9 @@ async fn write(transaction: &mut SqliteTransaction<'_>, plan: &Plan, now: u64) -
         json!([event.stream.key(), event.seq, kind, event.origin, event.timestamp, priority, payload])
     }));
     let heads = array(plan.heads.iter().map(|(stream, head)| json!([stream.key(), head])));
-    sqlx::query(WRITE_DRAFTS).bind(drafts).execute(&mut **transaction).await?;
-    sqlx::query(WRITE_COMMANDS).bind(commands).bind(signed(now)).execute(&mut **transaction).await?;
-    sqlx::query(WRITE_EVENTS).bind(events).execute(&mut **transaction).await?;
-    sqlx::query(WRITE_HEADS).bind(heads).execute(&mut **transaction).await?;
-    Ok(())
+    sqlx::query(WRITE_DRAFTS).bind(drafts).execute(&mut *transaction).await?;
+    sqlx::query(WRITE_COMMANDS).bind(commands).bind(signed(now)).execute(&mut *transaction).await?;
+    sqlx::query(WRITE_EVENTS).bind(events).execute(&mut *transaction).await?;
+    sqlx::query(WRITE_HEADS).bind(heads).execute(&mut *transaction).await?;
+    transaction.commit().await
 }

@@ -17,7 +17,10 @@ use super::{
     statements::{LockWait, Statements, unless_locked},
     steps::{Attempt, create_streams},
 };
-use crate::store::{Committed, Done, Limits, Lock, Refusal, StoreError, Write, plan::Batch, rows};
+use crate::{
+    operations::Statement,
+    store::{Committed, Done, Limits, Lock, Refusal, StoreError, Write, plan::Batch, rows, timing::timed},
+};
 
 /// How long a part of a batch waits for a lock. It only has to tell a lock that is kept from one that is held
 /// for the time of a commit; who waits for the former does so elsewhere.
@@ -62,8 +65,9 @@ pub(super) async fn commit(
         results.refuse(&part, Lock::Key);
     }
     if results.epoch.is_none() {
-        let epoch: String = sqlx::query_scalar(sql.epoch.clone()).fetch_one(connection).await?;
-        results.epoch = Some(rows::epoch(&epoch)?);
+        let epoch = sqlx::query(sql.epoch.clone());
+        let epoch = timed(Statement::Epoch, epoch.fetch_one(connection)).await?;
+        results.epoch = Some(rows::epoch(epoch.try_get(0)?)?);
     }
     results.into_committed(writes.len())
 }
@@ -120,11 +124,8 @@ impl Part<'_> {
         let batch = Batch::new(part.iter().map(|index| &self.writes[*index]));
         let mut transaction = self.connection.begin().await?;
         let names: Vec<String> = batch.streams().iter().map(Stream::key).collect();
-        let rows = sqlx::query(self.sql.lock_free.clone())
-            .bind(names)
-            .bind(self.lock_wait.setting())
-            .fetch_all(&mut *transaction)
-            .await;
+        let lock = sqlx::query(self.sql.lock_free.clone()).bind(names).bind(self.lock_wait.setting());
+        let rows = timed(Statement::LockFree, lock.fetch_all(&mut *transaction)).await;
         let Some(rows) = unless_locked(rows)? else {
             // Not a row: the whole table.
             transaction.rollback().await?;

@@ -13,10 +13,14 @@ use super::{
     steps::{Attempt, find},
     write::{Basis, write},
 };
-use crate::store::{
-    Committed, Limits, StoreError,
-    plan::{Batch, State, decide},
-    rows,
+use crate::{
+    operations::Statement,
+    store::{
+        Committed, Limits, StoreError,
+        plan::{Batch, State, decide},
+        rows,
+        timing::timed,
+    },
 };
 
 /// The heads of a batch's streams when they were locked, and their history.
@@ -81,11 +85,8 @@ async fn lock(
     lock_wait: LockWait,
 ) -> Result<Result<Locked, Attempt>, StoreError> {
     let names: Vec<String> = batch.streams().iter().map(Stream::key).collect();
-    let rows = sqlx::query(sql.lock.clone())
-        .bind(names)
-        .bind(lock_wait.setting())
-        .fetch_all(&mut **transaction)
-        .await;
+    let lock = sqlx::query(sql.lock.clone()).bind(names).bind(lock_wait.setting());
+    let rows = timed(Statement::Lock, lock.fetch_all(&mut **transaction)).await;
     let Some(rows) = unless_locked(rows)? else { return Ok(Err(Attempt::Locked)) };
     if rows.len() < batch.streams().len() {
         return Ok(Err(Attempt::NewStreams));

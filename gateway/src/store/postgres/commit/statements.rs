@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::SqlStr;
 
-use crate::store::{StoreError, postgres::history::Template};
+use crate::store::{StoreError, postgres::history::Template, timing};
 
 /// Bounds how long the statement, and all later ones of its transaction, wait for a lock. A statement reads
 /// `patience` before it locks anything.
@@ -56,8 +56,7 @@ impl LockWait {
 /// Returns the result of a statement; `None` when it was ended because it had to wait too long for a lock.
 pub(super) fn unless_locked<T>(answer: Result<T, sqlx::Error>) -> Result<Option<T>, StoreError> {
     match answer {
-        // lock_not_available
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => Ok(None),
+        Err(error) if timing::is_lock_timeout(&error) => Ok(None),
         other => Ok(Some(other?)),
     }
 }

@@ -4,10 +4,14 @@ use common::Stream;
 use sqlx::PgConnection;
 
 use super::statements::{LockWait, Statements, unless_locked};
-use crate::store::{
-    Committed, StoreError,
-    plan::Lookup,
-    rows::{LookupRow, column, signed},
+use crate::{
+    operations::Statement,
+    store::{
+        Committed, StoreError,
+        plan::Lookup,
+        rows::{LookupRow, column, signed},
+        timing::timed,
+    },
 };
 
 /// The result of an attempt to commit; only the first has done anything.
@@ -37,7 +41,8 @@ pub(super) async fn create_streams(
 ) -> Result<bool, StoreError> {
     let names: Vec<String> = streams.iter().map(Stream::key).collect();
     let create = sqlx::query(sql.create_streams.clone()).bind(names).bind(lock_wait.setting());
-    Ok(unless_locked(create.execute(connection).await)?.is_some())
+    let created = timed(Statement::CreateStreams, create.execute(connection)).await;
+    Ok(unless_locked(created)?.is_some())
 }
 
 /// A lookup's row, and the head of its user's stream at the same moment; no head where that has no row yet.
@@ -55,14 +60,12 @@ pub(super) async fn find(
     sql: &Statements,
     lookups: &[Lookup<'_>],
 ) -> Result<Vec<Found>, StoreError> {
-    let rows = sqlx::query_as(sql.find.clone())
+    let find = sqlx::query_as(sql.find.clone())
         .bind(column(lookups, |lookup| lookup.user.as_str()))
         .bind(column(lookups, |lookup| lookup.device.as_str()))
         .bind(column(lookups, |lookup| lookup.id.map(|id| id.as_str())))
         .bind(column(lookups, |lookup| lookup.draft_id.map(|id| id.as_str())))
         .bind(column(lookups, |lookup| lookup.count))
-        .bind(column(lookups, |lookup| signed(lookup.index as u64)))
-        .fetch_all(connection)
-        .await?;
-    Ok(rows)
+        .bind(column(lookups, |lookup| signed(lookup.index as u64)));
+    Ok(timed(Statement::Find, find.fetch_all(connection)).await?)
 }

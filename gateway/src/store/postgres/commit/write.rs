@@ -9,10 +9,14 @@ use super::{
     statements::{LockWait, Statements, unless_locked},
     steps::Attempt,
 };
-use crate::store::{
-    Done, StoreError,
-    plan::{DraftRow, NewCommand, Plan},
-    rows::{self, column, signed},
+use crate::{
+    operations::Statement,
+    store::{
+        Done, StoreError,
+        plan::{DraftRow, NewCommand, Plan},
+        rows::{self, column, signed},
+        timing::timed,
+    },
 };
 
 /// What a decision was made on, and has to be unchanged for it to be written.
@@ -130,7 +134,12 @@ pub(super) async fn write(
     lock_wait: LockWait,
 ) -> Result<Result<Written, Attempt>, StoreError> {
     let rows = Rows::new(plan, basis);
-    let query = sqlx::query(if rows.is_one() { sql.write_one.clone() } else { sql.write_many.clone() })
+    let (statement, text) = if rows.is_one() {
+        (Statement::WriteOne, &sql.write_one)
+    } else {
+        (Statement::WriteMany, &sql.write_many)
+    };
+    let query = sqlx::query(text.clone())
         .bind(lock_wait.setting())
         .bind(basis.epoch.as_ref().map(Epoch::to_string))
         .bind(signed(now));
@@ -139,7 +148,7 @@ pub(super) async fn write(
     } else {
         bind_rows!(query, &rows, basis, column)
     };
-    let found = match query.fetch_all(connection).await {
+    let found = match timed(statement, query.fetch_all(connection)).await {
         Err(sqlx::Error::Database(error)) if error.constraint() == Some("commands_pkey") => {
             return Ok(Err(Attempt::KeyTaken));
         }

@@ -1,0 +1,51 @@
+//! The profiler: which operations take how long, where the time of a change goes, and what is slow.
+//!
+//! The layers record into meters (`common::operations`); here are those of statements and of routes over HTTP, the
+//! tables of the last minutes, and what follows from them.
+
+mod advice;
+mod limiter;
+mod path;
+mod profile;
+mod routes;
+mod slow;
+mod statement;
+mod text;
+mod view;
+
+use std::time::Instant;
+
+use common::operations::{Meter, Operation, SLICE};
+use tokio::time::sleep;
+
+pub use self::{
+    path::{Bottleneck, Part, Path, Reason},
+    profile::{Measured, Profile, profile, turn},
+    view::{OperationsView, Row, Table},
+};
+pub(crate) use self::{
+    routes::of_route,
+    slow::{Kind as SlowKind, may_report, set_threshold, threshold},
+    statement::Statement,
+    text::render,
+};
+
+/// What this process did lately, and what is slow.
+pub fn view() -> OperationsView {
+    OperationsView::of(&profile(), threshold())
+}
+
+/// Ends slices of time, for as long as it is polled. One task of the process runs it.
+pub(crate) async fn keep_time() {
+    loop {
+        turn(Instant::now());
+        sleep(SLICE).await;
+    }
+}
+
+/// Every operation that has a meter, by name, in the order of the way of a change.
+fn all() -> impl Iterator<Item = (String, &'static Meter)> {
+    let fixed = Operation::ALL.into_iter().map(|operation| (operation.name().to_owned(), operation.meter()));
+    let statements = Statement::ALL.into_iter().map(|statement| (statement.operation(), statement.meter()));
+    fixed.chain(statements).chain(routes::all())
+}
