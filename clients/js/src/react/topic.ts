@@ -19,8 +19,9 @@ export type SignalHandlers<Events> = { [K in Type<Events>]?: (signal: Signal<K, 
 };
 
 /**
- * The handlers are those of the last render, and may be other functions in each. Other values of what `TopicOptions`
- * has end what is followed, and begin anew.
+ * The handlers and `getToken` are those of the last render, and may be other functions in each. Other values of what else
+ * `TopicOptions` has end what is followed, and begin anew. Of components that share a topic, the one that came last
+ * brings its tokens.
  */
 export interface UseTopicOptions<Events extends object = any> extends TopicOptions {
   /** Called with every event, once, in order, for as long as the component is mounted. */
@@ -85,13 +86,18 @@ export function useTopic<Events extends object = any>(name: string, options: Use
 }
 
 /** Who is present on a topic, where this user is seen as well while the component is mounted. Null while unknown. */
-export function usePresence(name: string): Presence | null {
-  return useStates(useHandle(name, { presence: true })).presence;
+export function usePresence(name: string, { getToken }: Pick<TopicOptions, 'getToken'> = {}): Presence | null {
+  return useStates(useHandle(name, { presence: true, ...(getToken && { getToken }) })).presence;
 }
 
-function useHandle(name: string, { presence, from, batchMs, batchMax }: TopicOptions): TopicHandle {
+function useHandle(name: string, { presence, from, batchMs, batchMax, getToken }: TopicOptions): TopicHandle {
   const client = useDraftwire();
   const [component] = useState(randomId);
+  const lastGetToken = useRef(getToken);
+  useInsertionEffect(() => {
+    lastGetToken.current = getToken;
+  });
+  const hasTokens = getToken !== undefined;
   const owner = from === undefined || from === 'now' || from === 'last' ? null : component;
   return useMemo(() => {
     const options: TopicOptions = {
@@ -100,8 +106,8 @@ function useHandle(name: string, { presence, from, batchMs, batchMax }: TopicOpt
       ...(batchMs !== undefined && { batchMs }),
       ...(batchMax !== undefined && { batchMax }),
     };
-    return new TopicHandle(client, name, options, owner);
-  }, [client, name, presence, from, batchMs, batchMax, owner]);
+    return new TopicHandle(client, name, options, owner, hasTokens ? (request) => lastGetToken.current?.(request) ?? null : null);
+  }, [client, name, presence, from, batchMs, batchMax, owner, hasTokens]);
 }
 
 function useStates(handle: TopicHandle): { state: TopicState; presence: Presence | null } {

@@ -186,6 +186,36 @@ test('presence is who is mounted', async () => {
   await shown(all('heidi', 'heidi 1', 'heidi 2'));
 });
 
+test('a topic with tokens of its own asks the last render of the component that came last', async () => {
+  const asked: string[] = [];
+  const guest = device('lena', { getToken: () => node.token('lena', { scope: '' }) });
+  let used: UsedTopic = undefined!;
+  function Room({ name }: { name: string }) {
+    used = useTopic(topic, {
+      getToken: () => {
+        asked.push(name);
+        return node.topicToken(topic, { ttlSeconds: 1_000 + asked.length });
+      },
+    });
+    return null;
+  }
+  const { show } = mount(guest, <Room name="first" />);
+  await shown(() => used.state.status === 'live');
+  show(<Room name="second" />);
+  const again = async () => {
+    await act(async () => {
+      guest.disconnect();
+      guest.connect();
+    });
+    await shown(() => used.state.status === 'live');
+  };
+  await again();
+  show([<Room key="1" name="one" />, <Room key="2" name="another" />]);
+  await shown(() => used.state.status === 'live');
+  await again();
+  expect(asked).toEqual(['first', 'second', 'another']);
+});
+
 test('a topic that is not allowed ends with the reason', async () => {
   const dw = device('kim', { getToken: () => node.token('kim', { scope: 'subscribe:other' }) });
   const one = follower();
