@@ -19,6 +19,8 @@ pub enum Close {
     TooMany,
     /// The same device has taken the place with a new connection.
     Replaced,
+    /// An operator has ended the connections of the user.
+    Disconnected,
     /// The node stops; others serve on.
     Restart,
     /// The node or its store can take no more just now.
@@ -27,13 +29,14 @@ pub enum Close {
 
 impl Close {
     /// Every way to close, for tables and their tests.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Misuse,
         Self::Unauthorized,
         Self::Revoked,
         Self::TooLarge,
         Self::Dead,
         Self::Replaced,
+        Self::Disconnected,
         Self::TooMany,
         Self::Restart,
         Self::Overloaded,
@@ -48,6 +51,7 @@ impl Close {
             Self::TooLarge => 1009,
             Self::Dead => 4408,
             Self::Replaced => 4409,
+            Self::Disconnected => 4410,
             Self::TooMany => 4429,
             Self::Restart => 1012,
             Self::Overloaded => 1013,
@@ -58,7 +62,12 @@ impl Close {
     /// to change first: its token, or its code.
     pub fn come_back(self) -> bool {
         match self {
-            Self::Misuse | Self::Unauthorized | Self::Revoked | Self::TooLarge | Self::Replaced => false,
+            Self::Misuse
+            | Self::Unauthorized
+            | Self::Revoked
+            | Self::TooLarge
+            | Self::Replaced
+            | Self::Disconnected => false,
             Self::Dead | Self::TooMany | Self::Restart | Self::Overloaded => true,
         }
     }
@@ -72,6 +81,7 @@ impl Close {
             Self::TooLarge => "too_large",
             Self::Dead => "dead",
             Self::Replaced => "replaced",
+            Self::Disconnected => "disconnected",
             Self::TooMany => "too_many",
             Self::Restart => "restart",
             Self::Overloaded => "overloaded",

@@ -14,6 +14,9 @@ use crate::{
 pub enum Stream {
     /// The one stream that every connection follows.
     All,
+    /// What the nodes of a cluster are to do, all of them and in one order. Internal: no client follows it or
+    /// publishes to it.
+    Control,
     /// A shared stream, ruled by token scopes.
     Topic(TopicName),
     /// A user's private stream: the drafts, and what backends send to the user.
@@ -21,10 +24,12 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// The name under which the store and the bus know the stream: `user:<id>`, `topic:<name>`, `all`.
+    /// The name under which the store and the bus know the stream: `user:<id>`, `topic:<name>`, `all`,
+    /// `control`.
     pub fn key(&self) -> String {
         match self {
             Self::All => "all".to_owned(),
+            Self::Control => "control".to_owned(),
             Self::Topic(name) => format!("topic:{name}"),
             Self::User(user) => format!("user:{user}"),
         }
@@ -42,6 +47,7 @@ impl Stream {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::All => "all",
+            Self::Control => "control",
             Self::Topic(_) => "topic",
             Self::User(_) => "user",
         }
@@ -59,13 +65,12 @@ impl FromStr for Stream {
     type Err = InvalidId;
 
     fn from_str(key: &str) -> Result<Self, InvalidId> {
-        if key == "all" {
-            return Ok(Self::All);
-        }
         match key.split_once(':') {
             Some(("user", user)) => Ok(Self::User(user.parse()?)),
             Some(("topic", name)) => Ok(Self::Topic(name.parse()?)),
-            _ => Err(InvalidId { what: "stream", rule: "all, user:<id> or topic:<name>" }),
+            None if key == "all" => Ok(Self::All),
+            None if key == "control" => Ok(Self::Control),
+            _ => Err(InvalidId { what: "stream", rule: "all, control, user:<id> or topic:<name>" }),
         }
     }
 }
@@ -139,10 +144,10 @@ mod tests {
 
     #[test]
     fn a_key_reads_back_as_its_stream() {
-        for key in ["all", "user:alice", "user:a:b c", "topic:match:1"] {
+        for key in ["all", "control", "user:alice", "user:a:b c", "topic:match:1"] {
             assert_eq!(key.parse::<Stream>().unwrap().key(), key);
         }
-        for key in ["", "user", "user:", "topic:a b", "topic:", "room:1", "ALL"] {
+        for key in ["", "user", "user:", "topic:a b", "topic:", "room:1", "ALL", "control:1"] {
             assert!(key.parse::<Stream>().is_err(), "{key:?} was taken");
         }
     }

@@ -5,6 +5,7 @@
 pub mod auth;
 pub mod commands;
 pub mod config;
+mod control;
 mod data_dir;
 pub mod edge;
 pub mod node;

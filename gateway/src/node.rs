@@ -11,6 +11,7 @@ use crate::{
     auth::{self, Backend, Verifier},
     commands::{drafts::Drafts, group_commit::Committer, reads::Reads, topics::Topics},
     config::{self, Config, Database},
+    control::{Control, ControlEvent},
     data_dir::{self, LockError},
     edge::{
         body::BodyReader,
@@ -40,6 +41,8 @@ pub struct Node {
     pub connections: Arc<Connections>,
     /// Whether it is stopping.
     pub drain: Arc<Drain>,
+    /// The follower of the control stream.
+    control: Control,
     /// The look-out for what applications publish with SQL.
     notices: Notices,
     /// The removal of what has grown old.
@@ -109,6 +112,12 @@ impl Node {
         let reads = Reads::new(store.clone(), reads_max(&settings));
         let limits = &settings.websocket;
         let connections = Connections::new(limits.connections_max, limits.connections_per_user);
+        let control = Control::start(hub.clone(), {
+            let connections = connections.clone();
+            Box::new(move |event| match event {
+                ControlEvent::UserDisconnected(disconnect) => connections.disconnect(disconnect),
+            })
+        });
         let drain = Arc::<Drain>::default();
         let verifier = Arc::new(Verifier::new(&settings.auth)?);
         let backend = Backend::new(settings.backend.clone()).map_err(StartError::Backend)?;
@@ -146,7 +155,7 @@ impl Node {
                 backend,
                 connections: connections.clone(),
                 drain: drain.clone(),
-                admission: Admission::default(),
+                admission: Admission::new(control.followed()),
                 limits: limits.clone(),
                 listen: settings.listen.clone(),
             }),
@@ -159,6 +168,7 @@ impl Node {
             verifier,
             connections,
             drain,
+            control,
             notices,
             retention,
             webhooks,
@@ -181,6 +191,7 @@ impl Node {
     /// Stops the background tasks and closes the store. Call it after [`Node::drain`].
     pub async fn close(&self) {
         self.webhooks.stop().await;
+        self.control.stop();
         self.notices.stop();
         self.retention.stop();
         self.hub.stop();

@@ -201,6 +201,7 @@ impl Job {
     fn kept(&self, kind: StreamKind) -> Kept {
         match kind {
             StreamKind::All => self.settings.all,
+            StreamKind::Control => self.settings.control,
             StreamKind::Topic => self.settings.topic,
             StreamKind::User => self.settings.user,
         }

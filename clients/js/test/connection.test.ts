@@ -7,6 +7,14 @@ import { FakeServer } from '../src/testing/index.js';
 import { client, eventually, Network } from './support/client.js';
 import { Node } from './support/node.js';
 
+/** Ends the connections of a user, as an operator does. */
+async function disconnect(node: Node, user: string, body: { code?: number; reason?: string }): Promise<void> {
+  const headers = { authorization: `Bearer ${node.token('operator', { scope: 'admin' })}` };
+  const url = `${node.url}/v1/admin/users/${user}/disconnect`;
+  const answer = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) });
+  expect(answer.status).toBe(202);
+}
+
 /** Every state that a client has. */
 function states(dw: Draftwire): ConnectionState[] {
   const seen = [dw.state];
@@ -38,6 +46,31 @@ describe('with a real node', () => {
     tokens.push(node.token('alice'));
     dw.connect();
     await dw.ready();
+    dw.close();
+  });
+
+  test('whom an operator disconnects comes back with another token, or stays away', async () => {
+    node = await Node.start();
+    const [old, fresh, last] = [10, 20, 30].map((minutes) => node!.token('alice', { ttlSeconds: 60 * minutes }));
+    const asked: (string | undefined)[] = [];
+    const tokens = [old, old, fresh, last];
+    const getToken = ({ stale }: TokenRequest) => {
+      asked.push(stale);
+      return tokens.shift()!;
+    };
+    const dw = client(node, 'alice', { getToken });
+    await dw.ready();
+    for (const reason of ['rights have changed', 'and again']) {
+      const seen = states(dw);
+      await disconnect(node, 'alice', { reason });
+      await eventually(() => seen.length > 1 && dw.state.status === 'live');
+      expect(seen).toContainEqual(expect.objectContaining({ error: new DraftwireError('disconnected', reason) }));
+    }
+    // The old token was of no use any more, although it is still valid.
+    expect(asked).toEqual([undefined, old, old, fresh]);
+    await disconnect(node, 'alice', { code: 4403, reason: 'no longer a member' });
+    await eventually(() => dw.state.status === 'stopped');
+    expect(dw.state).toMatchObject({ error: { code: 'forbidden', message: 'no longer a member' } });
     dw.close();
   });
 

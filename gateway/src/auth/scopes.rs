@@ -6,8 +6,6 @@ use common::{Pattern, TopicName};
 
 /// The rights of a token: the words of its `scope` (RFC 8693 section 4.2).
 ///
-/// What operators do ([`Scopes::is_admin`]) and what backends do ([`Scopes::is_service`]) are rights apart.
-///
 /// An unknown word gives no right. Neither does one whose pattern is malformed: a typing error must not allow
 /// more than was meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +52,7 @@ impl Scopes {
 
     /// Returns whether the bearer is an operator, who may use the paths below `/v1/admin/`. Nothing else gives this
     /// right, and it gives no other.
-    pub fn is_admin(&self) -> bool {
+    pub(crate) fn is_admin(&self) -> bool {
         self.has("admin")
     }
 

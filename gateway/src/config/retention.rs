@@ -19,6 +19,8 @@ pub(super) static GROUP: Group = Group {
         &RETENTION_TOPIC_EVENTS,
         &RETENTION_ALL_AGE,
         &RETENTION_ALL_EVENTS,
+        &RETENTION_CONTROL_AGE,
+        &RETENTION_CONTROL_EVENTS,
         &RETENTION_INTERVAL,
     ],
 };
@@ -65,6 +67,20 @@ static RETENTION_ALL_EVENTS: Setting<u64> = Setting {
     help: "How many of the newest events of the stream of all connections are kept; 0 for all. What is older or beyond the number goes.",
 };
 
+static RETENTION_CONTROL_AGE: Setting<Duration> = Setting {
+    env: "RETENTION_CONTROL_AGE",
+    takes: duration(Duration::ZERO, AGE_MAX),
+    default: Value("7d"),
+    help: "How long an event of the stream of the nodes (`control`) is kept; 0s without end.",
+};
+
+static RETENTION_CONTROL_EVENTS: Setting<u64> = Setting {
+    env: "RETENTION_CONTROL_EVENTS",
+    takes: count(0, 1_000_000_000_000),
+    default: Value("10000"),
+    help: "How many of the newest events of the stream of the nodes are kept; 0 for all. What is older or beyond the number goes.",
+};
+
 static RETENTION_INTERVAL: Setting<Duration> = Setting {
     env: "RETENTION_INTERVAL",
     takes: duration(MS.saturating_mul(10), DAY),
@@ -81,6 +97,8 @@ pub struct Retention {
     pub topic: Kept,
     /// The stream of all connections.
     pub all: Kept,
+    /// The stream of the nodes.
+    pub control: Kept,
     /// The pause between two rounds over all streams.
     pub interval: Duration,
 }
@@ -104,6 +122,7 @@ impl Retention {
             user: kept(&RETENTION_USER_AGE, &RETENTION_USER_EVENTS),
             topic: kept(&RETENTION_TOPIC_AGE, &RETENTION_TOPIC_EVENTS),
             all: kept(&RETENTION_ALL_AGE, &RETENTION_ALL_EVENTS),
+            control: kept(&RETENTION_CONTROL_AGE, &RETENTION_CONTROL_EVENTS),
             interval: reader.value(&RETENTION_INTERVAL),
         }
     }

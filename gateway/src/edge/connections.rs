@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     str::FromStr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -15,6 +15,8 @@ use common::{DeviceId, UserId, ids::InvalidId};
 use futures_util::task::AtomicWaker;
 use metrics::{counter, gauge};
 use tokio::time::Instant;
+
+use crate::control::Disconnect;
 
 /// Makes up a name for a connection, or for a device that has given none.
 ///
@@ -87,6 +89,7 @@ impl Connections {
             device: device.cloned(),
             heard_at: AtomicU64::new(self.now()),
             taken: AtomicBool::new(false),
+            end: OnceLock::new(),
             waker: AtomicWaker::new(),
         });
         if let Some(user) = user {
@@ -101,13 +104,21 @@ impl Connections {
             Some(former) => {
                 counter!("draftwire_places_taken_over_total").increment(1);
                 former.taken.store(true, Ordering::Release);
-                former.waker.wake();
+                former.end(ForcedEnd::Replaced);
             }
             None => counts.total += 1,
         }
         counts.peak = counts.peak.max(counts.total);
         counts.show();
         Ok(ConnectionGuard { connections: self.clone(), user: user.cloned(), place })
+    }
+
+    /// Ends the connections that a user has here, those included that have not been welcomed yet.
+    pub(crate) fn disconnect(&self, disconnect: &Disconnect) {
+        let counts = self.lock();
+        let places = counts.users.get(&disconnect.user_id).map_or(&[][..], Vec::as_slice);
+        let disconnect = Arc::new(disconnect.clone());
+        places.iter().for_each(|place| place.end(ForcedEnd::Disconnected(disconnect.clone())));
     }
 
     fn now(&self) -> u64 {
@@ -153,14 +164,34 @@ impl Counts {
     }
 }
 
-/// What a connection shares with the one that may take its place.
+/// What ends a connection from outside.
+#[derive(Debug, Clone)]
+pub(crate) enum ForcedEnd {
+    /// Another connection of the device has taken the place.
+    Replaced,
+    /// An operator has ended the connections of the user.
+    Disconnected(Arc<Disconnect>),
+}
+
+/// What a connection shares with whoever may end it.
 struct Place {
-    /// `None` where no other may.
+    /// `None` where no other connection may take the place.
     device: Option<DeviceId>,
     /// When the client last showed that it lives, in milliseconds.
     heard_at: AtomicU64,
+    /// Another connection counts instead.
     taken: AtomicBool,
+    /// Why it has to end: the first reason that there was.
+    end: OnceLock<ForcedEnd>,
     waker: AtomicWaker,
+}
+
+impl Place {
+    fn end(&self, why: ForcedEnd) {
+        // It may have to end already.
+        let _ = self.end.set(why);
+        self.waker.wake();
+    }
 }
 
 fn longest_silent(places: Option<&[Arc<Place>]>, device: Option<&DeviceId>) -> Option<Arc<Place>> {
@@ -181,15 +212,20 @@ impl ConnectionGuard {
         self.place.heard_at.store(self.connections.now(), Ordering::Relaxed);
     }
 
-    /// Ready once another connection of the device has taken the place.
-    pub(crate) fn poll_taken(&self, context: &Context<'_>) -> Poll<()> {
+    /// Returns why the connection has to end, if it has to.
+    pub(crate) fn forced_end(&self) -> Option<&ForcedEnd> {
+        self.place.end.get()
+    }
+
+    /// Ready once the connection has to end.
+    pub(crate) fn poll_forced_end(&self, context: &Context<'_>) -> Poll<ForcedEnd> {
         self.place.waker.register(context.waker());
-        if self.place.taken.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        self.forced_end().map_or(Poll::Pending, |end| Poll::Ready(end.clone()))
     }
 
     /// The same, waiting. Cancel-safe.
-    pub(crate) async fn taken(&self) {
-        poll_fn(|context| self.poll_taken(context)).await;
+    pub(crate) async fn until_forced_end(&self) -> ForcedEnd {
+        poll_fn(|context| self.poll_forced_end(context)).await
     }
 }
 
@@ -249,7 +285,7 @@ mod tests {
         first.heard();
         let third = enter(&alice, &phone).ok().unwrap();
         assert_eq!([&first, &second, &other, &third].map(is_taken), [false, true, false, false]);
-        second.taken().await;
+        assert!(matches!(second.until_forced_end().await, ForcedEnd::Replaced));
         assert_eq!(connections.enter(Some(&alice), None).err(), Some(LimitReached::User), "another device");
         // What was taken over counts no more, also once it has ended.
         drop(second);
@@ -261,5 +297,29 @@ mod tests {
         assert_eq!([&first, &other, &third, &fourth].map(is_taken), [false, true, false, false]);
         drop((first, other, third, fourth));
         assert_eq!((connections.total(), connections.users()), (1, 1));
+    }
+
+    #[test]
+    fn disconnecting_a_user_ends_what_there_is_and_counts_until_it_has_ended() {
+        let connections = Connections::new(9, 2);
+        let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+        let phone: DeviceId = "phone".parse().unwrap();
+        let enter = |user| connections.enter(Some(user), Some(&phone)).ok().unwrap();
+        let (first, second, of_bob) = (enter(&alice), enter(&alice), enter(&bob));
+        let disconnect = Disconnect::from_request(alice.clone(), r#"{"reason":"first"}"#).unwrap();
+        connections.disconnect(&disconnect);
+        connections.disconnect(&Disconnect { reason: "second".to_owned(), ..disconnect });
+        for guard in [&first, &second] {
+            let end = guard.forced_end();
+            assert!(matches!(end, Some(ForcedEnd::Disconnected(why)) if why.reason == "first"), "{end:?}");
+        }
+        assert!(of_bob.forced_end().is_none());
+        assert_eq!(connections.total(), 3);
+        // One that has to end already may be replaced all the same, and then counts no more.
+        let third = enter(&alice);
+        assert!(third.forced_end().is_none());
+        assert_eq!(connections.total(), 3);
+        drop((first, second, third, of_bob));
+        assert_eq!((connections.total(), connections.users()), (0, 0));
     }
 }

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::timeout,
+    sync::{Semaphore, SemaphorePermit, watch},
+    time::{Instant, timeout_at},
 };
 
 use super::{connections::Connections, drain::Drain};
@@ -36,7 +36,11 @@ pub(crate) struct ConnectionContext {
 
 /// Bounds the connections on their way from the handshake to `WELCOME`, so that a storm of them waits here
 /// and not in the store.
-pub(crate) struct Admission(Semaphore);
+pub(crate) struct Admission {
+    joining: Semaphore,
+    /// Whether the node learns of disconnections.
+    control_followed: watch::Receiver<bool>,
+}
 
 /// Connections that join at once.
 const JOINING_MAX: usize = 512;
@@ -45,16 +49,27 @@ const JOINING_MAX: usize = 512;
 /// better to come back later.
 const JOIN_WAIT_MAX: Duration = Duration::from_secs(5);
 
-impl Default for Admission {
-    fn default() -> Self {
-        Self(Semaphore::new(JOINING_MAX))
-    }
-}
-
 impl Admission {
-    /// Admits a connection to join its streams, until the permit is dropped. `None` when too many come at
-    /// once.
-    pub(crate) async fn admit(&self) -> Option<SemaphorePermit<'_>> {
-        timeout(JOIN_WAIT_MAX, self.0.acquire()).await.ok()?.ok()
+    /// Admits nobody before the control stream is followed: a node that does not know yet who was disconnected would
+    /// keep the connection.
+    pub(crate) fn new(control_followed: watch::Receiver<bool>) -> Self {
+        Self { joining: Semaphore::new(JOINING_MAX), control_followed }
+    }
+
+    /// Admits a connection to join its streams, until the permit is dropped.
+    ///
+    /// # Errors
+    /// What clients are told when too many come at once, or when the store has not answered since the node has
+    /// started.
+    pub(crate) async fn admit(&self) -> Result<SemaphorePermit<'_>, &'static str> {
+        let deadline = Instant::now() + JOIN_WAIT_MAX;
+        let mut followed = self.control_followed.clone();
+        if !matches!(timeout_at(deadline, followed.wait_for(|followed| *followed)).await, Ok(Ok(_))) {
+            return Err("the store does not answer; come back later");
+        }
+        match timeout_at(deadline, self.joining.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err("too many connections at once; come back later"),
+        }
     }
 }

@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::{
     NODE_HEADER, content_coding, cors,
-    http::{demo, drafts, health, history, openapi, publish, webhooks},
+    http::{demo, disconnect, drafts, health, history, openapi, publish, webhooks},
     problem::Problem,
     request_id::{REQUEST_ID, RequestId},
     sse,
@@ -36,6 +36,7 @@ pub fn router(state: EdgeState) -> Router {
             .route("/users/{user}/events", post(publish::to_user))
             .route("/broadcast", post(publish::to_all))
             .route("/stream", get(sse::follow))
+            .route("/admin/users/{user}/disconnect", post(disconnect::user))
             .route("/admin/webhooks", get(webhooks::list).post(webhooks::create))
             .route("/admin/webhooks/{id}", get(webhooks::get).patch(webhooks::edit).delete(webhooks::remove))
             .route("/admin/webhooks/{id}/replay", post(webhooks::replay))

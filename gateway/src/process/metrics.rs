@@ -209,7 +209,7 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "draftwire_retention_events_removed_total",
         Kind::Counter,
         "stream",
-        "Events that retention removed, by kind of stream: `all`, `topic`, `user`",
+        "Events that retention removed, by kind of stream: `all`, `control`, `topic`, `user`",
     ),
     ("draftwire_commands_forgotten_total", Kind::Counter, "", "Commands no longer remembered"),
     (
@@ -235,6 +235,12 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         Kind::Counter,
         "",
         "Streams left for the next round because somebody kept them locked",
+    ),
+    (
+        "draftwire_control_events_total",
+        Kind::Counter,
+        "outcome",
+        "Events of the control stream: `applied`, `unknown` (of a kind that only newer nodes know), `malformed`, `missed` (once for each gap)",
     ),
     (
         "draftwire_notices_total",

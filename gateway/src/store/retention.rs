@@ -59,6 +59,8 @@ pub struct Rule {
 pub enum StreamKind {
     /// The stream of all connections.
     All,
+    /// The stream of the nodes.
+    Control,
     /// Topics.
     Topic,
     /// The users' own streams.
@@ -67,12 +69,13 @@ pub enum StreamKind {
 
 impl StreamKind {
     /// All of them, in the order of their streams' names.
-    pub const ALL: [Self; 3] = [Self::All, Self::Topic, Self::User];
+    pub const ALL: [Self; 4] = [Self::All, Self::Control, Self::Topic, Self::User];
 
     /// As in metrics, and in [`common::Stream::kind`].
     pub fn as_str(self) -> &'static str {
         match self {
             Self::All => "all",
+            Self::Control => "control",
             Self::Topic => "topic",
             Self::User => "user",
         }
@@ -82,6 +85,7 @@ impl StreamKind {
     pub(super) fn range(self) -> (&'static str, &'static str) {
         match self {
             Self::All => ("al", "all!"),
+            Self::Control => ("contro", "control!"),
             Self::Topic => ("topic:", "topic;"),
             Self::User => ("user:", "user;"),
         }
@@ -115,6 +119,8 @@ pub struct Deleted {
     pub streams: u64,
     /// Events removed of the stream of all connections.
     pub all: u64,
+    /// Events removed of the stream of the nodes.
+    pub control: u64,
     /// Events removed of topics.
     pub topic: u64,
     /// Events removed of users' streams.
@@ -126,6 +132,7 @@ impl Deleted {
     pub fn of(&self, kind: StreamKind) -> u64 {
         match kind {
             StreamKind::All => self.all,
+            StreamKind::Control => self.control,
             StreamKind::Topic => self.topic,
             StreamKind::User => self.user,
         }
@@ -254,6 +261,7 @@ mod tests {
     fn names_lie_in_the_range_of_their_kind() {
         for (name, kind) in [
             ("all", StreamKind::All),
+            ("control", StreamKind::Control),
             ("topic:-", StreamKind::Topic),
             ("topic:zz", StreamKind::Topic),
             ("user:!", StreamKind::User),

@@ -66,7 +66,7 @@ impl Subscription {
     pub(super) fn topic(&self) -> Option<&TopicName> {
         match self.follower.stream() {
             Stream::Topic(topic) => Some(topic),
-            Stream::User(_) | Stream::All => None,
+            Stream::User(_) | Stream::All | Stream::Control => None,
         }
     }
 

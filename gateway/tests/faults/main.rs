@@ -8,6 +8,7 @@
 
 mod client_died_before_ack;
 mod deploy;
+mod disconnect;
 mod disk_full;
 mod feed;
 mod following;

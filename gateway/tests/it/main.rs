@@ -16,6 +16,7 @@ mod data_dir;
 mod decoding;
 mod deflate;
 mod demo;
+mod disconnect;
 mod docs;
 mod drafts;
 mod edge;

@@ -140,10 +140,11 @@ fn every_close_code_is_provoked_by_a_test() {
     let provoked = [
         (Close::Misuse, "bad_input, handshake"),
         (Close::Unauthorized, "handshake, session"),
-        (Close::Revoked, "backend_auth"),
+        (Close::Revoked, "backend_auth, disconnect"),
         (Close::TooLarge, "bad_input"),
         (Close::Dead, "session"),
         (Close::Replaced, "handshake"),
+        (Close::Disconnected, "disconnect"),
         (Close::TooMany, "handshake"),
         (Close::Restart, "shutdown"),
         (Close::Overloaded, "handshake"),

@@ -129,7 +129,11 @@ impl Exchange<'_> {
             return Some(format!("the query parameter {unknown} was accepted, and is not described"));
         }
         let (media_type, sent) = self.sent?;
-        let content = operation.description["requestBody"]["content"].as_object()?;
+        let request_body = &operation.description["requestBody"];
+        let content = request_body["content"].as_object()?;
+        if sent.is_empty() && request_body["required"] != true {
+            return None;
+        }
         // The node takes JSON under whatever media type.
         let described = content.get(&essence(media_type)).or_else(|| content.get("application/json"))?;
         if described["schema"]["type"] == "string" {

@@ -146,7 +146,7 @@ pub(super) async fn live(
     let mut writer = Writer { sink, next: None, is_flushed: true };
     let mut clock = Clock::new(settings);
     let mut fetch: Option<TokenFetch> = None;
-    let mut current = token.clone();
+    let mut current = token;
     let mut topic_tokens = FuturesUnordered::new();
     let mut welcomed: Option<Instant> = None;
     let end = loop {
@@ -160,7 +160,7 @@ pub(super) async fn live(
             message = stream.next() => {
                 clock.heard();
                 match take(message, shared) {
-                    Err(error) => break End::Broken { error, token: token.clone() },
+                    Err(error) => break End::Broken { error, token: current.clone() },
                     Ok(controls) => for control in controls {
                         match control {
                             Control::Connected => {
@@ -177,7 +177,7 @@ pub(super) async fn live(
                 }
             }
             error = std::future::poll_fn(|cx| writer.poll(cx, shared)) => {
-                break End::Broken { error: of_tungstenite(error), token: token.clone() };
+                break End::Broken { error: of_tungstenite(error), token: current.clone() };
             }
             fresh = async { fetch.as_mut().expect("checked by the guard").await }, if fetch.is_some() => {
                 fetch = None;
@@ -188,7 +188,7 @@ pub(super) async fn live(
             () = shared.wake.notified() => {}
             () = sleep_until(clock.next()) => match clock.due(shared) {
                 Due::Leave => break End::Moved,
-                Due::Broken(error) => break End::Broken { error, token: token.clone() },
+                Due::Broken(error) => break End::Broken { error, token: current.clone() },
                 Due::Nothing => {}
             },
         }

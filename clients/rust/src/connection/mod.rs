@@ -23,7 +23,7 @@ const UNAUTHORIZED: u16 = 4401;
 
 /// Keeps the client connected until it is closed, or the server says that coming back is pointless.
 pub(crate) async fn run(mut settings: Settings, shared: Arc<Shared>) {
-    // The token that the server has refused: it is not shown again.
+    // The token that the server has refused, or ended a connection of: it is not shown again.
     let mut refused: Option<String> = None;
     loop {
         shared.connection.send_replace(ConnectionState::Connecting);
@@ -67,7 +67,7 @@ async fn attempt(settings: &mut Settings, shared: &Shared, refused: Option<&str>
         Err(error) => return broken(error, None),
     };
     if token.is_some() && token.as_deref() == refused {
-        let reason = "the token provider gives the token again that the server has refused".to_owned();
+        let reason = "the token provider gives the token again that the server no longer takes".to_owned();
         return broken(ConnectError::Closed { code: Some(UNAUTHORIZED), reason }, token);
     }
     let query = shared.state().session.query();

@@ -2,6 +2,7 @@
 
 pub(super) mod caller;
 pub(crate) mod demo;
+pub(super) mod disconnect;
 pub(super) mod drafts;
 pub(crate) mod health;
 pub(super) mod history;

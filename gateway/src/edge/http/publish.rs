@@ -33,8 +33,8 @@ use crate::{
 
 /// Who publishes.
 pub(in crate::edge) struct PublishRequest {
-    identity: Identity,
-    caller: Caller,
+    pub(super) identity: Identity,
+    pub(super) caller: Caller,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for PublishRequest

@@ -63,7 +63,7 @@ struct EventStream {
     idle: Option<(Instant, Duration)>,
     stopping: watch::Receiver<bool>,
     drain_window: Duration,
-    _entered: ConnectionGuard,
+    guard: ConnectionGuard,
 }
 
 /// Set by a proxy that tries another node when one answers 503.
@@ -164,8 +164,7 @@ async fn open(
     let limits = &context.limits;
     let user = identity.as_ref().map(|identity| identity.user.clone());
     let mut subscriptions = Subscriptions::new(context.sources.clone(), user.clone(), None);
-    let crowd = || Problem::unavailable("too many connections at once; come back later");
-    let permit = context.admission.admit().await.ok_or_else(crowd)?;
+    let permit = context.admission.admit().await.map_err(Problem::unavailable)?;
     let unavailable = |error: LogError| {
         debug!(%error, "cannot follow");
         Problem::unavailable("the store does not answer; come back later")
@@ -213,7 +212,7 @@ async fn open(
         idle: identity.is_none().then(|| (Instant::now() + limits.anonymous_idle, limits.anonymous_idle)),
         stopping: context.drain.subscribe(),
         drain_window: limits.drain_window,
-        _entered: guard,
+        guard,
     })
 }
 
@@ -236,7 +235,7 @@ impl EventStream {
                 self.expiry.as_ref().map(|expiry| Instant::now() + expiry.wait_for_end(unix_ms()));
             let idle_until = self.idle.map(|(until, _)| until);
             let ends_at = self.leave_at.into_iter().chain(idle_until).min();
-            if ends_at.is_some_and(|ends_at| ends_at <= Instant::now()) {
+            if ends_at.is_some_and(|ends_at| ends_at <= Instant::now()) || self.guard.forced_end().is_some() {
                 return None;
             }
             // A state that cannot be read ends the stream: the client may find a node that does better.
@@ -257,6 +256,7 @@ impl EventStream {
                     return Some(self.lines.take());
                 }
                 () = sleep_until(wake_at.unwrap_or(self.quiet_until)), if wake_at.is_some() => {}
+                _ = self.guard.until_forced_end() => {}
                 Ok(()) = self.stopping.changed() => self.stopping.mark_changed(),
             }
         }

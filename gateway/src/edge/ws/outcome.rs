@@ -9,6 +9,7 @@ use super::{grants::Grant, order::Taken};
 use crate::{
     auth::{AuthError, Identity},
     commands::failure::Failure,
+    edge::connections::ForcedEnd,
     subscriptions::{Joined, Lost},
 };
 
@@ -60,12 +61,20 @@ pub(super) fn node_stops() -> End {
     End::close(Close::Restart, "the node stops; connect again")
 }
 
-pub(super) fn replaced() -> End {
-    End::close(Close::Replaced, "the device has connected anew, and the user has all connections allowed")
-}
-
 pub(super) fn token_expired() -> End {
     End::close(Close::Unauthorized, "the token has expired")
+}
+
+impl From<ForcedEnd> for End {
+    fn from(end: ForcedEnd) -> Self {
+        match end {
+            ForcedEnd::Replaced => Self::close(
+                Close::Replaced,
+                "the device has connected anew, and the user has all connections allowed",
+            ),
+            ForcedEnd::Disconnected(disconnect) => Self::close(disconnect.close, &disconnect.reason),
+        }
+    }
 }
 
 impl From<Ended> for End {

@@ -31,7 +31,7 @@ use super::{
     heartbeat::Heartbeat,
     order::Order,
     outbox::Frames,
-    outcome::{CommandOutcome, End, replaced},
+    outcome::{CommandOutcome, End},
     parking::{Parked, Parking},
     rate::Rate,
     wake_filter::WakeFilter,
@@ -39,7 +39,11 @@ use super::{
 use crate::{
     auth::Expiry,
     config,
-    edge::{connections::ConnectionGuard, context::ConnectionContext, welcome::welcome},
+    edge::{
+        connections::{ConnectionGuard, ForcedEnd},
+        context::ConnectionContext,
+        welcome::welcome,
+    },
     subscriptions::{InitialStreams, Outbox, Subscriptions, in_flight::InFlight},
 };
 
@@ -53,8 +57,8 @@ enum Wakeup {
     Finished(CommandOutcome),
     /// The time to act by itself.
     Alarm,
-    /// The same device has connected anew, and taken this one's place.
-    Replaced,
+    /// The end of the connection, decided elsewhere.
+    Forced(ForcedEnd),
 }
 
 pub(super) struct Session {
@@ -139,9 +143,12 @@ pub(super) async fn begin(
     socket: Socket,
     guard: ConnectionGuard,
 ) -> Option<(Box<Session>, Arc<Parking<Session>>)> {
-    let Some(permit) = context.admission.admit().await else {
-        close(socket, Close::Overloaded, "too many connections at once; come back later").await;
-        return None;
+    let permit = match context.admission.admit().await {
+        Ok(permit) => permit,
+        Err(reason) => {
+            close(socket, Close::Overloaded, reason).await;
+            return None;
+        }
     };
     let user = client.identity.as_ref().map(|identity| identity.user.clone());
     let parking = Arc::<Parking<Session>>::default();
@@ -237,7 +244,7 @@ impl Session {
                 self.tick().await?;
                 alarm.as_mut().reset(self.deadline());
             }
-            Wakeup::Replaced => return Err(replaced()),
+            Wakeup::Forced(end) => return Err(end.into()),
         }
         let deadline = self.deadline();
         if deadline < alarm.deadline() {
@@ -275,8 +282,8 @@ impl Session {
             if alarm.poll(context).is_ready() {
                 return Poll::Ready(Wakeup::Alarm);
             }
-            if self.guard.poll_taken(context).is_ready() {
-                return Poll::Ready(Wakeup::Replaced);
+            if let Poll::Ready(end) = self.guard.poll_forced_end(context) {
+                return Poll::Ready(Wakeup::Forced(end));
             }
         }
         // More is due of a long replay: the others have been asked, and so commands do not wait for its end.

@@ -11,7 +11,7 @@ use tokio::{
 use websocket::Ended;
 
 use super::{
-    outcome::{End, node_stops, replaced, token_expired},
+    outcome::{End, node_stops, token_expired},
     parking::Park,
     session::Session,
 };
@@ -65,7 +65,7 @@ impl Session {
     }
 
     /// Writes the rest as the client reads. Meanwhile the session looks at nothing else, so what ends it in
-    /// any case is looked at here: its token, the stop of the node, and the device elsewhere.
+    /// any case is looked at here: its token, the stop of the node, and what ends it from outside.
     pub(super) async fn send(&mut self) -> Result<(), End> {
         let began = Instant::now();
         let (stall_max, drain_window) = (self.limits().heartbeat.timeout, self.limits().drain_window);
@@ -91,7 +91,7 @@ impl Session {
                         return Err(token_expired());
                     }
                 }
-                () = self.guard.taken() => return Err(replaced()),
+                end = self.guard.until_forced_end() => return Err(end.into()),
                 Ok(()) = stopping.changed(), if leave_at.is_none() => {
                     leave_at = Some(Instant::now() + drain_window);
                 }

@@ -96,6 +96,7 @@ const DELETE: &str = "
     )
     SELECT (SELECT count(*) FROM due) AS streams,
         count(*) FILTER (WHERE stream = 'all') AS of_all,
+        count(*) FILTER (WHERE stream = 'control') AS of_control,
         count(*) FILTER (WHERE stream LIKE 'topic:%') AS of_topics,
         count(*) FILTER (WHERE stream LIKE 'user:%') AS of_users
     FROM gone";
@@ -246,6 +247,7 @@ impl RetentionStore for PostgresRetention {
             Ok(Deleted {
                 streams: count("streams")?,
                 all: count("of_all")?,
+                control: count("of_control")?,
                 topic: count("of_topics")?,
                 user: count("of_users")?,
             })

@@ -117,6 +117,7 @@ impl RetentionStore for SqliteRetention {
                 deleted.streams += 1;
                 match stream.split(':').next() {
                     Some("all") => deleted.all += gone,
+                    Some("control") => deleted.control += gone,
                     Some("topic") => deleted.topic += gone,
                     _ => deleted.user += gone,
                 }

@@ -11,7 +11,7 @@ use testkit::{
 use crate::{
     failing_store::FailingStore,
     harness::{ALL_TOPICS, Disk, Server, service},
-    webhooks::{Hooked, admin},
+    webhooks::{Hooked, admin as operator},
 };
 
 /// A request and the status of its answer: the request line, header fields, the body.
@@ -132,6 +132,26 @@ async fn publishing(met: &mut Met, server: &Server) {
     }
 }
 
+async fn admin(met: &mut Met, server: &Server) {
+    let disconnect = "POST /v1/admin/users/alice/disconnect";
+    let large = "x".repeat((1 << 20) + 1);
+    met.walk(
+        server,
+        &token::scoped("operator", "admin"),
+        &[
+            (202, disconnect, &[], ""),
+            (202, disconnect, &[], r#"{"code":4403,"reason":"gone"}"#),
+            (202, disconnect, &[], r#"{"code":null,"reason":null}"#),
+            (400, disconnect, &[], r#"{"code":1}"#),
+            (413, disconnect, &[], &large),
+            (415, disconnect, GZIP, "{}"),
+        ],
+    )
+    .await;
+    met.walk(server, "", &[(401, disconnect, &[], "")]).await;
+    met.walk(server, &service(), &[(403, disconnect, &[], "")]).await;
+}
+
 async fn following(met: &mut Met, server: &Server) {
     let reader = token::scoped("alice", ALL_TOPICS);
     let history = "GET /v1/topics/t/events";
@@ -190,11 +210,11 @@ async fn webhooks(met: &mut Met, embedded: &Server) {
     for line in all {
         met.walk(&hooked.server, "", &[(401, line, &[], "")]).await;
         met.walk(&hooked.server, &service(), &[(403, line, &[], "")]).await;
-        met.walk(&hooked.server, &admin(), &[(400, &format!("{line}?limit=1"), any, "{}")]).await;
+        met.walk(&hooked.server, &operator(), &[(400, &format!("{line}?limit=1"), any, "{}")]).await;
     }
     met.walk(
         &hooked.server,
-        &admin(),
+        &operator(),
         &[
             (200, list, &[], ""),
             (201, create, &[], new),
@@ -231,7 +251,7 @@ async fn webhooks(met: &mut Met, embedded: &Server) {
         for line in all {
             let body = if line == create { new } else { "{}" };
             let body = if line == replay { r#"{"from":"floor"}"# } else { body };
-            met.walk(server, &admin(), &[(status, line, any, body)]).await;
+            met.walk(server, &operator(), &[(status, line, any, body)]).await;
         }
     }
 }
@@ -258,6 +278,8 @@ async fn trouble(met: &mut Met) {
     for path in PUBLISHING {
         met.walk(&server, &service(), &[(503, &format!("POST {path}"), &[], r#"{"event":"E"}"#)]).await;
     }
+    let disconnect = "POST /v1/admin/users/alice/disconnect";
+    met.walk(&server, &token::scoped("operator", "admin"), &[(503, disconnect, &[], "")]).await;
     let crowded = Server::with(&[("CONNECTIONS_PER_USER", "1")]).await;
     let (_device, _) = crowded.connect("alice", "").await;
     met.walk(&crowded, &token::good("alice"), &[(429, "GET /v1/stream", &[], "")]).await;
@@ -272,6 +294,7 @@ async fn every_status_that_is_described_is_met() {
     let server = Server::with(&[("TOPICS_PER_CONNECTION", "1")]).await;
     drafts(&mut met, &server).await;
     publishing(&mut met, &server).await;
+    admin(&mut met, &server).await;
     following(&mut met, &server).await;
     node(&mut met, &server).await;
     webhooks(&mut met, &server).await;

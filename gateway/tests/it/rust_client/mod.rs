@@ -270,3 +270,40 @@ async fn tokens_are_renewed_over_the_open_connection() {
     assert_eq!(connection(&client), first, "the same connection");
     server.stop().await;
 }
+
+/// After a disconnection the client comes back with another token; one that has no other stops.
+#[tokio::test]
+async fn a_disconnected_client_comes_back_with_a_fresh_token() {
+    let server = Server::start().await;
+    let disconnect = async |body: &str| {
+        let admin = token::scoped("operator", "admin");
+        let path = "/v1/admin/users/alice/disconnect";
+        assert_eq!(server.call(&admin, "POST", path, &[], body).await.status, 202);
+    };
+    let tokens = [100, 200].map(|seconds| token::short("alice", Duration::from_secs(seconds)));
+    let asked = watch::Sender::new(0_u32);
+    let counter = asked.clone();
+    let provider = move || {
+        counter.send_modify(|asked| *asked += 1);
+        // The second time it still has the old one.
+        let token = tokens[usize::from(*counter.borrow() > 2)].clone();
+        async move { Ok(token) }
+    };
+    let client = Client::builder(server.socket_url()).token_provider(provider).connect().await.unwrap();
+    let fixed = Client::builder(server.socket_url()).token(token::good("alice")).connect().await.unwrap();
+    let mut states = (client.state(), fixed.state());
+    disconnect("").await;
+    let closed = |state: &ConnectionState| matches!(state, ConnectionState::Closed(_));
+    let end = in_time("the end", states.1.wait_for(closed)).await.unwrap().clone();
+    let ConnectionState::Closed(Closed::Failed(error)) = end else { panic!("{end:?}") };
+    assert!(matches!(*error, ConnectError::Closed { code: Some(4410), .. }), "{error}");
+    in_time("another token", asked.subscribe().wait_for(|asked| *asked >= 3)).await.unwrap();
+    let connected = |state: &ConnectionState| matches!(state, ConnectionState::Connected { .. });
+    in_time("the connection", states.0.wait_for(connected)).await.unwrap();
+    // With this code it stays away.
+    disconnect(r#"{"code":4403}"#).await;
+    let end = in_time("the end", states.0.wait_for(closed)).await.unwrap().clone();
+    let ConnectionState::Closed(Closed::Failed(error)) = end else { panic!("{end:?}") };
+    assert!(matches!(*error, ConnectError::Closed { code: Some(4403), .. }), "{error}");
+    server.stop().await;
+}

@@ -136,12 +136,17 @@ pub(crate) async fn every_stream_of_a_kind_has_its_turn(database: &dyn Database)
     let batch: Vec<_> =
         streams("topic").chain(streams("user")).map(|name| append(&name, &["E"; 3])).collect();
     store.commit(&batch).await.unwrap();
-    one(&store, append("all", &["E"; 3])).await.unwrap();
+    for name in ["all", "control"] {
+        one(&store, append(name, &["E"; 3])).await.unwrap();
+    }
     let mut retention = retention(&store).await;
     let few = Chunk { streams_max: 10, events_max: 100 };
-    for (kind, expected) in
-        [(StreamKind::User, (3, 25)), (StreamKind::All, (1, 1)), (StreamKind::Topic, (3, 25))]
-    {
+    for (kind, expected) in [
+        (StreamKind::User, (3, 25)),
+        (StreamKind::All, (1, 1)),
+        (StreamKind::Control, (1, 1)),
+        (StreamKind::Topic, (3, 25)),
+    ] {
         let rule = Rule { kind, events_max: Some(1), before: None };
         assert_eq!(trim_all(&mut *retention, &rule, few).await, expected, "{kind:?}");
     }
@@ -151,16 +156,20 @@ pub(crate) async fn every_stream_of_a_kind_has_its_turn(database: &dyn Database)
         if step.streams == 0 {
             break;
         }
-        assert!(step.all + step.topic + step.user < 14, "about as many as asked for: {step:?}");
+        assert!(
+            step.all + step.control + step.topic + step.user < 14,
+            "about as many as asked for: {step:?}"
+        );
         deleted = Deleted {
             streams: 0,
             all: deleted.all + step.all,
+            control: deleted.control + step.control,
             topic: deleted.topic + step.topic,
             user: deleted.user + step.user,
         };
     }
-    assert_eq!(deleted, Deleted { streams: 0, all: 2, topic: 50, user: 50 });
-    for name in streams("topic").chain(streams("user")).chain(["all".to_owned()]) {
+    assert_eq!(deleted, Deleted { streams: 0, all: 2, control: 2, topic: 50, user: 50 });
+    for name in streams("topic").chain(streams("user")).chain(["all", "control"].map(str::to_owned)) {
         assert_eq!(page(&store, &name, 2).await, (vec![3], 2), "{name}");
     }
 }
