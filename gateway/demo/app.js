@@ -142,7 +142,7 @@ function newCommandQueue({ records, connection, keyOf, userState, answered: answ
       const queued = findCommand(edit, command.id);
       if (!queued || !rule) return;
       if (outcome.error) rule.refused(edit, queued, outcome.error);
-      else rule.acknowledged(edit, queued, outcome.payload);
+      else rule.acknowledged(edit, queued, outcome.payload, outcome.seq);
     });
     answered2(command.id, outcome);
     pump();
@@ -749,7 +749,7 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
   const watchdog = newWatchdog({
     isVisible,
     ping: () => send2({ type: "PING" }),
-    dead: () => again(unreachable("no sign of life"))
+    dead: () => again2(unreachable("no sign of life"))
   });
   function connect() {
     if (isOn) return;
@@ -769,7 +769,7 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
     disconnect();
     events.state({ status: "stopped", error });
   }
-  function again(error) {
+  function again2(error) {
     giveUp();
     retryIn(backoff(attempts), error);
     attempts += 1;
@@ -815,7 +815,7 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
     chooseTransport();
     after("connect", CONNECT_MS_MAX, () => {
       silentAttempts += 1;
-      again(unreachable("no answer"));
+      again2(unreachable("no answer"));
     });
     try {
       const opened = await transports[transport].open({ device, token, ...events.cursors() }, {
@@ -839,7 +839,7 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
   }
   function end(error, isFinal) {
     if (isFinal) stop(error);
-    else again(error);
+    else again2(error);
   }
   function chooseTransport() {
     if (transport > 0 && performance.now() > blockedUntil) transport = silentAttempts = 0;
@@ -946,7 +946,7 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
     disconnect,
     reopen,
     stop,
-    again,
+    again: again2,
     wake,
     tick: watchdog.tick,
     request,
@@ -1550,7 +1550,7 @@ function newTopic(name, { from = "now", presence: isPresent, batchMs, batchMax, 
     }
     host.changed();
   }
-  function again() {
+  function again2() {
     if (state.status === "waiting") return;
     handle = randomId2();
     setState({ status: "waiting" });
@@ -1589,7 +1589,7 @@ function newTopic(name, { from = "now", presence: isPresent, batchMs, batchMax, 
       case "synced":
         return setState({ status: "live" });
       case "gap":
-        return again();
+        return again2();
     }
   }
   const followed = {
@@ -1866,15 +1866,15 @@ var Changes = class {
   }
   /**
    * Makes a change of a draft.
-   * @param step as of a records; returns the id of the command that carries the change
+   * @param step as of a records; returns the ids of the commands that carry the change
    * @throws DraftwireError `queue_full`
    */
   make(step) {
     checkQueue(this.#records);
     const author = { id: randomId2(), tab: this.#tab };
-    const waiting = { id: author.id, deferred: new Deferred() };
+    const waiting = { ids: [author.id], deferred: new Deferred() };
     const stored = this.#records.run((records) => {
-      waiting.id = step(records, author);
+      waiting.ids = step(records, author);
     });
     this.#waiting.add(waiting);
     this.look();
@@ -1897,9 +1897,9 @@ var Changes = class {
   /** The records have changed. */
   look() {
     for (const waiting of this.#waiting) {
-      if (this.#index.isQueued(waiting.id)) continue;
+      const outcome = waiting.ids.map((id) => this.#index.outcomeOf(id)).find(Boolean);
+      if (!outcome && waiting.ids.some((id) => this.#index.isQueued(id))) continue;
       this.#waiting.delete(waiting);
-      const outcome = this.#index.outcomeOf(waiting.id);
       if (outcome) waiting.deferred.reject(errorOf({ ...outcome.error, payload: outcome.theirs }));
       else waiting.deferred.resolve();
     }
@@ -1985,6 +1985,10 @@ function touchedFields(content, patch, path2 = "") {
     return parts.length > 0 ? parts : [pointer];
   });
 }
+function valueAt(content, pointer) {
+  const keys = pointer.split("/").slice(1).map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~"));
+  return keys.reduce(own, content);
+}
 function overlap(some, others) {
   return some.some((one) => others.some((other) => related(one, other)));
 }
@@ -2044,6 +2048,7 @@ function orNull(object2) {
 }
 
 // clients/js/src/drafts/records.ts
+var idsOf = ({ formerly = [], id }) => [...formerly, id];
 var draftKey = (draftId) => `draft/${draftId}`;
 var outcomeKey = (id) => `outcome/${id}`;
 function commandsOf(records, draftId) {
@@ -2091,10 +2096,23 @@ function createDraft(records, author, payload, generated) {
   enqueue(records, { ...author, type: "DRAFT_CREATE", payload, kind: payload.kind, generated });
 }
 function updateDraft(records, author, seen, wanted) {
-  const { draftId, kind } = seen;
-  const patch = amendConflicts(records, author, draftId, wanted);
-  if (!patch) return author.id;
-  const baseVersion = baseOf2(records, seen);
+  const patch = amendConflicts(records, author, seen.draftId, wanted);
+  if (!patch) return [author.id];
+  const parts = [...byBase(patch, seen)];
+  return parts.map(([base, part2], i) => {
+    const id = i === parts.length - 1 ? author.id : `${author.id}.${i}`;
+    return updateFields(records, { ...author, id }, seen, baseOf2(records, seen.draftId, base), part2);
+  });
+}
+function byBase(patch, { hidden, version }) {
+  const parts = /* @__PURE__ */ new Map();
+  for (const entry of Object.entries(patch)) {
+    const base = Math.min(version, hidden.get(entry[0]) ?? version);
+    parts.set(base, Object.fromEntries([...Object.entries(parts.get(base) ?? {}), entry]));
+  }
+  return parts;
+}
+function updateFields(records, author, { draftId, kind }, baseVersion, patch) {
   const last = commandsOf(records, draftId).at(-1);
   if (last && last.sentAt === void 0 && last.order === records.get("meta/order")) {
     if (last.type === "DRAFT_CREATE") {
@@ -2127,35 +2145,39 @@ function amendConflicts(records, { id }, draftId, patch) {
   return rest;
 }
 function deleteDraft(records, author, seen) {
-  const { draftId, kind } = seen;
+  const { draftId, hidden, kind, version } = seen;
   const commands = commandsOf(records, draftId);
   const neverSent2 = commands[0]?.type === "DRAFT_CREATE" && commands.every(({ sentAt }) => sentAt === void 0);
   if (neverSent2) for (const command of commands) records.remove(commandKey(command));
-  else enqueueChange(records, author, kind, "DRAFT_DELETE", { draftId, baseVersion: baseOf2(records, seen) });
+  else enqueueChange(records, author, kind, "DRAFT_DELETE", { draftId, baseVersion: baseOf2(records, draftId, Math.min(version, ...hidden.values())) });
 }
 function enqueueChange(records, author, kind, type, payload) {
   enqueue(records, { ...author, type, payload, kind });
 }
-function baseOf2(records, { draftId, baseVersion }) {
-  return baseVersion === 0 && records.get(draftKey(draftId)) ? 1 : baseVersion;
+function baseOf2(records, draftId, version) {
+  return version === 0 && records.get(draftKey(draftId)) ? 1 : version;
 }
-function resolveConflict(records, author, outcomeId, baseVersion, instead) {
-  const outcome = records.get(outcomeKey(outcomeId));
-  if (!outcome) return;
-  const { draftId, kind } = outcome;
-  removeOutcome(records, outcome);
-  if (outcome.change === "delete" && !instead) {
-    return enqueueChange(records, author, kind, "DRAFT_DELETE", { draftId, baseVersion });
+function resolveConflict(records, author, { isOpen, seen }, baseVersion, instead) {
+  const { draftId, kind } = seen;
+  const stored = records.get(outcomeKey(seen.id));
+  if (!stored && isOpen && !instead) return [];
+  const outcome = stored ?? seen;
+  if (instead) dropOutcome(records, seen);
+  else removeOutcome(records, outcome);
+  if (!instead && seen.change === "delete") {
+    enqueueChange(records, author, kind, "DRAFT_DELETE", { draftId, baseVersion });
+    return [author.id];
   }
   const patches = instead ? [instead] : composed(outcome.patches);
-  patches.forEach((patch, i) => {
+  return patches.map((patch, i) => {
     const id = i === patches.length - 1 ? author.id : `${author.id}.${i}`;
     enqueueChange(records, { ...author, id }, kind, "DRAFT_UPDATE", { draftId, baseVersion, patch });
+    return id;
   });
 }
-function dropOutcome(records, outcomeId) {
-  const outcome = records.get(outcomeKey(outcomeId));
-  if (outcome) removeOutcome(records, outcome);
+function dropOutcome(records, seen) {
+  const outcome = records.get(outcomeKey(seen.id));
+  if (outcome && equal(outcome.patches, seen.patches)) removeOutcome(records, outcome);
 }
 function composed(patches) {
   return patches.reduce((before, patch) => {
@@ -2205,13 +2227,18 @@ var LiveDraft = class {
     const seen = this.#seen;
     return this.#host.changes.make((records, author) => {
       deleteDraft(records, author, seen);
-      return author.id;
+      return [author.id];
     });
   }
   /** What the user sees while making a change. */
   get #seen() {
     const { kind, version } = this.snapshot;
-    return { draftId: this.id, kind, baseVersion: version };
+    const hidden = /* @__PURE__ */ new Map();
+    for (const { payload, type } of this.#host.view(this.id)?.commands ?? []) {
+      if (type !== "DRAFT_UPDATE") continue;
+      for (const field of Object.keys(payload.patch)) hidden.set(field, Math.min(payload.baseVersion, hidden.get(field) ?? version));
+    }
+    return { draftId: this.id, kind, version, hidden };
   }
   settled(options) {
     return this.#host.changes.until(() => (this.#host.view(this.id)?.pendingCount ?? 0) === 0, options);
@@ -2245,7 +2272,7 @@ var LiveDraft = class {
   #look() {
     const view = this.#host.view(this.id);
     if (!view) return Object.freeze({ ...this.#snapshot ?? NOTHING, ...GONE, id: this.id });
-    const { hidden, conflicts, refusals, deleted: deleted2, content, ...rest } = view;
+    const { commands: _, hidden, conflicts, refusals, deleted: deleted2, content, ...rest } = view;
     return Object.freeze({
       ...rest,
       id: this.id,
@@ -2255,13 +2282,17 @@ var LiveDraft = class {
       refusals: refusals.map((outcome) => this.#refusalOf(outcome))
     });
   }
-  #conflictOf({ id, change, fields = [], patches, theirs = {}, version = 0 }, current) {
-    const seen = Math.max(version, current);
+  #conflictOf(outcome, current) {
+    const { id, change, fields = [], patches, theirs = {}, version = 0 } = outcome;
     const { changes } = this.#host;
-    const resolve = (instead) => changes.make((records, author) => {
-      resolveConflict(records, author, id, seen, instead);
-      return author.id;
-    });
+    const decide2 = () => {
+      const open = this.#host.view(this.id)?.conflicts.find((each) => each.id === id);
+      return { seen: open ?? outcome, isOpen: open !== void 0 };
+    };
+    const resolve = (instead) => {
+      const decided = decide2();
+      return changes.make((records, author) => resolveConflict(records, author, decided, Math.max(version, current), instead));
+    };
     return Object.freeze({
       id,
       kind: change === "delete" ? change : "update",
@@ -2269,17 +2300,21 @@ var LiveDraft = class {
       mine: mineOf(patches),
       theirs,
       keepMine: () => resolve(),
-      keepTheirs: () => changes.run((records) => dropOutcome(records, id)),
+      keepTheirs: () => {
+        const { seen } = decide2();
+        changes.run((records) => dropOutcome(records, seen));
+      },
       merge: (patch) => resolve(toJson(patch))
     });
   }
-  #refusalOf({ id, change, patches, error }) {
+  #refusalOf(outcome) {
+    const { id, change, patches, error } = outcome;
     return Object.freeze({
       id,
       kind: change,
       error: errorOf(error),
       mine: mineOf(patches),
-      dismiss: () => this.#host.changes.run((records) => dropOutcome(records, id))
+      dismiss: () => this.#host.changes.run((records) => dropOutcome(records, outcome))
     });
   }
 };
@@ -2294,10 +2329,11 @@ function plain({ conflicts, refusals, ...snapshot2 }) {
 }
 
 // clients/js/src/drafts/rules.ts
+var DELETED = { code: "not_found", message: "the draft was deleted" };
 var draftRules = {
   lane: (command) => command.payload.draftId,
   isAnswered: (command) => command.landed !== void 0,
-  acknowledged: (records, command, payload) => acknowledged(records, command, payload.version),
+  acknowledged: (records, command, { version }, seq) => acknowledged(records, command, version, seq !== void 0),
   refused: (records, command, error) => refused(records, command, error)
 };
 function event(records, { type, payload, origin, timestamp }, device) {
@@ -2312,7 +2348,7 @@ function event(records, { type, payload, origin, timestamp }, device) {
   }
 }
 function created(records, { draftId, version, kind, content, updatedAt }, ours) {
-  records.put(draftKey(draftId), { draftId, version, kind, content, updatedAt });
+  records.put(draftKey(draftId), { draftId, version, kind, content, updatedAt, othersVersion: ours ? 0 : version });
   if (!ours) return;
   for (const command of commandsOf(records, draftId)) {
     if (command.type === "DRAFT_CREATE") records.remove(commandKey(command));
@@ -2323,9 +2359,9 @@ function updated(records, { draftId, version, patch }, timestamp, ours) {
   const before = records.get(draftKey(draftId));
   if (!before || before.version >= version) return;
   const content = applyPatch(before.content, patch);
-  const record = { ...before, version, content, updatedAt: timestamp };
-  records.put(draftKey(draftId), record);
   const changed = touchedFields(before.content, patch);
+  const record = { ...before, version, content, updatedAt: timestamp, ...provenance(before, changed, version, ours) };
+  records.put(draftKey(draftId), record);
   let made = false;
   for (const command of commandsOf(records, draftId)) {
     if (!made && ours && command.type === "DRAFT_UPDATE" && (command.landed === version || command.sentAt !== void 0 && equal(command.payload.patch, patch))) {
@@ -2338,6 +2374,11 @@ function updated(records, { draftId, version, patch }, timestamp, ours) {
     }
   }
   dropDissolved(records, record);
+}
+function provenance({ own: own2 = {}, othersVersion = 0 }, changed, version, ours) {
+  const left = Object.entries(own2).filter(([field]) => !overlap([field], changed));
+  const made = changed.map((field) => [field, version]);
+  return ours ? { own: Object.fromEntries([...left, ...made]), othersVersion } : { own: Object.fromEntries(left), othersVersion: version };
 }
 function deleted(records, draftId) {
   for (const command of commandsOf(records, draftId)) {
@@ -2352,14 +2393,14 @@ function moveBase(records, command, version) {
 }
 function conflictWithNothing(records, outcome) {
   if (outcome.change === "delete") return records.remove(outcomeKey(outcome.id));
-  const error = { code: "not_found", message: "the draft was deleted" };
-  records.put(outcomeKey(outcome.id), { ...outcome, result: "refused", error });
+  records.put(outcomeKey(outcome.id), { ...outcome, result: "refused", error: DELETED });
 }
 function snapshot(records, drafts2, reset) {
   const present = new Map(drafts2.map((draft) => [draft.draftId, draft]));
   for (const { draftId } of [...records.list("draft")]) if (!present.has(draftId)) deletedMeanwhile(records, draftId, reset);
   for (const { draftId, version, kind, content, updatedAt } of drafts2) {
-    const record = { draftId, version, kind, content, updatedAt };
+    const before = records.get(draftKey(draftId));
+    const record = before?.version === version && !reset ? before : { draftId, version, kind, content, updatedAt, othersVersion: version };
     records.put(draftKey(draftId), record);
     for (const command of commandsOf(records, draftId)) {
       if (reset) inAnotherHistory(records, command, record);
@@ -2378,7 +2419,7 @@ function deletedMeanwhile(records, draftId, reset) {
 }
 function afterSnapshot(records, command, { version }) {
   const made = command.type === "DRAFT_CREATE" ? command.sentAt !== void 0 : command.landed !== void 0 && command.landed <= version;
-  if (made) records.remove(commandKey(command));
+  if (made) concluded(records, command, command.landed);
   else if (command.type !== "DRAFT_CREATE") moveBase(records, command, 1);
 }
 function inAnotherHistory(records, command, record) {
@@ -2390,18 +2431,30 @@ function inAnotherHistory(records, command, record) {
   if (fields.length === 0) return records.remove(commandKey(command));
   keep(records, command, "conflict", error, { fields, version, theirs: content });
 }
-function acknowledged(records, command, version) {
+function acknowledged(records, command, version, changed = false) {
   const record = records.get(draftKey(command.payload.draftId));
   const seen = command.type === "DRAFT_CREATE" ? record !== void 0 : !record || record.gone || record.version >= version;
-  if (seen) removeCommand(records, command);
+  if (seen) concluded(records, command, version);
   else records.put(commandKey(command), { ...command, landed: version });
+  if (changed) for (const later of commandsOf(records, command.payload.draftId)) moveBase(records, later, version);
+}
+function concluded(records, command, version = 0) {
+  const record = records.get(draftKey(command.payload.draftId));
+  if (record && command.type === "DRAFT_UPDATE") {
+    const { patch } = command.payload;
+    const others = touchedFields(record.content, patch);
+    const made = touchedFields({}, patch).filter((field) => !overlap([field], others));
+    records.put(draftKey(record.draftId), { ...record, own: { ...record.own, ...Object.fromEntries(made.map((field) => [field, version])) } });
+  }
+  removeCommand(records, command);
 }
 function refused(records, command, error) {
   const { draft = null, fields = [] } = error.payload ?? {};
-  const gone = error.code === "not_found" || error.code === "conflict" && draft === null;
+  const gone = error.code === "not_found" || error.code === "conflict" && (draft === null || records.get(draftKey(command.payload.draftId))?.gone);
   switch (command.type) {
     case "DRAFT_DELETE":
       if (gone) return removeCommand(records, command);
+      if (draft && isOwn(records, command, draft)) return again(records, command, draft.version);
       if (draft) return keep(records, command, "conflict", error, { fields: [], version: draft.version, theirs: draft.content });
       return keep(records, command, "refused", error);
     case "DRAFT_CREATE":
@@ -2413,26 +2466,45 @@ function refused(records, command, error) {
         theirs: draft.content
       });
     case "DRAFT_UPDATE":
-      if (gone || !draft) return keep(records, command, "refused", error);
-      return conflict(records, command, error, fields, draft);
+      if (gone || !draft) return keep(records, command, "refused", error.code === "conflict" && gone ? DELETED : error);
+      if (fields.length === 0 && isOwn(records, command, draft)) return again(records, command, draft.version);
+      const met = fields.filter((field) => !isOwn(records, command, draft, field));
+      if (met.length === 0 && fields.length > 0) return again(records, command, draft.version);
+      return conflict(records, command, error, met, draft);
   }
+}
+function isOwn(records, { payload: { draftId, baseVersion } }, draft, field) {
+  const record = records.get(draftKey(draftId));
+  if (!record) return false;
+  const { content, own: own2 = {}, othersVersion = record.version, version } = record;
+  if (version >= draft.version && othersVersion <= baseVersion) return true;
+  if (field === void 0) return false;
+  const since = Object.entries(own2).find(([each]) => field === each || field.startsWith(`${each}/`))?.[1] ?? 0;
+  return since > baseVersion && (version >= draft.version || equal(valueAt(content, field), valueAt(draft.content, field)));
+}
+function again(records, command, baseVersion, part2) {
+  const { formerly: _, sentAt: __, landed: ___, id, ...rest } = command;
+  const [name, count = 0] = id.split("r");
+  records.put(commandKey(command), {
+    ...rest,
+    id: `${name}r${Number(count) + 1}`,
+    payload: { ...command.payload, baseVersion, ...part2 && { patch: part2 } },
+    // Who waits for all of it knows already that a part was not taken.
+    ...!part2 && { formerly: idsOf(command) }
+  });
 }
 function conflict(records, command, error, fields, { version, content }) {
   const { inside, outside } = splitPatch(command.payload.patch, fields);
   const patches = [inside ?? command.payload.patch];
-  const commands = [command.id];
-  if (inside && outside && touchedFields(content, outside).length > 0) {
-    const { sentAt: _, landed: __, ...again } = command;
-    records.put(commandKey(command), { ...again, id: `${command.id}r`, payload: { ...command.payload, baseVersion: version, patch: outside } });
-  } else {
-    records.remove(commandKey(command));
-  }
+  const commands = idsOf(command);
+  if (inside && outside && touchedFields(content, outside).length > 0) again(records, command, version, outside);
+  else records.remove(commandKey(command));
   for (const later of commandsOf(records, command.payload.draftId)) {
-    if (later.type !== "DRAFT_UPDATE" || later.sentAt !== void 0 || later.order === command.order) continue;
+    if (later.type !== "DRAFT_UPDATE" || later.sentAt !== void 0 || later.order <= command.order) continue;
     const parts = splitPatch(later.payload.patch, fields);
     if (!parts.inside) continue;
     patches.push(parts.inside);
-    commands.push(later.id);
+    commands.push(...idsOf(later));
     if (parts.outside) records.put(commandKey(later), { ...later, payload: { ...later.payload, patch: parts.outside } });
     else records.remove(commandKey(later));
   }
@@ -2441,7 +2513,7 @@ function conflict(records, command, error, fields, { version, content }) {
 function keep(records, command, result, error, met = {}) {
   records.remove(commandKey(command));
   const patches = command.type === "DRAFT_CREATE" ? [command.payload.content] : command.type === "DRAFT_UPDATE" ? [command.payload.patch] : [];
-  putOutcome(records, command, { commands: [command.id], patches, result, error: bare(error), ...met });
+  putOutcome(records, command, { commands: idsOf(command), patches, result, error: bare(error), ...met });
 }
 var CHANGES = { DRAFT_CREATE: "create", DRAFT_UPDATE: "update", DRAFT_DELETE: "delete" };
 function putOutcome(records, command, outcome) {
@@ -2600,7 +2672,7 @@ var IndexByDraft = class {
       this.#seen.delete(key);
     }
     const value = this.#records.get(key);
-    const now = value && ("draftId" in value ? { draftId: value.draftId, ids: value.commands } : { draftId: value.payload.draftId, ids: [value.id] });
+    const now = value && ("draftId" in value ? { draftId: value.draftId, ids: value.commands } : { draftId: value.payload.draftId, ids: idsOf(value) });
     if (now?.draftId === void 0) return;
     drafts2.add(now.draftId);
     this.#seen.set(key, now);
@@ -2638,6 +2710,7 @@ function viewOf({ draft, commands, outcomes, committed }) {
     deleted: draft?.gone ?? false,
     updatedAt: draft?.updatedAt ?? 0,
     pendingCount,
+    commands,
     conflicts,
     refusals
   };
@@ -2693,7 +2766,7 @@ var Drafts = class {
     const draftId = id ?? `d-${Date.now().toString(36)}-${randomId2().slice(0, 12)}`;
     this.#changes.make((records, author) => {
       createDraft(records, author, { draftId, kind, content }, id === void 0);
-      return author.id;
+      return [author.id];
     });
     return this.draft(draftId);
   }

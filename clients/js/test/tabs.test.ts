@@ -130,6 +130,75 @@ test('a tab that has lost messages of the one with the connection gets them agai
   for (const { dw } of pages) dw.close();
 });
 
+/** Two tabs with an order in each, of which the first one leads. */
+async function twoTabs(user: string) {
+  const origin = new Origin();
+  const pages = [open(origin, user), open(origin, user)];
+  await Promise.all(pages.map(({ dw }) => dw.ready()));
+  pages.sort((a, b) => Number(b.tab === origin.leader) - Number(a.tab === origin.leader));
+  const lists = pages.map(({ dw }) => drafts<{ title: string; note?: string }>(dw, 'order'));
+  const made = lists[0]!.create({ title: 'Chairs' });
+  await made.settled();
+  const orders = await eventually(() => lists.every((list) => list.get(made.id)?.status === 'synced') && lists.map((list) => list.get(made.id)!));
+  return { pages, orders, close: () => pages.forEach(({ dw }) => dw.close()) };
+}
+
+/** Another device changes the order, which both tabs have changed without a connection. */
+async function inConflict(user: string) {
+  const { orders, pages, ...rest } = await twoTabs(user);
+  pages.forEach(({ network }) => network.cut());
+  await orders[0]!.update({ title: 'Mine' }).stored;
+  await node.api('PATCH', `v1/drafts/${orders[0]!.id}?baseVersion=1&device=laptop`, node.token(user), { title: 'Theirs' });
+  pages.forEach(({ network, wake }) => {
+    network.mend();
+    wake();
+  });
+  await eventually(() => orders.every(({ status }) => status === 'conflict'));
+  return { orders, pages, ...rest };
+}
+
+test('what is typed in a tab that has not heard yet of the change before is no conflict', async () => {
+  const { close, orders: [leading, typing], pages } = await twoTabs('grace');
+  await typing!.update({ title: 'C' }).stored;
+  pages[1]!.tab.freeze();
+  await eventually(() => leading!.status === 'synced' && leading!.content.title === 'C');
+  // It still waits here.
+  expect(typing!.status).toBe('pending');
+  const change = typing!.update({ title: 'Ch' });
+  await change.stored;
+  pages[1]!.tab.thaw();
+  await change.acknowledged();
+  await eventually(() => [leading!, typing!].every(({ status, content }) => status === 'synced' && content.title === 'Ch'));
+  close();
+});
+
+test('a decision drops what was seen, and not what another tab has added meanwhile', async () => {
+  const { close, orders: [deciding, typing], pages } = await inConflict('heidi');
+  pages[0]!.tab.freeze();
+  await typing!.update({ title: 'Mine, longer' }).stored;
+  deciding!.snapshot.conflicts[0]!.keepTheirs();
+  await eventually(() => deciding!.snapshot.conflicts[0]?.mine?.title === 'Mine, longer');
+  pages[0]!.tab.thaw();
+  deciding!.snapshot.conflicts[0]!.keepTheirs();
+  await eventually(() => [deciding!, typing!].every(({ status, content }) => status === 'synced' && content.title === 'Theirs'));
+  close();
+});
+
+test('what is merged is made, though another tab has decided the conflict', async () => {
+  const { close, orders: [deciding, merging], pages } = await inConflict('ivan');
+  pages[1]!.tab.freeze();
+  const [conflict] = merging!.snapshot.conflicts;
+  deciding!.snapshot.conflicts[0]!.keepTheirs();
+  await eventually(() => deciding!.status === 'synced');
+  await conflict!.merge({ title: 'Both' }).stored;
+  pages[1]!.tab.thaw();
+  await eventually(() => [deciding!, merging!].every(({ status, content }) => status === 'synced' && content.title === 'Both'));
+  // As in a window that is still open.
+  await conflict!.keepMine().acknowledged();
+  await eventually(() => deciding!.content.title === 'Mine');
+  close();
+});
+
 test('logging out in one tab ends all of them and forgets everything', async () => {
   const origin = new Origin();
   const pages = [open(origin, 'dave'), open(origin, 'dave')];

@@ -11,8 +11,8 @@ import type { Author } from './edits.js';
 import type { IndexByDraft } from './index_by_draft.js';
 
 interface Waiting {
-  /** The command that carries the change. */
-  id: string;
+  /** The commands that carry the change. */
+  ids: readonly string[];
   readonly deferred: Deferred<void>;
 }
 
@@ -31,15 +31,15 @@ export class Changes {
 
   /**
    * Makes a change of a draft.
-   * @param step as of a records; returns the id of the command that carries the change
+   * @param step as of a records; returns the ids of the commands that carry the change
    * @throws DraftwireError `queue_full`
    */
-  make(step: (records: RecordsEdit, author: Author) => string): Change {
+  make(step: (records: RecordsEdit, author: Author) => readonly string[]): Change {
     checkQueue(this.#records);
     const author: Author = { id: randomId(), tab: this.#tab };
-    const waiting: Waiting = { id: author.id, deferred: new Deferred() };
+    const waiting: Waiting = { ids: [author.id], deferred: new Deferred() };
     const stored = this.#records.run((records) => {
-      waiting.id = step(records, author);
+      waiting.ids = step(records, author);
     });
     this.#waiting.add(waiting);
     this.look();
@@ -65,9 +65,9 @@ export class Changes {
   /** The records have changed. */
   look(): void {
     for (const waiting of this.#waiting) {
-      if (this.#index.isQueued(waiting.id)) continue;
+      const outcome = waiting.ids.map((id) => this.#index.outcomeOf(id)).find(Boolean);
+      if (!outcome && waiting.ids.some((id) => this.#index.isQueued(id))) continue;
       this.#waiting.delete(waiting);
-      const outcome = this.#index.outcomeOf(waiting.id);
       if (outcome) waiting.deferred.reject(errorOf({ ...outcome.error, payload: outcome.theirs }));
       else waiting.deferred.resolve();
     }

@@ -4,7 +4,7 @@ import { equal, toJson } from '../json.js';
 import { Listeners } from '../listeners.js';
 import type { Change, Conflict, Content, Draft, DraftSnapshot, DraftStatus, MergePatch, Refusal } from './api.js';
 import type { Changes } from './changes.js';
-import { composed, deleteDraft, dropOutcome, resolveConflict, updateDraft, type Seen } from './edits.js';
+import { composed, deleteDraft, dropOutcome, resolveConflict, updateDraft, type Decided, type Seen } from './edits.js';
 import type { JsonObject } from './merge.js';
 import type { OutcomeRecord } from './records.js';
 import type { DraftView } from './view.js';
@@ -68,14 +68,19 @@ export class LiveDraft<T extends Content> implements Draft<T> {
     const seen = this.#seen;
     return this.#host.changes.make((records, author) => {
       deleteDraft(records, author, seen);
-      return author.id;
+      return [author.id];
     });
   }
 
   /** What the user sees while making a change. */
   get #seen(): Seen {
     const { kind, version } = this.snapshot;
-    return { draftId: this.id, kind, baseVersion: version };
+    const hidden = new Map<string, number>();
+    for (const { payload, type } of this.#host.view(this.id)?.commands ?? []) {
+      if (type !== 'DRAFT_UPDATE') continue;
+      for (const field of Object.keys(payload.patch)) hidden.set(field, Math.min(payload.baseVersion, hidden.get(field) ?? version));
+    }
+    return { draftId: this.id, kind, version, hidden };
   }
 
   settled(options?: WaitOptions): Promise<void> {
@@ -114,7 +119,7 @@ export class LiveDraft<T extends Content> implements Draft<T> {
   #look(): DraftSnapshot<T> {
     const view = this.#host.view(this.id);
     if (!view) return Object.freeze({ ...(this.#snapshot ?? NOTHING), ...GONE, id: this.id }) as DraftSnapshot<T>;
-    const { hidden, conflicts, refusals, deleted, content, ...rest } = view;
+    const { commands: _, hidden, conflicts, refusals, deleted, content, ...rest } = view;
     return Object.freeze({
       ...rest,
       id: this.id,
@@ -125,13 +130,18 @@ export class LiveDraft<T extends Content> implements Draft<T> {
     });
   }
 
-  #conflictOf({ id, change, fields = [], patches, theirs = {}, version = 0 }: OutcomeRecord, current: number): Conflict<T> {
-    const seen = Math.max(version, current);
+  #conflictOf(outcome: OutcomeRecord, current: number): Conflict<T> {
+    const { id, change, fields = [], patches, theirs = {}, version = 0 } = outcome;
     const { changes } = this.#host;
-    const resolve = (instead?: JsonObject) => changes.make((records, author) => {
-      resolveConflict(records, author, id, seen, instead);
-      return author.id;
-    });
+    // What the user has typed since belongs to it.
+    const decide = (): Decided => {
+      const open = this.#host.view(this.id)?.conflicts.find((each) => each.id === id);
+      return { seen: open ?? outcome, isOpen: open !== undefined };
+    };
+    const resolve = (instead?: JsonObject) => {
+      const decided = decide();
+      return changes.make((records, author) => resolveConflict(records, author, decided, Math.max(version, current), instead));
+    };
     return Object.freeze({
       id,
       kind: change === 'delete' ? change : 'update',
@@ -139,18 +149,22 @@ export class LiveDraft<T extends Content> implements Draft<T> {
       mine: mineOf(patches) as Conflict<T>['mine'],
       theirs: theirs as Readonly<T>,
       keepMine: () => resolve(),
-      keepTheirs: () => changes.run((records) => dropOutcome(records, id)),
+      keepTheirs: () => {
+        const { seen } = decide();
+        changes.run((records) => dropOutcome(records, seen));
+      },
       merge: (patch: MergePatch<T>) => resolve(toJson(patch) as JsonObject),
     });
   }
 
-  #refusalOf({ id, change, patches, error }: OutcomeRecord): Refusal<T> {
+  #refusalOf(outcome: OutcomeRecord): Refusal<T> {
+    const { id, change, patches, error } = outcome;
     return Object.freeze({
       id,
       kind: change,
       error: errorOf(error),
       mine: mineOf(patches) as Refusal<T>['mine'],
-      dismiss: () => this.#host.changes.run((records) => dropOutcome(records, id)),
+      dismiss: () => this.#host.changes.run((records) => dropOutcome(records, outcome)),
     });
   }
 }

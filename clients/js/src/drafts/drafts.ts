@@ -66,7 +66,7 @@ export class Drafts {
     const draftId = id ?? `d-${Date.now().toString(36)}-${randomId().slice(0, 12)}`;
     this.#changes.make((records, author) => {
       createDraft(records, author, { draftId, kind, content }, id === undefined);
-      return author.id;
+      return [author.id];
     });
     return this.draft(draftId);
   }

@@ -1,5 +1,6 @@
 // What the user does to drafts. Pure: it changes records, in steps.
 
+import { equal } from '../json.js';
 import { enqueue } from '../session/commands.js';
 import type { RecordsEdit, RecordsView } from '../store/records.js';
 import { applyPatch, composePatches, splitPatch, type JsonObject } from './merge.js';
@@ -17,7 +18,9 @@ export interface Author {
 export interface Seen {
   readonly draftId: string;
   readonly kind: string;
-  readonly baseVersion: number;
+  readonly version: number;
+  /** Fields of which a change waits for the server, and the version that it was made on: what has come since is behind it. */
+  readonly hidden: ReadonlyMap<string, number>;
 }
 
 export function createDraft(records: RecordsEdit, author: Author, payload: { draftId: string; kind: string; content: JsonObject }, generated: boolean): void {
@@ -26,13 +29,29 @@ export function createDraft(records: RecordsEdit, author: Author, payload: { dra
 
 /**
  * Changes a draft.
- * @returns the id of the command that carries the change: one that was not sent yet takes it up
+ * @returns the ids of the commands that carry the change; one that was not sent yet takes it up
  */
-export function updateDraft(records: RecordsEdit, author: Author, seen: Seen, wanted: JsonObject): string {
-  const { draftId, kind } = seen;
-  const patch = amendConflicts(records, author, draftId, wanted);
-  if (!patch) return author.id;
-  const baseVersion = baseOf(records, seen);
+export function updateDraft(records: RecordsEdit, author: Author, seen: Seen, wanted: JsonObject): string[] {
+  const patch = amendConflicts(records, author, seen.draftId, wanted);
+  if (!patch) return [author.id];
+  const parts = [...byBase(patch, seen)];
+  return parts.map(([base, part], i) => {
+    const id = i === parts.length - 1 ? author.id : `${author.id}.${i}`;
+    return updateFields(records, { ...author, id }, seen, baseOf(records, seen.draftId, base), part);
+  });
+}
+
+/** A patch in parts, each of which was made in sight of one version. */
+function byBase(patch: JsonObject, { hidden, version }: Seen): Map<number, JsonObject> {
+  const parts = new Map<number, JsonObject>();
+  for (const entry of Object.entries(patch)) {
+    const base = Math.min(version, hidden.get(entry[0]) ?? version);
+    parts.set(base, Object.fromEntries([...Object.entries(parts.get(base) ?? {}), entry]));
+  }
+  return parts;
+}
+
+function updateFields(records: RecordsEdit, author: Author, { draftId, kind }: Seen, baseVersion: number, patch: JsonObject): string {
   const last = commandsOf(records, draftId).at(-1);
   // Only the last one in the whole queue: the order stays as it was made.
   if (last && last.sentAt === undefined && last.order === records.get<number>('meta/order')) {
@@ -69,12 +88,12 @@ function amendConflicts(records: RecordsEdit, { id }: Author, draftId: string, p
 }
 
 export function deleteDraft(records: RecordsEdit, author: Author, seen: Seen): void {
-  const { draftId, kind } = seen;
+  const { draftId, hidden, kind, version } = seen;
   const commands = commandsOf(records, draftId);
   const neverSent = commands[0]?.type === 'DRAFT_CREATE' && commands.every(({ sentAt }) => sentAt === undefined);
   // The server never hears of it.
   if (neverSent) for (const command of commands) records.remove(commandKey(command));
-  else enqueueChange(records, author, kind, 'DRAFT_DELETE', { draftId, baseVersion: baseOf(records, seen) });
+  else enqueueChange(records, author, kind, 'DRAFT_DELETE', { draftId, baseVersion: baseOf(records, draftId, Math.min(version, ...hidden.values())) });
 }
 
 function enqueueChange(records: RecordsEdit, author: Author, kind: string, type: 'DRAFT_UPDATE' | 'DRAFT_DELETE', payload: object): void {
@@ -82,34 +101,46 @@ function enqueueChange(records: RecordsEdit, author: Author, kind: string, type:
 }
 
 /** A draft that was seen before the server had it is seen as it was made. Another tab may know that it has it now. */
-function baseOf(records: RecordsView, { draftId, baseVersion }: Seen): number {
-  return baseVersion === 0 && records.get(draftKey(draftId)) ? 1 : baseVersion;
+function baseOf(records: RecordsView, draftId: string, version: number): number {
+  return version === 0 && records.get(draftKey(draftId)) ? 1 : version;
+}
+
+/** A conflict as the user has seen it when deciding it. */
+export interface Decided {
+  readonly seen: OutcomeRecord;
+  /** Whether it was still open. Of two tabs that decide at once the first one counts. */
+  readonly isOpen: boolean;
 }
 
 /**
  * Makes this device's change again, or another one instead of it, on the version of the draft that the user has seen:
  * where another tab knows a newer one meanwhile, the server compares with that.
+ * @returns the ids of the commands that carry the change
  */
-export function resolveConflict(records: RecordsEdit, author: Author, outcomeId: string, baseVersion: number, instead?: JsonObject): void {
-  const outcome = records.get<OutcomeRecord>(outcomeKey(outcomeId));
-  if (!outcome) return;
-  const { draftId, kind } = outcome;
-  removeOutcome(records, outcome);
-  if (outcome.change === 'delete' && !instead) {
-    return enqueueChange(records, author, kind, 'DRAFT_DELETE', { draftId, baseVersion });
+export function resolveConflict(records: RecordsEdit, author: Author, { isOpen, seen }: Decided, baseVersion: number, instead?: JsonObject): string[] {
+  const { draftId, kind } = seen;
+  const stored = records.get<OutcomeRecord>(outcomeKey(seen.id));
+  if (!stored && isOpen && !instead) return [];
+  const outcome = stored ?? seen;
+  if (instead) dropOutcome(records, seen);
+  else removeOutcome(records, outcome);
+  if (!instead && seen.change === 'delete') {
+    enqueueChange(records, author, kind, 'DRAFT_DELETE', { draftId, baseVersion });
+    return [author.id];
   }
   // Where the patches are not one, each is a command of its own.
   const patches = instead ? [instead] : composed(outcome.patches);
-  patches.forEach((patch, i) => {
+  return patches.map((patch, i) => {
     const id = i === patches.length - 1 ? author.id : `${author.id}.${i}`;
     enqueueChange(records, { ...author, id }, kind, 'DRAFT_UPDATE', { draftId, baseVersion, patch });
+    return id;
   });
 }
 
-/** Drops this device's change. */
-export function dropOutcome(records: RecordsEdit, outcomeId: string): void {
-  const outcome = records.get<OutcomeRecord>(outcomeKey(outcomeId));
-  if (outcome) removeOutcome(records, outcome);
+/** Drops this device's change as the user has seen it. With what another tab has added, it stays. */
+export function dropOutcome(records: RecordsEdit, seen: OutcomeRecord): void {
+  const outcome = records.get<OutcomeRecord>(outcomeKey(seen.id));
+  if (outcome && equal(outcome.patches, seen.patches)) removeOutcome(records, outcome);
 }
 
 /** As few patches as can be. */

@@ -1,7 +1,7 @@
 // What is in the records about each draft, kept up with every change of them.
 
 import type { Records } from '../store/records.js';
-import { commandKey, draftKey, type DraftCommand, type DraftRecord, type OutcomeRecord } from './records.js';
+import { commandKey, draftKey, idsOf, type DraftCommand, type DraftRecord, type OutcomeRecord } from './records.js';
 
 /** All records of one draft. */
 export interface DraftState {
@@ -72,7 +72,7 @@ export class IndexByDraft {
     const value = this.#records.get<DraftCommand | OutcomeRecord>(key);
     const now = value && ('draftId' in value
       ? { draftId: value.draftId, ids: value.commands }
-      : { draftId: value.payload.draftId, ids: [value.id] });
+      : { draftId: value.payload.draftId, ids: idsOf(value) });
     // What was published is in the same queue.
     if (now?.draftId === undefined) return;
     drafts.add(now.draftId);

@@ -30,6 +30,12 @@ export function touchedFields(content: unknown, patch: JsonObject, path = ''): s
   });
 }
 
+/** What a content has at a JSON pointer. */
+export function valueAt(content: unknown, pointer: string): unknown {
+  const keys = pointer.split('/').slice(1).map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'));
+  return keys.reduce(own, content);
+}
+
 /** Whether one of the fields is, is in, or holds one of the others. */
 export function overlap(some: readonly string[], others: readonly string[]): boolean {
   return some.some((one) => others.some((other) => related(one, other)));

@@ -13,6 +13,10 @@ export interface DraftRecord {
   readonly kind: string;
   readonly content: JsonObject;
   readonly updatedAt: number;
+  /** The fields that this device has changed last, and in which version. */
+  readonly own?: Readonly<Record<string, number>>;
+  /** The last version that another device may have made. */
+  readonly othersVersion?: number;
   /** It was deleted, and changes of this device are left that were made on it. */
   readonly gone?: true;
 }
@@ -25,6 +29,8 @@ export type DraftCommand = Command & {
   readonly kind: string;
   /** The id of the draft was made here, so nobody else can have created it. */
   readonly generated?: boolean;
+  /** Its ids before it was made on another version. */
+  readonly formerly?: readonly string[];
 } & (
     | { readonly type: 'DRAFT_CREATE'; readonly payload: { readonly draftId: string; readonly kind: string; readonly content: JsonObject } }
     | { readonly type: 'DRAFT_UPDATE'; readonly payload: { readonly draftId: string; readonly baseVersion: number; readonly patch: JsonObject } }
@@ -48,6 +54,9 @@ export interface OutcomeRecord {
   readonly version?: number;
   readonly theirs?: JsonObject;
 }
+
+/** All ids under which somebody may wait for it. */
+export const idsOf = ({ formerly = [], id }: DraftCommand) => [...formerly, id];
 
 export const draftKey = (draftId: string) => `draft/${draftId}`;
 export const outcomeKey = (id: string) => `outcome/${id}`;

@@ -3,7 +3,7 @@
 import type { DraftStatus } from './api.js';
 import type { DraftState } from './index_by_draft.js';
 import { applyPatch, type JsonObject } from './merge.js';
-import { applyAll, theirsOf, type OutcomeRecord } from './records.js';
+import { applyAll, theirsOf, type DraftCommand, type OutcomeRecord } from './records.js';
 
 export interface DraftView {
   readonly kind: string;
@@ -16,6 +16,8 @@ export interface DraftView {
   readonly deleted: boolean;
   readonly updatedAt: number;
   readonly pendingCount: number;
+  /** What is on top of what the server has. */
+  readonly commands: readonly DraftCommand[];
   readonly conflicts: readonly OutcomeRecord[];
   readonly refusals: readonly OutcomeRecord[];
 }
@@ -53,6 +55,7 @@ export function viewOf({ draft, commands, outcomes, committed }: DraftState): Dr
     deleted: draft?.gone ?? false,
     updatedAt: draft?.updatedAt ?? 0,
     pendingCount,
+    commands,
     conflicts,
     refusals,
   };

@@ -134,7 +134,7 @@ export function newCommandQueue({ records, connection, keyOf, userState, answere
       const queued = findCommand(edit, command.id);
       if (!queued || !rule) return;
       if (outcome.error) rule.refused(edit, queued, outcome.error);
-      else rule.acknowledged(edit, queued, outcome.payload);
+      else rule.acknowledged(edit, queued, outcome.payload, outcome.seq);
     });
     answered(command.id, outcome);
     pump();

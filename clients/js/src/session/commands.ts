@@ -25,7 +25,8 @@ export interface CommandRules {
   lane?(command: Command): string;
   /** Whether it has its answer, and stays in the queue for another reason. */
   isAnswered?(command: Command): boolean;
-  acknowledged(records: RecordsEdit, command: Command, payload: any): void;
+  /** `seq`: the number of its event, where it has changed something. */
+  acknowledged(records: RecordsEdit, command: Command, payload: any, seq: number | undefined): void;
   refused(records: RecordsEdit, command: Command, error: Refused): void;
 }
 
