@@ -224,6 +224,11 @@ impl Hub {
         self.rooms.attend(reader.local_stream(), device, mailbox, slot)
     }
 
+    /// The streams that somebody attends through this node, at this moment.
+    pub fn attended(&self) -> Vec<Stream> {
+        self.rooms.attended()
+    }
+
     /// Notes that an event exists, in case no copy of it ever arrived.
     pub fn announce(&self, epoch: &Epoch, stream: &Stream, seq: Seq) {
         self.fill_up_to(epoch, stream, seq, Source::GapFill);

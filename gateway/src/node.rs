@@ -130,8 +130,14 @@ impl Node {
             backend.clone(),
         ));
         let drafts = Arc::new(Drafts::new(committer, reads));
-        let webhooks = Webhooks::start(&settings.webhooks, &settings.listen.node, store.clone())
-            .map_err(StartError::Webhooks)?;
+        let webhooks = Webhooks::start(
+            &settings.webhooks,
+            &settings.listen.node,
+            store.clone(),
+            &hub,
+            settings.fanout.presence_lease,
+        )
+        .map_err(StartError::Webhooks)?;
         let edge = EdgeState::new(Parts {
             webhooks: webhooks.clone(),
             authenticator: Authenticator::new(verifier.clone(), topics.any_public()),

@@ -130,6 +130,13 @@ impl Rooms {
         room
     }
 
+    /// The streams that somebody attends through this node.
+    pub(crate) fn attended(&self) -> Vec<Stream> {
+        let rooms: Vec<Arc<Room>> = self.map().values().cloned().collect();
+        let attended = rooms.iter().filter(|room| !room.state().members.is_empty());
+        attended.map(|room| room.stream().name().clone()).collect()
+    }
+
     /// Takes what another node announced, if anybody here watches.
     pub(crate) fn announced(&self, stream: &Stream, sender: NodeId, body: &[u8]) {
         let Some(room) = self.get(stream) else { return };

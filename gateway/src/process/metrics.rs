@@ -272,6 +272,12 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "Undelivered events that the last whole look of this node has found; zero where it does not deliver",
     ),
     ("draftwire_webhook_look_seconds", Kind::Histogram, "", "One page of streams, compared with cursors"),
+    (
+        "draftwire_occupancy_topics",
+        Kind::Gauge,
+        "",
+        "Topics that webhooks ask about and somebody attends here",
+    ),
     ("draftwire_webhook_store_failures_total", Kind::Counter, "", "Steps that waited for the store"),
     ("draftwire_retention_failures_total", Kind::Counter, "", "Rounds given up because the store failed"),
     (

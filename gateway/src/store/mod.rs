@@ -2,7 +2,9 @@
 
 mod failure;
 mod health;
+mod name_range;
 mod notices;
+pub mod occupancy;
 pub mod plan;
 pub mod postgres;
 mod retention;
@@ -26,6 +28,7 @@ use fanout::log::{Log, Page, Read};
 pub use self::{
     health::{StoreHealth, WriteHealth},
     notices::{NOTICES_MAX, NoticeReader, Noticed},
+    occupancy::OccupancyStore,
     plan::APPEND_EVENTS_MAX,
     retention::{Chunk, Deleted, RetentionStore, Rule, StreamKind, Trimmed},
     webhooks::WebhookStore,
@@ -82,6 +85,11 @@ pub trait Store: Log {
 
     /// Where webhooks are kept; `None` for a store that keeps none.
     fn webhooks(&self) -> Option<&dyn WebhookStore> {
+        None
+    }
+
+    /// Where nodes write which topics are attended; `None` for a store that keeps no webhooks.
+    fn occupancy(&self) -> Option<&dyn OccupancyStore> {
         None
     }
 

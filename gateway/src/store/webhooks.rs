@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use common::{DraftId, Epoch, Seq, Stream, UserId, ids::DraftKind};
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+pub use super::name_range::NameRange;
+use super::{StoreError, occupancy::Occupancy};
 
 /// Webhooks in a cluster.
 pub(crate) const WEBHOOKS_MAX: u32 = 100;
@@ -82,15 +83,6 @@ pub trait WebhookStore: Send + Sync {
         &self,
         drafts: &[(UserId, DraftId)],
     ) -> Result<HashMap<(UserId, DraftId), DraftKind>, StoreError>;
-}
-
-/// Names of streams, in the order of their bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NameRange {
-    /// The first name that may be in it.
-    pub start: String,
-    /// The first name behind it.
-    pub end: String,
 }
 
 /// Where cursors are placed.
@@ -194,6 +186,8 @@ pub struct Webhook {
     pub last_error: Option<(String, u64)>,
     /// When a batch was taken last.
     pub last_delivery_at: Option<u64>,
+    /// The number of the last change of who attends that it was told.
+    pub occupancy_number: u64,
     /// When this was read.
     pub now: u64,
 }
@@ -321,6 +315,9 @@ pub struct Batch {
     pub epoch: Epoch,
     /// The parts, in the order in which they are delivered.
     pub streams: Vec<BatchStream>,
+    /// Topics that are attended since, or are not any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub presence: Vec<Occupancy>,
 }
 
 /// A part of a stream in a batch.

@@ -7,7 +7,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::filter::{Filter, is_of_a_draft};
-use crate::store::webhooks::{Batch, BatchStream, DueStream};
+use crate::store::{
+    occupancy::Occupancy,
+    webhooks::{Batch, BatchStream, DueStream},
+};
 
 /// Streams of one batch.
 pub(super) const STREAMS_MAX: usize = 64;
@@ -90,6 +93,15 @@ struct Body<'a> {
     epoch: &'a Epoch,
     streams: Vec<&'a BatchStream>,
     events: Vec<Entry<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    presence: Vec<PresenceEntry<'a>>,
+}
+
+#[derive(Serialize)]
+struct PresenceEntry<'a> {
+    topic: &'a str,
+    r#type: &'static str,
+    number: u64,
 }
 
 #[derive(Serialize)]
@@ -114,9 +126,21 @@ pub(super) struct Content {
     pub(super) events: usize,
 }
 
-/// Makes the body of a batch from its parts.
+/// What is said of who attends; `number` is that of the last one that was said before.
+fn presence<'a>(batch: &'a Batch, number: u64) -> Vec<PresenceEntry<'a>> {
+    let numbered = batch.presence.iter().zip(number + 1..);
+    let entry = |(Occupancy { topic, occupied }, number): (&'a Occupancy, u64)| {
+        let r#type = if *occupied { "OCCUPIED" } else { "VACATED" };
+        PresenceEntry { topic, r#type, number }
+    };
+    numbered.map(entry).collect()
+}
+
+/// Makes the body of a batch from its parts. `occupancy_number` is that of the last change of who attends that the
+/// webhook was told.
 pub(super) fn content(
     webhook: &str,
+    occupancy_number: u64,
     batch: &Batch,
     parts: &[Part],
     filter: &Filter,
@@ -128,6 +152,7 @@ pub(super) fn content(
         epoch: &batch.epoch,
         streams: Vec::new(),
         events: Vec::new(),
+        presence: presence(batch, occupancy_number),
     };
     for part in parts {
         let before = body.events.len();
@@ -152,7 +177,11 @@ pub(super) fn content(
         }
     }
     let events = body.events.len();
-    let body = if body.streams.is_empty() { None } else { serde_json::to_vec(&body).ok() };
+    let body = if body.streams.is_empty() && body.presence.is_empty() {
+        None
+    } else {
+        serde_json::to_vec(&body).ok()
+    };
     Content { body, events }
 }
 
@@ -266,10 +295,10 @@ mod tests {
         ];
         bound(&mut parts);
         let streams = parts.iter().map(|part| part.range.clone()).collect();
-        let batch = Batch { id: "msg_1".to_owned(), epoch: epoch("e"), streams };
+        let mut batch = Batch { id: "msg_1".to_owned(), epoch: epoch("e"), streams, presence: Vec::new() };
         let kinds = [(("a", "x"), "order"), (("a", "y"), "note")]
             .map(|((user, id), kind)| ((user.parse().unwrap(), id.parse().unwrap()), kind.parse().unwrap()));
-        let sent = content("wh_1", &batch, &parts, &filter, &kinds.into());
+        let sent = content("wh_1", 4, &batch, &parts, &filter, &kinds.into());
         assert_eq!(
             String::from_utf8(sent.body.unwrap()).unwrap(),
             concat!(
@@ -281,8 +310,16 @@ mod tests {
             )
         );
         let nothing = Filter::read(r#"{"topics":["other"]}"#).unwrap();
-        assert!(content("wh_1", &batch, &parts, &nothing, &DraftKinds::new()).body.is_none());
+        assert!(content("wh_1", 4, &batch, &parts, &nothing, &DraftKinds::new()).body.is_none());
+        let occupancy = |topic: &str, occupied| Occupancy { topic: topic.to_owned(), occupied };
+        batch.presence = vec![occupancy("room:1", true), occupancy("room:2", false)];
+        let sent = content("wh_1", 4, &batch, &parts, &nothing, &DraftKinds::new()).body.unwrap();
+        assert!(String::from_utf8(sent).unwrap().ends_with(concat!(
+            r#""events":[],"presence":[{"topic":"room:1","type":"OCCUPIED","number":5},"#,
+            r#"{"topic":"room:2","type":"VACATED","number":6}]}"#,
+        )));
+        batch.presence.clear();
         parts[0].range.missed_before = Some(Seq(1));
-        assert!(content("wh_1", &batch, &parts, &nothing, &DraftKinds::new()).body.is_some());
+        assert!(content("wh_1", 4, &batch, &parts, &nothing, &DraftKinds::new()).body.is_some());
     }
 }

@@ -20,7 +20,7 @@ use crate::store::{
 };
 
 /// The pause after a round, in durations of its looks.
-const PAUSE: u32 = 9;
+pub(super) const PAUSE: u32 = 9;
 
 /// The shortest pause after a round that has found something.
 const PAUSE_MIN: Duration = Duration::from_millis(20);

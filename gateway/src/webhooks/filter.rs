@@ -1,7 +1,7 @@
 //! What a webhook is told of. Pure.
 
 use common::{
-    Event, Pattern, Stream,
+    Event, Pattern, Stream, TopicName,
     ids::DraftKind,
     json::{DEPTH_MAX, Field, Fields, Invalid},
 };
@@ -21,6 +21,9 @@ pub(crate) struct Filter {
     /// Kinds of drafts, whose changes are delivered, whoever's they are.
     #[serde(serialize_with = "texts")]
     drafts: Vec<Pattern>,
+    /// Topics of which it is told that somebody attends them, and that nobody does any more.
+    #[serde(serialize_with = "texts")]
+    presence: Vec<Pattern>,
 }
 
 fn texts<S: Serializer>(patterns: &[Pattern], serializer: S) -> Result<S::Ok, S::Error> {
@@ -29,10 +32,14 @@ fn texts<S: Serializer>(patterns: &[Pattern], serializer: S) -> Result<S::Ok, S:
 
 impl Field for Filter {
     fn read(text: &str) -> Result<Self, Invalid> {
-        let fields = Fields::of(text, &["topics", "drafts"], DEPTH_MAX)?;
+        let fields = Fields::of(text, &["topics", "drafts", "presence"], DEPTH_MAX)?;
         let patterns = |name| Ok::<_, Invalid>(fields.optional::<Vec<Pattern>>(name)?.unwrap_or_default());
-        let filter = Self { topics: patterns("topics")?, drafts: patterns("drafts")? };
-        match filter.topics.len() + filter.drafts.len() {
+        let filter = Self {
+            topics: patterns("topics")?,
+            drafts: patterns("drafts")?,
+            presence: patterns("presence")?,
+        };
+        match filter.topics.len() + filter.drafts.len() + filter.presence.len() {
             0 => Err(Invalid::new("must have at least one pattern")),
             1..=PATTERNS_MAX => Ok(filter),
             _ => Err(Invalid::new(format!("must have at most {PATTERNS_MAX} patterns"))),
@@ -43,11 +50,26 @@ impl Field for Filter {
 impl Filter {
     /// Returns the names of the streams that may hold something that it asks for, in order and apart.
     pub(crate) fn ranges(&self) -> Vec<NameRange> {
-        let mut ranges: Vec<NameRange> = self.topics.iter().map(topics).collect();
+        let mut ranges: Vec<NameRange> = self.topics.iter().map(|pattern| names("topic:", pattern)).collect();
         if !self.drafts.is_empty() {
             ranges.push(beginning("user:".to_owned()));
         }
         merged(ranges)
+    }
+
+    /// Returns the names of the topics that it asks about who attends them, in order and apart.
+    pub(super) fn presence_ranges(&self) -> Vec<NameRange> {
+        merged(self.presence.iter().map(|pattern| names("", pattern)).collect())
+    }
+
+    /// Returns whether it asks about anybody who attends.
+    pub(super) fn asks_for_presence(&self) -> bool {
+        !self.presence.is_empty()
+    }
+
+    /// Returns whether it asks who attends this topic.
+    pub(super) fn asks_who_attends(&self, topic: &TopicName) -> bool {
+        self.presence.iter().any(|pattern| pattern.matches(topic))
     }
 
     /// Returns whether any event of this stream may be delivered.
@@ -77,9 +99,9 @@ pub(super) fn is_of_a_draft(event: &Event) -> bool {
     matches!(event.kind.as_str(), "DRAFT_CREATED" | "DRAFT_UPDATED" | "DRAFT_DELETED")
 }
 
-/// The streams of the topics of a pattern.
-fn topics(pattern: &Pattern) -> NameRange {
-    let start = format!("topic:{}", pattern.start());
+/// The names of the topics of a pattern, with something before them.
+fn names(prefix: &str, pattern: &Pattern) -> NameRange {
+    let start = format!("{prefix}{}", pattern.start());
     if pattern.is_open() {
         return beginning(start);
     }
@@ -88,12 +110,12 @@ fn topics(pattern: &Pattern) -> NameRange {
     NameRange { start, end }
 }
 
-/// All names that begin so. The last character of what names begin with is one of ASCII, and has a next one.
+/// All names that begin so. The last character of what names begin with is one of ASCII, and has a next one; what
+/// has none is behind all names.
 fn beginning(start: String) -> NameRange {
     let mut end = start.clone();
-    if let Some(last) = end.pop() {
-        end.push(char::from_u32(last as u32 + 1).unwrap_or(char::MAX));
-    }
+    let next = end.pop().map_or(u32::from(char::MAX), |last| u32::from(last) + 1);
+    end.push(char::from_u32(next).unwrap_or(char::MAX));
     NameRange { start, end }
 }
 
@@ -156,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_filter_reads_and_shows_as_it_was_written() {
-        let text = r#"{"topics":["match:*","news"],"drafts":["order"]}"#;
+        let text = r#"{"topics":["match:*","news"],"drafts":["order"],"presence":["room:*"]}"#;
         assert_eq!(serde_json::to_string(&filter(text)).unwrap(), text);
         let many = format!(r#"{{"topics":[{}]}}"#, vec!["\"a\""; PATTERNS_MAX + 1].join(","));
         for bad in [
@@ -212,7 +234,7 @@ mod tests {
             name in "[ab]{1,4}",
         ) {
             let ranges = |patterns: &[String]| {
-                merged(patterns.iter().filter_map(|text| Some(topics(&text.parse().ok()?))).collect())
+                merged(patterns.iter().filter_map(|text| Some(names("topic:", &text.parse().ok()?))).collect())
             };
             let (ours, theirs, name) = (ranges(&ours), ranges(&theirs), format!("topic:{name}"));
             let left = without(&ours, &theirs);

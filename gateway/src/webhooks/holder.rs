@@ -20,6 +20,8 @@ use super::{
     batch::{self, Content, DraftKinds, DraftOf, EVENTS_MAX, Part},
     due::Due,
     filter::Filter,
+    occupancy::Steadiness,
+    presence::PresenceLooks,
     sender::{ANSWER_END, Outcome, Sender},
 };
 use crate::{
@@ -44,6 +46,8 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) settings: config::Webhooks,
     pub(super) sender: Sender,
+    /// Whether leases in the store tell who attends.
+    pub(super) steadiness: Arc<Steadiness>,
     /// Bounds the deliveries under way.
     pub(super) deliveries: Semaphore,
     /// Becomes true when the node stops.
@@ -111,6 +115,7 @@ struct Work<'a> {
     generation: u64,
     filter: Option<Filter>,
     due: Due,
+    presence: PresenceLooks,
 }
 
 /// A batch with its body, and the streams that it takes from.
@@ -136,6 +141,7 @@ impl<'a> Work<'a> {
             generation: 0,
             filter: None,
             due: Due::new(Vec::new(), shared.settings.poll_interval),
+            presence: PresenceLooks::new(Vec::new(), shared.settings.poll_interval),
         };
         work.read(webhook);
         work
@@ -147,6 +153,8 @@ impl<'a> Work<'a> {
         self.filter = common::json::Field::read(&webhook.filter).ok();
         let ranges = self.filter.as_ref().map(Filter::ranges).unwrap_or_default();
         self.due = Due::new(ranges, self.shared.settings.poll_interval);
+        let topics = self.filter.as_ref().map(Filter::presence_ranges).unwrap_or_default();
+        self.presence = PresenceLooks::new(topics, self.shared.settings.poll_interval);
     }
 
     async fn step(&mut self) -> Result<Next, StoreError> {
@@ -164,25 +172,27 @@ impl<'a> Work<'a> {
             return Ok(Next::Wait(pause.min(LOOK_INTERVAL_MAX).min(lease / 3)));
         }
         let again = match &webhook.batch {
-            Some(batch) => self.read_again(batch).await?,
+            Some(batch) => self.read_again(&webhook, batch).await?,
             None => None,
         };
         let is_new = again.is_none();
         let planned = match again {
             Some(again) => Some(again),
-            None => self.plan().await?,
+            None => self.plan(&webhook).await?,
         };
         #[allow(clippy::cast_precision_loss)]
         gauge!("draftwire_webhook_lag_events", "webhook" => self.id.clone()).set(self.due.behind() as f64);
         let Some(planned) = planned else {
-            let pause = self.due.next_round().saturating_duration_since(Instant::now());
+            let next =
+                self.presence.next().map_or(self.due.next_round(), |next| next.min(self.due.next_round()));
+            let pause = next.saturating_duration_since(Instant::now());
             return Ok(Next::Wait(pause.min(LOOK_INTERVAL_MAX).min(lease / 3)));
         };
         self.deliver(&webhook, planned, is_new).await
     }
 
     /// Reads the events of a batch that was begun; `None` where the log does not have them any more.
-    async fn read_again(&self, batch: &Batch) -> Result<Option<Planned>, StoreError> {
+    async fn read_again(&self, webhook: &Webhook, batch: &Batch) -> Result<Option<Planned>, StoreError> {
         let mut parts = Vec::new();
         for ranges in batch.streams.chunks(READS_MAX) {
             let read = |range: &crate::store::webhooks::BatchStream| {
@@ -199,13 +209,23 @@ impl<'a> Work<'a> {
                 parts.push(Part { range: range.clone(), events: page.events });
             }
         }
-        let content = self.content(batch, &parts).await?;
+        let content = self.content(webhook, batch, &parts).await?;
         Ok(Some(Planned { batch: batch.clone(), content, taken: Vec::new() }))
     }
 
     /// Puts a batch together from what is due; `None` where nothing is.
-    async fn plan(&mut self) -> Result<Option<Planned>, StoreError> {
-        let Some((epoch, taken)) = self.due.take(self.webhooks, &self.id).await? else { return Ok(None) };
+    async fn plan(&mut self, webhook: &Webhook) -> Result<Option<Planned>, StoreError> {
+        let presence = match self.shared.store.occupancy() {
+            Some(occupancy) if self.shared.steadiness.is_steady() => {
+                self.presence.take(occupancy, &self.id).await?
+            }
+            _ => Vec::new(),
+        };
+        let (epoch, taken) = match self.due.take(self.webhooks, &self.id).await? {
+            Some(found) => found,
+            None if presence.is_empty() => return Ok(None),
+            None => (self.shared.store.heads(&[]).await.map_err(unread)?.epoch, Vec::new()),
+        };
         let mut parts: Vec<Part> = Vec::new();
         let (mut events_left, mut bytes) = (EVENTS_MAX as u64, 0);
         for due in taken.chunks(READS_MAX) {
@@ -241,12 +261,12 @@ impl<'a> Work<'a> {
         }
         batch::bound(&mut parts);
         let streams = parts.iter().map(|part| part.range.clone()).collect();
-        let batch = Batch { id: format!("msg_{:032x}", random::<u128>()), epoch, streams };
-        let content = self.content(&batch, &parts).await?;
+        let batch = Batch { id: format!("msg_{:032x}", random::<u128>()), epoch, streams, presence };
+        let content = self.content(webhook, &batch, &parts).await?;
         Ok(Some(Planned { batch, content, taken }))
     }
 
-    async fn content(&self, batch: &Batch, parts: &[Part]) -> Result<Content, StoreError> {
+    async fn content(&self, webhook: &Webhook, batch: &Batch, parts: &[Part]) -> Result<Content, StoreError> {
         let Some(filter) = &self.filter else {
             return Err(StoreError::Failed(format!("the filter of webhook {} cannot be read", self.id)));
         };
@@ -257,7 +277,7 @@ impl<'a> Work<'a> {
         drafts.dedup();
         let kinds =
             if drafts.is_empty() { DraftKinds::new() } else { self.webhooks.draft_kinds(&drafts).await? };
-        Ok(batch::content(&self.id, batch, parts, filter, &kinds))
+        Ok(batch::content(&self.id, webhook.occupancy_number, batch, parts, filter, &kinds))
     }
 
     async fn deliver(

@@ -11,6 +11,8 @@ mod batch;
 mod due;
 mod filter;
 mod holder;
+mod occupancy;
+mod presence;
 mod sender;
 mod signature;
 
@@ -20,7 +22,7 @@ use std::{
 };
 
 use common::ids::NodeId;
-use fanout::supervise::catch_panic;
+use fanout::{Hub, supervise::catch_panic};
 use metrics::counter;
 use tokio::{
     sync::{Semaphore, watch},
@@ -58,7 +60,8 @@ pub(crate) struct Webhooks {
 }
 
 impl Webhooks {
-    /// Starts to claim webhooks and to deliver for them, where the store keeps any.
+    /// Starts to claim webhooks and to deliver for them, where the store keeps any, and to write down who attends
+    /// topics through this node, for as long as `presence_lease`, where a webhook asks for that.
     ///
     /// # Errors
     /// When the HTTP client cannot be built.
@@ -66,16 +69,31 @@ impl Webhooks {
         settings: &config::Webhooks,
         node: &NodeId,
         store: Arc<dyn Store>,
+        hub: &Arc<Hub>,
+        presence_lease: Duration,
     ) -> Result<Arc<Self>, reqwest::Error> {
         let shared = Arc::new(Shared {
             sender: Sender::new(settings)?,
             settings: settings.clone(),
             deliveries: Semaphore::new(DELIVERIES_MAX),
             stopping: watch::Sender::new(false),
+            steadiness: Arc::default(),
             store,
         });
-        let task =
-            shared.store.webhooks().is_some().then(|| tokio::spawn(run(shared.clone(), node.to_string())));
+        let task = shared.store.webhooks().is_some().then(|| {
+            let deliveries = run(shared.clone(), node.to_string());
+            let occupancy = occupancy::run(
+                shared.store.clone(),
+                hub.clone(),
+                node.to_string(),
+                presence_lease,
+                shared.steadiness.clone(),
+                shared.stopping.subscribe(),
+            );
+            tokio::spawn(async {
+                tokio::join!(deliveries, occupancy);
+            })
+        });
         Ok(Arc::new(Self { shared, task: Mutex::new(task) }))
     }
 

@@ -42,7 +42,8 @@ use self::{
 };
 pub use self::{address::shown, history::HistorySource, schema::SchemaName};
 use super::{
-    Committed, DraftList, History, Limits, NoticeReader, RetentionStore, Store, StoreError, Write,
+    Committed, DraftList, History, Limits, NoticeReader, OccupancyStore, RetentionStore, Store, StoreError,
+    Write,
     rows::{self, DraftColumns, EventRow, HeadRow, ListRow, signed},
     timing::{call, timed},
     webhooks::WebhookStore,
@@ -291,6 +292,10 @@ impl Store for PostgresStore {
     }
 
     fn webhooks(&self) -> Option<&dyn WebhookStore> {
+        Some(self)
+    }
+
+    fn occupancy(&self) -> Option<&dyn OccupancyStore> {
         Some(self)
     }
 

@@ -57,7 +57,12 @@ async fn a_new_filter_begins_with_what_the_old_one_lacked() {
         hooked.server.publish(topic, "E", json!(2)).await;
     }
     let answer = hooked.admin("PATCH", &path(&webhook), json!({ "filter": { "topics": ["b", "c"] } })).await;
-    assert_eq!(answer.json["filter"], json!({ "topics": ["b", "c"], "drafts": [] }), "{}", answer.text);
+    assert_eq!(
+        answer.json["filter"],
+        json!({ "topics": ["b", "c"], "drafts": [], "presence": [] }),
+        "{}",
+        answer.text
+    );
     for topic in ["a", "b", "c"] {
         hooked.server.publish(topic, "E", json!(3)).await;
     }

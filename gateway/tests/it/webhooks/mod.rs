@@ -3,6 +3,7 @@
 mod admin;
 mod delivery;
 mod examples;
+mod presence;
 mod receivers;
 
 use std::sync::{Arc, Weak};

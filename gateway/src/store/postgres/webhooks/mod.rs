@@ -3,6 +3,7 @@
 //! Short calls take a connection of the pool. What places cursors on many streams has a session of its own, with a
 //! longer time limit, and is still one transaction: a webhook never exists without its cursors.
 
+mod occupancy;
 mod operators;
 mod rows;
 pub(super) mod statements;
@@ -17,7 +18,7 @@ use super::PostgresStore;
 use crate::store::{
     StoreError,
     failure::within,
-    rows::{corrupt, signed},
+    rows::{column, corrupt, signed},
     webhooks::{
         Batch, Changed, Changes, Failed, Held, Holder, LOOK_STREAMS_MAX, Lag, Look, NameRange, NewWebhook,
         Place, Replay, Replayed, Webhook, WebhookStore,
@@ -165,6 +166,8 @@ impl WebhookStore for PostgresStore {
                 .bind(batch.epoch.as_str())
                 .bind(streams)
                 .bind(seqs)
+                .bind(column(&batch.presence, |change| change.topic.as_str()))
+                .bind(column(&batch.presence, |change| change.occupied))
                 .fetch_one(&mut *connection)
                 .await?;
             connection.put_back();

@@ -38,6 +38,7 @@ pub(super) fn webhook(row: &PgRow) -> Result<Webhook, StoreError> {
         next_attempt_at: optional("next_attempt_at")?,
         last_error: error.zip(optional("last_error_at")?),
         last_delivery_at: optional("last_delivery_at")?,
+        occupancy_number: number("occupancy_number")?,
         now: number("now")?,
         id,
     })

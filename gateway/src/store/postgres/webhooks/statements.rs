@@ -20,7 +20,7 @@ const DIGEST: &str = "substr(sha256(convert_to(
 const COLUMNS: &str = "w.id, w.version, w.generation, w.url, w.filter::text AS filter, w.secrets::text AS secrets,
     w.paused, w.created_at, w.updated_at, CASE WHEN w.lease_until > {now} THEN w.holder_node END AS holder_node,
     w.batch::text AS batch, w.attempts, w.failing_since, w.next_attempt_at, w.last_error, w.last_error_at,
-    w.last_delivery_at, {now} AS now";
+    w.last_delivery_at, w.occupancy_number, {now} AS now";
 
 /// Creations take turns, so that together they stay within the bound.
 const TURN: &str = "SELECT pg_advisory_xact_lock(hashtextextended('draftwire webhooks ' || '{schema}', 0))";
@@ -138,6 +138,7 @@ const BEGIN: &str = "
 const DELIVERED: &str = "
     WITH held AS (
         UPDATE {schema}.webhooks SET batch = NULL, attempts = 0, failing_since = NULL, next_attempt_at = NULL,
+            occupancy_number = occupancy_number + cardinality($8::text[]),
             last_delivery_at = CASE WHEN $4 THEN {now} ELSE last_delivery_at END
         WHERE id = $1 AND holder = $2 AND generation = $3
         RETURNING id
@@ -148,6 +149,15 @@ const DELIVERED: &str = "
         FROM held CROSS JOIN unnest($6::text[], $7::bigint[]) AS w (stream, seq)
         ON CONFLICT (webhook, stream)
             DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq, digest = excluded.digest
+    ), occupied AS (
+        INSERT INTO {schema}.webhook_occupancy (webhook, topic)
+        SELECT held.id, t.topic FROM held CROSS JOIN unnest($8::text[], $9::boolean[]) AS t (topic, occupied)
+        WHERE t.occupied
+        ON CONFLICT DO NOTHING
+    ), vacated AS (
+        DELETE FROM {schema}.webhook_occupancy w
+        USING held, unnest($8::text[], $9::boolean[]) AS t (topic, occupied)
+        WHERE w.webhook = held.id AND w.topic = t.topic AND NOT t.occupied
     )
     SELECT count(*) FROM held";
 
@@ -161,6 +171,49 @@ const FAILED: &str = "
 const DRAFT_KINDS: &str = "
     SELECT d.user_id, d.draft_id, d.kind FROM unnest($1::text[], $2::text[]) AS w (user_id, draft_id)
     JOIN {schema}.drafts d ON d.user_id = w.user_id AND d.draft_id = w.draft_id";
+
+const FILTERS: &str = "SELECT filter::text FROM {schema}.webhooks WHERE paused IS NULL";
+
+/// One statement, so that a node's lease never stands for topics that are not written yet. Nodes whose lease ended
+/// long ago are removed by the others.
+const ATTEND: &str = "
+    WITH gone AS (
+        DELETE FROM {schema}.occupancy_leases WHERE node <> $1 AND lease_until < {now} - 6 * $2 RETURNING node
+    ), forgotten AS (
+        DELETE FROM {schema}.occupancy o USING gone WHERE o.node = gone.node
+    ), lease AS (
+        INSERT INTO {schema}.occupancy_leases AS l (node, lease_until) VALUES ($1, {now} + $2)
+        ON CONFLICT (node) DO UPDATE SET lease_until = excluded.lease_until
+    ), came AS (
+        INSERT INTO {schema}.occupancy (topic, node) SELECT topic, $1 FROM unnest($3::text[]) AS t (topic)
+        ON CONFLICT DO NOTHING
+    ), gone_topics AS (
+        DELETE FROM {schema}.occupancy WHERE node = $1 AND topic = ANY ($4)
+    )
+    SELECT EXISTS (SELECT FROM {schema}.occupancy_leases WHERE node = $1)";
+
+const LEAVE: &str = "
+    WITH lease AS (DELETE FROM {schema}.occupancy_leases WHERE node = $1)
+    DELETE FROM {schema}.occupancy WHERE node = $1";
+
+const DIFFERENCES: &str = "
+    WITH wanted AS MATERIALIZED (
+        SELECT range_start, range_end FROM unnest($2::text[], $3::text[]) AS r (range_start, range_end)
+    ), attended AS MATERIALIZED (
+        SELECT DISTINCT o.topic
+        FROM wanted r
+        JOIN {schema}.occupancy o ON o.topic >= r.range_start AND o.topic < r.range_end
+        JOIN {schema}.occupancy_leases l ON l.node = o.node AND l.lease_until >= {now}
+    ), told AS MATERIALIZED (
+        SELECT w.topic
+        FROM wanted r
+        JOIN {schema}.webhook_occupancy w
+            ON w.webhook = $1 AND w.topic >= r.range_start AND w.topic < r.range_end
+    )
+    SELECT coalesce(a.topic, t.topic) AS topic, a.topic IS NOT NULL AS occupied
+    FROM attended a FULL JOIN told t ON t.topic = a.topic
+    WHERE a.topic IS NULL OR t.topic IS NULL
+    ORDER BY 1 LIMIT $4";
 
 /// The statements over the tables of one schema.
 pub(crate) struct Statements {
@@ -187,6 +240,10 @@ pub(crate) struct Statements {
     pub(super) delivered: SqlStr,
     pub(super) failed: SqlStr,
     pub(super) draft_kinds: SqlStr,
+    pub(super) filters: SqlStr,
+    pub(super) attend: SqlStr,
+    pub(super) leave: SqlStr,
+    pub(super) differences: SqlStr,
 }
 
 impl Statements {
@@ -219,6 +276,10 @@ impl Statements {
             delivered: sql(DELIVERED),
             failed: sql(FAILED),
             draft_kinds: sql(DRAFT_KINDS),
+            filters: sql(FILTERS),
+            attend: sql(ATTEND),
+            leave: sql(LEAVE),
+            differences: sql(DIFFERENCES),
         }
     }
 }
