@@ -77,7 +77,7 @@ export interface Draftwire {
   onUserEvent<Data = unknown>(type: string, handler: (event: StreamEvent<string, Data>) => void): Unsubscribe;
 
   /** Forgets everything of this user on this device, unsent changes included, and closes the clients of all tabs. */
-  logout(): Promise<void>;
+  logout(options?: WaitOptions): Promise<void>;
 
   /** Ends the connection and every listener. What is stored stays. */
   close(): void;
@@ -295,13 +295,9 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
     return followed.topic;
   }
 
-  async function logout(): Promise<void> {
+  function logout(wait?: WaitOptions): Promise<void> {
     leave();
-    try {
-      await records.clear();
-    } finally {
-      close();
-    }
+    return waitFor(quiet(records.clear().finally(close)), wait);
   }
 
   function close(): void {

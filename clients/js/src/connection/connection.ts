@@ -93,7 +93,7 @@ export function newConnection({ transports, device, tokens, isVisible, events }:
   const watchdog = newWatchdog({
     isVisible,
     ping: () => send({ type: 'PING' }),
-    dead: () => again(unreachable('no sign of life')),
+    dead: () => again(unreachable('no answer')),
   });
 
   function connect(): void {
