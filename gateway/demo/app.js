@@ -749,7 +749,7 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
   const watchdog = newWatchdog({
     isVisible,
     ping: () => send2({ type: "PING" }),
-    dead: () => again2(unreachable("no sign of life"))
+    dead: () => again2(unreachable("no answer"))
   });
   function connect() {
     if (isOn) return;
@@ -1793,13 +1793,9 @@ function newDraftwire(url, options) {
     want();
     return followed.topic;
   }
-  async function logout() {
+  function logout(wait) {
     leave();
-    try {
-      await records.clear();
-    } finally {
-      close();
-    }
+    return waitFor(quiet(records.clear().finally(close)), wait);
   }
   function close() {
     if (isClosed) return;

@@ -142,6 +142,34 @@ describe('with a real node', () => {
     dw.close();
   });
 
+  test('what a newer server says is ignored, and what is no JSON ends the connection, which comes back', async () => {
+    node = await Node.start();
+    const network = new Network();
+    let socket: { onmessage: ((event: { data: string }) => void) | null } = { onmessage: null };
+    const WebSocket = class extends network.WebSocket {
+      constructor(url: string, protocols: string[]) {
+        super(url, protocols);
+        socket = this;
+      }
+    };
+    const errors: unknown[] = [];
+    const dw = client(node, 'frank', { environment: { WebSocket }, onError: (error) => errors.push(error) });
+    await dw.ready();
+    const room = dw.topic('room');
+    await eventually(() => room.state.status === 'live');
+    const seen = states(dw);
+    for (const stream of [undefined, 'user', 'all', 'topic:room', 'group:room']) {
+      socket.onmessage!({ data: JSON.stringify({ type: 'NEWS', stream, payload: {} }) });
+    }
+    await dw.publish('room', 'STILL_HERE');
+    expect(seen.map(({ status }) => status)).toEqual(['live']);
+    socket.onmessage!({ data: '<html>' });
+    expect(dw.state).toMatchObject({ status: 'waiting', error: { code: 'unreachable' } });
+    await dw.ready();
+    expect(errors).toEqual([]);
+    dw.close();
+  });
+
   test('an address that is none, and one where nobody is', async () => {
     expect(() => new Draftwire('nonsense', { getToken: () => null })).toThrow(TypeError);
     expect(() => new Draftwire('ftp://example.com', { getToken: () => null })).toThrow(TypeError);

@@ -107,3 +107,23 @@ test('too many changes that wait are refused, and nothing that was taken is lost
   await eventually(() => dw.pendingCount === 0);
   dw.close();
 });
+
+test('an event waits for the code that sends it, where that does not load at first', async () => {
+  let loads = 0;
+  vi.doMock('../src/session/command_queue.js', async (original) => {
+    loads += 1;
+    if (loads === 1) throw new Error('the network is gone');
+    return original();
+  });
+  vi.resetModules();
+  const { Draftwire } = await import('../src/index.js');
+  const errors: unknown[] = [];
+  const dw = new Draftwire(node.url, {
+    getToken: () => node.token('erin'), environment: { WebSocket: new Network().WebSocket }, onError: (error) => errors.push(error),
+  });
+  expect(await dw.publish('late', 'GOAL', 1)).toEqual({ seq: 1 });
+  expect(loads).toBe(2);
+  expect(errors).toMatchObject([{ code: 'unreachable' }]);
+  dw.close();
+  vi.doUnmock('../src/session/command_queue.js');
+});
