@@ -48,10 +48,18 @@ test('after every close code of the protocol the client does what the protocol s
   const [protocol, errors] = await Promise.all([table('protocol.md', 'Close codes'), table('errors.md', 'Close codes')]);
   expect(protocol.map(([code]) => code).sort()).toEqual(errors.map(([code]) => code).sort());
   const stops: Record<string, string> = {};
+  /** After which the client asks for another token. */
+  const fresh: string[] = [];
   for (const [code, comeBack] of protocol) {
     const server = new FakeServer();
+    const stale: (string | undefined)[] = [];
     const dw = new Draftwire('https://sync.example.com', {
-      getToken: () => 'alice', environment: server.environment, transport: 'websocket',
+      getToken: (request) => {
+        stale.push(request.stale);
+        return 'alice';
+      },
+      environment: server.environment,
+      transport: 'websocket',
     });
     await vi.advanceTimersByTimeAsync(0);
     expect(dw.state.status, code).toBe('live');
@@ -59,8 +67,10 @@ test('after every close code of the protocol the client does what the protocol s
     if (dw.state.status === 'stopped') stops[code!] = dw.state.error.code;
     else expect(dw.state.status, code).toBe('waiting');
     if (comeBack === 'yes') expect(dw.state, code).toMatchObject({ status: 'waiting', error: expect.any(DraftwireError) });
+    await vi.advanceTimersByTimeAsync(31_000);
+    if (stale.at(-1) === 'alice') fresh.push(code!);
     dw.close();
   }
-  // 4401 and 4410 are answered with another token, 1009 without the message that was too large.
   expect(stops).toEqual({ 4400: 'protocol', 4403: 'forbidden', 4409: 'replaced' });
+  expect(fresh.sort()).toEqual(['4401', '4410']);
 });
