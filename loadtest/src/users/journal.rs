@@ -20,9 +20,11 @@ use crate::{
     measure::latency::{self, Latency},
 };
 
-/// The last of the run that the progress display speaks of: from so long ago, until so long ago, when most
-/// of what was sent then has arrived.
-const RECENTLY: (Duration, Duration) = (Duration::from_secs(7), Duration::from_secs(2));
+/// How much of the run the progress display speaks of.
+const RECENTLY: Duration = Duration::from_secs(5);
+
+/// How long ago that ended: most of what was sent then has arrived.
+const ARRIVED_AFTER: Duration = Duration::from_secs(2);
 
 /// What is written down while users are here.
 #[derive(Debug)]
@@ -92,8 +94,7 @@ impl Shared {
 
     pub(super) fn standing(&self, plan: &Plan, elapsed: Duration) -> String {
         let journal = self.journal();
-        let window =
-            journal.series.window(elapsed.saturating_sub(RECENTLY.0), elapsed.saturating_sub(RECENTLY.1));
+        let window = journal.series.window_before(elapsed.saturating_sub(ARRIVED_AFTER), RECENTLY);
         let p95 = window.due(0.95).map_or_else(|| "-".to_owned(), latency::time);
         let counts = &self.roster.counts;
         format!(

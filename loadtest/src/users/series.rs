@@ -136,12 +136,22 @@ impl Series {
         }
     }
 
-    /// What was to happen from one moment to another.
+    /// What was to happen from one moment to another, in the points that begin between the two.
     pub(crate) fn window(&self, from: Duration, to: Duration) -> Window {
+        self.window_of(|at| from <= at && at < to)
+    }
+
+    /// What was to happen in the points that ended within `lasts` before `to`: the last one at least, however wide
+    /// it is.
+    pub(crate) fn window_before(&self, to: Duration, lasts: Duration) -> Window {
+        let from = to.saturating_sub(lasts.max(self.width * 2));
+        self.window_of(|at| from <= at && at + self.width <= to)
+    }
+
+    fn window_of(&self, is_within: impl Fn(Duration) -> bool) -> Window {
         let mut window = Window::default();
         for (index, bucket) in (0u32..).zip(&self.buckets) {
-            let at = self.width * index;
-            if from <= at && at < to {
+            if is_within(self.width * index) {
                 window.add(bucket);
             }
         }
@@ -307,6 +317,24 @@ mod tests {
         series.change(ms(1500), 1);
         assert_eq!(series.window(s(1), s(2)).due(0.95), None);
         assert_eq!(series.window(s(0), s(1)), Window::default());
+    }
+
+    #[test]
+    fn a_point_that_has_not_ended_is_no_part_of_what_was_before() {
+        let mut series = Series::new(s(1800));
+        assert_eq!(series.width(), s(2));
+        for second in 0..10 {
+            series.change(s(second), 1);
+        }
+        for second in 0..8 {
+            series.arrival(s(second), ms(4));
+        }
+        assert_eq!(series.window_before(ms(8100), s(5)).due(0.95), Some(4_000));
+        let mut day = Series::new(s(24 * 3600));
+        day.change(s(80), 1);
+        day.arrival(s(80), ms(5));
+        assert_eq!(day.window_before(s(200), s(5)).due(0.95), Some(5_000));
+        assert_eq!(day.window_before(s(140), s(5)).due(0.95), None, "the second point has not ended");
     }
 
     #[test]
