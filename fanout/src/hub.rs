@@ -28,7 +28,7 @@ use crate::{
     },
     canary::Canary,
     log::{Log, LogError, Page, Read},
-    presence::{Attendance, Rooms},
+    presence::{Attendance, PresenceList, Rooms},
     repair::{BusTrust, GapFill, HeadCheck, LogReader, Loss, LossReport, Origin, Sweep},
     stream::{LocalStream, Mailbox, MailboxSlot, Registry, Source, StreamReader},
     supervise::{RESTART_PAUSE, catch_panic, restart_on_panic},
@@ -227,6 +227,13 @@ impl Hub {
     /// The streams that somebody attends through this node, at this moment.
     pub fn attended(&self) -> Vec<Stream> {
         self.rooms.attended()
+    }
+
+    /// Returns who is present in the stream that the reader follows, without being present in it. Where nobody attends
+    /// it through this node yet, that takes a third of a second: the other nodes are asked, and have the time to
+    /// announce their members. Cancel-safe.
+    pub async fn presence(&self, reader: &StreamReader) -> PresenceList {
+        self.rooms.look(reader.local_stream()).await
     }
 
     /// Notes that an event exists, in case no copy of it ever arrived.

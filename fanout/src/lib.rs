@@ -18,7 +18,7 @@ pub mod supervise;
 mod testing;
 
 pub use hub::Hub;
-pub use presence::Attendance;
+pub use presence::{Attendance, PresenceList};
 pub use repair::canary;
 pub use settings::Settings;
 pub use stream::{Block, Deliveries, Delivery, DirectDelivery, Mailbox, Pending, Source, Step, StreamReader};

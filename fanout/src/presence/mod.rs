@@ -15,6 +15,9 @@
 //! Only a limited number of members is listed. A node with more announces how many they are, and watchers of
 //! a stream with more are sent two numbers; then a user with devices on two such nodes counts twice.
 //!
+//! Whoever only looks is no member, but keeps the room for a moment: the node asks the others, and answers once they
+//! have had the time to announce.
+//!
 //! `membership` counts devices and keeps the leases of other nodes, `announce_timer` decides when to announce,
 //! `updates` has the messages for watchers. `room_state` combines these without I/O; a `room` is that state
 //! with its watchers, and `rooms` runs all rooms over the bus.
@@ -29,4 +32,5 @@ mod rooms;
 mod updates;
 
 pub use attendance::Attendance;
+pub use rooms::PresenceList;
 pub(crate) use rooms::Rooms;

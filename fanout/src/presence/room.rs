@@ -1,6 +1,9 @@
 //! A room: a stream that somebody on this node attends, and those who watch who is there.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    pin::pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use slab::Slab;
 use tokio::{sync::Notify, time::Instant};
@@ -15,6 +18,8 @@ pub(super) struct Room {
     state: Mutex<State>,
     /// Wakes the room's task.
     changed: Notify,
+    /// Wakes those who look, after each tick.
+    ticked: Notify,
 }
 
 /// The members of a room and its watchers.
@@ -27,7 +32,7 @@ pub(super) struct State {
 impl Room {
     pub(super) fn new(registration: Registration, members: RoomState) -> Self {
         let state = Mutex::new(State { members, watchers: Slab::new() });
-        Self { registration, state, changed: Notify::new() }
+        Self { registration, state, changed: Notify::new(), ticked: Notify::new() }
     }
 
     pub(super) fn stream(&self) -> &LocalStream {
@@ -41,6 +46,24 @@ impl Room {
     /// Makes the room's task tick now.
     pub(super) fn wake(&self) {
         self.changed.notify_one();
+    }
+
+    /// Wakes those who wait for a tick.
+    pub(super) fn ticked(&self) {
+        self.ticked.notify_waiters();
+    }
+
+    /// Waits until `condition` returns something. It is asked again after each tick. Cancel-safe.
+    pub(super) async fn wait_for<T>(&self, mut condition: impl FnMut() -> Option<T>) -> T {
+        loop {
+            let mut ticked = pin!(self.ticked.notified());
+            // Before the condition is asked: no tick in between is missed.
+            ticked.as_mut().enable();
+            if let Some(result) = condition() {
+                return result;
+            }
+            ticked.await;
+        }
     }
 
     /// Waits for [`Room::wake`], until `deadline` at most.

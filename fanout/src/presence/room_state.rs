@@ -6,8 +6,8 @@ use common::{Message, ids::NodeId, protocol::Device};
 use tokio::time::Instant;
 
 use super::{
-    announce_timer::AnnounceTimer,
-    announcement::{Announcement, LocalMembers},
+    announce_timer::{AnnounceTimer, PAUSE},
+    announcement::{Announcement, Counts, LocalMembers},
     membership::{Change, Heard, Membership},
     updates::PresenceUpdates,
 };
@@ -30,7 +30,26 @@ pub(crate) struct RoomState {
     rechecked: Option<Instant>,
     /// There is something to send to watchers.
     updated: bool,
+    /// Those who look without being present.
+    observers: usize,
+    /// When the other nodes were last asked for their members.
+    asked: Option<Instant>,
 }
+
+/// Whether all members are known, as far as this node can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settling {
+    /// From this moment on: the other nodes were asked, and have had [`SETTLE`] to announce.
+    At(Instant),
+    /// The other nodes are about to be asked, at the next tick.
+    Asking,
+    /// The bus is not trusted, so announcements may be missing.
+    Unsure,
+}
+
+/// How long other nodes have to announce their members once they were asked. A node that has just announced waits
+/// for [`PAUSE`] before it does so again; the rest is for the way.
+const SETTLE: Duration = PAUSE.saturating_mul(3);
 
 /// What the owner has to do after a tick.
 #[derive(Debug)]
@@ -41,7 +60,7 @@ pub(crate) struct Tick {
     pub(crate) resubscribe: bool,
     /// Nodes whose lease has ended while they had members.
     pub(crate) expired: usize,
-    /// When to tick again; `None` when nobody attends through this node and that has been announced.
+    /// When to tick again; `None` when nobody attends through this node and that has been announced, and nobody looks.
     pub(crate) next: Option<Instant>,
 }
 
@@ -63,12 +82,43 @@ impl RoomState {
             next: None,
             rechecked: None,
             updated: false,
+            observers: 0,
+            asked: None,
         }
     }
 
-    /// Returns whether nobody attends through this node.
+    /// Returns whether nobody attends through this node, and nobody looks.
     pub(crate) fn is_empty(&self) -> bool {
-        self.membership.local().is_empty()
+        !self.has_members() && self.observers == 0
+    }
+
+    /// Returns whether somebody attends through this node.
+    pub(crate) fn has_members(&self) -> bool {
+        !self.membership.local().is_empty()
+    }
+
+    /// Somebody looks who is not present, until [`RoomState::unobserve`].
+    pub(crate) fn observe(&mut self) {
+        self.observers += 1;
+    }
+
+    pub(crate) fn unobserve(&mut self) {
+        self.observers -= 1;
+    }
+
+    /// Returns when all members are known, while the bus is trusted like this.
+    pub(crate) fn settling(&self, trust: Trust) -> Settling {
+        match self.asked {
+            _ if !trust.trusted => Settling::Unsure,
+            Some(asked) if trust == self.trust => Settling::At(asked + SETTLE),
+            _ => Settling::Asking,
+        }
+    }
+
+    /// Returns the members, unless they are too many to list, and how many they are.
+    pub(crate) fn members(&self) -> (Option<Vec<Device>>, Counts) {
+        let listed = (!self.updates.is_counted()).then(|| self.membership.listed().list());
+        (listed, self.membership.counts())
     }
 
     /// A connection attends. Returns whether its device is a new member of this node.
@@ -99,7 +149,7 @@ impl RoomState {
     /// Takes what another node announced.
     pub(crate) fn hear(&mut self, node: NodeId, announcement: Announcement, now: Instant) -> Heard {
         let Announcement { version, asks, members } = announcement;
-        if asks && !self.is_empty() {
+        if asks && self.has_members() {
             self.timer.request();
         }
         let counts = self.membership.counts();
@@ -140,11 +190,14 @@ impl RoomState {
             self.timer.ask_others();
         }
         let recheck = recheck.filter(|_| !resubscribe);
-        let has_members = !self.is_empty();
+        let has_members = self.has_members();
         let announce = self.timer.take(has_members, now).map(|asks| (self.local_members(), asks));
+        if matches!(announce, Some((_, true))) {
+            self.asked = Some(now);
+        }
         let expiry = if trust.trusted { self.membership.next_expiry() } else { None };
-        let announcement = self.timer.next(has_members, now);
-        let next = match announcement {
+        let observed = (self.observers > 0).then(|| now + self.lease);
+        let next = match self.timer.next(has_members, now).or(observed) {
             Some(announcement) => [expiry, recheck, self.updates.next_state(now)]
                 .into_iter()
                 .flatten()

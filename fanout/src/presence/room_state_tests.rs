@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::*;
-use crate::presence::{announce_timer::PAUSE, announcement::Counts, membership::NODES_MAX};
+use crate::presence::membership::NODES_MAX;
 
 const LEASE: Duration = Duration::from_secs(9);
 const LIST_MAX: usize = 4;
@@ -329,4 +329,34 @@ fn the_nodes_remembered_are_bounded() {
     assert_eq!(room.hear(name("one-more"), listed(1, &[]), now), Heard::TooManyNodes);
     room.tick(now + LEASE, trust(true, 1));
     assert!(matches!(room.hear(name("one-more"), listed(1, &[]), now), Heard::Applied(_)));
+}
+
+#[test]
+fn whoever_looks_is_no_member_and_has_the_other_nodes_asked() {
+    let (mut room, now) = (room(), Instant::now());
+    let (good, better) = (trust(true, 1), trust(true, 2));
+    room.observe();
+    assert!(!room.is_empty() && !room.has_members());
+    assert_eq!(room.settling(good), Settling::Asking);
+    let tick = room.tick(now, good);
+    assert_eq!(tick.announce, Some((LocalMembers::nobody(), true)));
+    assert!(tick.next.is_some(), "it stays");
+    assert_eq!(room.settling(good), Settling::At(now + SETTLE));
+    let bob = device("bob", "tv");
+    room.hear(name("b"), listed(1, std::slice::from_ref(&bob)), now);
+    assert_eq!(room.members(), (Some(vec![bob]), Counts { users: 1, devices: 1 }));
+    // There is nothing to answer.
+    room.hear(name("c"), Announcement { asks: true, ..listed(1, &[]) }, now);
+    assert_eq!(room.tick(now + PAUSE, good).announce, None);
+    // What was announced may have been lost.
+    assert_eq!(room.settling(trust(false, 1)), Settling::Unsure);
+    assert_eq!(room.settling(better), Settling::Asking);
+    let later = now + SETTLE;
+    assert_eq!(room.tick(later, better).announce, Some((LocalMembers::nobody(), true)));
+    assert_eq!(room.settling(better), Settling::At(later + SETTLE));
+    room.hear(name("c"), counted(2, 3, 7), later);
+    assert_eq!(room.members(), (None, Counts { users: 4, devices: 8 }));
+    room.unobserve();
+    assert!(room.is_empty());
+    assert_eq!(room.tick(later, better).next, None);
 }

@@ -11,15 +11,15 @@ use std::{
 
 use common::{Stream, ids::NodeId, protocol::Device};
 use metrics::{counter, gauge};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::debug;
 
 use super::{
-    announcement::{self, Announcement},
+    announcement::{self, Announcement, Counts},
     attendance::Attendance,
     membership::Heard,
     room::Room,
-    room_state::RoomState,
+    room_state::{RoomState, Settling},
 };
 use crate::{
     Settings,
@@ -28,6 +28,33 @@ use crate::{
     stream::{LocalStream, Mailbox, MailboxSlot, Registry},
     supervise::restart_on_panic,
 };
+
+/// Who is present in a stream at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresenceList {
+    /// Their devices, in order; `None` when they are more than [`Settings::presence_list_max`].
+    pub members: Option<Vec<Device>>,
+    /// How many users they are. A device without a user counts as one.
+    pub users: u64,
+    /// How many devices.
+    pub devices: u64,
+    /// Every node that can be heard has had the time to announce its members. Otherwise members of other nodes may be
+    /// missing, or may have left.
+    pub complete: bool,
+}
+
+/// The most time that a look takes.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+
+/// Keeps a room for somebody who looks.
+struct Observation(Arc<Room>);
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        self.0.state().members.unobserve();
+        self.0.wake();
+    }
+}
 
 /// Every stream that somebody on this node attends. Lock order: the map before a room; neither is held
 /// while the bus is called, which may deliver before it returns.
@@ -97,14 +124,7 @@ impl Rooms {
         slot: u32,
     ) -> Attendance {
         let mut map = self.map();
-        let room = match map.get(stream.name()) {
-            Some(room) => room.clone(),
-            None => {
-                let room = self.open(stream);
-                map.insert(stream.name().clone(), room.clone());
-                room
-            }
-        };
+        let room = self.room(&mut map, stream);
         let mut state = room.state();
         let watcher = state.watchers.insert(MailboxSlot::new(mailbox.clone(), slot));
         if state.members.join(&device, Instant::now()) {
@@ -116,6 +136,44 @@ impl Rooms {
         mailbox.mark(slot);
         room.wake();
         Attendance::new(room, device, watcher)
+    }
+
+    /// Looks into the room of a stream, without being present in it. See [`crate::Hub::presence`].
+    pub(crate) async fn look(self: &Arc<Self>, stream: &Arc<LocalStream>) -> PresenceList {
+        let observation = {
+            let mut map = self.map();
+            let room = self.room(&mut map, stream);
+            room.state().members.observe();
+            Observation(room)
+        };
+        let room = &observation.0;
+        let deadline = Instant::now() + LOOK_MAX;
+        // Again where messages may have been lost meanwhile: then the others are asked once more.
+        let settled = async {
+            loop {
+                let settling = room.wait_for(|| match room.state().members.settling(self.trust.now()) {
+                    Settling::Asking => None,
+                    other => Some(other),
+                });
+                match settling.await {
+                    Settling::At(settled) if settled > Instant::now() => sleep_until(settled).await,
+                    other => return matches!(other, Settling::At(_)),
+                }
+            }
+        };
+        room.wake();
+        let settled = timeout_at(deadline, settled).await.unwrap_or(false);
+        let (members, Counts { users, devices }) = room.state().members.members();
+        PresenceList { members, users, devices, complete: settled && stream.is_subscribed() }
+    }
+
+    fn room(self: &Arc<Self>, map: &mut BTreeMap<Stream, Arc<Room>>, stream: &Arc<LocalStream>) -> Arc<Room> {
+        if let Some(room) = map.get(stream.name()) {
+            return room.clone();
+        }
+        let room = self.open(stream);
+        map.insert(stream.name().clone(), room.clone());
+        room
     }
 
     fn open(self: &Arc<Self>, stream: &Arc<LocalStream>) -> Arc<Room> {
@@ -133,7 +191,7 @@ impl Rooms {
     /// The streams that somebody attends through this node.
     pub(crate) fn attended(&self) -> Vec<Stream> {
         let rooms: Vec<Arc<Room>> = self.map().values().cloned().collect();
-        let attended = rooms.iter().filter(|room| !room.state().members.is_empty());
+        let attended = rooms.iter().filter(|room| room.state().members.has_members());
         attended.map(|room| room.stream().name().clone()).collect()
     }
 
@@ -166,13 +224,14 @@ impl Rooms {
         room.wake();
     }
 
-    /// Lets time pass in a room. Returns when to tick again; `None` when the room has ended.
+    /// Lets time pass in a room, and tells those who look. Returns when to tick again; `None` when the room has ended.
     fn tick(&self, room: &Room) -> Option<Instant> {
         let trust = self.trust.now();
         let mut state = room.state();
         let tick = state.members.tick(Instant::now(), trust);
         state.wake_watchers();
         drop(state);
+        room.ticked();
         counter!("draftwire_presence_expired_total").increment(tick.expired as u64);
         let stream = room.stream().name();
         if tick.resubscribe {

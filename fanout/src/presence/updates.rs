@@ -109,7 +109,12 @@ impl PresenceUpdates {
         }
     }
 
-    /// Returns whether members are counted instead of listed. To be listed again they must be a tenth below the
+    /// Returns whether members are counted at present instead of listed.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.counted
+    }
+
+    /// Returns whether members are to be counted instead of listed. To be listed again they must be a tenth below the
     /// limit, so that a single device that comes and goes does not switch between the two each time.
     fn must_count(&self, membership: &Membership) -> bool {
         let margin = if self.counted { self.list_max / 10 } else { 0 };

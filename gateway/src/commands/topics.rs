@@ -4,8 +4,9 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{Code, Pattern, Seq, Signal, Stream, TopicName, protocol::NewEvent};
-use fanout::Hub;
-use tokio::time::Instant;
+use fanout::{Hub, PresenceList};
+use tokio::{sync::Semaphore, time::Instant};
+use tracing::debug;
 
 use super::{
     access,
@@ -32,7 +33,13 @@ pub struct Topics {
     limits: Limits,
     /// Asked about topics that nothing else allows.
     backend: Arc<Backend>,
+    /// Bounds the looks at who is present: each follows its topic meanwhile.
+    looks: Semaphore,
 }
+
+/// Looks at who is present, at once. Each takes a third of a second at most where nobody attends the topic through
+/// this node.
+const LOOKS_MAX: usize = 256;
 
 /// What was published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +65,7 @@ impl Topics {
         limits: Limits,
         backend: Arc<Backend>,
     ) -> Self {
-        Self { committer, reads, hub, public, limits, backend }
+        Self { committer, reads, hub, public, limits, backend, looks: Semaphore::new(LOOKS_MAX) }
     }
 
     /// Whether there is anything to follow without a token.
@@ -186,6 +193,20 @@ impl Topics {
                 Some(answer) => settle(answer.await),
             }
         }
+    }
+
+    /// Who is present in a topic at this moment, through any node. Cancel-safe.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub(crate) async fn presence(&self, topic: TopicName) -> Result<PresenceList, Failure> {
+        let _place = self.looks.try_acquire().map_err(|_| Unavailable::Full)?;
+        let following = self.hub.follow(Stream::Topic(topic), None, Arc::default(), 0);
+        let reader = following.await.map_err(|error| {
+            debug!(%error, "cannot look who is present");
+            Failure::from(Unavailable::Store)
+        })?;
+        Ok(self.hub.presence(&reader).await)
     }
 
     /// The events of a stream after a number, as they stand in the store.

@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::{
     NODE_HEADER, content_coding, cors,
-    http::{demo, disconnect, drafts, health, history, openapi, publish, webhooks},
+    http::{demo, disconnect, drafts, health, history, openapi, presence, publish, webhooks},
     problem::Problem,
     request_id::{REQUEST_ID, RequestId},
     sse,
@@ -33,6 +33,7 @@ pub fn router(state: EdgeState) -> Router {
             .route("/drafts", get(drafts::list).post(drafts::create))
             .route("/drafts/{id}", get(drafts::get).patch(drafts::update).delete(drafts::delete))
             .route("/topics/{topic}/events", get(history::of_topic).post(publish::to_topic))
+            .route("/topics/{topic}/presence", get(presence::of_topic))
             .route("/users/{user}/events", post(publish::to_user))
             .route("/broadcast", post(publish::to_all))
             .route("/stream", get(sse::follow))

@@ -6,12 +6,16 @@ use futures_util::future::join_all;
 use testkit::{
     Cluster, Device, DeviceOptions, Service, Topic,
     device::{Change, Member, Replica},
+    http, token,
 };
 use tokio::time::{Instant, sleep};
 
 use crate::{DEADLINE, bus_is_trusted, patient_cluster, turn};
 
 const ROOM: &str = "room:7";
+
+/// Nobody is here through the second node.
+const OTHER_ROOM: &str = "room:8";
 
 const LEASE: Duration = Duration::from_secs(7);
 
@@ -86,6 +90,18 @@ async fn those_of_a_dead_node_leave_and_nobody_else() {
     all_see(here.iter().chain(&moving).chain(&lost), &everybody).await;
 }
 
+/// Who is in a room, asked of a node over HTTP; and whether the node says that this is all.
+async fn look(cluster: &Cluster, node: usize, room: &str) -> (BTreeSet<Member>, bool) {
+    let url = cluster.nodes[node].http_url(&format!("/v1/topics/{room}/presence"));
+    let answer = http::get_as(&token::scoped("backend", "service"), &url).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let members = answer.json["members"].as_array().unwrap().iter().map(|member| {
+        let text = |name: &str| member[name].as_str().unwrap().to_owned();
+        (Some(text("userId")), text("device"))
+    });
+    (members.collect(), answer.json["complete"] == true)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_leaves_because_redis_is_gone() {
     let _turn = turn().await;
@@ -98,9 +114,23 @@ async fn nobody_leaves_because_redis_is_gone() {
     let everybody: BTreeSet<Member> = here.iter().map(member).collect();
     all_see(&here, &everybody).await;
     bus_is_trusted(&cluster).await;
+    let in_other = Topic::named(OTHER_ROOM).presence();
+    let other =
+        Device::connect(DeviceOptions::follower(vec![cluster.nodes[0].ws_url()], "x", "x").topic(in_other))
+            .await;
+    let seen = |replica: &Replica| replica.topic(OTHER_ROOM).is_some_and(|room| room.presence().states() > 0);
+    other.wait_until("be here", DEADLINE, seen).await;
+    // Also through a node through which nobody is in the room.
+    for node in 0..2 {
+        assert_eq!(look(&cluster, node, ROOM).await, (everybody.clone(), true));
+        assert_eq!(look(&cluster, node, OTHER_ROOM).await, (BTreeSet::from([member(&other)]), true));
+    }
 
     cluster.redis.stop().await.unwrap();
     sleep(LEASE + LEASE / 2).await;
+    // What a node says then is what it has heard, and it says so.
+    assert_eq!(look(&cluster, 1, ROOM).await, (everybody.clone(), false));
+    assert_eq!(look(&cluster, 1, OTHER_ROOM).await, (BTreeSet::new(), false));
     for device in &here {
         assert_eq!(left(device), [], "{}", device.name());
     }

@@ -36,6 +36,7 @@ mod numbers;
 mod order;
 mod panics;
 mod presence;
+mod presence_list;
 mod publish;
 mod redis_rights;
 mod reread;

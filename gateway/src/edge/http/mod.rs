@@ -8,5 +8,6 @@ pub(crate) mod health;
 pub(super) mod history;
 pub(super) mod openapi;
 pub(super) mod path;
+pub(super) mod presence;
 pub(super) mod publish;
 pub(super) mod webhooks;

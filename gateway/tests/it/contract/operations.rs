@@ -169,7 +169,10 @@ async fn following(met: &mut Met, server: &Server) {
         ],
     )
     .await;
-    for line in [history, "GET /v1/stream?topics=t"] {
+    let presence = "GET /v1/topics/t/presence";
+    let unknown = "GET /v1/topics/t/presence?limit=1";
+    met.walk(server, &reader, &[(200, presence, &[], ""), (400, unknown, &[], "")]).await;
+    for line in [history, presence, "GET /v1/stream?topics=t"] {
         met.walk(server, "", &[(401, line, &[], "")]).await;
         met.walk(server, &token::good("alice"), &[(403, line, &[], "")]).await;
     }
@@ -270,6 +273,7 @@ async fn trouble(met: &mut Met) {
             (503, "PATCH /v1/drafts/d?baseVersion=1", &[], "{}"),
             (503, "DELETE /v1/drafts/d", &[], ""),
             (503, "GET /v1/topics/t/events", &[], ""),
+            (503, "GET /v1/topics/t/presence", &[], ""),
             (503, "GET /v1/stream", &[], ""),
             (503, "GET /healthz", &[], ""),
         ],
