@@ -34,6 +34,13 @@ def node(tmp_path: Path) -> Iterator[Node]:
         yield node
 
 
+@pytest.fixture
+def node_of_one(tmp_path: Path) -> Iterator[Node]:
+    """A node that lists one member of a topic at most."""
+    with Node(tmp_path, PRESENCE_LIST_MAX="1") as node:
+        yield node
+
+
 @pytest.fixture(params=["threads", "asyncio"])
 def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Draftwire]]:
     """Makes a client, of the one kind and of the other."""

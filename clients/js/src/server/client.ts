@@ -12,13 +12,16 @@ import {
   ALL,
   type CallOptions,
   type ChangeOptions,
+  type Disconnected,
+  type DisconnectOptions,
   type Line,
+  type Presence,
   type Published,
   type StreamPublished,
   type Target,
   user,
 } from './values.js';
-import { type Answer, number, path, read, type Request } from './wire.js';
+import { type Answer, number, path, read, readPresence, type Request, stringify } from './wire.js';
 
 /** A token, or what gives a valid one, such as `TokenMinter.source`; null for none, which can read public topics. */
 export type Token = string | null | (() => string | null | Promise<string | null>);
@@ -140,6 +143,24 @@ export class Draftwire {
   /** Reads what the log holds of a topic behind a cursor; without one, the oldest events that are kept come first. */
   history(topic: string, cursor: Cursor | null = null, options: HistoryOptions = {}): History {
     return new History(this.#ask, topic, cursor, options);
+  }
+
+  /** Returns who is present in a topic, through any node of the server. */
+  async presence(topic: string, { signal }: CallOptions = {}): Promise<Presence> {
+    return this.#ask({ method: 'GET', path: path(['topics', topic, 'presence']) }, readPresence, signal);
+  }
+
+  /**
+   * Ends the connections that a user has at this moment, on every node; it needs the scope `admin`. It takes no right
+   * away: clients come back with a fresh token, and so do those that were told to stay away, once the user signs in.
+   */
+  async disconnect(userId: string, options: DisconnectOptions = {}): Promise<Disconnected> {
+    const { code, reason, key = randomId(), signal } = options;
+    const target = path(['admin', 'users', userId, 'disconnect'], { device: this.#options.device });
+    const headers = { 'idempotency-key': key, 'content-type': 'application/json' };
+    const body = stringify({ code, reason });
+    const seq = (answer: Answer) => ({ seq: number(read(answer), 'seq') });
+    return this.#ask({ method: 'POST', path: target, headers, body }, seq, signal);
   }
 
   /** Returns a client with other options, which is closed with this one. */

@@ -1,4 +1,4 @@
-// The entry `draftwire/server`: tokens, publishing, history and drafts over HTTP, for backends. It uses fetch and Web
+// The entry `draftwire/server`: tokens, publishing, history, presence and drafts over HTTP, for backends. It uses fetch and Web
 // Crypto alone, so it works in Node 20 and later, Bun, Deno and edge workers.
 
 export type { Cursor, Priority, StreamEvent } from '../api.js';
@@ -30,6 +30,8 @@ export {
   type CallOptions,
   type ChangeOptions,
   type Content,
+  type Disconnected,
+  type DisconnectOptions,
   type Draft,
   type DraftChanged,
   type DraftList,
@@ -37,8 +39,10 @@ export {
   type HistoryEvent,
   type HistoryItem,
   type Line,
+  type Member,
   type Missed,
   type NewEvent,
+  type Presence,
   type Published,
   type StreamPublished,
   type Target,

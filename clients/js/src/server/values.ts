@@ -108,6 +108,37 @@ export interface DraftChanged {
   readonly seq: number | null;
 }
 
+/** How a user is disconnected. */
+export interface DisconnectOptions extends ChangeOptions {
+  /** The close code: 4410 when absent, after which clients come back with a fresh token; after 4403 they stay away. */
+  readonly code?: 4410 | 4403 | undefined;
+  /** What the clients are told, 1 to 123 bytes of UTF-8. */
+  readonly reason?: string | undefined;
+}
+
+/** A disconnection that was committed. */
+export interface Disconnected {
+  /** The number of the event by which all nodes learn of it. */
+  readonly seq: number;
+}
+
+/** A device that is present in a topic; without a token it has no user. */
+export interface Member {
+  readonly userId: string | null;
+  readonly device: string;
+}
+
+/** Who is present in a topic. */
+export interface Presence {
+  /** Null where they are too many to be listed. */
+  readonly members: readonly Member[] | null;
+  /** How many users they are; a device without a user counts as one. */
+  readonly users: number;
+  readonly devices: number;
+  /** False while nodes cannot hear each other: members of other nodes may be missing, or may have left. */
+  readonly complete: boolean;
+}
+
 /** What every call takes. */
 export interface CallOptions {
   /** Rejects with `aborted` when it is aborted. What was sent by then may be carried out. */

@@ -16,7 +16,7 @@ import {
   UnavailableError,
   UnexpectedAnswerError,
 } from './errors.js';
-import type { Content, Draft, HistoryEvent } from './values.js';
+import type { Content, Draft, HistoryEvent, Member, Presence } from './values.js';
 
 /** How much of an answer that is none of the protocol an error quotes, in characters. */
 const QUOTED_MAX = 200;
@@ -156,6 +156,23 @@ export function readEvent(value: unknown): HistoryEvent {
     priority: (event['priority'] ?? 'normal') as Priority,
     data: event['payload'] ?? null,
   };
+}
+
+/** Reads who is present. */
+export function readPresence(answer: Answer): Presence {
+  const presence = read(answer);
+  const { members, complete } = presence;
+  if (typeof complete !== 'boolean') throw new Error('the field complete is missing');
+  return {
+    members: members === undefined ? null : list(presence, 'members', isObject).map(readMember),
+    users: number(presence, 'users'),
+    devices: number(presence, 'devices'),
+    complete,
+  };
+}
+
+function readMember(member: Fields): Member {
+  return { userId: member['userId'] === undefined ? null : text(member, 'userId'), device: text(member, 'device') };
 }
 
 /** Returns a field that is a text. */

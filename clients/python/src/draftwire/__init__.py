@@ -1,4 +1,4 @@
-"""Draftwire for backends: tokens, publishing, history and drafts over HTTP.
+"""Draftwire for backends: tokens, publishing, history, presence and drafts over HTTP.
 
 `Draftwire` is for threads, `AsyncDraftwire` for asyncio; `TokenMinter` signs tokens. Every failure of a call
 is a `DraftwireError`.
@@ -27,14 +27,17 @@ from ._values import (
     ALL,
     All,
     Cursor,
+    Disconnected,
     Draft,
     DraftChanged,
     DraftList,
     Event,
     HistoryChanged,
     HistoryItem,
+    Member,
     Missed,
     NewEvent,
+    Presence,
     Priority,
     Published,
     StreamPublished,
@@ -53,6 +56,7 @@ __all__ = [
     "ConflictError",
     "ConnectionFailedError",
     "Cursor",
+    "Disconnected",
     "Draft",
     "DraftChanged",
     "DraftList",
@@ -65,9 +69,11 @@ __all__ = [
     "HistoryChanged",
     "HistoryItem",
     "InvalidRequestError",
+    "Member",
     "Missed",
     "NewEvent",
     "NotFoundError",
+    "Presence",
     "Priority",
     "Published",
     "RateLimitedError",

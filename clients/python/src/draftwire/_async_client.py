@@ -206,6 +206,8 @@ class AsyncDraftwire(_Caller[Operations]):
     publish_user = _call(Operations.publish_user)
     broadcast = _call(Operations.broadcast)
     signal = _call(Operations.signal)
+    presence = _call(Operations.presence)
+    disconnect = _call(Operations.disconnect)
 
     async def publish_stream(
         self,

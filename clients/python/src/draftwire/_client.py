@@ -197,6 +197,8 @@ class Draftwire(_Caller[Operations]):
     publish_user = _call(Operations.publish_user)
     broadcast = _call(Operations.broadcast)
     signal = _call(Operations.signal)
+    presence = _call(Operations.presence)
+    disconnect = _call(Operations.disconnect)
 
     def publish_stream(
         self,

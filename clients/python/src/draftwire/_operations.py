@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ._errors import DraftwireError
 from ._history import HistoryReader
 from ._publishing import Chunker, line
-from ._values import All, NewEvent, Published, StreamPublished, User
-from ._wire import Answer, Request, encode, encode_event, get, new_key, path, read
+from ._values import All, Disconnected, NewEvent, Published, StreamPublished, User
+from ._wire import Answer, Request, encode, encode_event, get, new_key, path, read, read_presence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ._exchange import Exchange, Operation
     from ._publishing import Line, Source
-    from ._values import Cursor, Json, Priority, Target
+    from ._values import Cursor, Json, Presence, Priority, Target
 
 _NDJSON = "application/x-ndjson"
 
@@ -120,6 +120,35 @@ class Operations:
         request = Request("POST", self._events(to), body=body, repeatable=False)
         yield from self.exchange.answer(request)
 
+    def presence(self, topic: str) -> Operation[Presence]:
+        """Returns who is present in a topic, through any node of the server."""
+        return self.exchange.read(Request("GET", path("topics", topic, "presence")), read_presence)
+
+    def disconnect(
+        self,
+        user_id: str,
+        *,
+        code: Literal[4410, 4403] | None = None,
+        reason: str | None = None,
+        key: str | None = None,
+    ) -> Operation[Disconnected]:
+        """Ends the connections that a user has at this moment, on every node; it needs the scope `admin`.
+
+        It takes no right away: clients come back with a fresh token, and so do those that were told to stay
+        away, once the user signs in.
+
+        Args:
+            user_id: The user.
+            code: The close code: 4410 when it is None, after which clients come back with a fresh token;
+                after 4403 they stay away.
+            reason: What the clients are told, 1 to 123 bytes of UTF-8.
+            key: The idempotency key, 1 to 64 characters; a random one when it is None.
+        """
+        body = encode({"code": code, "reason": reason})
+        headers = {"idempotency-key": new_key() if key is None else key}
+        where = path("admin", "users", user_id, "disconnect", query={"device": self.device})
+        return self.exchange.read(Request("POST", where, headers, body), _disconnected)
+
     def history(self, topic: str, cursor: Cursor | str | None, page_size: int) -> HistoryReader:
         """Returns a reader of a topic's history."""
         return HistoryReader(self.exchange, topic, cursor, page_size)
@@ -140,6 +169,10 @@ class Operations:
         if isinstance(to, All):
             return path("broadcast", query=device)
         return path("topics", to, "events", query=device)
+
+
+def _disconnected(answer: Answer) -> Disconnected:
+    return Disconnected(get(read(answer), "seq", int))
 
 
 def _published(answer: Answer) -> Published:

@@ -160,6 +160,48 @@ HistoryItem: TypeAlias = Event | Missed | HistoryChanged
 
 
 @dataclass(frozen=True, slots=True)
+class Disconnected:
+    """A disconnection that was committed.
+
+    Attributes:
+        seq: The number of the event by which all nodes learn of it.
+    """
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A device that is present in a topic.
+
+    Attributes:
+        user_id: Whose it is; None for a device without a token.
+        device: Its name.
+    """
+
+    user_id: str | None
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Who is present in a topic.
+
+    Attributes:
+        members: The devices; None where they are too many to be listed.
+        users: How many users they are; a device without a user counts as one.
+        devices: How many devices.
+        complete: False while nodes cannot hear each other: members of other nodes may be missing, or may have
+            left.
+    """
+
+    members: tuple[Member, ...] | None
+    users: int
+    devices: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A draft as it stands.
 

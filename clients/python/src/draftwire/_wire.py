@@ -17,7 +17,7 @@ from ._errors import (
     RefusedError,
     UnexpectedAnswerError,
 )
-from ._values import Cursor, Draft, Event, NewEvent
+from ._values import Cursor, Draft, Event, Member, NewEvent, Presence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -219,6 +219,24 @@ def read_page(answer: Answer) -> Page:
         tuple(map(read_event, get_list(page, "events", dict))),
         Cursor.parse(get(page, "cursor", str)),
     )
+
+
+def read_presence(answer: Answer) -> Presence:
+    """Reads who is present.
+
+    Raises:
+        ValueError: The answer does not say it.
+    """
+    presence = read(answer)
+    members = None if "members" not in presence else tuple(map(_member, get_list(presence, "members", dict)))
+    return Presence(
+        members, get(presence, "users", int), get(presence, "devices", int), get(presence, "complete", bool)
+    )
+
+
+def _member(member: dict[str, Json]) -> Member:
+    user_id = get(member, "userId", str) if "userId" in member else None
+    return Member(user_id, get(member, "device", str))
 
 
 def _object(value: Json) -> dict[str, Json]:
