@@ -3538,6 +3538,20 @@ function readEvent(value) {
     data: event2["payload"] ?? null
   };
 }
+function readPresence(answer2) {
+  const presence = read(answer2);
+  const { members, complete } = presence;
+  if (typeof complete !== "boolean") throw new Error("the field complete is missing");
+  return {
+    members: members === void 0 ? null : list(presence, "members", isObject).map(readMember),
+    users: number(presence, "users"),
+    devices: number(presence, "devices"),
+    complete
+  };
+}
+function readMember(member) {
+  return { userId: member["userId"] === void 0 ? null : text(member, "userId"), device: text(member, "device") };
+}
 function text(fields, name) {
   const value = fields[name];
   if (!isText(value)) throw new Error(`the field ${name} is no text`);
@@ -3964,6 +3978,22 @@ var Draftwire2 = class _Draftwire {
   /** Reads what the log holds of a topic behind a cursor; without one, the oldest events that are kept come first. */
   history(topic, cursor = null, options = {}) {
     return new History(this.#ask, topic, cursor, options);
+  }
+  /** Returns who is present in a topic, through any node of the server. */
+  async presence(topic, { signal } = {}) {
+    return this.#ask({ method: "GET", path: path(["topics", topic, "presence"]) }, readPresence, signal);
+  }
+  /**
+   * Ends the connections that a user has at this moment, on every node; it needs the scope `admin`. It takes no right
+   * away: clients come back with a fresh token, and so do those that were told to stay away, once the user signs in.
+   */
+  async disconnect(userId, options = {}) {
+    const { code, reason: reason2, key = randomId2(), signal } = options;
+    const target = path(["admin", "users", userId, "disconnect"], { device: this.#options.device });
+    const headers2 = { "idempotency-key": key, "content-type": "application/json" };
+    const body = stringify({ code, reason: reason2 });
+    const seq = (answer2) => ({ seq: number(read(answer2), "seq") });
+    return this.#ask({ method: "POST", path: target, headers: headers2, body }, seq, signal);
   }
   /** Returns a client with other options, which is closed with this one. */
   withOptions(options) {
