@@ -10,6 +10,8 @@ pub(crate) const MESSAGES_RECEIVED: &str = "draftwire_bus_messages_received_tota
 pub(crate) const RECONNECTS: &str = "draftwire_bus_reconnects_total";
 /// Messages waiting to be published.
 pub(crate) const PUBLISH_QUEUE_DEPTH: &str = "draftwire_bus_publish_queue_depth";
+/// How many of them there may be.
+pub(crate) const PUBLISH_QUEUE_DEPTH_MAX: &str = "draftwire_bus_publish_queue_depth_max";
 /// Channels that this node subscribes to.
 pub(crate) const SUBSCRIPTIONS: &str = "draftwire_bus_subscriptions";
 /// Subscriptions that Redis refused.
@@ -40,6 +42,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "Connections to Redis established again, by `connection`: `publish`, `subscribe`",
     ),
     (PUBLISH_QUEUE_DEPTH, "gauge", "Messages waiting to be published; bound: 8192"),
+    (PUBLISH_QUEUE_DEPTH_MAX, "gauge", "The bound of `draftwire_bus_publish_queue_depth`"),
     (SUBSCRIPTIONS, "gauge", "Channels that this node subscribes to; bound: STREAMS_MAX and the canaries"),
     (
         SUBSCRIBE_FAILURES,

@@ -33,6 +33,8 @@ impl LogBatcher {
     /// Starts its tasks, which end when it is dropped. `pages_max` queries for pages are in flight at
     /// once.
     pub(crate) fn start(log: Arc<dyn Log>, pages_max: usize) -> Self {
+        #[allow(clippy::cast_precision_loss)]
+        gauge!("draftwire_log_waiters_max").set(WAITERS_MAX as f64);
         let limits =
             |keys_max, in_flight_max| BatchLimits { queue_max: WAITERS_MAX, keys_max, in_flight_max };
         let heads = Batcher::start(limits(HEADS_PER_CALL_MAX, 1), {

@@ -57,6 +57,8 @@ pub struct Reads {
 impl Reads {
     /// Reads over this store, `turns_max` at a time.
     pub fn new(store: Arc<dyn Store>, turns_max: usize) -> Self {
+        #[allow(clippy::cast_precision_loss)]
+        gauge!("draftwire_reads_waiting_max").set(WAITING_MAX as f64);
         let turns = Arc::new(Semaphore::new(turns_max));
         Self { store, places: Arc::new(Semaphore::new(WAITING_MAX)), turns }
     }

@@ -1,6 +1,7 @@
 //! Where clients arrive: the listener, every route, WebSockets, HTTP and event streams.
 
 pub(crate) mod body;
+mod connection_log;
 pub mod connections;
 mod content_coding;
 pub(crate) mod context;
@@ -16,6 +17,7 @@ mod request_id;
 pub mod router;
 mod sse;
 pub(crate) mod state;
+mod traffic;
 mod welcome;
 mod ws;
 

@@ -50,6 +50,11 @@ impl Problem {
         self.failure.code == Code::Unavailable
     }
 
+    /// What was refused, and why.
+    pub(super) fn failure(&self) -> &Failure {
+        &self.failure
+    }
+
     pub(crate) fn no_route() -> Self {
         Self::with_status(StatusCode::NOT_FOUND, Code::NotFound, "there is nothing at this path")
     }

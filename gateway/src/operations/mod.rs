@@ -18,16 +18,17 @@ use std::time::Instant;
 use common::operations::{Meter, Operation, SLICE};
 use tokio::time::sleep;
 
-pub use self::{
-    path::{Bottleneck, Part, Path, Reason},
-    profile::{Measured, Profile, profile, turn},
-    view::{OperationsView, Row, Table},
-};
 pub(crate) use self::{
+    limiter::{Left, Limiter},
     routes::of_route,
     slow::{Kind as SlowKind, may_report, set_threshold, threshold},
     statement::Statement,
     text::render,
+};
+pub use self::{
+    path::{Bottleneck, Part, Path, Reason},
+    profile::{Measured, Profile, profile, turn},
+    view::{OperationsView, Row, Table},
 };
 
 /// What this process did lately, and what is slow.

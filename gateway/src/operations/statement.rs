@@ -29,12 +29,14 @@ pub(crate) enum Statement {
     Draft,
     /// Looks for notices of what applications have added with SQL.
     Notices,
+    /// Reads how much the tables take.
+    Bytes,
 }
 
 static METERS: [Meter; Statement::ALL.len()] = [const { Meter::new() }; Statement::ALL.len()];
 
 impl Statement {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::WriteOne,
         Self::WriteMany,
         Self::Find,
@@ -47,6 +49,7 @@ impl Statement {
         Self::Drafts,
         Self::Draft,
         Self::Notices,
+        Self::Bytes,
     ];
 
     /// The name, as operators read it.
@@ -64,6 +67,7 @@ impl Statement {
             Self::Drafts => "drafts",
             Self::Draft => "draft",
             Self::Notices => "notices",
+            Self::Bytes => "bytes",
         }
     }
 

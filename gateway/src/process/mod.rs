@@ -7,3 +7,5 @@ mod open_files;
 mod os;
 mod prometheus;
 pub mod serve;
+mod store_size;
+mod threads;

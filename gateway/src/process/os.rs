@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::open_files;
+use super::{open_files, threads};
 
 /// The text of `process_*` metrics, as of now. Empty where there is no `/proc`, and a metric that
 /// cannot be read is left out.
@@ -18,6 +18,9 @@ pub(crate) fn render() -> String {
     };
     say("process_cpu_seconds_total", "counter", cpu_seconds().map(|seconds| format!("{seconds:.6}")));
     say("process_resident_memory_bytes", "gauge", resident_bytes().map(|bytes| bytes.to_string()));
+    say("process_start_time_seconds", "gauge", start_time().map(|seconds| format!("{seconds:.2}")));
+    say("process_threads", "gauge", status("Threads:").map(|threads| threads.to_string()));
+    say("process_max_threads", "gauge", threads::limit().map(|threads| threads.to_string()));
     say("process_open_fds", "gauge", open_files().map(|files| files.to_string()));
     say("process_max_fds", "gauge", open_files::limit().map(|files| files.to_string()));
     text
@@ -38,12 +41,26 @@ fn cpu_seconds() -> Option<f64> {
     None
 }
 
-/// `VmRSS` of `/proc/self/status` (proc(5)), which is in KiB.
+/// `VmRSS`, which is in KiB.
 fn resident_bytes() -> Option<u64> {
+    Some(status("VmRSS:")? * 1024)
+}
+
+/// The number of a line of `/proc/self/status` (proc(5)).
+fn status(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib * 1024)
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// When the process began, seconds since the Unix epoch: ticks after the start of the machine, field 22 of
+/// `/proc/self/stat`, whose second field may hold blanks and parentheses.
+fn start_time() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    let machine = std::fs::read_to_string("/proc/stat").ok()?;
+    let began: u64 = machine.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    Some(began as f64 + ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 fn open_files() -> Option<usize> {
@@ -69,6 +86,10 @@ mod tests {
         while busy.elapsed() < std::time::Duration::from_millis(20) {}
         let after = render();
         assert!(value(&after, "process_cpu_seconds_total") > value(&before, "process_cpu_seconds_total"));
+        let now = common::time::unix_ms() as f64 / 1000.0;
+        let age = now - value(&after, "process_start_time_seconds");
+        assert!((-1.0..24.0 * 3600.0).contains(&age), "{age}");
+        assert!(value(&after, "process_threads") >= 1.0, "{after}");
         assert!(value(&after, "process_open_fds") >= files.len() as f64, "{after}");
     }
 }

@@ -13,7 +13,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{memory, metrics, open_files, prometheus};
+use super::{memory, metrics, open_files, prometheus, store_size};
 use crate::{
     config::{Config, ConfigErrors},
     edge::{
@@ -53,6 +53,7 @@ pub async fn serve(settings: Config, rereading: Rereading) -> anyhow::Result<()>
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let handle = metrics::install()?;
+    metrics::record_limits(&settings);
     open_files::raise(settings.websocket.connections_max);
     let public = bind("LISTEN_ADDR", settings.listen.addr)?;
     let private = bind("METRICS_ADDR", settings.listen.metrics_addr)?;
@@ -75,6 +76,7 @@ pub async fn serve(settings: Config, rereading: Rereading) -> anyhow::Result<()>
     }
     operations::set_threshold(node.settings.listen.slow_operation);
     tokio::spawn(operations::keep_time());
+    tokio::spawn(store_size::watch(Arc::downgrade(&node.store)));
     tokio::spawn(memory::look_after(Arc::downgrade(&node.connections), node.settings.fanout.linger));
     let (stop, stopped) = watch::channel(false);
     let metrics_server = tokio::spawn(listener::serve(

@@ -93,6 +93,11 @@ pub trait Store: Log {
         None
     }
 
+    /// Bytes that everything takes on the database's disk, indexes included; `None` where that is not known.
+    async fn bytes(&self) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
+
     /// Whether the database answers.
     async fn ping(&self) -> Result<(), StoreError>;
 

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use common::{Code, close::Close};
 use gateway::{
     config::{self, Declared},
-    process::metrics::{Kind, METRICS},
+    process::metrics::{Kind, LIMITS, METRICS, Row},
 };
 
 /// The setting of this environment variable.
@@ -147,13 +147,21 @@ fn metrics_page() -> String {
         Kind::Gauge => "gauge",
         Kind::Histogram => "histogram",
     };
-    section("Node", METRICS.iter().map(|(n, k, label, m)| (*n, kind(k), quoted(label), *m)).collect());
+    for (title, rows) in [("Node", METRICS), ("Limits and the process", LIMITS)] {
+        section(title, rows.iter().map(|(n, k, label, m)| (*n, kind(k), quoted(label), *m)).collect());
+    }
     // Here the label is a part of the meaning: "by `reason`: …".
     let label = |meaning: &str| {
         quoted(meaning.split_once("by `").and_then(|(_, rest)| rest.split('`').next()).unwrap_or(""))
     };
     section("Bus", fanout::bus::metrics::METRICS.iter().map(|(n, k, m)| (*n, *k, label(m), *m)).collect());
     page
+}
+
+/// The names of all metrics that are described.
+fn described() -> impl Iterator<Item = &'static str> {
+    let of_node = METRICS.iter().chain(LIMITS).map(|(name, ..): &Row| *name);
+    of_node.chain(fanout::bus::metrics::METRICS.iter().map(|(name, ..)| *name))
 }
 
 #[test]
@@ -176,9 +184,8 @@ fn operators_are_told_of_metrics_and_settings_that_exist() {
     for name in page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
         let upper = name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
         if name.starts_with("draftwire_") {
-            let of_bus = fanout::bus::metrics::METRICS.iter().map(|(metric, ..)| *metric);
-            let mut known = METRICS.iter().map(|(metric, ..)| *metric).chain(of_bus);
-            assert!(known.any(|metric| metric == name), "there is no metric {name}");
+            let known = described().any(|metric| metric == name);
+            assert!(known, "there is no metric {name}");
         } else if upper
             && name.trim_matches('_').contains('_')
             && !name.ends_with('_')
@@ -213,16 +220,9 @@ fn metrics_in(folder: &Path, found: &mut BTreeMap<String, PathBuf>) {
 
 #[test]
 fn every_metric_in_the_code_is_described() {
-    let described: BTreeSet<&str> = METRICS
-        .iter()
-        .map(|(name, ..)| *name)
-        .chain(fanout::bus::metrics::METRICS.iter().map(|(name, ..)| *name))
-        .collect();
-    assert_eq!(
-        described.len(),
-        METRICS.len() + fanout::bus::metrics::METRICS.len(),
-        "no metric is described twice"
-    );
+    let names = self::described();
+    let described: BTreeSet<&str> = self::described().collect();
+    assert_eq!(described.len(), names.count(), "no metric is described twice");
     let mut found = BTreeMap::new();
     metrics_in(&root().join("gateway/src"), &mut found);
     metrics_in(&root().join("fanout/src"), &mut found);

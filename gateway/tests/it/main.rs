@@ -54,6 +54,7 @@ mod topics;
 mod two_clusters;
 mod unavailable;
 mod visibility;
+mod watching;
 mod webhooks;
 
 use std::time::Duration;

@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::bus::{Channel, metrics::MESSAGES_DROPPED};
+use crate::bus::{
+    Channel,
+    metrics::{MESSAGES_DROPPED, PUBLISH_QUEUE_DEPTH_MAX},
+};
 
 /// Copies that may wait. At it the newest is dropped: the oldest is nearer to being sent.
 const MESSAGES_MAX: usize = 8192;
@@ -80,6 +83,8 @@ pub(super) struct Outbox {
 
 /// An empty queue.
 pub(super) fn outbox() -> (Outbox, mpsc::Receiver<Outgoing>) {
+    #[allow(clippy::cast_precision_loss)]
+    metrics::gauge!(PUBLISH_QUEUE_DEPTH_MAX).set(MESSAGES_MAX as f64);
     let (queue, receiver) = mpsc::channel(MESSAGES_MAX);
     (Outbox { queue, bytes: Arc::default() }, receiver)
 }

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use common::Stream;
+use metrics::gauge;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::unavailable::{Answer, Unavailable};
@@ -15,6 +16,12 @@ use crate::{commands::pipeline::Pass, store::Write};
 /// past the queue's count: thousands of large events must not fill the memory. One shard may take all
 /// of it, so that a thousand of the largest events fit in at once for one topic.
 const QUEUE_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Records the bound of all queues.
+pub(super) fn record_limit() {
+    #[allow(clippy::cast_precision_loss)]
+    gauge!("draftwire_write_queue_bytes_max").set(QUEUE_BYTES_MAX as f64);
+}
 
 /// An entry of a shard's queue.
 pub(super) enum Job {

@@ -86,6 +86,7 @@ impl Committer {
         hub: &Arc<Hub>,
         health: &Arc<WriteHealth>,
     ) -> Self {
+        job::record_limit();
         let bytes = Arc::<AtomicUsize>::default();
         let shards = (0..settings.shards)
             .map(|index| {

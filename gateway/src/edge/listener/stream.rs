@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::exchange::Exchanges;
+use crate::edge::traffic;
 
 /// How long a client may go on sending after the server has said its last word.
 const LINGER_MAX: Duration = Duration::from_secs(5);
@@ -66,6 +67,7 @@ impl AsyncRead for Stream {
         }
         let before = buffer.filled().len();
         if self.tcp()?.poll_read(context, buffer)?.is_ready() {
+            traffic::HTTP.received.increment((buffer.filled().len() - before) as u64);
             let begins = buffer.filled().len() > before && !self.exchanges.any_open();
             if begins && self.overdue.is_none() {
                 self.overdue = Some(Box::pin(sleep(self.headers_max)));
@@ -88,7 +90,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.tcp()?.poll_write(context, bytes)
+        self.tcp()?.poll_write(context, bytes).map(counted)
     }
 
     fn poll_write_vectored(
@@ -96,7 +98,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.tcp()?.poll_write_vectored(context, parts)
+        self.tcp()?.poll_write_vectored(context, parts).map(counted)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -110,6 +112,11 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.tcp()?.poll_shutdown(context)
     }
+}
+
+/// Counts what was written.
+fn counted(written: io::Result<usize>) -> io::Result<usize> {
+    written.inspect(|bytes| traffic::HTTP.sent.increment(*bytes as u64))
 }
 
 impl Drop for Stream {

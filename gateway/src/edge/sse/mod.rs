@@ -6,6 +6,7 @@ mod position;
 use std::{convert::Infallible, future::poll_fn, sync::Arc, time::Duration};
 
 use axum::{
+    Extension,
     body::Body,
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, Uri, header},
@@ -13,7 +14,7 @@ use axum::{
 };
 use bytes::Bytes;
 use common::{
-    Code, ConnectionId, DeviceId, Stream, TopicName,
+    Code, ConnectionId, DeviceId, Stream, TopicName, UserId,
     ids::InvalidId,
     operations::{Operation, Outcome},
     time::unix_ms,
@@ -29,11 +30,14 @@ use tracing::debug;
 
 use self::{lines::Lines, position::Position};
 use super::{
+    connection_log::{Who, connected, disconnected, refused},
     connections::{ConnectionGuard, LimitReached, random_id},
     context::ConnectionContext,
     identity::OptionalIdentity,
     problem::Problem,
     query::Parameters,
+    request_id::RequestId,
+    traffic::Transport,
     welcome::welcome,
 };
 use crate::{
@@ -50,6 +54,10 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// One client.
 struct EventStream {
+    connection: ConnectionId,
+    user: Option<UserId>,
+    device: DeviceId,
+    connected_at: Instant,
     subscriptions: Subscriptions,
     lines: Lines,
     heartbeat: Duration,
@@ -72,12 +80,15 @@ const FAILOVER: HeaderName = HeaderName::from_static("draftwire-failover");
 pub(super) async fn follow(
     State(context): State<Arc<ConnectionContext>>,
     visitor: OptionalIdentity,
+    Extension(request): Extension<RequestId>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let elsewhere = context.drain.is_stopping() && headers.contains_key(FAILOVER);
-    let opened = begin(context, visitor, &uri, &headers).await;
+    let opened = begin(context, visitor, &request, &uri, &headers).await;
     opened.or_else(|problem| {
+        let failure = problem.failure();
+        refused(Transport::EventStream, &request, failure.code.as_str(), &failure.message);
         if problem.is_unavailable() && !elsewhere && is_event_source(&headers) {
             return Ok(come_back());
         }
@@ -116,6 +127,7 @@ fn retry_ms() -> u64 {
 async fn begin(
     context: Arc<ConnectionContext>,
     OptionalIdentity(identity): OptionalIdentity,
+    request: &RequestId,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
@@ -123,6 +135,7 @@ async fn begin(
     if context.drain.is_stopping() {
         return Err(Problem::unavailable("this node is stopping"));
     }
+    Transport::EventStream.count_attempt();
     // Names, separated by commas.
     let topics = topics(&context, parameters.text("topics").unwrap_or_default())?;
     let position = match headers.get("last-event-id") {
@@ -144,6 +157,7 @@ async fn begin(
     let mut events = open(context, identity, device, topics, &position, guard).await?;
     // The backend is asked again when the client comes back.
     events.leave_at = allowed_until;
+    connected(Transport::EventStream, events.who(), request);
     let body = Body::from_stream(stream::unfold(events, |mut events| async move {
         let bytes = events.next().await?;
         Some((Ok::<Bytes, Infallible>(bytes), events))
@@ -195,7 +209,7 @@ async fn open(
     }
     {
         use crate::subscriptions::Outbox;
-        lines.push(&welcome(&context, &first, user, connection, device), None);
+        lines.push(&welcome(&context, &first, user.clone(), connection.clone(), device.clone()), None);
     }
     first.add_to(&mut subscriptions);
     for joined in joined {
@@ -203,6 +217,10 @@ async fn open(
     }
     gauge!("draftwire_event_streams").increment(1.0);
     Ok(EventStream {
+        connection,
+        user,
+        device,
+        connected_at: Instant::now(),
         subscriptions,
         lines,
         heartbeat: limits.sse_heartbeat,
@@ -217,6 +235,11 @@ async fn open(
 }
 
 impl EventStream {
+    /// Whose connection it is, for the log.
+    fn who(&self) -> Who<'_> {
+        Who { connection: &self.connection, user: self.user.as_ref(), device: &self.device }
+    }
+
     /// The next bytes to write; `None` when the stream ends.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
@@ -266,6 +289,8 @@ impl EventStream {
 impl Drop for EventStream {
     fn drop(&mut self) {
         gauge!("draftwire_event_streams").decrement(1.0);
+        // Its client sees no reason: it comes back whatever it was.
+        disconnected(Transport::EventStream, self.who(), "ended", self.connected_at.elapsed());
     }
 }
 

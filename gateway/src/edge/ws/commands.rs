@@ -28,6 +28,7 @@ use super::{
 use crate::{
     auth::{AuthError, Expiry, Identity},
     commands::{caller::Caller, drafts::DraftListBody, failure::Failure, group_commit::Unavailable},
+    edge::traffic,
     operations::{SlowKind, may_report},
     store::Base,
 };
@@ -84,6 +85,7 @@ impl Session {
         bytes: usize,
         read: impl FnOnce() -> Result<Request, Malformed>,
     ) -> Result<(), End> {
+        traffic::WEBSOCKET.received.increment(bytes as u64);
         let now = Instant::now();
         self.spoke_at = now;
         self.rate.charge(1 + bytes / BYTES_PER_COST, now);

@@ -7,6 +7,7 @@ use metrics::counter;
 use tokio::time::timeout;
 
 use super::{outcome::End, session::Session};
+use crate::edge::{connection_log::disconnected, traffic::Transport};
 
 /// How long a stopping node waits for commands that are under way before it closes a connection.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
@@ -20,6 +21,11 @@ impl Session {
         if matches!(end, End::Close(Close::Restart, _)) {
             self.settle().await;
         }
+        let label = match &end {
+            End::Gone => "gone",
+            End::Close(close, _) => close.label(),
+        };
+        disconnected(Transport::WebSocket, self.who(), label, self.connected_at.elapsed());
         // Others need not see the device here, nor the streams be held, while the connection ends.
         drop(self.subscriptions);
         match end {

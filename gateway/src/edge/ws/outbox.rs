@@ -12,7 +12,10 @@ use websocket::{
     frame::{self, Kind},
 };
 
-use crate::subscriptions::{At, Outbox};
+use crate::{
+    edge::traffic,
+    subscriptions::{At, Outbox},
+};
 
 /// Frames for the next write. Those of events are the same bytes for every connection that takes them
 /// in the same form.
@@ -58,7 +61,7 @@ impl Frames {
 
     /// The frames to write; the writer takes them out.
     pub(super) fn frames(&mut self) -> &mut Vec<Bytes> {
-        self.bytes = 0;
+        let mut bytes = std::mem::take(&mut self.bytes);
         if let Some(batch) = &mut self.batch {
             let first = std::mem::take(&mut batch.first);
             match batch.messages.len() {
@@ -66,11 +69,14 @@ impl Frames {
                 1 => self.frames.push(first),
                 _ => {
                     let array = array(self.encoding, &batch.messages);
-                    self.frames.push(frame::message(kind(self.encoding), &array));
+                    let frame = frame::message(kind(self.encoding), &array);
+                    bytes = frame.len();
+                    self.frames.push(frame);
                 }
             }
             batch.messages.clear();
         }
+        traffic::WEBSOCKET.sent.increment(bytes as u64);
         &mut self.frames
     }
 

@@ -40,6 +40,7 @@ use crate::{
     auth::Expiry,
     config,
     edge::{
+        connection_log::Who,
         connections::{ConnectionGuard, ForcedEnd},
         context::ConnectionContext,
         welcome::welcome,
@@ -98,6 +99,7 @@ pub(super) struct Session {
     pub(super) spoke_at: Instant,
     /// When the node has asked the client to move, and by when it closes.
     pub(super) leave_at: Option<Instant>,
+    pub(super) connected_at: Instant,
     /// Counts the connection until it is closed.
     pub(super) guard: ConnectionGuard,
 }
@@ -187,6 +189,7 @@ pub(super) async fn begin(
         paused_until: None,
         misuse: 0,
         spoke_at: now,
+        connected_at: now,
         leave_at: None,
         context,
         client,
@@ -200,6 +203,12 @@ pub(super) async fn begin(
 }
 
 impl Session {
+    /// Whose connection it is, for the log.
+    pub(super) fn who(&self) -> Who<'_> {
+        let Client { connection, device, identity, .. } = &self.client;
+        Who { connection, user: identity.as_ref().map(|identity| &identity.user), device }
+    }
+
     pub(super) fn limits(&self) -> &config::WebSocket {
         &self.context.limits
     }

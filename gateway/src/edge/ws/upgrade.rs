@@ -30,11 +30,14 @@ use crate::{
     commands::{access, failure::Failure},
     config::Origins,
     edge::{
+        connection_log::{connected, refused},
         connections::{LimitReached, random_id},
         context::ConnectionContext,
         identity::Authenticator,
         listener,
         problem::Problem,
+        request_id::RequestId,
+        traffic::Transport,
     },
 };
 
@@ -61,6 +64,8 @@ pub(crate) async fn upgrade(
     let Some(handshake) = Handshake::of(&request) else {
         return Problem::upgrade_required().into_response();
     };
+    Transport::WebSocket.count_attempt();
+    let name = RequestId::extension(&request);
     let offered = Offered::of(headers);
     let handshake = if context.limits.deflate { handshake } else { handshake.without_deflate() };
     let deflate = handshake.deflate();
@@ -71,7 +76,7 @@ pub(crate) async fn upgrade(
     let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return Problem::upgrade_required().into_response();
     };
-    let beginning = Box::pin(begin(context, on_upgrade, client, deflate));
+    let beginning = Box::pin(begin(context, name, on_upgrade, client, deflate));
     tokio::spawn(async move {
         if let Some((session, parking, span)) = beginning.await {
             session::run(session, parking).instrument(span).await;
@@ -83,6 +88,7 @@ pub(crate) async fn upgrade(
 /// Makes a session of the connection once the handshake is over; `None` when it had to be closed.
 async fn begin(
     context: Arc<ConnectionContext>,
+    request: RequestId,
     on_upgrade: OnUpgrade,
     client: Result<Client, (Close, String)>,
     deflate: Deflate,
@@ -106,6 +112,7 @@ async fn begin(
     let (client, guard) = match guard {
         Ok(guard) => guard,
         Err((code, reason)) => {
+            refused(Transport::WebSocket, &request, code.label(), &reason);
             close(socket, code, &reason).await;
             return None;
         }
@@ -114,6 +121,7 @@ async fn begin(
     let admitted = access::check_connect(&context.backend, client.identity.as_ref(), &client.device).await;
     if let Err(Failure { code, message, .. }) = admitted {
         let code = if code == Code::Unavailable { Close::Overloaded } else { Close::Revoked };
+        refused(Transport::WebSocket, &request, code.label(), &message);
         close(socket, code, &message).await;
         return None;
     }
@@ -124,7 +132,12 @@ async fn begin(
         user = client.identity.as_ref().map(|identity| identity.user.as_str()),
         device = %client.device,
     );
-    let (session, parking) = session::begin(context, client, socket, guard).instrument(span.clone()).await?;
+    let begun = session::begin(context, client, socket, guard).instrument(span.clone()).await;
+    let Some((session, parking)) = begun else {
+        refused(Transport::WebSocket, &request, Close::Overloaded.label(), "the streams could not be joined");
+        return None;
+    };
+    connected(Transport::WebSocket, session.who(), &request);
     Some((session, parking, span))
 }
 

@@ -171,6 +171,13 @@ const DRAFT: &str = "
     FROM (SELECT pg_is_in_recovery() AS is_standby) server
     LEFT JOIN {schema}.drafts d ON d.user_id = $1 AND d.draft_id = $2 AND d.content IS NOT NULL";
 
+/// The tables of the schema, with what belongs to them. The schema may have others of the application's, if that has put
+/// them there.
+const BYTES: &str = "
+    SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.relkind = 'r'";
+
 impl PostgresStore {
     /// Prepares to connect.
     ///
@@ -297,6 +304,18 @@ impl Store for PostgresStore {
 
     fn occupancy(&self) -> Option<&dyn OccupancyStore> {
         Some(self)
+    }
+
+    async fn bytes(&self) -> Result<Option<u64>, StoreError> {
+        call(self.timeout, async {
+            let mut connection = self.pool.get().await?;
+            let bytes = sqlx::query(BYTES).bind(self.schema.to_string());
+            let row = timed(Statement::Bytes, bytes.fetch_one(&mut *connection)).await?;
+            let bytes: i64 = row.try_get(0)?;
+            connection.put_back();
+            Ok(u64::try_from(bytes).ok())
+        })
+        .await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

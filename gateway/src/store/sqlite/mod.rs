@@ -131,6 +131,8 @@ const DRAFT: &str = "
     SELECT draft_id, version, kind, content, updated_at
     FROM drafts WHERE user_id = ?1 AND draft_id = ?2 AND content IS NOT NULL";
 
+const BYTES: &str = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()";
+
 impl SqliteStore {
     /// Opens the file, makes it if need be, and brings its schema up to date.
     ///
@@ -234,6 +236,18 @@ impl Store for SqliteStore {
         let (writer, readers) = (self.writer.clone(), self.readers.clone());
         let timeout = self.timeout;
         Ok(Some(Box::new(SqliteRetention { writer, readers, timeout, _leadership: leadership })))
+    }
+
+    async fn bytes(&self) -> Result<Option<u64>, StoreError> {
+        call(self.timeout, async {
+            let mut connection = Lease::of(&self.readers).await?;
+            let bytes = sqlx::query_as(BYTES);
+            let bytes: Option<(i64,)> =
+                timed(Statement::Bytes, bytes.fetch_optional(&mut *connection)).await?;
+            connection.put_back();
+            Ok(bytes.and_then(|(bytes,)| u64::try_from(bytes).ok()))
+        })
+        .await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

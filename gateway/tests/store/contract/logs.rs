@@ -32,6 +32,16 @@ pub(crate) async fn history_says_where_the_log_stands(database: &dyn Database) {
     assert_eq!(store.history(&read).await.unwrap().page.epoch, committed.epoch);
 }
 
+pub(crate) async fn what_is_kept_takes_room(database: &dyn Database) {
+    let store = database.open(LIMITS).await;
+    let before = store.bytes().await.unwrap().unwrap();
+    for _ in 0..10 {
+        store.commit(&[append("topic:t", &["E"; 100])]).await.unwrap();
+    }
+    let after = store.bytes().await.unwrap().unwrap();
+    assert!(before > 0 && after >= before + 32 * 1024, "{before} bytes, and {after} with a thousand events");
+}
+
 pub(crate) async fn reads_are_paged(database: &dyn Database) {
     let store = database.open(LIMITS).await;
     let batch: Vec<_> = (0..10).map(|i| create("ann", &format!("d{i}"), json!({}))).collect();

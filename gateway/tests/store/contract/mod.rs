@@ -70,6 +70,7 @@ macro_rules! contract {
             positions_beyond_everything_are_empty
             many_streams_are_answered_in_order
             the_epoch_stays
+            what_is_kept_takes_room
         }
         contract! { $database, texts:
             texts_survive_as_they_are

@@ -1,7 +1,13 @@
 //! Every metric of the node, described in one place.
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+mod limits;
+mod recorder;
+
+pub use self::limits::LIMITS;
+pub(super) use self::{
+    limits::record as record_limits,
+    recorder::{SECONDS, install},
+};
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +20,11 @@ pub enum Kind {
     Histogram,
 }
 
-/// Name, kind, labels, meaning: the table of docs/metrics.md.
-pub const METRICS: &[(&str, Kind, &str, &str)] = &[
+/// Name, kind, labels, meaning: a row of docs/metrics.md.
+pub type Row = (&'static str, Kind, &'static str, &'static str);
+
+/// What happens on a node, and how it stands.
+pub const METRICS: &[Row] = &[
     ("draftwire_build_info", Kind::Gauge, "version", "1; the version is the label"),
     (
         "draftwire_operation_seconds",
@@ -30,6 +39,30 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "Panics of tasks that the node cannot live without; each began anew. Any is a defect: the log says which",
     ),
     ("draftwire_connections", Kind::Gauge, "", "Connections: WebSockets and event streams"),
+    (
+        "draftwire_connection_attempts_total",
+        Kind::Counter,
+        "transport",
+        "Connections that clients tried to open, by `transport` (`websocket`, `event_stream`); not those that a stopping node sends elsewhere",
+    ),
+    (
+        "draftwire_connections_opened_total",
+        Kind::Counter,
+        "transport",
+        "Those of them that were opened: the client was sent `WELCOME`",
+    ),
+    (
+        "draftwire_received_bytes_total",
+        Kind::Counter,
+        "transport",
+        "Bytes from clients, by `transport`: messages of a `websocket` when inflated, and all that `http` connections carry",
+    ),
+    (
+        "draftwire_sent_bytes_total",
+        Kind::Counter,
+        "transport",
+        "Bytes to clients, by `transport`: frames of a `websocket`, and all that `http` connections carry, event streams included",
+    ),
     (
         "draftwire_places_taken_over_total",
         Kind::Counter,
@@ -205,6 +238,12 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "Connections to Postgres that a call uses; bound: DATABASE_POOL_MAX",
     ),
     ("draftwire_store_pool_waiting", Kind::Gauge, "", "Calls that wait for a connection to Postgres"),
+    (
+        "draftwire_store_bytes",
+        Kind::Gauge,
+        "",
+        "What the tables of Draftwire take on the database's disk, indexes included, or the SQLite file; read every minute",
+    ),
     (
         "draftwire_retention_events_removed_total",
         Kind::Counter,
@@ -383,56 +422,4 @@ pub const METRICS: &[(&str, Kind, &str, &str)] = &[
         "Messages that this node could not use; `stranger`: of another cluster on the same channels, or for a moment after a failover",
     ),
     ("draftwire_bus_trusted", Kind::Gauge, "", "1 while canaries return"),
-    ("process_cpu_seconds_total", Kind::Counter, "", "Time on processors, user and system; Linux only"),
-    ("process_resident_memory_bytes", Kind::Gauge, "", "Memory in use; Linux only"),
-    ("process_max_fds", Kind::Gauge, "", "Open files that are allowed"),
-    ("process_open_fds", Kind::Gauge, "", "Open files, sockets included; Linux only"),
 ];
-
-/// Buckets of everything in seconds: from a local hand-over to a sweep.
-pub(super) const SECONDS: [f64; 16] =
-    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
-
-/// Buckets of batch sizes.
-const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
-
-/// Why metrics cannot be recorded.
-#[derive(Debug, thiserror::Error)]
-#[error("metrics: {0}")]
-pub struct MetricsError(String);
-
-/// Installs the recorder of this process.
-///
-/// # Errors
-/// When one is installed already.
-pub fn install() -> Result<PrometheusHandle, MetricsError> {
-    let failed = |error: &dyn std::fmt::Display| MetricsError(error.to_string());
-    let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
-        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), &SIZES))
-        .map_err(|error| failed(&error))?
-        .install_recorder()
-        .map_err(|error| failed(&error))?;
-    for (name, kind, _, meaning) in METRICS {
-        describe(name, *kind, meaning);
-    }
-    for (name, kind, meaning) in fanout::bus::metrics::METRICS {
-        let kind = match *kind {
-            "gauge" => Kind::Gauge,
-            "histogram" => Kind::Histogram,
-            _ => Kind::Counter,
-        };
-        describe(name, kind, meaning);
-    }
-    gauge!("draftwire_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    Ok(handle)
-}
-
-fn describe(name: &'static str, kind: Kind, meaning: &'static str) {
-    match kind {
-        Kind::Counter => describe_counter!(name, meaning),
-        Kind::Gauge => describe_gauge!(name, meaning),
-        Kind::Histogram if name.ends_with("_seconds") => describe_histogram!(name, Unit::Seconds, meaning),
-        Kind::Histogram => describe_histogram!(name, meaning),
-    }
-}

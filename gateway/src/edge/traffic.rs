@@ -1,0 +1,52 @@
+//! How much clients send and are sent, and how many of them come.
+
+use std::sync::LazyLock;
+
+use metrics::{Counter, counter};
+
+/// The ways in which clients are connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    WebSocket,
+    EventStream,
+}
+
+impl Transport {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::EventStream => "event_stream",
+        }
+    }
+
+    /// Counts a connection that a client tries to open.
+    pub(super) fn count_attempt(self) {
+        counter!("draftwire_connection_attempts_total", "transport" => self.label()).increment(1);
+    }
+
+    /// Counts one that was opened.
+    pub(super) fn count_opened(self) {
+        counter!("draftwire_connections_opened_total", "transport" => self.label()).increment(1);
+    }
+}
+
+/// Bytes in both directions. They are counted at each message, so each counter is looked up once.
+pub(super) struct Traffic {
+    pub(super) received: Counter,
+    pub(super) sent: Counter,
+}
+
+/// The traffic of WebSockets.
+pub(super) static WEBSOCKET: LazyLock<Traffic> = LazyLock::new(|| Traffic::of("websocket"));
+
+/// The traffic of HTTP, event streams included.
+pub(super) static HTTP: LazyLock<Traffic> = LazyLock::new(|| Traffic::of("http"));
+
+impl Traffic {
+    fn of(transport: &'static str) -> Self {
+        Self {
+            received: counter!("draftwire_received_bytes_total", "transport" => transport),
+            sent: counter!("draftwire_sent_bytes_total", "transport" => transport),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What an operator sees of a node, as a process: metrics, and a line of the log for each connection.
+
+use std::time::Duration;
+
+use testkit::{Node, NodeOptions, RawRequest, RawSocket, http, token, wait};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+async fn node() -> Node {
+    Node::start(NodeOptions::embedded(env!("CARGO_BIN_EXE_draftwire"))).await.unwrap()
+}
+
+/// The first line of the log in which all of these are.
+async fn line(node: &Node, parts: &[&str]) -> String {
+    wait::until("the line is logged", DEADLINE, || async {
+        let log = node.log().map_err(|error| error.to_string())?;
+        let found = log.lines().find(|line| parts.iter().all(|part| line.contains(part)));
+        found.map(str::to_owned).ok_or(log)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn each_connection_is_logged_and_counted() {
+    let node = node().await;
+    let request = |token: &str, id: &str| {
+        let request = RawRequest::new(format!("{}?device=phone", node.ws_url()));
+        request.subprotocol("draftwire.v1.json").bearer(token).header("x-request-id", id)
+    };
+    let mut socket = RawSocket::connect(&request(&token::good("ada"), "opened-1")).await.unwrap();
+    let welcome = socket.next_of("WELCOME", DEADLINE).await.unwrap();
+    let connection = welcome["payload"]["connectionId"].as_str().unwrap();
+    let of_it = format!("connection={connection}");
+    let opened = line(&node, &[" connected", &of_it]).await;
+    for part in ["user=\"ada\"", "device=phone", "transport=\"websocket\"", "request=\"opened-1\""] {
+        assert!(opened.contains(part), "{opened}");
+    }
+    socket.send_close(Some(1000)).await.unwrap();
+    let ended = line(&node, &["disconnected", &of_it]).await;
+    assert!(ended.contains("end=\"gone\"") && ended.contains("user=\"ada\""), "{ended}");
+
+    let mut socket = RawSocket::connect(&request("not-a-token", "refused-1")).await.unwrap();
+    assert_eq!(socket.close_code(DEADLINE).await.unwrap(), Some(4401));
+    let refused = line(&node, &["connection refused", "refused-1"]).await;
+    assert!(refused.contains("code=\"unauthorized\""), "{refused}");
+
+    let url = node.http_url("/v1/stream?topics=not%20a%20name");
+    let answer = http::request("GET", &url, &[("x-request-id", "refused-2")], None).await.unwrap();
+    assert_eq!(answer.status, 401);
+    let answer = http::get_as(&token::good("ada"), &url).await.unwrap();
+    assert_eq!(answer.status, 400);
+    line(&node, &["connection refused", "event_stream", "bad_request"]).await;
+
+    for (name, transport, value) in [
+        ("draftwire_connection_attempts_total", "websocket", 2.0),
+        ("draftwire_connections_opened_total", "websocket", 1.0),
+        ("draftwire_connection_attempts_total", "event_stream", 1.0),
+        ("draftwire_connections_opened_total", "event_stream", 0.0),
+    ] {
+        assert_eq!(
+            node.metric(name, &[("transport", transport)]).await.unwrap(),
+            value,
+            "{name} {transport}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn limits_stand_beside_what_they_limit_and_bytes_are_counted() {
+    let node = node().await;
+    let request = RawRequest::new(node.ws_url()).subprotocol("draftwire.v1.json");
+    let mut socket = RawSocket::connect(&request.bearer(&token::good("ada"))).await.unwrap();
+    socket.next_of("WELCOME", DEADLINE).await.unwrap();
+    let ping = r#"{"type":"PING","id":"p"}"#;
+    socket.send_text(ping).await.unwrap();
+    socket.answer("p", DEADLINE).await.unwrap();
+    let of = |name: &'static str, label: &'static [(&'static str, &'static str)]| {
+        let node = &node;
+        async move { node.metric(name, label).await.unwrap() }
+    };
+    let websocket = &[("transport", "websocket")];
+    assert_eq!(of("draftwire_received_bytes_total", websocket).await, ping.len() as f64);
+    assert!(of("draftwire_sent_bytes_total", websocket).await > 100.0, "WELCOME and PONG");
+    let http = &[("transport", "http")];
+    assert!(of("draftwire_received_bytes_total", http).await > 100.0, "the handshake");
+    assert!(of("draftwire_sent_bytes_total", http).await > 100.0, "its answer");
+    for (name, limit) in [
+        ("draftwire_connections_max", "CONNECTIONS_MAX"),
+        ("draftwire_connections_per_user_max", "CONNECTIONS_PER_USER"),
+        ("draftwire_streams_followed_max", "STREAMS_MAX"),
+        ("draftwire_write_queue_depth_max", "WRITE_QUEUE_MAX"),
+    ] {
+        let declared = gateway::config::declared().find(|(_, setting)| setting.env() == limit).unwrap().1;
+        assert_eq!(of(name, &[]).await, declared.default().text().parse::<f64>().unwrap(), "{name}");
+    }
+    for name in [
+        "draftwire_recent_bytes_max",
+        "draftwire_write_queue_bytes_max",
+        "draftwire_reads_waiting_max",
+        "draftwire_log_waiters_max",
+        "process_start_time_seconds",
+        "process_threads",
+    ] {
+        assert!(of(name, &[]).await > 0.0, "{name}");
+    }
+    wait::until("the size of the store is read", DEADLINE, || async {
+        let bytes = of("draftwire_store_bytes", &[]).await;
+        if bytes > 4096.0 { Ok(()) } else { Err(bytes) }
+    })
+    .await;
+}
