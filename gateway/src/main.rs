@@ -6,7 +6,7 @@ use gateway::{
     auth,
     config::{Config, ConfigErrors, LogFormat},
     process::{
-        cli::{self, CliError, Invocation, Migration},
+        cli::{self, CliError, ClientCommand, Invocation, Migration},
         serve::{self, Rereading},
     },
     store::{Limits, postgres},
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         }
         Invocation::Migrate(migration) => run(migrate(migration)),
         Invocation::Healthcheck(addr) => run(async move { Ok(cli::healthcheck(addr).await?) }),
+        Invocation::Client(command) => return run_client(*command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,6 +43,21 @@ fn main() -> ExitCode {
 
 fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+fn run_client(command: ClientCommand) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(command.run());
+            // Nobody waits for a name that is still being resolved.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => {
+            eprintln!("draftwire: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 async fn migrate(migration: Migration) -> anyhow::Result<()> {
@@ -68,7 +84,7 @@ fn settings_again() -> Result<Config, ConfigErrors> {
         Ok(Invocation::Serve(settings)) => Ok(*settings),
         Err(CliError::Config(errors)) => Err(errors),
         // Neither flags nor the command can have changed.
-        Ok(_) | Err(CliError::Usage(_)) => Err(ConfigErrors(Vec::new())),
+        Ok(_) | Err(CliError::Usage(_) | CliError::Arguments(_)) => Err(ConfigErrors(Vec::new())),
     }
 }
 

@@ -311,6 +311,26 @@ fn rooms_follow_the_order_of_the_architecture() {
     }
 }
 
+/// The server talks to itself without the crate that is made for others: of its modules, only the commands on a
+/// running server use it. And that crate uses none of the server's.
+#[test]
+fn the_client_is_used_by_commands_alone_and_stands_alone() {
+    let using: BTreeSet<String> = Crate::read("gateway")
+        .modules
+        .into_iter()
+        .filter(|(_, text)| text.contains("draftwire_client"))
+        .map(|(module, _)| module.join("/"))
+        .collect();
+    let (commands, others): (BTreeSet<_>, BTreeSet<_>) =
+        using.into_iter().partition(|module| module.starts_with("process/cli/client"));
+    assert!(!commands.is_empty() && others.is_empty(), "{others:?} name draftwire_client");
+    let manifest = fs::read_to_string(sources::root().join("clients/rust/Cargo.toml")).unwrap();
+    for name in ["common", "fanout", "gateway", "websocket", "testkit"] {
+        let has = |line: &str| line.starts_with(&format!("{name}.")) || line.starts_with(&format!("{name} "));
+        assert!(!manifest.lines().any(has), "clients/rust uses {name}");
+    }
+}
+
 #[test]
 fn a_planted_circle_is_found() {
     let files = [

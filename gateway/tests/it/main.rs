@@ -8,6 +8,7 @@ mod bad_input;
 mod batches;
 mod clock;
 mod cluster;
+mod command_line;
 mod conditional;
 mod content_coding;
 mod contract;

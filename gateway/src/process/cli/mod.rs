@@ -1,8 +1,10 @@
 //! The command line: what the process is asked to do.
 
+mod client;
 mod healthcheck;
 mod token;
 
+pub use client::{ArgumentError, ClientCommand};
 pub use healthcheck::{HealthError, healthcheck};
 pub use token::{TokenError, TokenRequest};
 
@@ -28,6 +30,8 @@ pub enum Invocation {
     Migrate(Migration),
     /// Ask the node at this address whether it is ready.
     Healthcheck(SocketAddr),
+    /// Publish, follow topics, or do something with drafts, on a running server.
+    Client(Box<ClientCommand>),
 }
 
 /// What to migrate.
@@ -48,6 +52,9 @@ pub enum CliError {
     /// Settings that make no sense.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// Arguments of a command on a server that make no sense.
+    #[error(transparent)]
+    Arguments(#[from] ArgumentError),
 }
 
 impl CliError {
@@ -63,6 +70,10 @@ impl CliError {
                 for sentence in &errors.0 {
                     eprintln!("draftwire: {sentence}");
                 }
+                ExitCode::from(2)
+            }
+            Self::Arguments(error) => {
+                eprintln!("draftwire: {error}");
                 ExitCode::from(2)
             }
         }
@@ -92,7 +103,7 @@ pub fn parse(
         })),
         "migrate" => Invocation::Migrate(migration(&config::read_store(lookup)?)?),
         "healthcheck" => Invocation::Healthcheck(healthcheck::target(config::read_listen_addr(lookup)?)),
-        _ => unreachable!("clap knows no other command"),
+        name => Invocation::Client(Box::new(client::read(name, &matches, env)?)),
     })
 }
 
@@ -186,6 +197,7 @@ pub fn command() -> Command {
                 .about("Ask the node on this machine whether it is ready; ends with 0 if so, else with 1")
                 .args(arguments(&[&config::LISTEN_ADDR])),
         )
+        .subcommands(client::commands())
 }
 
 /// The flags of these settings, and of the files that may hold them.
