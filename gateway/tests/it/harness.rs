@@ -98,6 +98,8 @@ pub(crate) fn settings(name: &str, some: &[(&str, &str)]) -> Config {
         ("DEMO", "false"),
         // Tests wait for tokens to end.
         ("JWT_LEEWAY", "0s"),
+        // Nobody but the test waits for clients to move elsewhere.
+        ("DRAIN_WINDOW", "200ms"),
         // As the stores of most tests have it.
         ("EVENT_BYTES_MAX", "4KiB"),
     ]);
