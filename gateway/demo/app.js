@@ -2095,6 +2095,7 @@ function updateDraft(records, author, seen, wanted) {
   const patch = amendConflicts(records, author, seen.draftId, wanted);
   if (!patch) return [author.id];
   const parts = [...byBase(patch, seen)];
+  if (parts.length === 0) parts.push([seen.version, patch]);
   return parts.map(([base, part2], i) => {
     const id = i === parts.length - 1 ? author.id : `${author.id}.${i}`;
     return updateFields(records, { ...author, id }, seen, baseOf2(records, seen.draftId, base), part2);

@@ -102,6 +102,13 @@ test('it is a conflict where another device has changed it since', async () => {
   expect(note.snapshot.conflicts).toMatchObject([{ mine: { title: 'Mine, longer' }, theirs: { title: 'Theirs' } }]);
 });
 
+test('a change of nothing waits for the changes before it', async () => {
+  const { note, waiting } = await phone();
+  note.update({ title: 'Mine' });
+  await expect(note.update({}).acknowledged({ timeoutMs: 1 })).rejects.toMatchObject({ code: 'timeout' });
+  expect(waiting().length).toBe(1);
+});
+
 test('a deletion after changes of this device alone is none either', async () => {
   const { note, server, sends, waiting } = await phone();
   note.update({ title: 'Mine' });

@@ -14,6 +14,7 @@ beforeAll(async () => {
 afterAll(() => node.remove());
 
 interface Page {
+  origin: Origin;
   tab: Tab;
   network: Network;
   dw: Draftwire;
@@ -29,7 +30,7 @@ function open(origin: Origin, user: string): Page {
     return () => {};
   };
   const dw = client(node, user, { store: tab.store, network, environment: { onWake } });
-  return { tab, network, dw, wake: () => wake() };
+  return { origin, tab, network, dw, wake: () => wake() };
 }
 
 const connections = (pages: Page[]) => pages.filter(({ network }) => network.size > 0).length;
@@ -169,6 +170,18 @@ test('what is typed in a tab that has not heard yet of the change before is no c
   pages[1]!.tab.thaw();
   await change.acknowledged();
   await eventually(() => [leading!, typing!].every(({ status, content }) => status === 'synced' && content.title === 'Ch'));
+  close();
+});
+
+test('what a tab has stored when it was killed is sent when the page is opened again', async () => {
+  const { close, orders: [leading, typing], pages } = await twoTabs('judy');
+  pages[1]!.tab.mute();
+  await typing!.update({ title: 'Oak' }).stored;
+  pages[1]!.tab.kill();
+  pages[1]!.dw.disconnect();
+  const again = client(node, 'judy', { store: pages[1]!.origin.open().store });
+  await eventually(() => leading!.status === 'synced' && leading!.content.title === 'Oak');
+  again.close();
   close();
 });
 

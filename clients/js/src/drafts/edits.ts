@@ -35,6 +35,8 @@ export function updateDraft(records: RecordsEdit, author: Author, seen: Seen, wa
   const patch = amendConflicts(records, author, seen.draftId, wanted);
   if (!patch) return [author.id];
   const parts = [...byBase(patch, seen)];
+  // Nothing is changed, and waits for what was changed before.
+  if (parts.length === 0) parts.push([seen.version, patch]);
   return parts.map(([base, part], i) => {
     const id = i === parts.length - 1 ? author.id : `${author.id}.${i}`;
     return updateFields(records, { ...author, id }, seen, baseOf(records, seen.draftId, base), part);

@@ -15,7 +15,12 @@ interface CommitNotice {
 }
 
 /** What the clients of a store tell each other: what their links do, and this. */
-type Message = { readonly type: 'commit'; readonly notice: CommitNotice } | { readonly type: 'clear' } | TabMessage;
+type Message =
+  | { readonly type: 'commit'; readonly notice: CommitNotice }
+  /** A client has read the store. One that was killed may have changed it without a word. */
+  | { readonly type: 'loaded'; readonly revision: number }
+  | { readonly type: 'clear' }
+  | TabMessage;
 
 interface Staged {
   readonly step: Step;
@@ -106,6 +111,7 @@ export class Replica implements Records {
   async #open(): Promise<void> {
     try {
       await this.#reload();
+      this.#backend?.peers?.post({ type: 'loaded', revision: this.#revision } satisfies Message);
     } catch (error) {
       this.#fail(error);
       if ((error as DraftwireError).code === 'newer_version') throw error;
@@ -119,6 +125,10 @@ export class Replica implements Records {
     switch (message.type) {
       case 'commit':
         this.#notices.push(message.notice);
+        return void this.#work();
+      case 'loaded':
+        // No commit has a number like this, so everything is read again.
+        if (message.revision > this.#revision) this.#notices.push({ revision: Infinity, changes: [] });
         return void this.#work();
       case 'clear':
         // What is staged here is of what was forgotten.

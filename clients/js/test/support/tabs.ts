@@ -66,13 +66,14 @@ export class Tab {
   #listener: (message: unknown) => void = () => {};
   /** What has come while it is frozen. */
   #frozen: unknown[] | null = null;
+  #isMute = false;
 
   constructor(origin: Origin) {
     this.#origin = origin;
     const peers: Peers = {
       post: (message) => {
         const copy = structuredClone(message);
-        if (origin.tabs.has(this)) for (const tab of origin.tabs) if (tab !== this) setImmediate(() => tab.hear(copy));
+        if (origin.tabs.has(this) && !this.#isMute) for (const tab of origin.tabs) if (tab !== this) setImmediate(() => tab.hear(copy));
       },
       listen: (listener) => {
         this.#listener = listener;
@@ -98,7 +99,12 @@ export class Tab {
 
   /** It hears nothing, and keeps what it has. */
   freeze(): void {
-    this.#frozen = [];
+    this.#frozen ??= [];
+  }
+
+  /** It stores, and tells nobody: it is killed in between. */
+  mute(): void {
+    this.#isMute = true;
   }
 
   /** @param lost whether what has come meanwhile is lost */
