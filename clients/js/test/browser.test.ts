@@ -2,9 +2,10 @@
 
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Page } from 'playwright-core';
-import type { InPage } from './browser/page.js';
+import { drafts } from '../src/drafts/index.js';
+import type { InPage, Order } from './browser/page.js';
 import { Browser } from './support/browser.js';
-import { eventually } from './support/client.js';
+import { client, eventually } from './support/client.js';
 import { Node } from './support/node.js';
 import { Observer } from './support/observer.js';
 
@@ -36,8 +37,10 @@ async function start(page: Page, connect = true): Promise<void> {
 const live = (page: Page) => page.waitForFunction(() => inPage.app!.dw.state.status === 'live', undefined, POLLING);
 const sockets = (page: Page) => page.evaluate(() => inPage.sockets());
 
-test('a page with twenty unsent edits is killed: all of them are made, once and in order', async () => {
+test('a page with twenty unsent edits is killed, and opened a minute later: all are made, once and in order, and another device has them', async () => {
   const observer = await Observer.watch(node, `user-${user}`);
+  const laptop = client(node, `user-${user}`, { device: 'laptop' });
+  const orders = drafts<Order>(laptop, 'order');
   const first = await browser.page();
   await start(first);
   const ids = await first.evaluate(async () => {
@@ -54,6 +57,10 @@ test('a page with twenty unsent edits is killed: all of them are made, once and 
 
   await browser.open();
   const second = await browser.page();
+  await second.evaluate(() => {
+    const { now } = Date;
+    Date.now = () => now() + 60_000;
+  });
   await start(second, false);
   await second.waitForFunction(() => inPage.app!.dw.pendingCount === 20, undefined, POLLING);
   const shown = await second.evaluate(() => inPage.app!.orders.list.map(({ id, status, content }) => ({ id, status, content })));
@@ -63,8 +70,13 @@ test('a page with twenty unsent edits is killed: all of them are made, once and 
   await eventually(() => observer.events.length === 22);
   expect(observer.events.slice(2).map(({ payload }) => payload.patch)).toEqual(Array.from({ length: 20 }, (_, i) => ({ n: i + 1 })));
   const database = await stored();
-  const [pages] = await Promise.all([second.evaluate(() => inPage.app!.orders.list.map(({ id, content }) => ({ id, content })))]);
-  expect(pages).toEqual(database.map(({ draftId, content }: any) => ({ id: draftId, content })).sort((a: any, b: any) => (a.id < b.id ? -1 : 1)));
+  const inDatabase = database.map(({ content, draftId, version }: any) => ({ id: draftId, version, status: 'synced', content })).sort((a: any, b: any) => (a.id < b.id ? -1 : 1));
+  expect(inDatabase.map(({ version }: any) => version)).toEqual([11, 11]);
+  const page = await second.evaluate(() => inPage.app!.orders.list.map(({ content, id, snapshot: { version }, status }) => ({ id, version, status, content })));
+  expect(page).toEqual(inDatabase);
+  await eventually(() => orders.list.every(({ snapshot }) => snapshot.version === 11));
+  expect(orders.list.map(({ content, id, snapshot: { version }, status }) => ({ id, version, status, content }))).toEqual(inDatabase);
+  laptop.close();
   observer.close();
 });
 

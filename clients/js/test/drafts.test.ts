@@ -222,34 +222,58 @@ test('a client that starts again shows its drafts at once and sends what is left
   second.close();
 });
 
-test('a week offline on two devices: two hundred changes, and nothing is lost silently', async () => {
-  const [phone, laptop] = devices('mallory');
-  const made = Array.from({ length: 100 }, (_, i) => phone.orders.create({ title: `Chairs ${i}`, quantity: 0 }));
-  await Promise.all(made.map((order) => order.settled()));
-  await eventually(() => laptop.orders.list.length === 100);
-  await offline(phone, () => offline(laptop, () => {
-    for (const order of made) {
-      // The title is changed by both, and the quantity by one of them.
-      order.update({ title: `${order.id} of the phone`, quantity: 7 });
-      laptop.orders.get(order.id)!.update({ title: `${order.id} of the laptop` });
-    }
-    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 7 * 86_400_000 });
-  }));
-  vi.useRealTimers();
-  await eventually(() => [...made, ...laptop.orders.list].every(({ snapshot }) => snapshot.pendingCount === 0 && snapshot.content.quantity === 7));
-  const { drafts: database } = await node.api('GET', 'v1/drafts', node.token('mallory'));
-  for (const { draftId, content } of database) {
-    // Whoever came second has both values.
-    const [mine, theirs] = [phone, laptop].map(({ orders }) => orders.get(draftId)!.snapshot);
-    const conflicts = [...mine!.conflicts, ...theirs!.conflicts];
-    expect(conflicts.length).toBe(1);
-    const titles = [conflicts[0]!.mine!.title, conflicts[0]!.theirs.title].sort();
-    expect(titles).toEqual([`${draftId} of the laptop`, `${draftId} of the phone`]);
-    expect(content).toEqual({ title: conflicts[0]!.theirs.title, quantity: 7 });
+test('two devices, a week offline, a hundred conflicting and a hundred merging edits of each: nothing is lost silently', async () => {
+  // What a device has missed in a week is not in the log any more: it gets a snapshot.
+  const forgetful = await Node.start({ RETENTION_USER_EVENTS: '20', RETENTION_INTERVAL: '10ms' });
+  const stores = { phone: memory(), laptop: memory() };
+  const open = (device: 'phone' | 'laptop', connect: boolean) => {
+    const dw = client(forgetful, 'mallory', { device, store: stores[device], connect });
+    return { dw, orders: drafts<Order>(dw, 'order') };
+  };
+  const [phone, laptop] = [open('phone', true), open('laptop', true)];
+  const ids = Array.from({ length: 100 }, (_, i) => phone.orders.create({ title: `Chairs ${i}`, quantity: 0 }).id).sort();
+  await eventually(() => [phone, laptop].every(({ orders }) => orders.list.filter(({ status }) => status === 'synced').length === 100));
+  for (const [name, { dw, orders }] of Object.entries({ phone, laptop })) {
+    dw.disconnect();
+    for (const id of ids) orders.get(id)!.update({ title: `${id} of the ${name}` });
+    for (const id of ids) orders.get(id)!.update(name === 'phone' ? { quantity: 7 } : { note: 'fragile' });
+    await orders.get(ids[99]!)!.update({}).stored;
+    expect(dw.pendingCount).toBe(200);
+    dw.close();
   }
-  expect(database.length).toBe(100);
-  phone.dw.close();
-  laptop.dw.close();
+
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 7 * 86_400_000 });
+  const first = open('phone', true);
+  await eventually(() => first.orders.loaded && first.dw.pendingCount === 0);
+  // A hundred creations and two hundred changes, of which twenty are left.
+  await eventually(async () => (await forgetful.metric('draftwire_retention_events_removed_total{stream="user"}')) >= 280);
+  // What the node has in memory of the log is gone with it.
+  await forgetful.kill();
+  await forgetful.start();
+  await first.dw.ready();
+  const second = open('laptop', true);
+  await eventually(() => second.orders.loaded && second.dw.pendingCount === 0);
+  expect(await forgetful.metric('draftwire_snapshots_total')).toBe(1);
+  const read = async (): Promise<any[]> => (await forgetful.api('GET', 'v1/drafts', forgetful.token('mallory'))).drafts.sort((a: any, b: any) => (a.draftId < b.draftId ? -1 : 1));
+  expect((await read()).map(({ content }) => content)).toEqual(ids.map((id) => ({ title: `${id} of the phone`, quantity: 7, note: 'fragile' })));
+  expect(second.orders.list.map(({ snapshot: { conflicts, content } }) => ({ content, conflicts: conflicts.map(({ mine, theirs }) => [mine, theirs]) }))).toEqual(ids.map((id) => {
+    const theirs = { title: `${id} of the phone`, quantity: 7, note: 'fragile' };
+    const mine = { title: `${id} of the laptop` };
+    return { content: { ...theirs, ...mine }, conflicts: [[mine, theirs]] };
+  }));
+  expect(first.orders.list.map(({ snapshot }) => snapshot.conflicts.length)).toEqual(ids.map(() => 0));
+
+  for (const [i, { snapshot }] of second.orders.list.entries()) {
+    if (i % 2 === 0) snapshot.conflicts[0]!.keepMine();
+    else snapshot.conflicts[0]!.keepTheirs();
+  }
+  const decided = ids.map((id, i) => ({ title: `${id} of the ${i % 2 === 0 ? 'laptop' : 'phone'}`, quantity: 7, note: 'fragile' }));
+  await eventually(() => [first, second].every(({ orders }) => orders.list.every(({ content, status }, i) => status === 'synced' && content.title === decided[i]!.title)));
+  expect((await read()).map(({ content }) => content)).toEqual(decided);
+  for (const { orders } of [first, second]) expect(orders.list.map(({ content }) => content)).toEqual(decided);
+  for (const { dw } of [first, second]) dw.close();
+  vi.useRealTimers();
+  await forgetful.remove();
 });
 
 test('the store of one user is not sent as another', async () => {
