@@ -112,15 +112,19 @@ impl Node {
         let reads = Reads::new(store.clone(), reads_max(&settings));
         let limits = &settings.websocket;
         let connections = Connections::new(limits.connections_max, limits.connections_per_user);
+        let backend = Backend::new(settings.backend.clone()).map_err(StartError::Backend)?;
         let control = Control::start(hub.clone(), {
-            let connections = connections.clone();
+            let (backend, connections) = (backend.clone(), connections.clone());
             Box::new(move |event| match event {
-                ControlEvent::UserDisconnected(disconnect) => connections.disconnect(disconnect),
+                ControlEvent::UserDisconnected(disconnect) => {
+                    // Before: whoever comes back at once is asked about anew.
+                    backend.forget(&disconnect.user_id);
+                    connections.disconnect(disconnect);
+                }
             })
         });
         let drain = Arc::<Drain>::default();
         let verifier = Arc::new(Verifier::new(&settings.auth)?);
-        let backend = Backend::new(settings.backend.clone()).map_err(StartError::Backend)?;
         let topics = Arc::new(Topics::new(
             committer.clone(),
             reads.clone(),

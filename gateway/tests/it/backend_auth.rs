@@ -366,3 +366,24 @@ async fn the_backend_is_asked_who_may_connect() {
     // Who was let in stays.
     assert_eq!(ask(&mut socket, "PING", "p", json!({})).await["type"], "PONG");
 }
+
+/// What the backend has said before holds no longer for whom an operator disconnects.
+#[tokio::test]
+async fn after_a_disconnection_the_backend_is_asked_anew() {
+    let backend = Backend::start().await;
+    let url = format!("http://{}/connect", backend.addr);
+    let server = Server::with(&[("CONNECT_AUTH_URL", url.as_str()), ("BACKEND_AUTH_TTL", "1h")]).await;
+    let (mut socket, _) = server.connect("alice", "device=phone").await;
+    backend.behaves(no("blocked"));
+    let (mut again, _) = server.connect("alice", "device=phone").await;
+    assert_eq!(backend.asked().len(), 1, "the yes is remembered");
+    let admin = token::scoped("operator", "admin");
+    let answer = server.call(&admin, "POST", "/v1/admin/users/alice/disconnect", &[], "").await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    for socket in [&mut socket, &mut again] {
+        assert_eq!(socket.close_code(DEADLINE).await.unwrap(), Some(4410));
+    }
+    let request =
+        RawRequest::new(format!("{}?device=phone", server.socket_url())).token(&token::good("alice"));
+    assert_eq!(server.refused(request).await, (4403, "blocked".to_owned()));
+}

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use common::UserId;
 use tokio::{sync::watch, time::Instant};
 
 /// What the backend has decided.
@@ -30,10 +31,19 @@ type Asking = watch::Receiver<Option<Result<Verdict, Unanswered>>>;
 /// takes its place.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    young: HashMap<Key, Verdict>,
-    old: HashMap<Key, Verdict>,
+    young: HashMap<Key, (UserId, Verdict)>,
+    old: HashMap<Key, (UserId, Verdict)>,
     /// Questions under way; whoever adds them bounds them.
-    asking: HashMap<Key, Asking>,
+    asking: HashMap<Key, Question>,
+    /// Numbers the questions.
+    asked: u64,
+}
+
+#[derive(Debug)]
+struct Question {
+    user: UserId,
+    number: u64,
+    answer: Asking,
 }
 
 /// What is known about a question.
@@ -48,38 +58,64 @@ pub(super) enum Found {
 
 impl Answers {
     pub(super) fn find(&self, key: &Key, now: Instant) -> Found {
-        let known = self.young.get(key).or_else(|| self.old.get(key)).filter(|verdict| now < verdict.until);
-        if let Some(verdict) = known {
+        let known = self.young.get(key).or_else(|| self.old.get(key));
+        if let Some((_, verdict)) = known.filter(|(_, verdict)| now < verdict.until) {
             return Found::Known(verdict.clone());
         }
         match self.asking.get(key) {
             // An error: the task that asked has panicked.
-            Some(asking) if asking.has_changed().is_ok() => Found::Asking(asking.clone()),
+            Some(question) if question.answer.has_changed().is_ok() => Found::Asking(question.answer.clone()),
             _ => Found::Unknown,
         }
     }
 
-    /// Notes that the question is being asked.
-    pub(super) fn begin(&mut self, key: Key, asking: Asking) {
-        self.asking.insert(key, asking);
+    /// Notes that the question, about this user, is being asked. Returns its number.
+    pub(super) fn begin(&mut self, key: Key, user: UserId, answer: Asking) -> u64 {
+        self.asked += 1;
+        let number = self.asked;
+        self.asking.insert(key, Question { user, number, answer });
+        number
     }
 
-    /// Takes the answer, or notes that there is none.
-    pub(super) fn settle(&mut self, key: &Key, verdict: Option<Verdict>) {
-        self.asking.remove(key);
-        let Some(verdict) = verdict else { return };
+    /// Takes the answer to a question, or notes that there is none. That to one that was forgotten meanwhile is not
+    /// remembered.
+    pub(super) fn settle(&mut self, key: &Key, number: u64, verdict: Option<Verdict>) {
+        if self.asking.get(key).is_none_or(|question| question.number != number) {
+            return;
+        }
+        let question = self.asking.remove(key);
+        let Some((Question { user, .. }, verdict)) = question.zip(verdict) else { return };
         if self.young.len() >= GENERATION_MAX {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(*key, verdict);
+        self.young.insert(*key, (user, verdict));
+    }
+
+    /// Forgets all answers about a user, those included that are on their way.
+    pub(super) fn forget(&mut self, user: &UserId) {
+        for generation in [&mut self.young, &mut self.old] {
+            generation.retain(|_, (of, _)| of != user);
+        }
+        self.asking.retain(|_, question| question.user != *user);
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    fn ask(
+        answers: &mut Answers,
+        key: Key,
+        user: &str,
+    ) -> (watch::Sender<Option<Result<Verdict, Unanswered>>>, u64) {
+        let (answered, asking) = watch::channel(None);
+        let number = answers.begin(key, user.parse().unwrap(), asking);
+        (answered, number)
+    }
 
     #[test]
     fn answers_are_kept_until_they_end_and_up_to_a_bound() {
@@ -88,7 +124,8 @@ mod tests {
         let key = |n: usize| std::array::from_fn(|at| n.to_be_bytes()[at % 8]);
         let verdict = Verdict { denied: None, until: now + Duration::from_secs(1) };
         for n in 0..3 * GENERATION_MAX {
-            answers.settle(&key(n), Some(verdict.clone()));
+            let (_answered, number) = ask(&mut answers, key(n), "alice");
+            answers.settle(&key(n), number, Some(verdict.clone()));
         }
         let last = key(3 * GENERATION_MAX - 1);
         assert!(answers.young.len() + answers.old.len() <= 2 * GENERATION_MAX);
@@ -101,12 +138,34 @@ mod tests {
     fn a_question_is_asked_once_at_a_time_and_again_where_its_task_has_gone() {
         let now = Instant::now();
         let mut answers = Answers::default();
-        let (answered, asking) = watch::channel(None);
-        answers.begin([0; 16], asking);
+        let (answered, number) = ask(&mut answers, [0; 16], "alice");
         assert!(matches!(answers.find(&[0; 16], now), Found::Asking(_)));
         drop(answered);
         assert!(matches!(answers.find(&[0; 16], now), Found::Unknown));
-        answers.settle(&[0; 16], None);
+        answers.settle(&[0; 16], number, None);
         assert!(answers.asking.is_empty());
+    }
+
+    #[test]
+    fn what_is_forgotten_of_a_user_is_asked_anew() {
+        let now = Instant::now();
+        let mut answers = Answers::default();
+        let verdict = Verdict { denied: None, until: now + Duration::from_secs(1) };
+        let keys = [([1; 16], "alice"), ([2; 16], "bob")];
+        for (key, user) in keys {
+            let (_answered, number) = ask(&mut answers, key, user);
+            answers.settle(&key, number, Some(verdict.clone()));
+        }
+        let (_answered, late) = ask(&mut answers, [3; 16], "alice");
+        answers.forget(&"alice".parse().unwrap());
+        assert!(matches!(answers.find(&[1; 16], now), Found::Unknown));
+        assert!(matches!(answers.find(&[2; 16], now), Found::Known(_)));
+        assert!(matches!(answers.find(&[3; 16], now), Found::Unknown));
+        // What was asked before says nothing about what holds since.
+        let (_answered, number) = ask(&mut answers, [3; 16], "alice");
+        answers.settle(&[3; 16], late, Some(verdict.clone()));
+        assert!(matches!(answers.find(&[3; 16], now), Found::Asking(_)));
+        answers.settle(&[3; 16], number, Some(verdict));
+        assert!(matches!(answers.find(&[3; 16], now), Found::Known(_)));
     }
 }

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use common::{DeviceId, TopicName};
+use common::{DeviceId, TopicName, UserId};
 use metrics::{counter, histogram};
 use reqwest::{Client, StatusCode, Url, header, redirect};
 use serde::{Deserialize, Serialize};
@@ -163,7 +163,8 @@ impl Backend {
     ) -> Option<Result<Verdict, Unanswered>> {
         let url = self.settings.connect.clone()?;
         let (user, scope) = (identity.user.as_str(), identity.scopes.as_str());
-        Some(self.ask(url, &Question::Connect { user, device: device.as_str(), scope }).await)
+        let question = Question::Connect { user, device: device.as_str(), scope };
+        Some(self.ask(url, &identity.user, &question).await)
     }
 
     /// Asks whether the user may follow the topic; `None` where the backend is not asked about that.
@@ -177,10 +178,21 @@ impl Backend {
     ) -> Option<Result<Verdict, Unanswered>> {
         let url = self.settings.subscribe.clone()?;
         let (user, scope) = (identity.user.as_str(), identity.scopes.as_str());
-        Some(self.ask(url, &Question::Subscribe { user, topic: topic.as_str(), scope }).await)
+        let question = Question::Subscribe { user, topic: topic.as_str(), scope };
+        Some(self.ask(url, &identity.user, &question).await)
     }
 
-    async fn ask(self: &Arc<Self>, url: Url, question: &Question<'_>) -> Result<Verdict, Unanswered> {
+    /// Forgets what was answered about a user: rights may have changed, and are asked for anew.
+    pub(crate) fn forget(&self, user: &UserId) {
+        self.answers().forget(user);
+    }
+
+    async fn ask(
+        self: &Arc<Self>,
+        url: Url,
+        user: &UserId,
+        question: &Question<'_>,
+    ) -> Result<Verdict, Unanswered> {
         let body = serde_json::to_vec(question).map_err(|_| Unanswered)?;
         let digest = Sha256::digest(&body);
         let key = std::array::from_fn(|at| digest[at]);
@@ -199,12 +211,12 @@ impl Backend {
                         return Err(Unanswered);
                     };
                     let (answered, asking) = watch::channel(None);
-                    answers.begin(key, asking.clone());
+                    let number = answers.begin(key, user.clone(), asking.clone());
                     let this = self.clone();
                     // A task of its own: whoever asks may go, and others wait for the same answer.
                     tokio::spawn(async move {
                         let verdict = this.request(url, body).await;
-                        this.answers().settle(&key, verdict.as_ref().ok().cloned());
+                        this.answers().settle(&key, number, verdict.as_ref().ok().cloned());
                         answered.send_replace(Some(verdict));
                         drop(place);
                     });
