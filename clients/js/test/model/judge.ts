@@ -93,8 +93,8 @@ function checkReplacements(ledger: Ledger, { deletions, made }: History): void {
     const { device } = seat;
     const said = `${seat.name} showed ${after || 'nothing'} instead of ${before}`;
     const isRemoved = deletions.some((deletion) => deletion.draftId === draftId) || ledger.removals.some((removal) => removal.draftId === draftId && removal.seat.device === device && mayFollow(removal, one));
-    // What has taken its place may have been taken back before this page showed it.
-    if (isHeld || (!other && isRemoved) || followers(ledger, one).some(({ value }) => ledger.wasHeld(device, value))) continue;
+    // What has taken its place may have been made, or taken back, before this page showed it.
+    if (isHeld || (!other && isRemoved) || followers(ledger, one).some(({ value }) => made.has(value) || ledger.wasHeld(device, value))) continue;
     expect(other, said).toBeDefined();
     const [first, second] = [made.get(before), made.get(after)];
     if (other!.seat.device === device) {
