@@ -19,6 +19,9 @@ const STEPS = 60;
 /** A run takes less than a second; one that never ends says how it stands. */
 const RUN_MS_MAX = 60_000;
 
+/** Each has a user of its own, also where a seed is repeated. */
+let runs = 0;
+
 interface StoredDraft {
   readonly draftId: string;
   readonly version: number;
@@ -29,7 +32,8 @@ interface StoredDraft {
 export async function run(node: Node, seed: number): Promise<void> {
   const random = new Random(seed);
   const ledger = new Ledger();
-  const user = `user-${seed}`;
+  runs += 1;
+  const user = `user-${seed}-${runs}`;
   const observer = await Observer.watch(node, user);
   const origin = new Origin();
   const page = (name: string, device: string, open: () => Surroundings) => new Page({ node, name, device, user, random, ledger, open });
