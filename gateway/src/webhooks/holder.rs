@@ -38,6 +38,9 @@ const READS_MAX: usize = 16;
 /// The pause after a failure of the store.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 
+/// How long an attempt may go on once the node stops.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
 /// The longest wait between two looks at what operators have changed.
 const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
@@ -55,6 +58,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Ends a while after the node has begun to stop.
+    async fn stopped(&self) {
+        // An error says that nobody can stop it any more.
+        if self.stopping.subscribe().wait_for(|stopping| *stopping).await.is_ok() {
+            sleep(STOP_GRACE).await;
+        }
+    }
+
     /// How long a lease lasts: an attempt that was begun under it ends before it does.
     pub(super) fn lease(&self) -> Duration {
         2 * self.settings.timeout + Duration::from_secs(1)
@@ -307,7 +318,11 @@ impl<'a> Work<'a> {
             return Ok(Next::Again);
         }
         let began = Instant::now();
-        let outcome = self.shared.sender.send(webhook, &batch.id, &body).await;
+        let outcome = tokio::select! {
+            outcome = self.shared.sender.send(webhook, &batch.id, &body) => outcome,
+            // Whoever holds the webhook next sends the same batch again.
+            () = self.shared.stopped() => return Ok(Next::Lost),
+        };
         histogram!("draftwire_webhook_delivery_seconds").record(began.elapsed().as_secs_f64());
         counter!("draftwire_webhook_deliveries_total", "outcome" => outcome.label()).increment(1);
         match outcome {

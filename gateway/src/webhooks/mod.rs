@@ -50,6 +50,9 @@ const DELIVERIES_MAX: usize = 16;
 /// Webhooks that one look claims: nodes that start together share them.
 const CLAIMS_MAX: u32 = 4;
 
+/// How long a stop waits for deliveries under way and for the store. Beyond it, leases end by themselves.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
 /// The pause after the store has failed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -97,12 +100,12 @@ impl Webhooks {
         Ok(Arc::new(Self { shared, task: Mutex::new(task) }))
     }
 
-    /// Ends the deliveries under way, gives the leases back, and waits for that no longer than an attempt may take.
+    /// Ends the deliveries under way, and gives the leases back.
     pub(crate) async fn stop(&self) {
         self.shared.stopping.send_replace(true);
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut task) = task
-            && timeout(self.shared.settings.timeout, &mut task).await.is_err()
+            && timeout(STOP_MAX, &mut task).await.is_err()
         {
             task.abort();
         }

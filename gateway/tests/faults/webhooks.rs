@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::{Cluster, Publisher, Receiver, Service, Target, publisher::Form, token, wait};
+use testkit::{
+    Cluster, Publisher, Receiver, Service, Target, publisher::Form, receiver::Behaviour, token, wait,
+};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{DEADLINE, cluster, turn};
@@ -88,14 +90,20 @@ impl Drill {
         let second = holder(&cluster, &webhook, Some(first)).await;
         cluster.nodes[first].start_again().await.unwrap();
 
-        // It comes back, and the next node is killed in the middle of delivering.
+        // It comes back, and the next node is killed in the middle of a delivery.
         receiver.start_again().await.unwrap();
         wait::until("deliveries to come", DEADLINE, || async {
             if receiver.seen("topic:t0").is_empty() { Err("none") } else { Ok(()) }
         })
         .await;
-        cluster.nodes[second].kill9();
+        receiver.behaves(Behaviour::Hangs);
         publish(&publisher, TOPICS * TOGETHER, Duration::ZERO).await;
+        let hanging = wait::until("a delivery to hang", DEADLINE, || async {
+            receiver.deliveries().pop().filter(|last| !last.taken).ok_or("all were taken")
+        })
+        .await;
+        cluster.nodes[second].kill9();
+        receiver.behaves(Behaviour::Takes);
 
         let mut expected = vec![0; TOPICS as usize];
         for event in publisher.published() {
@@ -112,6 +120,8 @@ impl Drill {
         })
         .await;
         assert_eq!(receiver.wrong(), [] as [String; 0]);
+        let again = receiver.deliveries().into_iter().find(|one| one.taken && one.id == hanging.id);
+        assert_eq!(again.map(|one| one.body), Some(hanging.body), "another node sends the same batch");
         let secret = webhook["secret"].as_str().unwrap();
         assert!(receiver.deliveries().iter().all(|delivery| delivery.valid_by(secret) == 1));
         println!(

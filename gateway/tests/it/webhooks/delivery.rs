@@ -138,6 +138,27 @@ async fn attempts_at_a_batch_have_one_id_and_one_body() {
     drop(other);
 }
 
+/// The lease would end after 41 s, which is beyond the deadline of this test.
+#[tokio::test]
+async fn a_node_that_stops_gives_its_webhooks_back_although_a_receiver_hangs() {
+    let hooked = Hooked::with(&[("WEBHOOK_TIMEOUT", "20s")]).await;
+    let receiver = Receiver::start().await.unwrap();
+    receiver.behaves(Behaviour::Hangs);
+    hooked.webhook(&receiver, json!({ "topics": ["t"] })).await;
+    hooked.server.publish("t", "E", json!(1)).await;
+    wait::until("an attempt", DEADLINE, || async {
+        if receiver.deliveries().is_empty() { Err("none") } else { Ok(()) }
+    })
+    .await;
+    let other = hooked.another().await;
+    hooked.server.node.close().await;
+    receiver.behaves(Behaviour::Takes);
+    seen(&receiver, "topic:t", [1]).await;
+    let deliveries = receiver.deliveries();
+    assert!(deliveries.iter().all(|one| one.id == deliveries[0].id), "{deliveries:?}");
+    drop(other);
+}
+
 #[tokio::test]
 async fn retention_wins_and_the_receiver_is_told() {
     let hooked = Hooked::start().await;
