@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use common::close::Close;
 use draftwire_client::session::{AfterClose, Effect};
 use serde_json::Value;
 use tokio::{
@@ -45,8 +44,8 @@ enum End {
     Moved,
     /// The owner wants it so.
     Dropped,
-    /// The token was refused.
-    Unauthorized,
+    /// The token is taken no longer, as this code says.
+    Unauthorized(u16),
     /// Coming back unchanged is pointless.
     Closed(u16),
     /// The device was dropped.
@@ -83,9 +82,8 @@ impl Link {
             match end {
                 End::Lost | End::Moved => {}
                 End::Dropped => continue,
-                End::Unauthorized if unauthorized + 1 < UNAUTHORIZED_MAX => unauthorized += 1,
-                End::Unauthorized => return self.shared.close(Close::Unauthorized.code()),
-                End::Closed(code) => return self.shared.close(code),
+                End::Unauthorized(_) if unauthorized + 1 < UNAUTHORIZED_MAX => unauthorized += 1,
+                End::Unauthorized(code) | End::Closed(code) => return self.shared.close(code),
                 End::Over => return,
             }
             sleep(self.backoff(attempts)).await;
@@ -217,7 +215,7 @@ impl Link {
     fn closed_with(&self, code: u16) -> End {
         self.shared.change(|state| state.counters.closes.push(code));
         match AfterClose::of(Some(code)) {
-            AfterClose::RenewToken => End::Unauthorized,
+            AfterClose::RenewToken => End::Unauthorized(code),
             AfterClose::StayAway => End::Closed(code),
             _ => End::Lost,
         }
@@ -298,7 +296,7 @@ impl Link {
     }
 
     fn violation(&self, violation: Violation) {
-        self.shared.change(|state| state.replica.violations.push(violation));
+        self.shared.change(|state| state.replica.violate(violation));
     }
 }
 

@@ -225,9 +225,9 @@ impl Device {
         look(&self.shared.state().replica)
     }
 
-    /// What was wrong so far. Empty is what every test ends with.
+    /// What was wrong so far, the first of it. Empty is what every test ends with.
     pub fn violations(&self) -> Vec<Violation> {
-        self.shared.state().replica.violations.clone()
+        self.shared.state().replica.violations().to_vec()
     }
 
     /// What happened so far.
@@ -326,7 +326,7 @@ impl Device {
             state.connected,
             state.closed,
             state.counters,
-            state.replica.violations,
+            state.replica.violations(),
         );
     }
 }

@@ -17,6 +17,9 @@ use super::{
     violation::Violation,
 };
 
+/// Violations that are kept, the first ones: a server that breaks a promise may do so on each connection.
+const VIOLATIONS_MAX: usize = 1000;
+
 /// The name of the stream that every connection follows.
 const ALL: &str = "all";
 
@@ -44,7 +47,7 @@ pub struct Replica {
     /// `all`, and the topics.
     streams: BTreeMap<String, Track>,
     seen: Vec<u64>,
-    pub(super) violations: Vec<Violation>,
+    violations: Vec<Violation>,
     pub(super) snapshots: u64,
     pub(super) resumes: u64,
 }
@@ -149,7 +152,9 @@ impl Replica {
     }
 
     pub(crate) fn violate(&mut self, violation: Violation) {
-        self.violations.push(violation);
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(violation);
+        }
     }
 
     /// Follows a topic. One that is followed stays as it is; one that was followed before goes on from there.
@@ -214,7 +219,7 @@ impl Replica {
         let effects = self.settle();
         let is_stray = self.violations.len() > violations;
         if let Err(violation) = received {
-            self.violations.push(Violation::Rejected(violation));
+            self.violate(Violation::Rejected(violation));
             return None;
         }
         match (kind.as_str(), stream.as_str()) {
@@ -244,7 +249,7 @@ impl Replica {
         let mut effects = Vec::new();
         while let Some(effect) = self.session.next_effect() {
             match effect {
-                Effect::Stray(stray) => self.violations.push(Violation::Stray(stray)),
+                Effect::Stray(stray) => self.violate(Violation::Stray(stray)),
                 Effect::Topic(name) => {
                     // What they are is in the message.
                     while let Next::Item(..) = self.session.take(&name) {}
@@ -266,7 +271,7 @@ impl Replica {
         match track.note(&message, from) {
             Ok(true) if self.keeps_messages => track.keep(message),
             Ok(_) => {}
-            Err(violation) => self.violations.push(violation),
+            Err(violation) => self.violate(violation),
         }
     }
 
