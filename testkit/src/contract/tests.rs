@@ -18,7 +18,7 @@ fn fault(
 ) -> Option<String> {
     let (method, target) = line.split_once(' ').unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let headers: Vec<_> = [("draftwire-node", "n1")]
+    let headers: Vec<_> = [("draftwire-node", "n1"), ("x-request-id", "r1")]
         .iter()
         .chain(headers)
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
