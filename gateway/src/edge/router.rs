@@ -16,7 +16,10 @@ use tracing::warn;
 
 use super::{
     NODE_HEADER, content_coding, cors,
-    http::{demo, disconnect, drafts, health, history, openapi, presence, publish, webhooks},
+    http::{
+        demo, disconnect, drafts, health, history, openapi, operations as admin_operations, presence,
+        publish, webhooks,
+    },
     problem::Problem,
     request_id::{REQUEST_ID, RequestId},
     sse,
@@ -38,6 +41,7 @@ pub fn router(state: EdgeState) -> Router {
             .route("/broadcast", post(publish::to_all))
             .route("/stream", get(sse::follow))
             .route("/admin/users/{user}/disconnect", post(disconnect::user))
+            .route("/admin/operations", get(admin_operations::show))
             .route("/admin/webhooks", get(webhooks::list).post(webhooks::create))
             .route("/admin/webhooks/{id}", get(webhooks::get).patch(webhooks::edit).delete(webhooks::remove))
             .route("/admin/webhooks/{id}/replay", post(webhooks::replay))

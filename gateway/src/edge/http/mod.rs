@@ -7,6 +7,7 @@ pub(super) mod drafts;
 pub(crate) mod health;
 pub(super) mod history;
 pub(super) mod openapi;
+pub(super) mod operations;
 pub(super) mod path;
 pub(super) mod presence;
 pub(super) mod publish;

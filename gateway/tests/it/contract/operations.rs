@@ -150,6 +150,12 @@ async fn admin(met: &mut Met, server: &Server) {
     .await;
     met.walk(server, "", &[(401, disconnect, &[], "")]).await;
     met.walk(server, &service(), &[(403, disconnect, &[], "")]).await;
+    let operations = "GET /v1/admin/operations";
+    let misspelt = format!("{operations}?nod=n1");
+    let admin = token::scoped("operator", "admin");
+    met.walk(server, &admin, &[(200, operations, &[], ""), (400, &misspelt, &[], "")]).await;
+    met.walk(server, "", &[(401, operations, &[], "")]).await;
+    met.walk(server, &service(), &[(403, operations, &[], "")]).await;
 }
 
 async fn following(met: &mut Met, server: &Server) {
