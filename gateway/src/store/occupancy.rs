@@ -34,7 +34,7 @@ pub trait OccupancyStore: Send + Sync {
     async fn leave(&self, node: &str) -> Result<(), StoreError>;
 
     /// Compares what is attended in these ranges of topics with what a webhook was told. At most
-    /// [`OCCUPANCY_LOOK_MAX`] differences, by the names of their topics.
+    /// `OCCUPANCY_LOOK_MAX` differences, by the names of their topics.
     async fn differences(&self, webhook: &str, ranges: &[NameRange]) -> Result<Vec<Occupancy>, StoreError>;
 }
 

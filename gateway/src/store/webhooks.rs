@@ -25,7 +25,7 @@ pub(crate) const LAG_STREAMS_MAX: u32 = 20_000;
 #[async_trait]
 pub trait WebhookStore: Send + Sync {
     /// Adds a webhook, and places its cursors on every stream of `ranges` that has events. `None` where there are
-    /// [`WEBHOOKS_MAX`] already.
+    /// `WEBHOOKS_MAX` already.
     async fn create(
         &self,
         new: &NewWebhook,
@@ -65,7 +65,7 @@ pub trait WebhookStore: Send + Sync {
     /// Ends the lease, so that another node need not wait for its end.
     async fn release(&self, id: &str, holder: &Holder) -> Result<(), StoreError>;
 
-    /// Compares the heads of up to [`LOOK_STREAMS_MAX`] streams of a range with the cursors of a webhook.
+    /// Compares the heads of up to `LOOK_STREAMS_MAX` streams of a range with the cursors of a webhook.
     async fn look(&self, id: &str, range: &NameRange) -> Result<Look, StoreError>;
 
     /// Notes the batch that is about to be delivered. `false` where the generation is another one by now, as for
@@ -245,7 +245,7 @@ pub struct Lag {
     pub events: u64,
     /// Streams that have such events.
     pub streams: u64,
-    /// Whether that is all. It is a part where the filter names more than [`LAG_STREAMS_MAX`] streams.
+    /// Whether that is all. It is a part where the filter names more than `LAG_STREAMS_MAX` streams.
     pub complete: bool,
 }
 
