@@ -5,13 +5,17 @@ use std::{
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 
 use crate::{ports, process::Process, service::Service};
 
@@ -66,6 +70,22 @@ impl Postgres {
     pub async fn start_quick() -> Result<Self> {
         Self::start_with(&[("fsync", "off"), ("synchronous_commit", "off"), ("full_page_writes", "off")])
             .await
+    }
+
+    /// The quick server that the tests of one process share while at least one of them holds it. Each has
+    /// [a database of its own](Self::create_database).
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub async fn shared() -> Result<Arc<Self>> {
+        static SHARED: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
+        let mut shared = SHARED.lock().await;
+        if let Some(running) = shared.upgrade() {
+            return Ok(running);
+        }
+        let started = Arc::new(Self::start_quick().await?);
+        *shared = Arc::downgrade(&started);
+        Ok(started)
     }
 
     /// As [`Postgres::start`], with settings of `postgresql.conf`.

@@ -1,7 +1,7 @@
 //! The contract over Postgres, and what only Postgres does.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,6 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 use sqlx::{Connection, PgConnection, Row};
 use testkit::Postgres;
-use tokio::sync::Mutex;
 
 use crate::{
     contract::contract,
@@ -28,21 +27,9 @@ pub(crate) struct Server {
 }
 
 pub(crate) async fn server() -> Server {
-    let server = shared().await;
+    let server = Postgres::shared().await.unwrap();
     let url = server.create_database().await.unwrap();
     Server { url, _server: server }
-}
-
-/// The server that tests share while at least one of them runs; each has a database of its own.
-async fn shared() -> Arc<Postgres> {
-    static SHARED: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
-    let mut shared = SHARED.lock().await;
-    if let Some(running) = shared.upgrade() {
-        return running;
-    }
-    let started = Arc::new(Postgres::start_quick().await.unwrap());
-    *shared = Arc::downgrade(&started);
-    started
 }
 
 impl Server {

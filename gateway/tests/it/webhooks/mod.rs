@@ -6,7 +6,7 @@ mod examples;
 mod presence;
 mod receivers;
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use gateway::store::{
     Limits,
@@ -14,7 +14,6 @@ use gateway::store::{
 };
 use serde_json::{Value, json};
 use testkit::{Postgres, Receiver, http::Answer, token, wait};
-use tokio::sync::Mutex;
 
 use crate::{
     DEADLINE,
@@ -36,18 +35,6 @@ pub(crate) struct Hooked {
     postgres: Arc<Postgres>,
 }
 
-/// The server that tests share while at least one of them runs.
-async fn shared() -> Arc<Postgres> {
-    static SHARED: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
-    let mut shared = SHARED.lock().await;
-    if let Some(running) = shared.upgrade() {
-        return running;
-    }
-    let started = Arc::new(Postgres::start_quick().await.unwrap());
-    *shared = Arc::downgrade(&started);
-    started
-}
-
 async fn open(url: &str) -> Arc<Disk> {
     let options = PostgresOptions {
         url: url.to_owned(),
@@ -67,7 +54,7 @@ async fn open(url: &str) -> Arc<Disk> {
 impl Hooked {
     /// A node with some settings besides those of all.
     pub(crate) async fn with(some: &[(&str, &str)]) -> Self {
-        let postgres = shared().await;
+        let postgres = Postgres::shared().await.unwrap();
         let url = postgres.create_database().await.unwrap();
         let server = Server::on(&open(&url).await, &[&SETTINGS, some].concat()).await;
         Self { server, url, postgres }
