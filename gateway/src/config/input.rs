@@ -64,7 +64,7 @@ pub(super) fn without_accidents(text: &str, privacy: Privacy) -> Result<&str, Ac
 
 /// Returns the text of a file, without the line ends at its end, which editors and `echo` leave there, and without
 /// the mark that some editors put at its beginning.
-pub(super) fn read_file(path: &Path) -> Result<String, String> {
+pub(crate) fn read_file(path: &Path) -> Result<String, String> {
     let read = || -> io::Result<String> {
         let mut text = String::new();
         File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;

@@ -5,7 +5,7 @@ mod auth;
 mod backend;
 mod bus;
 mod fan_out;
-mod input;
+pub(crate) mod input;
 mod listen;
 #[cfg(test)]
 mod markdown;

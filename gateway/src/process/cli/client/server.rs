@@ -1,7 +1,6 @@
 //! The server that a command talks to, and the token that it shows.
 
 use std::{
-    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,7 +11,10 @@ use reqwest::Url;
 use tokio::time::timeout;
 
 use super::failure::Failure;
-use crate::{auth::Secret, config::text};
+use crate::{
+    auth::Secret,
+    config::{input, text},
+};
 
 /// Where a node of this machine listens unless told otherwise.
 const URL: &str = "http://127.0.0.1:8080";
@@ -21,9 +23,6 @@ const URL: &str = "http://127.0.0.1:8080";
 const DEVICE: &str = "cli";
 
 const TIMEOUT: &str = "30s";
-
-/// The largest file that is taken for a token.
-const TOKEN_BYTES_MAX: u64 = 64 << 10;
 
 /// Where the token comes from.
 #[derive(Debug, Clone)]
@@ -202,16 +201,6 @@ fn address(given: &str) -> Result<Url, Failure> {
 
 /// Reads a file with a token in it.
 fn read(path: &Path) -> Result<Secret, Failure> {
-    let wrong = |what: String| Failure::Usage(format!("the token in {}: {what}", path.display()));
-    let read = || -> io::Result<String> {
-        let mut text = String::new();
-        let file = fs::File::open(path)?;
-        io::Read::read_to_string(&mut io::Read::take(file, TOKEN_BYTES_MAX), &mut text)?;
-        Ok(text)
-    };
-    let text = read().map_err(|error| wrong(error.to_string()))?;
-    match text.trim() {
-        "" => Err(wrong("the file is empty".to_owned())),
-        token => Ok(Secret::new(token)),
-    }
+    let wrong = |what| Failure::Usage(format!("the token in {}: {what}", path.display()));
+    Ok(Secret::new(input::read_file(path).map_err(wrong)?.trim()))
 }
