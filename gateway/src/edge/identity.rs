@@ -9,7 +9,7 @@ use axum::{
 use common::{Code, time::unix_ms};
 use metrics::counter;
 
-use super::problem::Problem;
+use super::{problem::Problem, query::Parameters};
 use crate::{
     auth::{AuthError, Identity, Verifier},
     commands::failure::Failure,
@@ -98,6 +98,23 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let OptionalIdentity(identity) = OptionalIdentity::from_request_parts(parts, state).await?;
         identity.map(Self).ok_or_else(|| Failure::from(AuthError::Missing).into())
+    }
+}
+
+/// A request by an operator that takes no parameters.
+pub(super) struct Operator;
+
+impl<S: Send + Sync> FromRequestParts<S> for Operator
+where
+    Authenticator: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let RequiredIdentity(identity) = RequiredIdentity::from_request_parts(parts, state).await?;
+        check_admin(&identity)?;
+        Parameters::of(&parts.uri, &[])?;
+        Ok(Self)
     }
 }
 

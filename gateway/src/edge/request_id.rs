@@ -1,9 +1,6 @@
 //! The name of a request, so that an answer, a line of the log and what a proxy has logged can be put together.
 
-use axum::{
-    extract::Request,
-    http::{HeaderMap, HeaderName, HeaderValue},
-};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The name of a request. What a proxy or a client has named is kept.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -26,11 +23,6 @@ impl RequestId {
         let id = given.cloned().or_else(|| random().ok());
         let trace = headers.get("traceparent").and_then(|parent| trace_id(parent.to_str().ok()?));
         Self { id: id.unwrap_or(HeaderValue::from_static("-")), trace: trace.map(Into::into) }
-    }
-
-    /// The one that the router has given to a request.
-    pub(super) fn extension(request: &Request) -> Self {
-        request.extensions().get().cloned().unwrap_or_else(|| Self::of(request.headers()))
     }
 
     /// As the answer carries it.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{FromRef, FromRequestParts, Request, State},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use common::{Code, Epoch, Seq, Version, ids::WebhookId};
@@ -18,30 +18,12 @@ use crate::{
     edge::{
         body::{self, BodyReader},
         entity_tag::{self, Condition},
-        identity::{Authenticator, RequiredIdentity, check_admin},
+        identity::Operator,
         problem::Problem,
-        query::Parameters,
     },
     store::webhooks::{Lag, Pause, Webhook},
     webhooks::{Created, Refused, Webhooks},
 };
-
-/// A request by an operator.
-pub(in crate::edge) struct Operator;
-
-impl<S: Send + Sync> FromRequestParts<S> for Operator
-where
-    Authenticator: FromRef<S>,
-{
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let RequiredIdentity(identity) = RequiredIdentity::from_request_parts(parts, state).await?;
-        Parameters::of(&parts.uri, &[])?;
-        check_admin(&identity)?;
-        Ok(Self)
-    }
-}
 
 /// A webhook, as operators see it.
 #[derive(Serialize)]

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use axum::{
+    Extension,
     extract::{Query, Request, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -46,6 +47,7 @@ use crate::{
 pub(crate) async fn upgrade(
     State(context): State<Arc<ConnectionContext>>,
     State(authenticator): State<Authenticator>,
+    Extension(name): Extension<RequestId>,
     query: Result<Query<HashMap<String, String>>, QueryRejection>,
     mut request: Request,
 ) -> Response {
@@ -65,7 +67,6 @@ pub(crate) async fn upgrade(
         return Problem::upgrade_required().into_response();
     };
     Transport::WebSocket.count_attempt();
-    let name = RequestId::extension(&request);
     let offered = Offered::of(headers);
     let handshake = if context.limits.deflate { handshake } else { handshake.without_deflate() };
     let deflate = handshake.deflate();
