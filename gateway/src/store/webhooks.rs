@@ -43,7 +43,7 @@ pub trait WebhookStore: Send + Sync {
     async fn change(&self, id: &str, version: u64, changes: &Changes) -> Result<Changed, StoreError>;
 
     /// Removes a webhook that is at this version, or at any, with its cursors.
-    async fn remove(&self, id: &str, version: Option<u64>) -> Result<Changed, StoreError>;
+    async fn remove(&self, id: &str, version: Option<u64>) -> Result<Changed<()>, StoreError>;
 
     /// Moves cursors, of one stream or of all in some ranges, and gives up the batch under way.
     async fn replay(&self, id: &str, replay: &Replay) -> Result<Replayed, StoreError>;
@@ -132,16 +132,7 @@ pub enum Pause {
 }
 
 impl Pause {
-    /// As the store and the API write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Operator => "operator",
-            Self::Gone => "gone",
-            Self::GaveUp => "gave_up",
-        }
-    }
-
-    /// Reads [`Pause::as_str`]. What a newer version has written is a pause all the same.
+    /// Reads what the store has. What a newer version has written is a pause all the same.
     pub(super) fn from_text(text: &str) -> Self {
         match text {
             "gone" => Self::Gone,
@@ -206,11 +197,11 @@ pub struct Changes {
     pub paused: Option<bool>,
 }
 
-/// What became of a change.
+/// What became of a change, or of a removal, which leaves nothing to tell.
 #[derive(Debug)]
-pub enum Changed {
+pub enum Changed<T = Box<Webhook>> {
     /// It was made.
-    Done(Box<Webhook>),
+    Done(T),
     /// The webhook is at another version.
     Version(u64),
     /// There is no such webhook.

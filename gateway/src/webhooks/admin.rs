@@ -147,7 +147,7 @@ impl Webhooks {
             }
         };
         match webhooks.remove(id.as_str(), version).await? {
-            Changed::Done(_) => Ok(()),
+            Changed::Done(()) => Ok(()),
             Changed::Version(version) => Err(Refused::Version(version)),
             Changed::NotFound => Err(Refused::NotFound),
         }
@@ -169,10 +169,7 @@ impl Webhooks {
         }
         let replay = match (stream, cursor, from.as_deref()) {
             (Some(stream), Some(cursor), None) => Replay::Stream(stream, cursor.epoch, cursor.seq),
-            (Some(stream), None, Some("floor")) => {
-                let start = stream.key();
-                Replay::All(vec![NameRange { end: format!("{start}\u{1}"), start }])
-            }
+            (Some(stream), None, Some("floor")) => Replay::All(vec![NameRange::only(stream.key())]),
             (None, None, Some("floor")) => Replay::All(filter.ranges()),
             _ => {
                 let what =

@@ -102,12 +102,7 @@ pub(super) fn is_of_a_draft(event: &Event) -> bool {
 /// The names of the topics of a pattern, with something before them.
 fn names(prefix: &str, pattern: &Pattern) -> NameRange {
     let start = format!("{prefix}{}", pattern.start());
-    if pattern.is_open() {
-        return beginning(start);
-    }
-    // No name holds a character as small as this.
-    let end = format!("{start}\u{1}");
-    NameRange { start, end }
+    if pattern.is_open() { beginning(start) } else { NameRange::only(start) }
 }
 
 /// All names that begin so. The last character of what names begin with is one of ASCII, and has a next one; what

@@ -28,7 +28,9 @@ use crate::{
     config,
     store::{
         Store, StoreError,
-        webhooks::{Batch, DueStream, Failed, Held, Holder, StreamCursor, Webhook, WebhookStore},
+        webhooks::{
+            Batch, BatchStream, DueStream, Failed, Held, Holder, StreamCursor, Webhook, WebhookStore,
+        },
     },
 };
 
@@ -206,7 +208,7 @@ impl<'a> Work<'a> {
     async fn read_again(&self, webhook: &Webhook, batch: &Batch) -> Result<Option<Planned>, StoreError> {
         let mut parts = Vec::new();
         for ranges in batch.streams.chunks(READS_MAX) {
-            let read = |range: &crate::store::webhooks::BatchStream| {
+            let read = |range: &BatchStream| {
                 let limit = u32::try_from(range.seq.0.saturating_sub(range.after.0)).unwrap_or(u32::MAX);
                 Some(Read { stream: range.stream.parse().ok()?, after: range.after, limit })
             };
@@ -319,7 +321,7 @@ impl<'a> Work<'a> {
         }
         let began = Instant::now();
         let outcome = tokio::select! {
-            outcome = self.shared.sender.send(webhook, &batch.id, &body) => outcome,
+            outcome = self.shared.sender.send(webhook, &batch.id, body) => outcome,
             // Whoever holds the webhook next sends the same batch again.
             () = self.shared.stopped() => return Ok(Next::Lost),
         };

@@ -39,7 +39,7 @@ use self::{
 use crate::{
     config,
     store::{
-        Store, StoreError,
+        Store,
         webhooks::{Holder, Webhook, WebhookStore},
     },
 };
@@ -120,23 +120,18 @@ impl Drop for Webhooks {
     }
 }
 
-/// Claims webhooks, and anew after each failure, until the node stops.
+/// Claims webhooks, and anew after a panic, until the node stops.
 async fn run(shared: Arc<Shared>, node: String) {
-    while !*shared.stopping.borrow() {
-        match catch_panic("webhooks", claim(&shared, &node)).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => debug!(%error, "webhooks cannot be claimed; trying again"),
-            Err(_) => {}
-        }
+    while !*shared.stopping.borrow() && catch_panic("webhooks", claim(&shared, &node)).await.is_err() {
         counter!("draftwire_webhook_store_failures_total").increment(1);
         sleep(RETRY).await;
     }
 }
 
 /// Claims webhooks until the node stops. Those that it holds are delivered by tasks of their own, which go on where
-/// this fails for a while.
-async fn claim(shared: &Arc<Shared>, node: &str) -> Result<(), StoreError> {
-    let Some(webhooks) = shared.store.webhooks() else { return Ok(()) };
+/// the store fails for a while.
+async fn claim(shared: &Arc<Shared>, node: &str) {
+    let Some(webhooks) = shared.store.webhooks() else { return };
     let mut stopping = shared.stopping.subscribe();
     let mut held = JoinSet::new();
     let mut looks = interval(shared.settings.poll_interval);
@@ -162,7 +157,6 @@ async fn claim(shared: &Arc<Shared>, node: &str) -> Result<(), StoreError> {
         }
     }
     while held.join_next().await.is_some() {}
-    Ok(())
 }
 
 async fn deliver(shared: Arc<Shared>, webhook: Webhook, holder: Holder) {

@@ -87,7 +87,7 @@ impl Sender {
     }
 
     /// Sends a body to the endpoint of a webhook, signed.
-    pub(super) async fn send(&self, webhook: &Webhook, id: &str, body: &[u8]) -> Outcome {
+    pub(super) async fn send(&self, webhook: &Webhook, id: &str, body: Vec<u8>) -> Outcome {
         let url = match address::endpoint(&webhook.url, self.allow_private) {
             Ok(url) => url,
             Err(rule) => return Outcome::failed(format!("the URL {rule}")),
@@ -101,9 +101,9 @@ impl Sender {
             .header("webhook-timestamp", timestamp)
             .header(
                 "webhook-signature",
-                signature::header(&webhook.secrets, id, timestamp, body, webhook.now),
+                signature::header(&webhook.secrets, id, timestamp, &body, webhook.now),
             )
-            .body(body.to_vec());
+            .body(body);
         match timeout(self.timeout, request.send()).await {
             Ok(Ok(response)) => read(response).await,
             Ok(Err(error)) => Outcome::failed(causes(&error.without_url())),

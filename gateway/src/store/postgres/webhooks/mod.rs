@@ -29,10 +29,6 @@ fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn text_of(batch: &Batch) -> Result<String, StoreError> {
-    serde_json::to_string(batch).map_err(|error| StoreError::Failed(format!("a batch: {error}")))
-}
-
 #[async_trait]
 impl WebhookStore for PostgresStore {
     async fn create(
@@ -56,7 +52,7 @@ impl WebhookStore for PostgresStore {
         within(statements::LONG, operators::change(self, id, version, changes)).await
     }
 
-    async fn remove(&self, id: &str, version: Option<u64>) -> Result<Changed, StoreError> {
+    async fn remove(&self, id: &str, version: Option<u64>) -> Result<Changed<()>, StoreError> {
         within(statements::LONG, operators::remove(self, id, version)).await
     }
 
@@ -144,7 +140,7 @@ impl WebhookStore for PostgresStore {
                 .bind(held.id)
                 .bind(&held.holder.token)
                 .bind(signed(held.generation))
-                .bind(text_of(batch)?)
+                .bind(operators::text_of(batch)?)
                 .execute(&mut *connection)
                 .await?;
             connection.put_back();

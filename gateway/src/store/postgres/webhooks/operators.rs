@@ -6,6 +6,7 @@ use sqlx::{Connection, PgConnection, Row};
 use super::rows;
 use crate::store::{
     StoreError,
+    name_range::behind,
     postgres::PostgresStore,
     rows::{epoch, signed, unsigned},
     webhooks::{
@@ -24,7 +25,7 @@ async fn session(store: &PostgresStore) -> Result<PgConnection, StoreError> {
     store.webhooks.open().await.map_err(cannot)
 }
 
-fn text_of(value: &impl serde::Serialize) -> Result<String, StoreError> {
+pub(super) fn text_of(value: &impl serde::Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Failed(format!("a webhook: {error}")))
 }
 
@@ -80,7 +81,7 @@ async fn place(
                 .await?;
             let is_full = row.try_get::<i64, _>("streams")? >= i64::from(PLACE_STREAMS_MAX);
             let last: Option<String> = row.try_get("last")?;
-            start = last.filter(|_| is_full).map(rows::behind);
+            start = last.filter(|_| is_full).map(behind);
         }
     }
     Ok(())
@@ -147,7 +148,7 @@ pub(super) async fn remove(
     store: &PostgresStore,
     id: &str,
     version: Option<u64>,
-) -> Result<Changed, StoreError> {
+) -> Result<Changed<()>, StoreError> {
     let sql = store.sql();
     let mut session = session(store).await?;
     let mut transaction = session.begin().await?;
@@ -158,13 +159,11 @@ pub(super) async fn remove(
         }
         Some(_) => {}
     }
-    let row = sqlx::query(sql.webhooks.remove.clone()).bind(id).fetch_one(&mut *transaction).await?;
-    for statement in [&sql.webhooks.remove_cursors, &sql.webhooks.remove_occupancy] {
+    for statement in [&sql.webhooks.remove, &sql.webhooks.remove_cursors, &sql.webhooks.remove_occupancy] {
         sqlx::query(statement.clone()).bind(id).execute(&mut *transaction).await?;
     }
-    let webhook = rows::webhook(&row)?;
     transaction.commit().await?;
-    Ok(Changed::Done(Box::new(webhook)))
+    Ok(Changed::Done(()))
 }
 
 pub(super) async fn replay(store: &PostgresStore, id: &str, replay: &Replay) -> Result<Replayed, StoreError> {
@@ -207,7 +206,6 @@ pub(super) async fn lag(store: &PostgresStore, id: &str, ranges: &[NameRange]) -
     let mut left = i64::from(LAG_STREAMS_MAX);
     for range in ranges {
         if left == 0 {
-            lag.complete = false;
             break;
         }
         let row = sqlx::query(store.sql().webhooks.lag.clone())

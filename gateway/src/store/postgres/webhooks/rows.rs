@@ -6,6 +6,7 @@ use sqlx::{Row, postgres::PgRow};
 
 use crate::store::{
     StoreError,
+    name_range::behind,
     rows::{corrupt, epoch, unsigned},
     webhooks::{DueStream, Look, Pause, StreamCursor, Webhook},
 };
@@ -60,11 +61,6 @@ pub(super) fn look(rows: &[PgRow], full: u32) -> Result<Look, StoreError> {
         }
     }
     Ok(Look { epoch: epoch(first.try_get("epoch")?)?, due, next: last.filter(|_| is_full).map(behind) })
-}
-
-/// The first name behind this one: no name holds a character as small as this.
-pub(super) fn behind(name: String) -> String {
-    name + "\u{1}"
 }
 
 fn due_stream(name: &str, row: &PgRow) -> Result<DueStream, StoreError> {

@@ -66,7 +66,7 @@ const CHANGE: &str = "
     WHERE id = $1
     RETURNING {columns}";
 
-const REMOVE: &str = "DELETE FROM {schema}.webhooks w WHERE w.id = $1 RETURNING {columns}";
+const REMOVE: &str = "DELETE FROM {schema}.webhooks WHERE id = $1";
 
 const REMOVE_CURSORS: &str = "DELETE FROM {schema}.webhook_cursors WHERE webhook = $1";
 
@@ -89,7 +89,7 @@ const BEGIN_ANEW: &str = "
     RETURNING {columns}";
 
 const LAG: &str = "
-    SELECT count(*) AS streams, max(p.name) AS last,
+    SELECT count(*) AS streams,
         count(*) FILTER (WHERE p.head > greatest(coalesce(c.seq, 0), p.floor)) AS behind,
         coalesce(sum(greatest(p.head - greatest(coalesce(c.seq, 0), p.floor), 0)), 0)::bigint AS events
     FROM (
