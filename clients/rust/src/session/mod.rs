@@ -327,8 +327,7 @@ impl Session {
         }
         if let Some(names) = self.topics.asked(id) {
             if !self.topics.left(&names) {
-                let answers: SubscribeAnswers = body(message)?;
-                answers.topics.into_iter().for_each(|answer| self.topics.subscribed(answer));
+                self.topics.subscribed(body::<SubscribeAnswers>(message)?.topics);
             }
             self.effects.extend(names.into_iter().map(Effect::Topic));
             return Ok(());

@@ -191,10 +191,12 @@ impl Topics {
         any
     }
 
-    /// Takes what a `SUBSCRIBE` was answered for one topic.
-    pub(super) fn subscribed(&mut self, answer: SubscribeAnswer) {
-        if let Some(topic) = self.topics.get_mut(&answer.topic) {
-            topic.subscribed(answer);
+    /// Takes what a `SUBSCRIBE` was answered, for each of its topics.
+    pub(super) fn subscribed(&mut self, answers: Vec<SubscribeAnswer>) {
+        for answer in answers {
+            if let Some(topic) = self.topics.get_mut(&answer.topic) {
+                topic.subscribed(answer);
+            }
         }
         self.forget_done();
     }
@@ -219,7 +221,6 @@ impl Topics {
 
     pub(super) fn retry(&mut self) {
         self.topics.values_mut().for_each(Topic::retry);
-        self.forget_done();
     }
 
     /// Takes a message of a topic that is no event. Returns whether the type is one of a topic.
@@ -243,7 +244,6 @@ impl Topics {
             "TOKEN_EXPIRING" => topic.token_expires(),
             _ => topic.unsubscribed(serde_json::from_str(payload).map_err(read)?),
         }
-        self.forget_done();
         Ok(true)
     }
 
