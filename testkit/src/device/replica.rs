@@ -38,9 +38,7 @@ pub struct DraftState {
 #[derive(Debug)]
 pub struct Replica {
     pub(super) session: Session,
-    keeps_drafts: bool,
     keeps_messages: bool,
-    welcomed: bool,
     synced: bool,
     /// Whether this connection began with a cursor, and has not been sent all that was missed.
     resuming: bool,
@@ -63,9 +61,7 @@ impl Replica {
         });
         Self {
             session,
-            keeps_drafts,
             keeps_messages,
-            welcomed: false,
             synced: false,
             resuming: false,
             streams: BTreeMap::new(),
@@ -122,8 +118,10 @@ impl Replica {
     /// Whether the device is connected for the first time or again, knows what it keeps, and all its
     /// topics are answered.
     pub fn is_ready(&self) -> bool {
+        let knows_drafts = self.session.replica().is_none_or(|replica| replica.position().is_some());
         let is_settled = self.streams.values().all(Track::is_settled);
-        self.welcomed && (self.is_complete() || !self.keeps_drafts) && is_settled
+        // The first `WELCOME` says where `all` stands.
+        self.session.all().is_some() && knows_drafts && is_settled
     }
 
     /// A topic, or `all`, by the name of its stream.
@@ -224,7 +222,6 @@ impl Replica {
         }
         match (kind.as_str(), stream.as_str()) {
             ("WELCOME", _) => {
-                self.welcomed = true;
                 self.resuming = had_cursor;
                 self.streams.entry(ALL.to_owned()).or_default();
                 self.stand(ALL);

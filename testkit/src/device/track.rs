@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::{presence::Presence, topic::Topic, violation::Violation};
 
 /// How a topic stands on the connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Standing {
     /// To be followed, and not answered on this connection.
+    #[default]
     Waiting,
     /// Followed.
     Followed,
@@ -34,7 +35,7 @@ pub struct Missed {
 }
 
 /// A stream as one client has followed it: small, however many events have come.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Track {
     /// How it was asked for; `None` for `all`, and where the connection names its topics itself.
     topic: Option<Topic>,
@@ -61,25 +62,6 @@ pub fn digest(event: &str, data: &Value) -> u64 {
     event.hash(&mut hasher);
     data.hash(&mut hasher);
     hasher.finish()
-}
-
-impl Default for Track {
-    fn default() -> Self {
-        Self {
-            topic: None,
-            standing: Standing::Waiting,
-            position: None,
-            resuming: false,
-            synced: false,
-            resumes: 0,
-            runs: Vec::new(),
-            digests: Vec::new(),
-            missed: Vec::new(),
-            signals: 0,
-            presence: Presence::default(),
-            messages: Vec::new(),
-        }
-    }
 }
 
 impl Track {
