@@ -2,8 +2,6 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
 use super::{
     histogram::Histogram,
     meter::{Meter, Totals},
@@ -16,8 +14,7 @@ pub const SLICE: Duration = Duration::from_secs(5);
 pub const SLICES_MAX: usize = 60;
 
 /// What an operation did in a while.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Window {
     /// How long each took, whatever its outcome.
     pub durations: Histogram,
@@ -26,7 +23,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Adds what another node, or another slice of time, has counted.
+    /// Adds what another slice of time has counted.
     pub fn merge(&mut self, other: &Self) {
         self.durations.merge(&other.durations);
         self.errors = self.errors.saturating_add(other.errors);
