@@ -2,9 +2,9 @@
 
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { drafts } from '../src/drafts/index.js';
-import { Draftwire, DraftwireError, type ConnectionState, type TokenRequest } from '../src/index.js';
+import { Draftwire, DraftwireError, type TokenRequest } from '../src/index.js';
 import { FakeServer } from '../src/testing/index.js';
-import { client, eventually, Network } from './support/client.js';
+import { client, eventually, Network, states } from './support/client.js';
 import { Node } from './support/node.js';
 
 /** Ends the connections of a user, as an operator does. */
@@ -13,15 +13,6 @@ async function disconnect(node: Node, user: string, body: { code?: number; reaso
   const url = `${node.url}/v1/admin/users/${user}/disconnect`;
   const answer = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) });
   expect(answer.status).toBe(202);
-}
-
-/** Every state that a client has. */
-function states(dw: Draftwire): ConnectionState[] {
-  const seen = [dw.state];
-  dw.subscribe(() => {
-    if (dw.state !== seen.at(-1)) seen.push(dw.state);
-  });
-  return seen;
 }
 
 describe('with a real node', () => {

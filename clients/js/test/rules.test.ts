@@ -8,6 +8,7 @@ import { drafts } from '../src/drafts/index.js';
 import { internals } from '../src/draftwire.js';
 import { Draftwire } from '../src/index.js';
 import type { DraftMessage } from '../src/protocol.js';
+import { commandKey } from '../src/session/commands.js';
 
 interface Note {
   title?: string;
@@ -46,7 +47,7 @@ async function phone() {
     server,
     waiting: () => waiting().map(({ payload }) => payload),
     /** The first one is on its way. */
-    sends: () => records.run((edit) => edit.put(`command/${String(waiting()[0]!.order).padStart(12, '0')}`, { ...waiting()[0]!, sentAt: Date.now() })),
+    sends: () => records.run((edit) => edit.put(commandKey(waiting()[0]!), { ...waiting()[0]!, sentAt: Date.now() })),
   };
 }
 

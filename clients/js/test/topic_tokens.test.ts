@@ -1,8 +1,8 @@
 // Tokens of one topic: a right that the connection's token does not give, over a real node.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { DraftwireError, type DraftwireOptions, type Topic, type TopicState, type TopicTokenRequest } from '../src/index.js';
-import { client, eventually, Network } from './support/client.js';
+import { DraftwireError, type DraftwireOptions, type TopicTokenRequest } from '../src/index.js';
+import { client, eventually, Network, states } from './support/client.js';
 import { Node } from './support/node.js';
 import { Origin } from './support/tabs.js';
 
@@ -21,14 +21,6 @@ function guest(user: string, options: Partial<DraftwireOptions> & { network?: Ne
 /** Publishes with the right to everything. */
 async function publish(topic: string, data: unknown): Promise<void> {
   await node.api('POST', `v1/topics/${topic}/events`, node.token('desk'), { event: 'GOAL', data });
-}
-
-function states(topic: Topic): TopicState[] {
-  const seen = [topic.state];
-  topic.subscribe(() => {
-    if (topic.state !== seen.at(-1)) seen.push(topic.state);
-  });
-  return seen;
 }
 
 test('a token of the topic allows to follow it, and to publish there', async () => {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -11,21 +10,13 @@ from draftwire import BadRequestError, Draftwire, ForbiddenError, Member, Presen
 
 from .conftest import MINTER
 from .device import Device
-from .node import DEADLINE
+from .node import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
     from .node import Node
-
-
-def wait_for(presence: Callable[[], Presence], condition: Callable[[Presence], bool]) -> Presence:
-    """Waits until a condition holds of who is present."""
-    end = time.monotonic() + DEADLINE
-    while not condition(found := presence()):
-        assert time.monotonic() < end, found
-    return found
 
 
 def present(node: Node, user_id: str, device: str, topic: str) -> Device:
@@ -38,12 +29,12 @@ def present(node: Node, user_id: str, device: str, topic: str) -> Device:
 
 
 def test_who_is_present_in_a_topic(shared: Node, dw: Draftwire, topic: str) -> None:
-    nobody = wait_for(lambda: dw.presence(topic), lambda found: found.complete)
-    assert nobody == Presence((), 0, 0, complete=True)
+    wait_until(lambda: dw.presence(topic).complete, "the node hears itself")
+    assert dw.presence(topic) == Presence((), 0, 0, complete=True)
     with present(shared, "alice", "phone", topic), present(shared, "bob", "tv", topic):
         members = (Member("alice", "phone"), Member("bob", "tv"))
         assert dw.presence(topic) == Presence(members, 2, 2, complete=True)
-    wait_for(lambda: dw.presence(topic), lambda found: found.members == ())
+    wait_until(lambda: dw.presence(topic).members == (), "both are gone")
     with pytest.raises(ForbiddenError):
         dw.with_options(token=MINTER.source("stranger")).presence(topic)
 

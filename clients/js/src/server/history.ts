@@ -2,6 +2,7 @@
 
 import type { Cursor } from '../api.js';
 import { isObject } from '../json.js';
+import { formatCursor, type Position } from '../protocol.js';
 import { ConflictError, UnexpectedAnswerError } from './errors.js';
 import type { CallOptions, HistoryItem } from './values.js';
 import { type Answer, list, number, path, read, readEvent, type Request, text } from './wire.js';
@@ -14,11 +15,6 @@ export interface HistoryOptions extends CallOptions {
 
 /** Sends a request until it is answered, and returns what the reader makes of it. */
 export type Ask = <T>(request: Request, reader: (answer: Answer) => T, signal: AbortSignal | undefined) => Promise<T>;
-
-interface Position {
-  readonly epoch: string;
-  readonly seq: number;
-}
 
 /**
  * A topic's log, read up to its head; page after page, as it is iterated over, once. One page is in memory at a time.
@@ -52,7 +48,7 @@ export class History implements AsyncIterableIterator<HistoryItem> {
    * cursor was given.
    */
   get cursor(): Cursor | null {
-    return written(this.#cursor);
+    return this.#cursor && formatCursor(this.#cursor);
   }
 
   /**
@@ -60,7 +56,7 @@ export class History implements AsyncIterableIterator<HistoryItem> {
    * before the end, or follows the topic from there.
    */
   get head(): Cursor | null {
-    return written(this.#head);
+    return this.#head && formatCursor(this.#head);
   }
 
   async next(): Promise<IteratorResult<HistoryItem>> {
@@ -79,7 +75,7 @@ export class History implements AsyncIterableIterator<HistoryItem> {
   }
 
   async #readPage(): Promise<void> {
-    const cursor = written(this.#next) ?? undefined;
+    const cursor = this.#next ? formatCursor(this.#next) : undefined;
     const query = { cursor, limit: String(this.#pageSize) };
     const request: Request = { method: 'GET', path: path(['topics', this.#topic, 'events'], query) };
     try {
@@ -137,10 +133,6 @@ function readPage(answer: Answer): Page {
     events: list(page, 'events', isObject).map(readEvent),
     cursor: position(text(page, 'cursor')),
   };
-}
-
-function written(position: Position | null): Cursor | null {
-  return position === null ? null : `${position.epoch}:${position.seq}`;
 }
 
 function position(cursor: Cursor): Position {

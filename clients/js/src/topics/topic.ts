@@ -200,10 +200,10 @@ export function newTopic(name: string, { from = 'now', presence: isPresent, batc
     },
     keepPosition() {
       const { position } = tracker;
+      if (from !== 'last' || !position) return;
       const kept = records.get<Position>(positionKey);
       // Never backwards, where another tab was faster.
-      if (from !== 'last' || !position || (kept && kept.epoch === position.epoch && kept.seq >= position.seq)) return;
-      void records.run((edit) => edit.put(positionKey, position));
+      if (kept?.epoch !== position.epoch || kept.seq < position.seq) void records.run((edit) => edit.put(positionKey, position));
     },
     lost() {
       if (state.status === 'ended' || (state.status === 'waiting' && !presence)) return;

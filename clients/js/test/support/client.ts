@@ -13,6 +13,15 @@ export async function eventually<T>(look: () => T | false | undefined | null | P
   }
 }
 
+/** Every state that something has. */
+export function states<State>(of: { readonly state: State; readonly subscribe: (listener: () => void) => unknown }): State[] {
+  const seen = [of.state];
+  of.subscribe(() => {
+    if (of.state !== seen.at(-1)) seen.push(of.state);
+  });
+  return seen;
+}
+
 /** A network that can be cut, as a WebSocket class. */
 export class Network {
   readonly #sockets = new Set<WebSocket>();
