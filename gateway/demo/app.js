@@ -1603,9 +1603,9 @@ function newTopic(name, { from = "now", presence: isPresent, batchMs, batchMax, 
     },
     keepPosition() {
       const { position: position2 } = tracker;
+      if (from !== "last" || !position2) return;
       const kept = records.get(positionKey);
-      if (from !== "last" || !position2 || kept && kept.epoch === position2.epoch && kept.seq >= position2.seq) return;
-      void records.run((edit) => edit.put(positionKey, position2));
+      if (kept?.epoch !== position2.epoch || kept.seq < position2.seq) void records.run((edit) => edit.put(positionKey, position2));
     },
     lost() {
       if (state.status === "ended" || state.status === "waiting" && !presence) return;
@@ -3159,6 +3159,38 @@ var Absence = class {
     return live && this.#leftAt !== null && cursor !== null ? caughtUp(this.#leftAt, cursor) : "";
   }
 };
+var Standing = class {
+  #root;
+  #absence = new Absence();
+  constructor(root) {
+    this.#root = root;
+  }
+  /** Whether it was live before. */
+  get wasLive() {
+    return this.#absence.wasLive;
+  }
+  /** Shows what the person has to know; '' hides it. */
+  notice(text2) {
+    say(part(this.#root, "notice-text"), text2);
+    part(this.#root, "notice").hidden = text2 === "";
+  }
+  /** Shows a status and its reason, the node, and what was missed up to the cursor. */
+  show(status, error, client, cursor) {
+    const before = this.#root.dataset["state"];
+    if (status !== before) {
+      if (before === "stopped") this.notice("");
+      if (status === "stopped") this.notice(stopNotice(error));
+    }
+    this.#root.dataset["state"] = status;
+    say(part(this.#root, "state"), STATUS_TEXT[status]);
+    part(this.#root, "state").title = error?.message ?? "";
+    if ("node" in client) say(part(this.#root, "node"), client.node);
+    const news = this.#absence.look(status, cursor);
+    if (news === null) return;
+    part(this.#root, "replayed").hidden = news === "";
+    say(part(this.#root, "replayed"), news);
+  }
+};
 function caughtUp(from, to) {
   if (epochOf(from) !== epochOf(to)) return "caught up: the server has another history";
   const missed = seqOf(to) - seqOf(from);
@@ -3177,7 +3209,7 @@ var Device = class {
   #dw;
   #orders;
   #form;
-  #absence = new Absence();
+  #standing = new Standing(this.root);
   #selected = null;
   /** What the orders looked like, to see what another device changes; null before they are loaded. */
   #seen = null;
@@ -3191,14 +3223,14 @@ var Device = class {
       getToken: ({ stale }) => tokens.get(stale),
       connect: false,
       environment: { WebSocket: watchedWebSocket((frame) => log.add(frame)) },
-      onError: (error) => this.#notice(String(error))
+      onError: (error) => this.#standing.notice(String(error))
     });
     this.#orders = drafts(this.#dw, "order");
     this.#form = new OrderForm(this.#part("form"), index);
     this.#dw.subscribe(() => this.#renderState());
     this.#orders.subscribe(() => this.#renderOrders());
     this.#orders.on("conflict", ({ kind }, { id: id2 }) => kind === "delete" && this.#select(id2));
-    this.#orders.on("refused", (refusal2, draft) => this.#notice(inWords(refusal2, draft)));
+    this.#orders.on("refused", (refusal2, draft) => this.#standing.notice(inWords(refusal2, draft)));
     this.#listenToPerson();
     this.#renderState();
   }
@@ -3226,7 +3258,7 @@ var Device = class {
       this.#form.act(() => this.#order?.delete());
     });
     this.#part("dismiss").addEventListener("click", () => {
-      this.#notice("");
+      this.#standing.notice("");
       for (const { snapshot: snapshot2 } of this.#orders.list) for (const refusal2 of snapshot2.refusals) refusal2.dismiss();
     });
     this.#part("draft-list").addEventListener("click", ({ target }) => {
@@ -3244,21 +3276,7 @@ var Device = class {
   }
   #renderState() {
     const { state } = this.#dw;
-    const { status } = state;
-    const badge = this.#part("state");
-    if (status !== this.root.dataset["state"]) {
-      if (this.root.dataset["state"] === "stopped") this.#notice("");
-      if (state.status === "stopped") this.#notice(stopNotice(state.error));
-    }
-    this.root.dataset["state"] = status;
-    say(badge, STATUS_TEXT[status]);
-    badge.title = "error" in state ? state.error.message : "";
-    if ("node" in state) say(this.#part("node"), state.node);
-    const news = this.#absence.look(status, this.#orders.cursor);
-    if (news !== null) {
-      this.#part("replayed").hidden = news === "";
-      say(this.#part("replayed"), news);
-    }
+    this.#standing.show(state.status, "error" in state ? state.error : void 0, state, this.#orders.cursor);
     this.#renderOrders();
   }
   #renderOrders() {
@@ -3300,10 +3318,6 @@ var Device = class {
     const saved = this.#part("saved");
     saved.dataset["saved"] = String(conflicts.length === 0 && pendingCount === 0);
     say(saved, text2);
-  }
-  #notice(text2) {
-    say(this.#part("notice-text"), text2);
-    this.#part("notice").hidden = text2 === "";
   }
   #part(role) {
     return part(this.root, role);
@@ -3702,14 +3716,14 @@ var History = class {
    * cursor was given.
    */
   get cursor() {
-    return written(this.#cursor);
+    return this.#cursor && formatCursor(this.#cursor);
   }
   /**
    * The topic's last event when it was last read; null as long as nothing was read. With it a reader begins a little
    * before the end, or follows the topic from there.
    */
   get head() {
-    return written(this.#head);
+    return this.#head && formatCursor(this.#head);
   }
   async next() {
     while (this.#items.length === 0 && !this.#ended) await this.#readPage();
@@ -3725,7 +3739,7 @@ var History = class {
     return this;
   }
   async #readPage() {
-    const cursor = written(this.#next) ?? void 0;
+    const cursor = this.#next ? formatCursor(this.#next) : void 0;
     const query = { cursor, limit: String(this.#pageSize) };
     const request = { method: "GET", path: path(["topics", this.#topic, "events"], query) };
     try {
@@ -3773,9 +3787,6 @@ function readPage(answer2) {
     events: list(page, "events", isObject).map(readEvent),
     cursor: position(text(page, "cursor"))
   };
-}
-function written(position2) {
-  return position2 === null ? null : `${position2.epoch}:${position2.seq}`;
 }
 function position(cursor) {
   const [, epoch, seq] = /^([^:]+):([0-9]+)$/.exec(cursor) ?? [];
@@ -4207,7 +4218,7 @@ var Viewer = class {
   #options;
   #dw;
   #topic;
-  #absence = new Absence();
+  #standing = new Standing(this.root);
   #flashing = 0;
   /** The last flood, as it arrived here. */
   #flood = { id: "", events: 0, frames: 0 };
@@ -4224,14 +4235,14 @@ var Viewer = class {
       connect: false,
       transport,
       environment: { WebSocket: watchedWebSocket((frame) => this.#countFlood(frame)) },
-      onError: (error) => this.#notice(String(error))
+      onError: (error) => this.#standing.notice(String(error))
     });
     this.#topic = this.#follow(options.from);
     this.#dw.subscribe(() => this.#render());
     this.#dw.onBroadcast("*", (event2) => this.#flash(event2));
-    this.#dw.onMissedBroadcasts(() => this.#notice("Some broadcasts of the time away are gone from the log."));
+    this.#dw.onMissedBroadcasts(() => this.#standing.notice("Some broadcasts of the time away are gone from the log."));
     this.#part("offline").addEventListener("change", () => this.show());
-    this.#part("dismiss").addEventListener("click", () => this.#notice(""));
+    this.#part("dismiss").addEventListener("click", () => this.#standing.notice(""));
     this.#render();
   }
   /** Who is here, as the server says; null while unknown. */
@@ -4252,7 +4263,7 @@ var Viewer = class {
     const { batchMs } = this.#options;
     const topic = this.#dw.topic(TOPIC, { from, presence: true, ...batchMs !== void 0 && { batchMs } });
     topic.on("*", (event2) => this.#comment(event2));
-    topic.onMissed(({ before }) => this.#notice(`What was missed before ${before} is gone from the log.`));
+    topic.onMissed(({ before }) => this.#standing.notice(`What was missed before ${before} is gone from the log.`));
     topic.subscribe(() => {
       this.#render();
       this.#options.onPresence();
@@ -4269,25 +4280,12 @@ var Viewer = class {
   }
   #render() {
     const { status, error } = this.#status;
-    const { state } = this.#dw;
-    const before = this.root.dataset["state"];
-    if (status !== before) {
-      if (before === "stopped") this.#notice("");
-      if (status === "stopped") this.#notice(stopNotice(error));
-    }
-    this.root.dataset["state"] = status;
-    say(this.#part("state"), STATUS_TEXT[status]);
-    this.#part("state").title = error?.message ?? "";
-    if ("node" in state) say(this.#part("node"), state.node);
     this.#renderSeq();
-    const news = this.#absence.look(status, this.#topic.cursor);
-    if (news === null) return;
-    this.#part("replayed").hidden = news === "";
-    say(this.#part("replayed"), news);
+    this.#standing.show(status, error, this.#dw.state, this.#topic.cursor);
   }
   #renderSeq() {
     const { cursor } = this.#topic;
-    say(this.#part("seq"), this.#absence.wasLive && cursor !== null ? String(seqOf(cursor)) : "–");
+    say(this.#part("seq"), this.#standing.wasLive && cursor !== null ? String(seqOf(cursor)) : "–");
   }
   /** Whoever may publish may send any data: what is not a commentary's is shown as it is. */
   #comment({ type, seq, data }) {
@@ -4301,12 +4299,12 @@ var Viewer = class {
     const list2 = this.#part("comments");
     list2.prepend(row);
     if (list2.children.length > COMMENTS_MAX) list2.lastElementChild.remove();
-    if (this.#absence.wasLive) highlight(row);
+    if (this.#standing.wasLive) highlight(row);
     this.#part("none").hidden = true;
     this.#renderSeq();
   }
   #countFlood({ direction, messages }) {
-    if (direction === "out" || !this.#absence.wasLive) return;
+    if (direction === "out" || !this.#standing.wasLive) return;
     const floods = messages.filter(({ stream, payload }) => stream === `topic:${TOPIC}` && typeof payload?.flood === "string").map(({ payload }) => payload.flood);
     const id = floods.at(-1);
     if (id === void 0) return;
@@ -4330,10 +4328,6 @@ var Viewer = class {
     this.#flashing = setTimeout(() => {
       note.hidden = true;
     }, FLASH_MS);
-  }
-  #notice(text2) {
-    say(this.#part("notice-text"), text2);
-    this.#part("notice").hidden = text2 === "";
   }
   #part(role) {
     return part(this.root, role);

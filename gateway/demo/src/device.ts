@@ -6,7 +6,7 @@ import { address, copy, highlight, part, say } from './dom.js';
 import { watchedWebSocket } from './frames.js';
 import { MessageLog } from './message_log.js';
 import { OrderForm, type Order } from './order_form.js';
-import { Absence, seqOf, STATUS_TEXT, stopNotice } from './states.js';
+import { seqOf, Standing } from './states.js';
 import type { Tokens } from './tokens.js';
 
 export interface DeviceOptions {
@@ -24,7 +24,7 @@ export class Device {
   readonly #dw: Draftwire;
   readonly #orders: DraftCollection<Order>;
   readonly #form: OrderForm;
-  readonly #absence = new Absence();
+  readonly #standing = new Standing(this.root);
   #selected: string | null = null;
   /** What the orders looked like, to see what another device changes; null before they are loaded. */
   #seen: Map<string, string> | null = null;
@@ -40,7 +40,7 @@ export class Device {
       getToken: ({ stale }) => tokens.get(stale),
       connect: false,
       environment: { WebSocket: watchedWebSocket((frame) => log.add(frame)) },
-      onError: (error) => this.#notice(String(error)),
+      onError: (error) => this.#standing.notice(String(error)),
     });
     this.#orders = drafts<Order>(this.#dw, 'order');
     this.#form = new OrderForm(this.#part('form'), index);
@@ -48,7 +48,7 @@ export class Device {
     this.#orders.subscribe(() => this.#renderOrders());
     // It was out of sight.
     this.#orders.on('conflict', ({ kind }, { id }) => kind === 'delete' && this.#select(id));
-    this.#orders.on('refused', (refusal, draft) => this.#notice(inWords(refusal, draft)));
+    this.#orders.on('refused', (refusal, draft) => this.#standing.notice(inWords(refusal, draft)));
     this.#listenToPerson();
     this.#renderState();
   }
@@ -80,7 +80,7 @@ export class Device {
       this.#form.act(() => this.#order?.delete());
     });
     this.#part('dismiss').addEventListener('click', () => {
-      this.#notice('');
+      this.#standing.notice('');
       for (const { snapshot } of this.#orders.list) for (const refusal of snapshot.refusals) refusal.dismiss();
     });
     this.#part('draft-list').addEventListener('click', ({ target }) => {
@@ -102,21 +102,7 @@ export class Device {
 
   #renderState(): void {
     const { state } = this.#dw;
-    const { status } = state;
-    const badge = this.#part('state');
-    if (status !== this.root.dataset['state']) {
-      if (this.root.dataset['state'] === 'stopped') this.#notice('');
-      if (state.status === 'stopped') this.#notice(stopNotice(state.error));
-    }
-    this.root.dataset['state'] = status;
-    say(badge, STATUS_TEXT[status]);
-    badge.title = 'error' in state ? state.error.message : '';
-    if ('node' in state) say(this.#part('node'), state.node);
-    const news = this.#absence.look(status, this.#orders.cursor);
-    if (news !== null) {
-      this.#part('replayed').hidden = news === '';
-      say(this.#part('replayed'), news);
-    }
+    this.#standing.show(state.status, 'error' in state ? state.error : undefined, state, this.#orders.cursor);
     this.#renderOrders();
   }
 
@@ -164,11 +150,6 @@ export class Device {
     const saved = this.#part('saved');
     saved.dataset['saved'] = String(conflicts.length === 0 && pendingCount === 0);
     say(saved, text);
-  }
-
-  #notice(text: string): void {
-    say(this.#part('notice-text'), text);
-    this.#part('notice').hidden = text === '';
   }
 
   #part<Kind extends HTMLElement = HTMLElement>(role: string): Kind {

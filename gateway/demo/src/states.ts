@@ -1,11 +1,12 @@
 // What the states of a connection are called, and what it has missed.
 
 import type { ConnectionState, Cursor, DraftwireError } from 'draftwire';
+import { part, say } from './dom.js';
 import { NoTokenYet } from './tokens.js';
 
 export type Status = ConnectionState['status'];
 
-export const STATUS_TEXT: Record<Status, string> = {
+const STATUS_TEXT: Record<Status, string> = {
   offline: 'Offline',
   waiting: 'Reconnecting',
   connecting: 'Connecting',
@@ -15,13 +16,13 @@ export const STATUS_TEXT: Record<Status, string> = {
 };
 
 /** What the person has to know of a client that has stopped. The page asks for a token by itself. */
-export function stopNotice(error: DraftwireError | undefined): string {
+function stopNotice(error: DraftwireError | undefined): string {
   if (error instanceof NoTokenYet) return '';
   return `Stopped: ${error?.message ?? 'closed'}. Switch offline and back to try again.`;
 }
 
 /** Says what a device has been sent after it was away: from where it stood when it left to where it is live again. */
-export class Absence {
+class Absence {
   #leftAt: Cursor | null = null;
   #live = false;
 
@@ -39,6 +40,44 @@ export class Absence {
     this.#live = live;
     if (!live) this.#leftAt = cursor;
     return live && this.#leftAt !== null && cursor !== null ? caughtUp(this.#leftAt, cursor) : '';
+  }
+}
+
+/** Says how a client stands, on its part of the page. */
+export class Standing {
+  readonly #root: HTMLElement;
+  readonly #absence = new Absence();
+
+  constructor(root: HTMLElement) {
+    this.#root = root;
+  }
+
+  /** Whether it was live before. */
+  get wasLive(): boolean {
+    return this.#absence.wasLive;
+  }
+
+  /** Shows what the person has to know; '' hides it. */
+  notice(text: string): void {
+    say(part(this.#root, 'notice-text'), text);
+    part(this.#root, 'notice').hidden = text === '';
+  }
+
+  /** Shows a status and its reason, the node, and what was missed up to the cursor. */
+  show(status: Status, error: DraftwireError | undefined, client: ConnectionState, cursor: Cursor | null): void {
+    const before = this.#root.dataset['state'];
+    if (status !== before) {
+      if (before === 'stopped') this.notice('');
+      if (status === 'stopped') this.notice(stopNotice(error));
+    }
+    this.#root.dataset['state'] = status;
+    say(part(this.#root, 'state'), STATUS_TEXT[status]);
+    part(this.#root, 'state').title = error?.message ?? '';
+    if ('node' in client) say(part(this.#root, 'node'), client.node);
+    const news = this.#absence.look(status, cursor);
+    if (news === null) return;
+    part(this.#root, 'replayed').hidden = news === '';
+    say(part(this.#root, 'replayed'), news);
   }
 }
 

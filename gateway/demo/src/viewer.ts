@@ -4,7 +4,7 @@ import { Draftwire, type Cursor, type DraftwireError, type DraftwireOptions, typ
 import { BROADCAST, KINDS, TOPIC } from './commentary.js';
 import { address, copy, highlight, part, say } from './dom.js';
 import { watchedWebSocket, type Frame } from './frames.js';
-import { Absence, seqOf, STATUS_TEXT, stopNotice, type Status } from './states.js';
+import { seqOf, Standing, type Status } from './states.js';
 import type { Tokens } from './tokens.js';
 
 const COMMENTS_MAX = 200;
@@ -31,7 +31,7 @@ export class Viewer {
   readonly #options: ViewerOptions;
   readonly #dw: Draftwire;
   #topic: Topic;
-  readonly #absence = new Absence();
+  readonly #standing = new Standing(this.root);
   #flashing = 0;
   /** The last flood, as it arrived here. */
   #flood = { id: '', events: 0, frames: 0 };
@@ -49,14 +49,14 @@ export class Viewer {
       connect: false,
       transport,
       environment: { WebSocket: watchedWebSocket((frame) => this.#countFlood(frame)) },
-      onError: (error) => this.#notice(String(error)),
+      onError: (error) => this.#standing.notice(String(error)),
     });
     this.#topic = this.#follow(options.from);
     this.#dw.subscribe(() => this.#render());
     this.#dw.onBroadcast('*', (event) => this.#flash(event));
-    this.#dw.onMissedBroadcasts(() => this.#notice('Some broadcasts of the time away are gone from the log.'));
+    this.#dw.onMissedBroadcasts(() => this.#standing.notice('Some broadcasts of the time away are gone from the log.'));
     this.#part('offline').addEventListener('change', () => this.show());
-    this.#part('dismiss').addEventListener('click', () => this.#notice(''));
+    this.#part('dismiss').addEventListener('click', () => this.#standing.notice(''));
     this.#render();
   }
 
@@ -82,7 +82,7 @@ export class Viewer {
     const { batchMs } = this.#options;
     const topic = this.#dw.topic(TOPIC, { from, presence: true, ...(batchMs !== undefined && { batchMs }) });
     topic.on('*', (event) => this.#comment(event));
-    topic.onMissed(({ before }) => this.#notice(`What was missed before ${before} is gone from the log.`));
+    topic.onMissed(({ before }) => this.#standing.notice(`What was missed before ${before} is gone from the log.`));
     topic.subscribe(() => {
       this.#render();
       this.#options.onPresence();
@@ -102,26 +102,13 @@ export class Viewer {
 
   #render(): void {
     const { status, error } = this.#status;
-    const { state } = this.#dw;
-    const before = this.root.dataset['state'];
-    if (status !== before) {
-      if (before === 'stopped') this.#notice('');
-      if (status === 'stopped') this.#notice(stopNotice(error));
-    }
-    this.root.dataset['state'] = status;
-    say(this.#part('state'), STATUS_TEXT[status]);
-    this.#part('state').title = error?.message ?? '';
-    if ('node' in state) say(this.#part('node'), state.node);
     this.#renderSeq();
-    const news = this.#absence.look(status, this.#topic.cursor);
-    if (news === null) return;
-    this.#part('replayed').hidden = news === '';
-    say(this.#part('replayed'), news);
+    this.#standing.show(status, error, this.#dw.state, this.#topic.cursor);
   }
 
   #renderSeq(): void {
     const { cursor } = this.#topic;
-    say(this.#part('seq'), this.#absence.wasLive && cursor !== null ? String(seqOf(cursor)) : '–');
+    say(this.#part('seq'), this.#standing.wasLive && cursor !== null ? String(seqOf(cursor)) : '–');
   }
 
   /** Whoever may publish may send any data: what is not a commentary's is shown as it is. */
@@ -136,14 +123,14 @@ export class Viewer {
     const list = this.#part('comments');
     list.prepend(row);
     if (list.children.length > COMMENTS_MAX) list.lastElementChild!.remove();
-    if (this.#absence.wasLive) highlight(row);
+    if (this.#standing.wasLive) highlight(row);
     this.#part('none').hidden = true;
     this.#renderSeq();
   }
 
   #countFlood({ direction, messages }: Frame): void {
     // What was said before, on the first connection, is only the end of a flood.
-    if (direction === 'out' || !this.#absence.wasLive) return;
+    if (direction === 'out' || !this.#standing.wasLive) return;
     const floods = messages
       .filter(({ stream, payload }) => stream === `topic:${TOPIC}` && typeof payload?.flood === 'string')
       .map(({ payload }): string => payload.flood);
@@ -170,11 +157,6 @@ export class Viewer {
     this.#flashing = setTimeout(() => {
       note.hidden = true;
     }, FLASH_MS);
-  }
-
-  #notice(text: string): void {
-    say(this.#part('notice-text'), text);
-    this.#part('notice').hidden = text === '';
   }
 
   #part<Kind extends HTMLElement = HTMLElement>(role: string): Kind {
