@@ -2,7 +2,8 @@
 //!
 //! It is a stream as all others: it has a log, numbers, copies on the bus, and the sweep, so every node has each of
 //! its events within a moment with Redis, and within the sweep's interval without. A node follows it from its head
-//! at its start on: what came before concerned connections that it does not have.
+//! at its start on: what came before concerned connections that it does not have. Where the history gets another name,
+//! a node goes on at the tip, and events that were committed meanwhile are counted as missed.
 
 mod event;
 
