@@ -164,6 +164,22 @@ async fn a_run_that_is_killed_and_repeated_publishes_each_line_once() {
 }
 
 #[tokio::test]
+async fn an_input_that_has_grown_needs_another_key() {
+    let server = Server::start().await;
+    let url = format!("http://{}", server.addr);
+    let publish = async |input: String| {
+        draftwire(&url, "publish --topic t --key k --events-max 2").token(&editor()).run(input).await
+    };
+    publish(lines(0..3)).await.done();
+    let grown = publish(lines(0..4)).await;
+    assert_eq!(grown.status.code(), Some(1), "{}", grown.errors);
+    assert!(grown.errors.contains("publish what it did not have with another key"), "{}", grown.errors);
+    assert_eq!(grown.lines, [json!({ "first": 1, "seq": 2 })]);
+    assert_eq!(published(&server, "t").await, (0..3).map(Value::from).collect::<Vec<_>>());
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_server_that_is_away_for_a_moment_is_waited_for() {
     let disk = Disk::new().await;
     let store = FailingStore::over(&disk);

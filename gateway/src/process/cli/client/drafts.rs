@@ -132,7 +132,7 @@ impl Action {
 /// A change that was carried out.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Done<'a> {
+struct Change<'a> {
     draft_id: &'a str,
     version: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -244,7 +244,7 @@ async fn change(
     let changed = changed.map_err(|error| Failure::of_command(server.url(), &error))?;
     client.close();
     let Changed { draft_id, version, seq, .. } = &changed;
-    output.print(&Done { draft_id, version: *version, seq: *seq }).await
+    output.print(&Change { draft_id, version: *version, seq: *seq }).await
 }
 
 async fn watch(server: &Server, output: &Output) -> Result<(), Failure> {
@@ -252,22 +252,22 @@ async fn watch(server: &Server, output: &Output) -> Result<(), Failure> {
     let changes = |client: &Client| client.drafts().changes();
     let (client, mut changes) = server.connect_with(server.client().drafts(), changes).await?;
     let drafts = client.drafts();
-    let mut shown = Shown::default();
+    let mut printed = Printed::default();
     loop {
         let change = changes.next().await.map_err(|closed| Failure::of_end(server.url(), &closed))?;
         let list = if change == DraftChange::Reset { Some(drafts.list()) } else { None };
-        if shown.is_new(&change, list.as_deref()) {
+        if printed.is_new(&change, list.as_deref()) {
             output.print(&Watched::of(&change, list)).await?;
         }
     }
 }
 
-/// The drafts that were shown, by their versions. A list may be ahead of changes that were told before it was made.
+/// The drafts that were printed, by their versions. A list may be ahead of changes that were told before it was made.
 #[derive(Debug, Default)]
-struct Shown(BTreeMap<String, u64>);
+struct Printed(BTreeMap<String, u64>);
 
-impl Shown {
-    /// Whether a change is one that was not shown. Takes it for shown from then on.
+impl Printed {
+    /// Whether a change is one that was not printed. Takes it for printed from then on.
     fn is_new(&mut self, change: &DraftChange, list: Option<&[Draft]>) -> bool {
         match change {
             DraftChange::Created(draft) | DraftChange::Updated { draft, .. } => {

@@ -86,8 +86,8 @@ impl Failure {
     /// Why there is no connection to this address.
     pub(super) fn of_connection(url: &str, error: &ConnectError) -> Self {
         match error {
-            ConnectError::Closed { code: Some(code), reason } => match word(*code) {
-                Some(word) => Self::refused(word, reason.as_str()),
+            ConnectError::Closed { code: Some(code), reason } => match error_code(*code) {
+                Some(code) => Self::refused(code, reason.as_str()),
                 None => Self::Unreachable { url: url.to_owned(), message: error.to_string() },
             },
             ConnectError::Token(cause) => Self::Usage(cause.to_string()),
@@ -135,8 +135,8 @@ impl Failure {
     }
 }
 
-/// The protocol's word for a close code, where it is a refusal.
-fn word(code: u16) -> Option<&'static str> {
+/// The protocol's error code for a close code, where it is a refusal.
+fn error_code(code: u16) -> Option<&'static str> {
     match code {
         4400 => Some("bad_request"),
         4401 => Some("unauthorized"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command};
-use common::{TopicName, UserId, protocol::NewEvent};
+use common::{Code, TopicName, UserId, protocol::NewEvent};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
@@ -238,7 +238,15 @@ pub(super) async fn run(server: &Server, options: Options, output: &Output) -> R
         interrupted = interrupted() => Err(interrupted),
     };
     ended.map_err(|failure| {
-        let rest = if is_repeatable { "; repeat it with the same input and key for the rest" } else { "" };
+        let rest = match &failure {
+            _ if !is_repeatable => "",
+            // Each line was checked, so it is the key: repeating it would be refused again.
+            Failure::Refused { code, .. } if code == Code::BadRequest.as_str() => {
+                "; an earlier run with this key had another input here, or one that ended earlier: publish what it \
+                 did not have with another key"
+            }
+            _ => "; repeat it with the same input and key for the rest",
+        };
         match published {
             0 => failure.after(format!("no line is known to be published{rest}")),
             line => failure.after(format!("published up to line {line}{rest}")),

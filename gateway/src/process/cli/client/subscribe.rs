@@ -133,36 +133,31 @@ impl Options {
     }
 }
 
-/// What came of a topic, and where the topic stands with it.
-struct Came {
+/// What was received of a topic, and where the topic stands with it.
+struct Received {
     topic: String,
     item: Result<TopicItem, TopicError>,
     cursor: Option<Cursor>,
 }
 
 /// Where the topics stand, as far as has been written.
-#[derive(Debug, Default)]
-struct Positions(BTreeMap<String, Cursor>);
+type Positions = BTreeMap<String, Cursor>;
 
-impl Positions {
-    /// What goes on there, for people; `None` while nothing is known.
-    fn advice(&self) -> Option<String> {
-        let mut cursors = self.0.iter();
-        let places = match (cursors.next()?, cursors.next()) {
-            ((_, cursor), None) => cursor.to_string(),
-            _ => {
-                let places = self.0.iter().map(|(topic, cursor)| format!("{topic}={cursor}"));
-                places.collect::<Vec<_>>().join(",")
-            }
-        };
-        Some(format!("go on with --from {places}"))
-    }
+/// What goes on there, for people, where so many topics are followed; `None` while nothing is known.
+fn advice(positions: &Positions, topics: usize) -> Option<String> {
+    // Also where only one of several is known: a bare cursor is taken for one topic alone.
+    let places = positions.iter().map(|(topic, cursor)| match topics {
+        1 => cursor.to_string(),
+        _ => format!("{topic}={cursor}"),
+    });
+    let places = places.collect::<Vec<_>>().join(",");
+    (!places.is_empty()).then(|| format!("go on with --from {places}"))
 }
 
 /// Prints the events.
 pub(super) async fn run(server: &Server, options: Options, output: &Output) -> Result<(), Failure> {
     let client = server.connect(server.client()).await?;
-    let watching = tokio::spawn(say_what_happens(client.clone()));
+    let watching = tokio::spawn(report_connection(client.clone()));
     let mut positions = Positions::default();
     let ended = tokio::select! {
         ended = print_all(server, &client, &options, output, &mut positions) => ended,
@@ -171,7 +166,7 @@ pub(super) async fn run(server: &Server, options: Options, output: &Output) -> R
     };
     watching.abort();
     client.close();
-    ended.map_err(|failure| match positions.advice() {
+    ended.map_err(|failure| match advice(&positions, options.topics.len()) {
         Some(advice) => failure.after(advice),
         None => failure,
     })
@@ -188,7 +183,7 @@ async fn print_all(
     for (name, from) in &options.topics {
         let topic = server.in_time("no answer", subscribe(client, name, from, options.presence)).await?;
         let topic = topic.map_err(|error| Failure::of_topic(server.url(), name, &error))?;
-        positions.0.extend(topic.cursor().map(|cursor| (name.clone(), cursor.clone())));
+        positions.extend(topic.cursor().map(|cursor| (name.clone(), cursor.clone())));
         if options.follow || *from != From::Now {
             followed.push(items(topic, options.follow).boxed());
         }
@@ -203,19 +198,19 @@ async fn print_all(
         };
         let Some(first) = next else { return Ok(()) };
         let (mut text, mut passed, mut failed) = (String::new(), Positions::default(), None);
-        let (mut came, mut lines) = (Some(first), 0);
-        while let Some(Came { topic, item, cursor }) = came {
+        let (mut received, mut lines) = (Some(first), 0);
+        while let Some(Received { topic, item, cursor }) = received {
             match item {
                 Ok(item) => print(&mut text, &topic, &item, cursor.as_ref())?,
                 Err(error) => failed = Some(Failure::of_topic(server.url(), &topic, &error)),
             }
-            passed.0.extend(cursor.map(|cursor| (topic, cursor)));
+            passed.extend(cursor.map(|cursor| (topic, cursor)));
             lines += 1;
             let goes_on = failed.is_none() && lines < LINES_AT_ONCE;
-            came = if goes_on { coming.next().now_or_never().flatten() } else { None };
+            received = if goes_on { coming.next().now_or_never().flatten() } else { None };
         }
         output.write(text).await?;
-        positions.0.extend(passed.0);
+        positions.extend(passed);
         if let Some(failure) = failed {
             return Err(failure);
         }
@@ -241,13 +236,13 @@ async fn subscribe(client: &Client, name: &str, from: &From, presence: bool) -> 
 }
 
 /// What comes of a topic; without `follow` until it is live.
-fn items(topic: Topic, follow: bool) -> impl Stream<Item = Came> + Send {
+fn items(topic: Topic, follow: bool) -> impl Stream<Item = Received> + Send {
     stream::unfold(Some(topic), move |topic| async move {
         let mut topic = topic?;
         let item = topic.next().await;
-        let came = Came { topic: topic.name().to_owned(), cursor: topic.cursor().cloned(), item };
-        let is_over = came.item.is_err() || (!follow && matches!(came.item, Ok(TopicItem::Synced)));
-        Some((came, (!is_over).then_some(topic)))
+        let received = Received { topic: topic.name().to_owned(), cursor: topic.cursor().cloned(), item };
+        let is_over = received.item.is_err() || (!follow && matches!(received.item, Ok(TopicItem::Synced)));
+        Some((received, (!is_over).then_some(topic)))
     })
 }
 
@@ -281,9 +276,9 @@ fn print(text: &mut String, topic: &str, item: &TopicItem, cursor: Option<&Curso
             push_line(text, &Message { missed_before: Some(*before), ..missed }, cursor)
         }
         TopicItem::Signal(signal) => {
-            let came = message::<&Json>("SIGNAL", stream, Some(&signal.data));
+            let message = message::<&Json>("SIGNAL", stream, Some(&signal.data));
             let (event, origin) = (Some(signal.event.as_str()), Some(signal.origin.as_str()));
-            push_line(text, &Message { event, origin, ..came }, cursor)
+            push_line(text, &Message { event, origin, ..message }, cursor)
         }
         TopicItem::Presence(presence) => {
             push_line(text, &message("PRESENCE", stream, Some(presence)), cursor)
@@ -295,7 +290,7 @@ fn print(text: &mut String, topic: &str, item: &TopicItem, cursor: Option<&Curso
 }
 
 /// Says when the connection is lost, and when there is one again.
-async fn say_what_happens(client: Client) {
+async fn report_connection(client: Client) {
     let (mut state, mut is_lost) = (client.state(), false);
     drop(client);
     while state.changed().await.is_ok() {
@@ -351,12 +346,19 @@ mod tests {
     #[test]
     fn the_advice_is_what_the_command_takes() {
         let mut positions = Positions::default();
-        assert_eq!(positions.advice(), None);
-        positions.0.insert("a".to_owned(), Cursor::new("e", 4));
-        assert_eq!(positions.advice().unwrap(), "go on with --from e:4");
-        positions.0.insert("b:1".to_owned(), Cursor::new("e", 5));
-        let advice = positions.advice().unwrap();
+        assert_eq!(advice(&positions, 1), None);
+        positions.insert("a".to_owned(), Cursor::new("e", 4));
+        let takes = |topics: &str, advice: &str| {
+            read(&format!("{topics} {}", advice.trim_start_matches("go on with "))).unwrap();
+        };
+        for (topics, count, expected) in [("a", 1, "e:4"), ("a b:1", 2, "a=e:4")] {
+            let advice = advice(&positions, count).unwrap();
+            assert_eq!(advice, format!("go on with --from {expected}"));
+            takes(topics, &advice);
+        }
+        positions.insert("b:1".to_owned(), Cursor::new("e", 5));
+        let advice = advice(&positions, 2).unwrap();
         assert_eq!(advice, "go on with --from a=e:4,b:1=e:5");
-        read(&format!("a b:1 {}", advice.trim_start_matches("go on with "))).unwrap();
+        takes("a b:1", &advice);
     }
 }
