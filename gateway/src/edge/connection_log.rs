@@ -35,9 +35,9 @@ pub(super) struct Who<'a> {
     pub(super) device: &'a DeviceId,
 }
 
-/// Logs a connection that was opened.
-pub(super) fn connected(transport: Transport, who: Who<'_>, request: &RequestId) {
-    transport.count_opened();
+/// Logs and counts a connection that was opened.
+pub(super) fn connected(transport: Transport, who: Who<'_>, request: &RequestId, has_cursor: bool) {
+    transport.count_opened(has_cursor);
     let Some(left) = may_log() else { return };
     info!(
         connection = %who.connection,

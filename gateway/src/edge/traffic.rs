@@ -24,9 +24,12 @@ impl Transport {
         counter!("draftwire_connection_attempts_total", "transport" => self.label()).increment(1);
     }
 
-    /// Counts one that was opened.
-    pub(super) fn count_opened(self) {
+    /// Counts one that was opened, and whether its client came with a cursor, because it had been connected before.
+    pub(super) fn count_opened(self, has_cursor: bool) {
         counter!("draftwire_connections_opened_total", "transport" => self.label()).increment(1);
+        if has_cursor {
+            counter!("draftwire_reconnections_total", "transport" => self.label()).increment(1);
+        }
     }
 }
 

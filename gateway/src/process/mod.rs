@@ -1,7 +1,9 @@
 //! The process: command line, start and stop, metrics, memory.
 
 pub mod cli;
+mod control_group;
 mod memory;
+mod memory_limit;
 pub mod metrics;
 mod open_files;
 mod os;

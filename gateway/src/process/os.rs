@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::{open_files, threads};
+use super::{memory_limit, open_files, threads};
 
 /// The text of `process_*` metrics, as of now. Empty where there is no `/proc`, and a metric that
 /// cannot be read is left out.
@@ -18,6 +18,7 @@ pub(crate) fn render() -> String {
     };
     say("process_cpu_seconds_total", "counter", cpu_seconds().map(|seconds| format!("{seconds:.6}")));
     say("process_resident_memory_bytes", "gauge", resident_bytes().map(|bytes| bytes.to_string()));
+    say("process_max_memory_bytes", "gauge", memory_limit::limit().map(|bytes| bytes.to_string()));
     say("process_start_time_seconds", "gauge", start_time().map(|seconds| format!("{seconds:.2}")));
     say("process_threads", "gauge", status("Threads:").map(|threads| threads.to_string()));
     say("process_max_threads", "gauge", threads::limit().map(|threads| threads.to_string()));
@@ -89,6 +90,8 @@ mod tests {
         let now = common::time::unix_ms() as f64 / 1000.0;
         let age = now - value(&after, "process_start_time_seconds");
         assert!((-1.0..24.0 * 3600.0).contains(&age), "{age}");
+        let (memory, limit) = ("process_resident_memory_bytes", "process_max_memory_bytes");
+        assert!(value(&after, limit) > value(&after, memory), "{after}");
         assert!(value(&after, "process_threads") >= 1.0, "{after}");
         assert!(value(&after, "process_open_fds") >= files.len() as f64, "{after}");
     }

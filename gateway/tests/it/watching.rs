@@ -39,6 +39,13 @@ async fn each_connection_is_logged_and_counted() {
     let ended = line(&node, &["disconnected", &of_it]).await;
     assert!(ended.contains("end=\"gone\"") && ended.contains("user=\"ada\""), "{ended}");
 
+    let (epoch, seq) = (&welcome["payload"]["epoch"], &welcome["payload"]["seq"]);
+    let cursor = format!("{}:{seq}", epoch.as_str().unwrap());
+    let again = RawRequest::new(format!("{}?device=phone&cursor={cursor}", node.ws_url()));
+    let again = again.subprotocol("draftwire.v1.json").bearer(&token::good("ada"));
+    let mut socket = RawSocket::connect(&again).await.unwrap();
+    socket.next_of("WELCOME", DEADLINE).await.unwrap();
+
     let mut socket = RawSocket::connect(&request("not-a-token", "refused-1")).await.unwrap();
     assert_eq!(socket.close_code(DEADLINE).await.unwrap(), Some(4401));
     let refused = line(&node, &["connection refused", "refused-1"]).await;
@@ -52,10 +59,12 @@ async fn each_connection_is_logged_and_counted() {
     line(&node, &["connection refused", "event_stream", "bad_request"]).await;
 
     for (name, transport, value) in [
-        ("draftwire_connection_attempts_total", "websocket", 2.0),
-        ("draftwire_connections_opened_total", "websocket", 1.0),
+        ("draftwire_connection_attempts_total", "websocket", 3.0),
+        ("draftwire_connections_opened_total", "websocket", 2.0),
+        ("draftwire_reconnections_total", "websocket", 1.0),
         ("draftwire_connection_attempts_total", "event_stream", 1.0),
         ("draftwire_connections_opened_total", "event_stream", 0.0),
+        ("draftwire_reconnections_total", "event_stream", 0.0),
     ] {
         assert_eq!(
             node.metric(name, &[("transport", transport)]).await.unwrap(),
@@ -100,6 +109,7 @@ async fn limits_stand_beside_what_they_limit_and_bytes_are_counted() {
         "draftwire_log_waiters_max",
         "process_start_time_seconds",
         "process_threads",
+        "process_max_memory_bytes",
     ] {
         assert!(of(name, &[]).await > 0.0, "{name}");
     }

@@ -142,6 +142,7 @@ async fn begin(
         Some(id) => id.to_str().map_err(|_| invalid(position::INVALID))?,
         None => parameters.text("cursor").unwrap_or_default(),
     };
+    let has_cursor = !position.is_empty();
     let position = match position {
         "" => Position::default(),
         text => text.parse().map_err(invalid)?,
@@ -157,7 +158,7 @@ async fn begin(
     let mut events = open(context, identity, device, topics, &position, guard).await?;
     // The backend is asked again when the client comes back.
     events.leave_at = allowed_until;
-    connected(Transport::EventStream, events.who(), request);
+    connected(Transport::EventStream, events.who(), request, has_cursor);
     let body = Body::from_stream(stream::unfold(events, |mut events| async move {
         let bytes = events.next().await?;
         Some((Ok::<Bytes, Infallible>(bytes), events))

@@ -133,12 +133,13 @@ async fn begin(
         user = client.identity.as_ref().map(|identity| identity.user.as_str()),
         device = %client.device,
     );
+    let has_cursor = client.cursor.is_some() || client.all.is_some();
     let begun = session::begin(context, client, socket, guard).instrument(span.clone()).await;
     let Some((session, parking)) = begun else {
         refused(Transport::WebSocket, &request, Close::Overloaded.label(), "the streams could not be joined");
         return None;
     };
-    connected(Transport::WebSocket, session.who(), &request);
+    connected(Transport::WebSocket, session.who(), &request, has_cursor);
     Some((session, parking, span))
 }
 

@@ -32,6 +32,12 @@ pub const LIMITS: &[Row] = &[
     ("draftwire_log_waiters_max", Kind::Gauge, "", "The bound of `draftwire_log_waiters` of each kind"),
     ("process_cpu_seconds_total", Kind::Counter, "", "Time on processors, user and system; Linux only"),
     ("process_resident_memory_bytes", Kind::Gauge, "", "Memory in use; Linux only"),
+    (
+        "process_max_memory_bytes",
+        Kind::Gauge,
+        "",
+        "Memory that the process may use, the bound of `process_resident_memory_bytes`: the limit of its control group (`memory.max`) or what the machine has, whichever is less; Linux only",
+    ),
     ("process_max_fds", Kind::Gauge, "", "Open files that are allowed, the bound of `process_open_fds`"),
     ("process_open_fds", Kind::Gauge, "", "Open files, sockets included; Linux only"),
     (

@@ -52,6 +52,12 @@ pub const METRICS: &[Row] = &[
         "Those of them that were opened: the client was sent `WELCOME`",
     ),
     (
+        "draftwire_reconnections_total",
+        Kind::Counter,
+        "transport",
+        "Those of the opened ones that came with a cursor: the client had been connected before",
+    ),
+    (
         "draftwire_received_bytes_total",
         Kind::Counter,
         "transport",
