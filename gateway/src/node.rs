@@ -11,7 +11,7 @@ use crate::{
     auth::{self, Backend, Verifier},
     commands::{drafts::Drafts, group_commit::Committer, reads::Reads, topics::Topics},
     config::{self, Config, Database},
-    control::{Control, ControlEvent},
+    control::{Control, ControlEvent, Instruction},
     data_dir::{self, LockError},
     edge::{
         body::BodyReader,
@@ -115,11 +115,15 @@ impl Node {
         let backend = Backend::new(settings.backend.clone()).map_err(StartError::Backend)?;
         let control = Control::start(hub.clone(), {
             let (backend, connections) = (backend.clone(), connections.clone());
-            Box::new(move |event| match event {
-                ControlEvent::UserDisconnected(disconnect) => {
-                    // Before: whoever comes back at once is asked about anew.
+            // Answers are forgotten first: whoever comes back at once is asked about anew.
+            Box::new(move |instruction| match instruction {
+                Instruction::Event(ControlEvent::UserDisconnected(disconnect)) => {
                     backend.forget(&disconnect.user_id);
                     connections.disconnect(disconnect);
+                }
+                Instruction::Missed => {
+                    backend.forget_all();
+                    connections.disconnect_all();
                 }
             })
         });

@@ -2,15 +2,25 @@
 //!
 //! It is a stream as all others: it has a log, numbers, copies on the bus, and the sweep, so every node has each of
 //! its events within a moment with Redis, and within the sweep's interval without. A node follows it from its head
-//! at its start on: what came before concerned connections that it does not have. Where the history gets another name,
-//! a node goes on at the tip, and events that were committed meanwhile are counted as missed.
+//! at its start on: what came before concerned connections that it does not have.
+//!
+//! # What was missed
+//!
+//! Where the history gets another name, numbers may mean other events. The node looks in the log for the event that it
+//! has applied last: where that is the same, the node goes on behind it, and misses nothing. Where it is another one or
+//! none, or retention has removed events before this node had them, nothing tells what they were. Each part of the node
+//! that acts on events is told so ([`Instruction::Missed`]), and must then do what is right whatever they were.
 
 mod event;
 
 use std::{convert::Infallible, future::poll_fn, sync::Arc, time::Duration};
 
-use common::{Cursor, Epoch, Event, Stream};
-use fanout::{Deliveries, Hub, Mailbox, Step, log::LogError, supervise::catch_panic};
+use common::{Cursor, Epoch, Event, Seq, Stream};
+use fanout::{
+    Deliveries, Hub, Mailbox, Step,
+    log::{LogError, Page, Read},
+    supervise::catch_panic,
+};
 use metrics::counter;
 use tokio::{sync::watch, task::AbortHandle, time::sleep};
 use tracing::{debug, info, warn};
@@ -26,8 +36,17 @@ const STEP_BYTES_MAX: usize = 64 * 1024;
 /// The slot of the only stream in its mailbox.
 const SLOT: u32 = 0;
 
-/// Does on this node what an event asks for. It is given each event once, in their order.
-pub(crate) type Apply = Box<dyn Fn(&ControlEvent) + Send + Sync>;
+/// What this node has to do.
+#[derive(Debug)]
+pub(crate) enum Instruction {
+    /// What an event says.
+    Event(ControlEvent),
+    /// Whatever is right after events that nobody can read any more: any event that there is may have been among them.
+    Missed,
+}
+
+/// Does on this node what the stream asks for. It is given each instruction once, in their order.
+pub(crate) type Apply = Box<dyn Fn(&Instruction) + Send + Sync>;
 
 /// The task that follows the stream. Dropping it ends it.
 pub(crate) struct Control {
@@ -70,17 +89,56 @@ impl Drop for Control {
     }
 }
 
-/// Follows the stream from a position, or from its head. `position` moves before an event is applied, so that one
+/// How far this node has applied the stream.
+struct Position {
+    cursor: Cursor,
+    /// The event at the cursor; `None` where the log does not have it.
+    last: Option<Arc<Event>>,
+}
+
+impl Position {
+    /// The position at a cursor of the present history.
+    async fn at(hub: &Hub, cursor: Cursor) -> Self {
+        let page = event_at(hub, cursor.seq).await;
+        let last = page.events.into_iter().next();
+        let last = last.filter(|event| page.epoch == cursor.epoch && event.seq == cursor.seq);
+        Self { cursor, last }
+    }
+
+    /// Returns whether everything behind the position is in a history of another name. `page` is what that has at it.
+    fn continues_in(&self, page: &Page) -> bool {
+        let Cursor { epoch, seq } = &self.cursor;
+        if page.epoch == *epoch {
+            // The name is the same, and yet the position is not good there any more.
+            return false;
+        }
+        // Retention removes no event that is as new as a change of the name which nobody has noticed.
+        let nothing_there = page.floor == *seq;
+        let same = self.last.as_ref().zip(page.events.first());
+        nothing_there || same.is_some_and(|(last, there)| there.seq == *seq && last.is_same(there))
+    }
+}
+
+/// Reads the event with a number, as the only one of a page.
+async fn event_at(hub: &Hub, seq: Seq) -> Page {
+    hub.read(Read { stream: Stream::Control, after: Seq(seq.0.saturating_sub(1)), limit: 1 }).await
+}
+
+/// Follows the stream from a position, or from its head. `position` moves before an instruction is applied, so that one
 /// that panics is passed over.
 async fn follow(
     hub: &Hub,
     apply: &Apply,
     following: &watch::Sender<bool>,
-    position: &mut Option<Cursor>,
+    position: &mut Option<Position>,
 ) -> Result<Infallible, LogError> {
     let mailbox = Arc::<Mailbox>::default();
-    let mut reader = hub.follow(Stream::Control, position.as_ref(), mailbox.clone(), SLOT).await?;
-    position.get_or_insert_with(|| reader.cursor());
+    let from = position.as_ref().map(|position| &position.cursor);
+    let mut reader = hub.follow(Stream::Control, from, mailbox.clone(), SLOT).await?;
+    let position = match position {
+        Some(position) => position,
+        unknown => unknown.insert(Position::at(hub, reader.cursor()).await),
+    };
     following.send_replace(true);
     loop {
         match reader.step(STEP_BYTES_MAX) {
@@ -96,10 +154,18 @@ async fn follow(
                 }
             }
             Step::Reset => match reader.skip() {
-                Some(cursor) => {
-                    counter!("draftwire_control_events_total", "outcome" => "missed").increment(1);
-                    warn!(%cursor, "events of the control stream are gone; going on behind them");
-                    *position = Some(cursor);
+                Some(skipped) => {
+                    let page = event_at(hub, position.cursor.seq).await;
+                    if page.epoch != skipped.epoch {
+                        return Err(LogError("the history has changed again".to_owned()));
+                    }
+                    if position.continues_in(&page) {
+                        position.cursor.epoch = page.epoch;
+                        reader.restart(position.cursor.clone());
+                    } else {
+                        miss(skipped, apply, position);
+                        *position = Position::at(hub, reader.cursor()).await;
+                    }
                 }
                 None => marked(&mailbox).await,
             },
@@ -113,12 +179,13 @@ async fn marked(mailbox: &Mailbox) {
     poll_fn(|context| mailbox.poll_take(context).map(drop)).await;
 }
 
-fn take(event: &Event, epoch: &Epoch, apply: &Apply, position: &mut Option<Cursor>) {
-    *position = Some(Cursor { epoch: epoch.clone(), seq: event.seq });
+fn take(event: &Arc<Event>, epoch: &Epoch, apply: &Apply, position: &mut Position) {
+    let cursor = Cursor { epoch: epoch.clone(), seq: event.seq };
+    *position = Position { cursor, last: Some(event.clone()) };
     let outcome = match ControlEvent::of(event) {
         Ok(Some(known)) => {
             info!(seq = %event.seq, kind = %event.kind, "applying an event of the control stream");
-            apply(&known);
+            apply(&Instruction::Event(known));
             "applied"
         }
         Ok(None) => {
@@ -130,5 +197,21 @@ fn take(event: &Event, epoch: &Epoch, apply: &Apply, position: &mut Option<Curso
             "malformed"
         }
     };
+    count(outcome);
+}
+
+/// Goes on at `cursor`, behind events that are gone.
+fn miss(cursor: Cursor, apply: &Apply, position: &mut Position) {
+    warn!(
+        from = %position.cursor,
+        to = %cursor,
+        "events of the control stream are gone that this node has not applied; doing what any of them may have asked for"
+    );
+    *position = Position { cursor, last: None };
+    apply(&Instruction::Missed);
+    count("missed");
+}
+
+fn count(outcome: &'static str) {
     counter!("draftwire_control_events_total", "outcome" => outcome).increment(1);
 }

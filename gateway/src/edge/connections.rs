@@ -15,7 +15,9 @@ use common::{DeviceId, UserId, ids::InvalidId};
 use futures_util::task::AtomicWaker;
 use metrics::{counter, gauge};
 use tokio::time::Instant;
+use tracing::warn;
 
+use super::forced_end::{ForcedEnd, RecentDisconnects};
 use crate::control::Disconnect;
 
 /// Makes up a name for a connection, or for a device that has given none.
@@ -44,6 +46,7 @@ struct Counts {
     /// The most that there were since [`Connections::forget_peak`].
     peak: usize,
     users: HashMap<UserId, Vec<Arc<Place>>>,
+    disconnected: RecentDisconnects,
 }
 
 /// Which bound a connection met.
@@ -65,12 +68,16 @@ impl Connections {
     /// against the node's bound. Where a bound is reached, and the user has connections of `device`, the one
     /// that was silent for the longest is told to end, and does not count any more.
     ///
+    /// `verified` is when the verification of its token began: a connection of a user who was disconnected since is told
+    /// to end at once.
+    ///
     /// # Errors
     /// The bound that is reached.
     pub fn enter(
         self: &Arc<Self>,
         user: Option<&UserId>,
         device: Option<&DeviceId>,
+        verified: Instant,
     ) -> Result<ConnectionGuard, LimitReached> {
         let mut counts = self.lock();
         let of_user = user.map(|user| counts.users.get(user).map_or(&[][..], Vec::as_slice));
@@ -99,6 +106,9 @@ impl Connections {
                 None => places.reserve_exact(1),
             }
             places.push(place.clone());
+            if let Some(end) = counts.disconnected.since(verified, user) {
+                place.end(end);
+            }
         }
         match former {
             Some(former) => {
@@ -113,12 +123,26 @@ impl Connections {
         Ok(ConnectionGuard { connections: self.clone(), user: user.cloned(), place })
     }
 
-    /// Ends the connections that a user has here, those included that have not been welcomed yet.
+    /// Ends the connections that a user has here, those included that have not been welcomed yet, and those that have no
+    /// place yet and were verified before.
     pub(crate) fn disconnect(&self, disconnect: &Disconnect) {
-        let counts = self.lock();
-        let places = counts.users.get(&disconnect.user_id).map_or(&[][..], Vec::as_slice);
-        let disconnect = Arc::new(disconnect.clone());
-        places.iter().for_each(|place| place.end(ForcedEnd::Disconnected(disconnect.clone())));
+        let mut counts = self.lock();
+        let (user, end) = (&disconnect.user_id, ForcedEnd::from(disconnect));
+        let places = counts.users.get(user).map_or(&[][..], Vec::as_slice);
+        places.iter().for_each(|place| place.end(end.clone()));
+        counts.disconnected.add(user.clone(), end, Instant::now());
+    }
+
+    /// The same for all users, where nobody can tell any more who was meant.
+    pub(crate) fn disconnect_all(&self) {
+        let mut counts = self.lock();
+        let end = ForcedEnd::precaution();
+        counts.users.values().flatten().for_each(|place| place.end(end.clone()));
+        counts.disconnected.add_all(Instant::now());
+        warn!(
+            users = counts.users.len(),
+            "ending the connections of all users; they come back with fresh tokens"
+        );
     }
 
     fn now(&self) -> u64 {
@@ -162,15 +186,6 @@ impl Counts {
             gauge!("draftwire_users").set(self.users.len() as f64);
         }
     }
-}
-
-/// What ends a connection from outside.
-#[derive(Debug, Clone)]
-pub(crate) enum ForcedEnd {
-    /// Another connection of the device has taken the place.
-    Replaced,
-    /// An operator has ended the connections of the user.
-    Disconnected(Arc<Disconnect>),
 }
 
 /// What a connection shares with whoever may end it.
@@ -258,17 +273,17 @@ mod tests {
     fn bounds_hold_and_leaving_makes_room() {
         let connections = Connections::new(3, 2);
         let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
-        let first = connections.enter(Some(&alice), None).ok().unwrap();
-        let _second = connections.enter(Some(&alice), None).ok().unwrap();
-        assert_eq!(connections.enter(Some(&alice), None).err(), Some(LimitReached::User));
-        let third = connections.enter(Some(&bob), None).ok().unwrap();
-        assert_eq!(connections.enter(Some(&bob), None).err(), Some(LimitReached::Node));
-        assert_eq!(connections.enter(None, None).err(), Some(LimitReached::Node));
+        let first = connections.enter(Some(&alice), None, Instant::now()).ok().unwrap();
+        let _second = connections.enter(Some(&alice), None, Instant::now()).ok().unwrap();
+        assert_eq!(connections.enter(Some(&alice), None, Instant::now()).err(), Some(LimitReached::User));
+        let third = connections.enter(Some(&bob), None, Instant::now()).ok().unwrap();
+        assert_eq!(connections.enter(Some(&bob), None, Instant::now()).err(), Some(LimitReached::Node));
+        assert_eq!(connections.enter(None, None, Instant::now()).err(), Some(LimitReached::Node));
         assert_eq!((connections.total(), connections.users()), (3, 2));
         drop((first, third));
         assert_eq!((connections.total(), connections.users()), (1, 1));
-        assert!(connections.enter(Some(&alice), None).is_ok());
-        let _anonymous = connections.enter(None, None).ok().unwrap();
+        assert!(connections.enter(Some(&alice), None, Instant::now()).is_ok());
+        let _anonymous = connections.enter(None, None, Instant::now()).ok().unwrap();
         assert_eq!((connections.total(), connections.users()), (2, 1));
     }
 
@@ -277,7 +292,7 @@ mod tests {
         let connections = Connections::new(4, 3);
         let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
         let (phone, laptop): (DeviceId, DeviceId) = ("phone".parse().unwrap(), "laptop".parse().unwrap());
-        let enter = |user, device| connections.enter(Some(user), Some(device));
+        let enter = |user, device| connections.enter(Some(user), Some(device), Instant::now());
         let is_taken = |guard: &ConnectionGuard| guard.place.taken.load(Ordering::Acquire);
         let [first, second, other] =
             [&phone, &phone, &laptop].map(|device| enter(&alice, device).ok().unwrap());
@@ -286,7 +301,11 @@ mod tests {
         let third = enter(&alice, &phone).ok().unwrap();
         assert_eq!([&first, &second, &other, &third].map(is_taken), [false, true, false, false]);
         assert!(matches!(second.until_forced_end().await, ForcedEnd::Replaced));
-        assert_eq!(connections.enter(Some(&alice), None).err(), Some(LimitReached::User), "another device");
+        assert_eq!(
+            connections.enter(Some(&alice), None, Instant::now()).err(),
+            Some(LimitReached::User),
+            "another device"
+        );
         // What was taken over counts no more, also once it has ended.
         drop(second);
         assert_eq!((connections.total(), connections.users()), (3, 1));
@@ -299,27 +318,49 @@ mod tests {
         assert_eq!((connections.total(), connections.users()), (1, 1));
     }
 
-    #[test]
-    fn disconnecting_a_user_ends_what_there_is_and_counts_until_it_has_ended() {
+    #[tokio::test(start_paused = true)]
+    async fn disconnecting_a_user_ends_what_there_is_and_counts_until_it_has_ended() {
         let connections = Connections::new(9, 2);
         let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
         let phone: DeviceId = "phone".parse().unwrap();
-        let enter = |user| connections.enter(Some(user), Some(&phone)).ok().unwrap();
+        let enter = |user| connections.enter(Some(user), Some(&phone), Instant::now()).ok().unwrap();
         let (first, second, of_bob) = (enter(&alice), enter(&alice), enter(&bob));
         let disconnect = Disconnect::from_request(alice.clone(), r#"{"reason":"first"}"#).unwrap();
         connections.disconnect(&disconnect);
         connections.disconnect(&Disconnect { reason: "second".to_owned(), ..disconnect });
         for guard in [&first, &second] {
             let end = guard.forced_end();
-            assert!(matches!(end, Some(ForcedEnd::Disconnected(why)) if why.reason == "first"), "{end:?}");
+            assert!(
+                matches!(end, Some(ForcedEnd::Disconnected { reason, .. }) if &**reason == "first"),
+                "{end:?}"
+            );
         }
         assert!(of_bob.forced_end().is_none());
         assert_eq!(connections.total(), 3);
+        tokio::time::advance(std::time::Duration::from_millis(1)).await;
         // One that has to end already may be replaced all the same, and then counts no more.
         let third = enter(&alice);
         assert!(third.forced_end().is_none());
         assert_eq!(connections.total(), 3);
         drop((first, second, third, of_bob));
         assert_eq!((connections.total(), connections.users()), (0, 0));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn who_was_verified_before_a_disconnect_and_has_no_place_yet_is_ended() {
+        let connections = Connections::new(9, 9);
+        let alice: UserId = "alice".parse().unwrap();
+        let enter = |user, verified| connections.enter(user, None, verified).ok().unwrap();
+        let verified = Instant::now();
+        let pass = || tokio::time::advance(std::time::Duration::from_millis(1));
+        pass().await;
+        connections.disconnect(&Disconnect::from_request(alice.clone(), r#"{"reason":"r"}"#).unwrap());
+        pass().await;
+        assert!(enter(Some(&alice), verified).forced_end().is_some());
+        let back = enter(Some(&alice), Instant::now());
+        assert!(back.forced_end().is_none(), "it has come back");
+        connections.disconnect_all();
+        assert!(back.forced_end().is_some());
+        assert!(enter(Some(&alice), verified).forced_end().is_some());
+        assert!(enter(None, verified).forced_end().is_none(), "nobody has no rights that could have changed");
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     extract::{FromRef, FromRequestParts, Query},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, Uri, header, request::Parts},
 };
 use common::{Code, time::unix_ms};
 use metrics::counter;
@@ -66,6 +66,13 @@ impl Authenticator {
             counter!("draftwire_tokens_refused_total", "why" => error.label()).increment(1);
         })
     }
+
+    /// Returns who a request over HTTP speaks for, of its headers and its query.
+    pub(super) async fn visitor(&self, headers: &HeaderMap, uri: &Uri) -> Result<Option<Identity>, Problem> {
+        let Query(query) = Query::<HashMap<String, String>>::try_from_uri(uri)
+            .map_err(|_| Problem::bad_request("the query cannot be read"))?;
+        self.identify(headers, None, &query).await.map_err(|error| Failure::from(error).into())
+    }
 }
 
 /// Who makes a request over HTTP, if it shows a token; with a bad one the answer is 401.
@@ -78,11 +85,7 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Query(query) = Query::<HashMap<String, String>>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| Problem::bad_request("the query cannot be read"))?;
-        let identified = Authenticator::from_ref(state).identify(&parts.headers, None, &query).await;
-        identified.map(Self).map_err(|error| Failure::from(error).into())
+        Authenticator::from_ref(state).visitor(&parts.headers, &parts.uri).await.map(Self)
     }
 }
 

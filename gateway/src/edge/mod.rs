@@ -8,6 +8,7 @@ pub(crate) mod context;
 mod cors;
 pub mod drain;
 mod entity_tag;
+mod forced_end;
 pub(crate) mod http;
 pub(crate) mod identity;
 pub mod listener;

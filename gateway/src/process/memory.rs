@@ -71,7 +71,8 @@ mod tests {
     #[test]
     fn a_crowd_has_left_when_a_quarter_has_and_that_is_many() {
         let connections = Connections::new(10_000, 10_000);
-        let mut guard: Vec<_> = (0..2000).map(|_| connections.enter(None, None).ok().unwrap()).collect();
+        let enter = |_| connections.enter(None, None, tokio::time::Instant::now()).ok().unwrap();
+        let mut guard: Vec<_> = (0..2000).map(enter).collect();
         assert!(!crowd_has_left(&connections));
         guard.truncate(1501);
         assert!(!crowd_has_left(&connections));

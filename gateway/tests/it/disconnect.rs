@@ -20,6 +20,8 @@ use crate::{
 
 const ALICE: &str = "/v1/admin/users/alice/disconnect";
 
+const DEFAULT_REASON: &str = "the user was disconnected; connect again with a fresh token";
+
 /// A node that compares its streams with the log all the time.
 const SWEEPS: [(&str, &str); 2] = [("SWEEP_INTERVAL", "100ms"), ("SWEEP_INTERVAL_UNSURE", "100ms")];
 
@@ -33,7 +35,11 @@ async fn disconnect(server: &Server, headers: &[(&str, &str)], body: &str) -> An
 
 /// The same where it is accepted: the number of the control event.
 async fn disconnected(server: &Server, headers: &[(&str, &str)], body: &str) -> u64 {
-    let answer = disconnect(server, headers, body).await;
+    accepted(&disconnect(server, headers, body).await)
+}
+
+#[track_caller]
+fn accepted(answer: &Answer) -> u64 {
     assert_eq!(answer.status, 202, "{}", answer.text);
     answer.json["seq"].as_u64().unwrap()
 }
@@ -80,10 +86,7 @@ async fn sockets_and_event_streams_of_a_user_end_on_every_node() {
     // It takes no right away, and is over.
     let (mut back, _) = nodes[1].connect("alice", "").await;
     assert_eq!(disconnected(&nodes[1], &[], "").await, 2);
-    assert_eq!(
-        closed(&mut back).await,
-        (4410, "the user was disconnected; connect again with a fresh token".to_owned())
-    );
+    assert_eq!(closed(&mut back).await, (4410, DEFAULT_REASON.to_owned()));
     let (mut back, _) = nodes[0].connect("alice", "").await;
     assert_eq!(disconnected(&nodes[1], &[], r#"{"code":4403}"#).await, 3);
     assert_eq!(closed(&mut back).await.0, 4403);
@@ -92,6 +95,8 @@ async fn sockets_and_event_streams_of_a_user_end_on_every_node() {
 #[tokio::test]
 async fn a_repeated_request_ends_nothing_again() {
     let server = Server::start().await;
+    // From here on the node follows the control stream.
+    let (_of_bob, _) = server.connect("bob", "").await;
     let key = [("idempotency-key", "once")];
     assert_eq!(disconnected(&server, &key, "{}").await, 1, "of a user without connections");
     let (mut socket, _) = server.connect("alice", "").await;
@@ -111,6 +116,92 @@ async fn nodes_that_do_not_hear_each_other_learn_of_it_by_the_sweep() {
     let (mut far, _) = nodes[1].connect("alice", "").await;
     disconnected(&nodes[0], &[], "{}").await;
     assert_eq!(closed(&mut far).await.0, 4410);
+}
+
+/// Two nodes that share a store and do not hear each other. The store is away from the second one when a test wants it so;
+/// that one has applied an event of the control stream.
+struct Apart {
+    disk: Arc<Disk>,
+    near: Server,
+    far: Server,
+    store_of_far: Arc<FailingStore>,
+}
+
+impl Apart {
+    async fn start() -> Self {
+        let disk = Disk::new().await;
+        let near = Server::on(&disk, &[]).await;
+        let store_of_far = FailingStore::over(&disk);
+        let settings = settings("n2", &[&SWEEPS[..], &[("PUBLIC_TOPICS", "*")]].concat());
+        let far = Disk::over(store_of_far.clone());
+        let far = Server::assemble_at(ANY_PORT, &far, MemoryBus::new(), settings).await;
+        let this = Self { disk, near, far, store_of_far };
+        let (mut socket, _) = this.far.connect("carol", "").await;
+        assert_eq!(this.disconnect("carol").await, 1);
+        closed(&mut socket).await;
+        this
+    }
+
+    /// Asks the near node to disconnect a user: the number of the control event.
+    async fn disconnect(&self, user: &str) -> u64 {
+        let path = format!("/v1/admin/users/{user}/disconnect");
+        accepted(&self.near.call(&admin(), "POST", &path, &[], "").await)
+    }
+}
+
+#[tokio::test]
+async fn a_disconnect_around_a_change_of_the_history_is_not_missed() {
+    let apart = Apart::start().await;
+    let (mut of_alice, _) = apart.far.connect("alice", "").await;
+    let (mut of_bob, _) = apart.far.connect("bob", "").await;
+    apart.store_of_far.set_down(true);
+    assert_eq!(apart.disconnect("alice").await, 2);
+    apart.disk.sql("UPDATE meta SET value = 'renamed' WHERE key = 'epoch'").await;
+    apart.store_of_far.set_down(false);
+    assert_eq!(closed(&mut of_alice).await.0, 4410);
+    // What was applied before is not applied again, nor does the name alone concern anybody.
+    lives(&mut of_bob).await;
+    let (mut back, _) = apart.far.connect("carol", "").await;
+    apart.disk.sql("UPDATE meta SET value = 'renamed-again' WHERE key = 'epoch'").await;
+    assert_eq!(apart.disconnect("bob").await, 3);
+    assert_eq!(closed(&mut of_bob).await.0, 4410);
+    lives(&mut back).await;
+}
+
+#[tokio::test]
+async fn where_events_are_gone_all_users_are_disconnected_because_any_may_have_been_meant() {
+    for gone in [
+        // A backup is restored, in which the event that was applied last has never been.
+        "BEGIN; DELETE FROM events WHERE stream = 'control'; UPDATE streams SET head = 0 WHERE name = 'control';
+         UPDATE meta SET value = 'restored' WHERE key = 'epoch'; COMMIT",
+        // The same, where its number is another event's.
+        "BEGIN; UPDATE events SET ts = ts - 1 WHERE stream = 'control' AND seq = 1;
+         UPDATE meta SET value = 'restored' WHERE key = 'epoch'; COMMIT",
+        // Retention was faster.
+        "BEGIN; DELETE FROM events WHERE stream = 'control';
+         UPDATE streams SET floor = head WHERE name = 'control'; COMMIT",
+    ] {
+        let apart = Apart::start().await;
+        let (mut of_alice, _) = apart.far.connect("alice", "").await;
+        let (mut of_bob, _) = apart.far.connect("bob", "").await;
+        let (mut of_nobody, _) = apart.far.connect_as("", "").await;
+        apart.store_of_far.set_down(true);
+        apart.disconnect("dave").await;
+        apart.disk.sql(gone).await;
+        apart.store_of_far.set_down(false);
+        for socket in [&mut of_alice, &mut of_bob] {
+            let (code, reason) = closed(socket).await;
+            assert_eq!(code, 4410, "{gone}");
+            assert!(reason.contains("may have been disconnected"), "{gone}: {reason}");
+        }
+        lives(&mut of_nobody).await;
+        // Then it goes on.
+        let (mut back, _) = apart.far.connect("alice", "").await;
+        let (mut other, _) = apart.far.connect("bob", "").await;
+        apart.disconnect("alice").await;
+        assert_eq!(closed(&mut back).await, (4410, DEFAULT_REASON.to_owned()));
+        lives(&mut other).await;
+    }
 }
 
 #[tokio::test]

@@ -98,6 +98,11 @@ impl Answers {
         }
         self.asking.retain(|_, question| question.user != *user);
     }
+
+    /// The same for all users.
+    pub(super) fn forget_all(&mut self) {
+        *self = Self { asked: self.asked, ..Self::default() };
+    }
 }
 
 #[cfg(test)]
@@ -167,5 +172,12 @@ mod tests {
         assert!(matches!(answers.find(&[3; 16], now), Found::Asking(_)));
         answers.settle(&[3; 16], number, Some(verdict));
         assert!(matches!(answers.find(&[3; 16], now), Found::Known(_)));
+        let (_answered, late) = ask(&mut answers, [4; 16], "bob");
+        answers.forget_all();
+        let (_answered, number) = ask(&mut answers, [4; 16], "bob");
+        assert!(number > late);
+        for key in [[2; 16], [3; 16]] {
+            assert!(matches!(answers.find(&key, now), Found::Unknown));
+        }
     }
 }

@@ -187,6 +187,11 @@ impl Backend {
         self.answers().forget(user);
     }
 
+    /// Forgets what was answered about anybody.
+    pub(crate) fn forget_all(&self) {
+        self.answers().forget_all();
+    }
+
     async fn ask(
         self: &Arc<Self>,
         url: Url,

@@ -33,7 +33,7 @@ use super::{
     connection_log::{Who, connected, disconnected, refused},
     connections::{ConnectionGuard, LimitReached, random_id},
     context::ConnectionContext,
-    identity::OptionalIdentity,
+    identity::Authenticator,
     problem::Problem,
     query::Parameters,
     request_id::RequestId,
@@ -79,13 +79,13 @@ const FAILOVER: HeaderName = HeaderName::from_static("draftwire-failover");
 
 pub(super) async fn follow(
     State(context): State<Arc<ConnectionContext>>,
-    visitor: OptionalIdentity,
+    State(authenticator): State<Authenticator>,
     Extension(request): Extension<RequestId>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let elsewhere = context.drain.is_stopping() && headers.contains_key(FAILOVER);
-    let opened = begin(context, visitor, &request, &uri, &headers).await;
+    let opened = begin(context, &authenticator, &request, &uri, &headers).await;
     opened.or_else(|problem| {
         let failure = problem.failure();
         refused(Transport::EventStream, &request, failure.code.as_str(), &failure.message);
@@ -126,16 +126,19 @@ fn retry_ms() -> u64 {
 
 async fn begin(
     context: Arc<ConnectionContext>,
-    OptionalIdentity(identity): OptionalIdentity,
+    authenticator: &Authenticator,
     request: &RequestId,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let parameters = Parameters::of(uri, &["topics", "device", "cursor"])?;
+    let verified = Instant::now();
+    let identity = authenticator.visitor(headers, uri).await;
     if context.drain.is_stopping() {
-        return Err(Problem::unavailable("this node is stopping"));
+        return Err(identity.err().unwrap_or_else(|| Problem::unavailable("this node is stopping")));
     }
     Transport::EventStream.count_attempt();
+    let identity = identity?;
+    let parameters = Parameters::of(uri, &["topics", "device", "cursor"])?;
     // Names, separated by commas.
     let topics = topics(&context, parameters.text("topics").unwrap_or_default())?;
     let position = match headers.get("last-event-id") {
@@ -149,7 +152,7 @@ async fn begin(
     };
     let guard = context
         .connections
-        .enter(identity.as_ref().map(|identity| &identity.user), None)
+        .enter(identity.as_ref().map(|identity| &identity.user), None, verified)
         .map_err(limit_reached)?;
     let device = parameters.get("device")?.map_or_else(random_id, Ok).map_err(invalid)?;
     access::check_connect(&context.backend, identity.as_ref(), &device).await?;

@@ -9,7 +9,7 @@ use super::{grants::Grant, order::Taken};
 use crate::{
     auth::{AuthError, Identity},
     commands::failure::Failure,
-    edge::connections::ForcedEnd,
+    edge::forced_end::ForcedEnd,
     subscriptions::{Joined, Lost},
 };
 
@@ -72,7 +72,7 @@ impl From<ForcedEnd> for End {
                 Close::Replaced,
                 "the device has connected anew, and the user has all connections allowed",
             ),
-            ForcedEnd::Disconnected(disconnect) => Self::close(disconnect.close, &disconnect.reason),
+            ForcedEnd::Disconnected { close, reason } => Self::close(close, &*reason),
         }
     }
 }

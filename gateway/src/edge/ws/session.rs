@@ -40,9 +40,7 @@ use crate::{
     auth::Expiry,
     config,
     edge::{
-        connection_log::Who,
-        connections::{ConnectionGuard, ForcedEnd},
-        context::ConnectionContext,
+        connection_log::Who, connections::ConnectionGuard, context::ConnectionContext, forced_end::ForcedEnd,
         welcome::welcome,
     },
     subscriptions::{InitialStreams, Outbox, Subscriptions, in_flight::InFlight},

@@ -17,6 +17,7 @@ use common::{
 };
 use hyper::upgrade::OnUpgrade;
 use reqwest::Url;
+use tokio::time::Instant;
 use tracing::{Instrument, Span, debug, debug_span};
 use websocket::{Deflate, Handshake, Socket};
 
@@ -67,6 +68,7 @@ pub(crate) async fn upgrade(
         return Problem::upgrade_required().into_response();
     };
     Transport::WebSocket.count_attempt();
+    let verified = Instant::now();
     let offered = Offered::of(headers);
     let handshake = if context.limits.deflate { handshake } else { handshake.without_deflate() };
     let deflate = handshake.deflate();
@@ -77,7 +79,7 @@ pub(crate) async fn upgrade(
     let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return Problem::upgrade_required().into_response();
     };
-    let beginning = Box::pin(begin(context, name, on_upgrade, client, deflate));
+    let beginning = Box::pin(begin(context, name, on_upgrade, client, verified, deflate));
     tokio::spawn(async move {
         if let Some((session, parking, span)) = beginning.await {
             session::run(session, parking).instrument(span).await;
@@ -92,6 +94,7 @@ async fn begin(
     request: RequestId,
     on_upgrade: OnUpgrade,
     client: Result<Client, (Close, String)>,
+    verified: Instant,
     deflate: Deflate,
 ) -> Option<(Box<Session>, Arc<Parking<Session>>, Span)> {
     let upgraded = on_upgrade
@@ -107,7 +110,7 @@ async fn begin(
     let socket = Socket::new(stream, &unread, deflate, message_bytes_max);
     let guard = client.and_then(|client| {
         let user = client.identity.as_ref().map(|identity| &identity.user);
-        let guard = context.connections.enter(user, Some(&client.device));
+        let guard = context.connections.enter(user, Some(&client.device), verified);
         Ok((client, guard.map_err(limit_reached)?))
     });
     let (client, guard) = match guard {
@@ -131,7 +134,7 @@ async fn begin(
         "connection",
         id = %client.connection,
         user = client.identity.as_ref().map(|identity| identity.user.as_str()),
-        device = %client.device,
+        device = client.device.as_str(),
     );
     let has_cursor = client.cursor.is_some() || client.all.is_some();
     let begun = session::begin(context, client, socket, guard).instrument(span.clone()).await;

@@ -285,7 +285,7 @@ pub const METRICS: &[Row] = &[
         "draftwire_control_events_total",
         Kind::Counter,
         "outcome",
-        "Events of the control stream: `applied`, `unknown` (of a kind that only newer nodes know), `malformed`, `missed` (once for each gap)",
+        "Events of the control stream: `applied`, `unknown` (of a kind that only newer nodes know), `malformed`, `missed` (events that are gone, so that the connections of all users were ended; once for each gap)",
     ),
     (
         "draftwire_notices_total",
