@@ -6,6 +6,9 @@ use testkit::{Node, NodeOptions, RawRequest, RawSocket, http, token, wait};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// More than the lines that are logged at once, and so many that twenty a second do not catch up.
+const REFUSALS: u32 = 400;
+
 async fn node() -> Node {
     Node::start(NodeOptions::embedded(env!("CARGO_BIN_EXE_draftwire"))).await.unwrap()
 }
@@ -24,7 +27,7 @@ async fn line(node: &Node, parts: &[&str]) -> String {
 async fn each_connection_is_logged_and_counted() {
     let node = node().await;
     let request = |token: &str, id: &str| {
-        let request = RawRequest::new(format!("{}?device=phone", node.ws_url()));
+        let request = RawRequest::new(format!("{}?device=a%20phone%22%20user%3D%22eve", node.ws_url()));
         request.subprotocol("draftwire.v1.json").bearer(token).header("x-request-id", id)
     };
     let mut socket = RawSocket::connect(&request(&token::good("ada"), "opened-1")).await.unwrap();
@@ -32,7 +35,12 @@ async fn each_connection_is_logged_and_counted() {
     let connection = welcome["payload"]["connectionId"].as_str().unwrap();
     let of_it = format!("connection={connection}");
     let opened = line(&node, &[" connected", &of_it]).await;
-    for part in ["user=\"ada\"", "device=phone", "transport=\"websocket\"", "request=\"opened-1\""] {
+    for part in [
+        "user=\"ada\"",
+        r#"device="a phone\" user=\"eve""#,
+        "transport=\"websocket\"",
+        "request=\"opened-1\"",
+    ] {
         assert!(opened.contains(part), "{opened}");
     }
     socket.send_close(Some(1000)).await.unwrap();
@@ -56,13 +64,22 @@ async fn each_connection_is_logged_and_counted() {
     assert_eq!(answer.status, 401);
     let answer = http::get_as(&token::good("ada"), &url).await.unwrap();
     assert_eq!(answer.status, 400);
+    line(&node, &["connection refused", "event_stream", "refused-2", "unauthorized"]).await;
     line(&node, &["connection refused", "event_stream", "bad_request"]).await;
 
+    // Lines of one kind do not use up the limit of another.
+    for _ in 0..REFUSALS {
+        assert_eq!(http::request("GET", &url, &[], None).await.unwrap().status, 401);
+    }
+    let mut socket = RawSocket::connect(&request(&token::good("ada"), "opened-2")).await.unwrap();
+    socket.next_of("WELCOME", DEADLINE).await.unwrap();
+    line(&node, &[" connected", "opened-2", "left_out=0"]).await;
+
     for (name, transport, value) in [
-        ("draftwire_connection_attempts_total", "websocket", 3.0),
-        ("draftwire_connections_opened_total", "websocket", 2.0),
+        ("draftwire_connection_attempts_total", "websocket", 4.0),
+        ("draftwire_connections_opened_total", "websocket", 3.0),
         ("draftwire_reconnections_total", "websocket", 1.0),
-        ("draftwire_connection_attempts_total", "event_stream", 1.0),
+        ("draftwire_connection_attempts_total", "event_stream", 2.0 + f64::from(REFUSALS)),
         ("draftwire_connections_opened_total", "event_stream", 0.0),
         ("draftwire_reconnections_total", "event_stream", 0.0),
     ] {
