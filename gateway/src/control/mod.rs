@@ -92,17 +92,29 @@ impl Drop for Control {
 /// How far this node has applied the stream.
 struct Position {
     cursor: Cursor,
-    /// The event at the cursor; `None` where the log does not have it.
-    last: Option<Arc<Event>>,
+    last: Last,
+}
+
+/// The event at a position.
+enum Last {
+    /// It was not looked up yet.
+    Unknown,
+    /// The log does not have it.
+    Gone,
+    Event(Arc<Event>),
 }
 
 impl Position {
-    /// The position at a cursor of the present history.
-    async fn at(hub: &Hub, cursor: Cursor) -> Self {
-        let page = event_at(hub, cursor.seq).await;
+    fn at(cursor: Cursor) -> Self {
+        Self { cursor, last: Last::Unknown }
+    }
+
+    /// Looks up the event at the position. Cancel-safe.
+    async fn look_up(&mut self, hub: &Hub) {
+        let page = event_at(hub, self.cursor.seq).await;
         let last = page.events.into_iter().next();
-        let last = last.filter(|event| page.epoch == cursor.epoch && event.seq == cursor.seq);
-        Self { cursor, last }
+        let last = last.filter(|event| page.epoch == self.cursor.epoch && event.seq == self.cursor.seq);
+        self.last = last.map_or(Last::Gone, Last::Event);
     }
 
     /// Returns whether everything behind the position is in a history of another name. `page` is what that has at it.
@@ -114,8 +126,11 @@ impl Position {
         }
         // Retention removes no event that is as new as a change of the name which nobody has noticed.
         let nothing_there = page.floor == *seq;
-        let same = self.last.as_ref().zip(page.events.first());
-        nothing_there || same.is_some_and(|(last, there)| there.seq == *seq && last.is_same(there))
+        let same = match (&self.last, page.events.first()) {
+            (Last::Event(last), Some(there)) => there.seq == *seq && last.is_same(there),
+            _ => false,
+        };
+        nothing_there || same
     }
 }
 
@@ -135,10 +150,7 @@ async fn follow(
     let mailbox = Arc::<Mailbox>::default();
     let from = position.as_ref().map(|position| &position.cursor);
     let mut reader = hub.follow(Stream::Control, from, mailbox.clone(), SLOT).await?;
-    let position = match position {
-        Some(position) => position,
-        unknown => unknown.insert(Position::at(hub, reader.cursor()).await),
-    };
+    let position = position.get_or_insert_with(|| Position::at(reader.cursor()));
     following.send_replace(true);
     loop {
         match reader.step(STEP_BYTES_MAX) {
@@ -164,10 +176,14 @@ async fn follow(
                         reader.restart(position.cursor.clone());
                     } else {
                         miss(skipped, apply, position);
-                        *position = Position::at(hub, reader.cursor()).await;
                     }
                 }
                 None => marked(&mailbox).await,
+            },
+            Step::Wait if matches!(position.last, Last::Unknown) => tokio::select! {
+                () = position.look_up(hub) => {}
+                // What has come is not kept waiting.
+                () = marked(&mailbox) => {}
             },
             Step::Wait => marked(&mailbox).await,
             Step::Signals(_) | Step::Synced(_) => {}
@@ -181,7 +197,7 @@ async fn marked(mailbox: &Mailbox) {
 
 fn take(event: &Arc<Event>, epoch: &Epoch, apply: &Apply, position: &mut Position) {
     let cursor = Cursor { epoch: epoch.clone(), seq: event.seq };
-    *position = Position { cursor, last: Some(event.clone()) };
+    *position = Position { cursor, last: Last::Event(event.clone()) };
     let outcome = match ControlEvent::of(event) {
         Ok(Some(known)) => {
             info!(seq = %event.seq, kind = %event.kind, "applying an event of the control stream");
@@ -207,7 +223,7 @@ fn miss(cursor: Cursor, apply: &Apply, position: &mut Position) {
         to = %cursor,
         "events of the control stream are gone that this node has not applied; doing what any of them may have asked for"
     );
-    *position = Position { cursor, last: None };
+    *position = Position::at(cursor);
     apply(&Instruction::Missed);
     count("missed");
 }
