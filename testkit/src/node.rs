@@ -126,6 +126,11 @@ impl Node {
         format!("http://127.0.0.1:{}/metrics", self.metrics_port)
     }
 
+    /// The port of 127.0.0.1 that they are on.
+    pub(crate) fn metrics_port(&self) -> u16 {
+        self.metrics_port
+    }
+
     /// The text of `/metrics`.
     ///
     /// # Errors

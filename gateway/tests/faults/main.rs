@@ -14,6 +14,7 @@ mod feed;
 mod following;
 mod invalidation;
 mod load;
+mod monitoring;
 mod network;
 mod nginx;
 mod node_frozen;

@@ -33,6 +33,7 @@ mod http;
 mod layers;
 mod limits;
 mod load_test_size;
+mod monitoring;
 mod numbers;
 mod order;
 mod panics;

@@ -130,6 +130,9 @@ async fn limits_stand_beside_what_they_limit_and_bytes_are_counted() {
     ] {
         assert!(of(name, &[]).await > 0.0, "{name}");
     }
+    // There from the start: Prometheus would not see the first count of a new series as an increase.
+    let text = node.metrics().await.unwrap();
+    assert!(text.contains("\ndraftwire_sweep_failures_total 0\n"), "{text}");
     wait::until("the size of the store is read", DEADLINE, || async {
         let bytes = of("draftwire_store_bytes", &[]).await;
         if bytes > 4096.0 { Ok(()) } else { Err(bytes) }
