@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -34,6 +34,9 @@ use crate::{
     supervise::{RESTART_PAUSE, catch_panic, restart_on_panic},
 };
 
+/// Takes what another process says to all nodes: who says it, and what. Called on the bus's task, so it must be short.
+pub type NodeInbox = Box<dyn Fn(NodeId, &[u8]) + Send + Sync>;
+
 /// Connects the followers on this node with the log and the bus.
 ///
 /// Invariants: an event reaches followers only through its stream's sequencer; no other node needs anything
@@ -54,6 +57,8 @@ pub struct Hub {
     rooms: Arc<Rooms>,
     /// Numbers the signals that this process sends, over all streams.
     signals_sent: AtomicU64,
+    /// Where what other nodes say goes; empty until [`Hub::listen_to_nodes`].
+    node_inbox: OnceLock<NodeInbox>,
     /// The tasks of the canary and the sweep.
     tasks: Mutex<Vec<AbortHandle>>,
 }
@@ -86,6 +91,7 @@ impl Hub {
             losses,
             rooms: rooms.clone(),
             signals_sent: AtomicU64::new(0),
+            node_inbox: OnceLock::new(),
             tasks: Mutex::default(),
         });
         let inbox = Arc::downgrade(&hub);
@@ -236,6 +242,24 @@ impl Hub {
         self.rooms.look(reader.local_stream()).await
     }
 
+    /// Says something to the other nodes. It is soft state: it goes over the channel of the control stream, to the nodes
+    /// that follow that one, at most once, and nowhere while the bus or the name of the history is not known.
+    pub fn say_to_nodes(&self, body: &[u8]) {
+        let Some(epoch) = self.log.epoch() else { return };
+        let message = envelope::node(&self.sender, &epoch, body);
+        self.bus.publish(Channel::Stream(Stream::Control), message);
+    }
+
+    /// Sets who takes what other nodes say. A second call is ignored.
+    pub fn listen_to_nodes(&self, inbox: NodeInbox) {
+        let _ = self.node_inbox.set(inbox);
+    }
+
+    /// How many streams are followed here, or were a moment ago.
+    pub fn streams(&self) -> usize {
+        self.registry.len()
+    }
+
     /// Notes that an event exists, in case no copy of it ever arrived.
     pub fn announce(&self, epoch: &Epoch, stream: &Stream, seq: Seq) {
         self.fill_up_to(epoch, stream, seq, Source::GapFill);
@@ -322,7 +346,8 @@ impl Inbox for Hub {
         let Some(stream) = self.registry.get(name) else { return };
         match envelope::decode(&message, name) {
             Ok(Envelope { sender, epoch, body }) => match (self.log.origin(&epoch, name), body) {
-                (Origin::Stranger, _) | (Origin::Unknown, Body::Signal { .. } | Body::Presence(_)) => {
+                (Origin::Stranger, _)
+                | (Origin::Unknown, Body::Signal { .. } | Body::Presence(_) | Body::Node(_)) => {
                     counter!("draftwire_bus_messages_rejected_total", "reason" => "stranger").increment(1);
                 }
                 // Of a history that is not known, a stream that is not open yet holds events back.
@@ -334,6 +359,11 @@ impl Inbox for Hub {
                 }
                 (Origin::Own, Body::Signal { number, signal }) => stream.signal_from(&sender, number, signal),
                 (Origin::Own, Body::Presence(body)) => self.rooms.announced(name, sender, body),
+                (Origin::Own, Body::Node(body)) => {
+                    if let Some(inbox) = self.node_inbox.get() {
+                        inbox(sender, body);
+                    }
+                }
             },
             Err(error) => {
                 counter!("draftwire_bus_messages_rejected_total", "reason" => error.label()).increment(1);

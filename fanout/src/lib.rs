@@ -17,7 +17,7 @@ pub mod supervise;
 #[cfg(test)]
 mod testing;
 
-pub use hub::Hub;
+pub use hub::{Hub, NodeInbox};
 pub use presence::{Attendance, PresenceList};
 pub use repair::canary;
 pub use settings::Settings;

@@ -3,6 +3,7 @@
 //! A library, so that tests can start whole nodes in their own process; the binary is thin.
 
 pub mod auth;
+mod cluster;
 pub mod commands;
 pub mod config;
 mod control;

@@ -9,6 +9,7 @@ use fanout::{
 
 use crate::{
     auth::{self, Backend, Verifier},
+    cluster::{Cluster, Sources as ClusterSources},
     commands::{drafts::Drafts, group_commit::Committer, reads::Reads, topics::Topics},
     config::{self, Config, Database},
     control::{Control, ControlEvent, Instruction},
@@ -18,6 +19,7 @@ use crate::{
         connections::Connections,
         context::{Admission, ConnectionContext},
         drain::Drain,
+        here::Here,
         http::{demo::DemoTokens, health::HealthSources},
         identity::Authenticator,
         state::{EdgeState, Parts},
@@ -49,6 +51,8 @@ pub struct Node {
     pub retention: Retention,
     /// The webhooks that this node delivers for.
     webhooks: Arc<Webhooks>,
+    /// What it knows of the other nodes.
+    cluster: Arc<Cluster>,
     /// The shared truth.
     pub store: Arc<dyn Store>,
     edge: EdgeState,
@@ -137,6 +141,19 @@ impl Node {
             store_limits(&settings),
             backend.clone(),
         ));
+        let store_health = Arc::new(StoreHealth::new(store.clone(), writes));
+        let cluster = Cluster::start(ClusterSources {
+            name: settings.listen.node.clone(),
+            store_kind: settings.store.kind(),
+            bus_kind: settings.bus.kind(),
+            hub: hub.clone(),
+            store: store.clone(),
+            store_health: store_health.clone(),
+            committer: committer.clone(),
+            verifier: verifier.clone(),
+            backend: backend.clone(),
+            here: Box::new(Here { connections: connections.clone(), drain: drain.clone() }),
+        });
         let drafts = Arc::new(Drafts::new(committer, reads));
         let webhooks = Webhooks::start(
             &settings.webhooks,
@@ -148,6 +165,7 @@ impl Node {
         .map_err(StartError::Webhooks)?;
         let edge = EdgeState::new(Parts {
             webhooks: webhooks.clone(),
+            cluster: cluster.clone(),
             authenticator: Authenticator::new(verifier.clone(), topics.any_public()),
             bodies: BodyReader::new(limits.message_bytes_max),
             demo: DemoTokens { verifier: verifier.clone(), rules: Arc::new(settings.auth.rules.clone()) },
@@ -155,7 +173,7 @@ impl Node {
                 name: settings.listen.node.clone(),
                 store_kind: settings.store.kind(),
                 bus_kind: settings.bus.kind(),
-                store: StoreHealth::new(store.clone(), writes),
+                store: store_health,
                 hub: hub.clone(),
                 connections: connections.clone(),
                 drain: drain.clone(),
@@ -186,6 +204,7 @@ impl Node {
             notices,
             retention,
             webhooks,
+            cluster,
             store,
             edge,
         }))
@@ -204,6 +223,7 @@ impl Node {
 
     /// Stops the background tasks and closes the store. Call it after [`Node::drain`].
     pub async fn close(&self) {
+        self.cluster.stop();
         self.webhooks.stop().await;
         self.control.stop();
         self.notices.stop();

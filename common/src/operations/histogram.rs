@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The unit that is counted in.
 const UNIT_NANOS: u64 = 100;
 
@@ -59,7 +61,8 @@ pub fn bucket_below(bound: Duration) -> u16 {
 
 /// Durations of which only the buckets are known, their sum and the longest. Histograms of slices of time, or of several
 /// nodes, [merge](Self::merge) to the histogram of all of them, whatever the order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Written", try_from = "Written")]
 pub struct Histogram {
     /// Buckets that are not empty and how many durations are in each, in ascending order.
     counts: Vec<(u16, u64)>,
@@ -169,6 +172,35 @@ impl Histogram {
     }
 }
 
+/// A histogram as nodes send it to each other.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    counts: Vec<(u16, u64)>,
+    sum: u64,
+    max: u64,
+}
+
+impl From<Histogram> for Written {
+    fn from(Histogram { counts, sum_nanos, max_nanos }: Histogram) -> Self {
+        Self { counts, sum: sum_nanos, max: max_nanos }
+    }
+}
+
+/// Buckets that are none, or not in ascending order.
+#[derive(Debug, thiserror::Error)]
+#[error("the buckets of a histogram must ascend and be fewer than {BUCKETS}")]
+struct NotBuckets;
+
+impl TryFrom<Written> for Histogram {
+    type Error = NotBuckets;
+
+    fn try_from(Written { counts, sum, max }: Written) -> Result<Self, NotBuckets> {
+        let ascends = counts.is_sorted_by(|(one, _), (next, _)| one < next);
+        let known = counts.last().is_none_or(|(last, _)| usize::from(*last) < BUCKETS);
+        if ascends && known { Ok(Self::new(counts, sum, max)) } else { Err(NotBuckets) }
+    }
+}
+
 pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -221,7 +253,26 @@ mod tests {
         assert_eq!(Histogram::default().quantile(0.5), Duration::ZERO);
     }
 
+    #[test]
+    fn buckets_that_are_none_are_refused() {
+        for text in [
+            r#"{"counts":[[3,1],[3,1]],"sum":0,"max":0}"#,
+            r#"{"counts":[[3,1],[2,1]],"sum":0,"max":0}"#,
+            r#"{"counts":[[731,1]],"sum":0,"max":0}"#,
+            r#"{"counts":[[-1,1]],"sum":0,"max":0}"#,
+        ] {
+            assert!(serde_json::from_str::<Histogram>(text).is_err(), "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_is_written_is_read(durations in durations()) {
+            let histogram = histogram(&durations);
+            let text = serde_json::to_string(&histogram).unwrap_or_default();
+            prop_assert_eq!(serde_json::from_str::<Histogram>(&text).ok(), Some(histogram));
+        }
+
         #[test]
         fn a_quantile_is_off_by_one_bucket_at_most(mut durations in durations(), quantile in 0.0..=1.0_f64) {
             prop_assume!(!durations.is_empty());

@@ -10,12 +10,14 @@ mod histogram;
 mod meter;
 mod moment;
 mod slices;
+mod tally;
 
 pub use self::{
     histogram::{Histogram, bucket_below},
     meter::{Meter, Outcome, Totals},
     moment::Moment,
     slices::{SLICE, SLICES_MAX, Slices, Window},
+    tally::Tally,
 };
 
 /// An operation on the way of a change or of a connection, in this order. Statements of the store and routes over HTTP

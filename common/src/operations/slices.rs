@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     histogram::Histogram,
     meter::{Meter, Totals},
@@ -14,7 +16,7 @@ pub const SLICE: Duration = Duration::from_secs(5);
 pub const SLICES_MAX: usize = 60;
 
 /// What an operation did in a while.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// How long each took, whatever its outcome.
     pub durations: Histogram,

@@ -7,7 +7,7 @@
 //! | 1 | version |
 //! | 1 + n | process that sent the copy: length, text |
 //! | 1 + n | epoch that the sender last saw: length, text |
-//! | 1 | what it holds: 1 events, 2 a signal, 3 presence |
+//! | 1 | what it holds: 1 events, 2 a signal, 3 presence, 4 what a node says of itself |
 //!
 //! then of events, which are consecutive,
 //!
@@ -35,7 +35,7 @@
 //! | 2 + n | origin: length, UTF-8 |
 //! | rest | payload, JSON |
 //!
-//! and of presence an announcement.
+//! of presence an announcement, and of a node what the gateway puts there.
 //!
 //! The epoch names the history that events count in, and tells clusters apart that share channels: a Redis has
 //! one space of channels for all of its databases. What comes from a history that is not the node's own is
@@ -60,6 +60,7 @@ const VERSION: u8 = 4;
 const EVENTS: u8 = 1;
 const SIGNAL: u8 = 2;
 const PRESENCE: u8 = 3;
+const NODE: u8 = 4;
 
 /// A copy on its way between nodes.
 #[derive(Debug)]
@@ -91,6 +92,8 @@ pub enum Body<'a> {
     },
     /// Who is here through the sender; not read yet, because most nodes have nobody to tell.
     Presence(&'a [u8]),
+    /// What a node says to the others, on the channel of the control stream. The fan-out does not read it.
+    Node(&'a [u8]),
 }
 
 /// Why bytes are no envelope. The copy is dropped; the sweep finds what an event would have said.
@@ -212,6 +215,13 @@ pub(crate) fn presence(sender: &NodeId, epoch: &Epoch, body: &[u8]) -> Bytes {
     out.freeze()
 }
 
+/// Writes what a node says to the others.
+pub(crate) fn node(sender: &NodeId, epoch: &Epoch, body: &[u8]) -> Bytes {
+    let mut out = begin(sender, epoch, NODE, body.len());
+    out.put_slice(body);
+    out.freeze()
+}
+
 /// What every copy begins with, and room for so many bytes more.
 fn begin(sender: &NodeId, epoch: &Epoch, kind: u8, room: usize) -> BytesMut {
     let mut out = BytesMut::with_capacity(4 + sender.as_str().len() + epoch.as_str().len() + room);
@@ -235,6 +245,7 @@ pub fn decode<'a>(bytes: &'a [u8], stream: &Stream) -> Result<Envelope<'a>, Enve
         EVENTS => decode_events(rest, stream)?,
         SIGNAL => decode_signal(rest, stream)?,
         PRESENCE => Body::Presence(rest.0),
+        NODE => Body::Node(rest.0),
         other => return Err(EnvelopeError::Kind(other)),
     };
     Ok(Envelope { sender, epoch, body })

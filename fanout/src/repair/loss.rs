@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Cursor, Epoch, Stream};
+use common::{Cursor, Epoch, Stream, operations::Tally};
 use metrics::counter;
 use tokio::time::sleep;
 use tracing::{debug, warn};
@@ -109,5 +109,6 @@ impl LossReport {
 
 fn note(epoch: &Epoch, stream: &Stream, loss: Loss) {
     warn!(%epoch, %stream, reason = loss.label(), "the log lacks events of its history; renaming the history");
+    Tally::Losses.add(1);
     counter!("draftwire_history_losses_total", "reason" => loss.label()).increment(1);
 }

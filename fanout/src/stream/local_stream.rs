@@ -11,7 +11,7 @@ use std::{
 use common::{
     Cursor, Epoch, Event, Seq, Signal, Stream,
     ids::NodeId,
-    operations::{Moment, Operation, Outcome},
+    operations::{Moment, Operation, Outcome, Tally},
 };
 use tokio::{
     sync::Notify,
@@ -230,6 +230,12 @@ impl LocalStream {
                 state.held_epoch = Some(epoch.clone());
             }
             None => {}
+        }
+        if source == Source::Bus
+            && let Some(tip) = state.sequencer.tip()
+        {
+            let known = events.iter().take_while(|event| event.seq <= tip).count();
+            Tally::Duplicates.add(known as u64);
         }
         let released = events.iter().flat_map(|event| state.sequencer.offer(event.clone())).collect();
         Some(self.deliver(state, released, source))

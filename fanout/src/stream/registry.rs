@@ -51,6 +51,10 @@ impl Registry {
         self.map().get(stream).cloned()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.map().len()
+    }
+
     /// All streams in a fixed order, so that simulations replay.
     pub(crate) fn all(&self) -> Vec<Arc<LocalStream>> {
         let mut all: Vec<_> = self.map().values().cloned().collect();

@@ -6,6 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use common::operations::Tally;
 use metrics::counter;
 use sha2::{Digest, Sha256};
 
@@ -94,11 +95,19 @@ impl Cache {
     pub(super) fn get(&self, key: &CacheKey, now: u64) -> Option<Identity> {
         let identity = self.lock().get(key, now);
         if identity.is_some() {
+            Tally::TokenHits.add(1);
             counter!("draftwire_token_cache_hits_total").increment(1);
         } else {
+            Tally::TokenMisses.add(1);
             counter!("draftwire_token_cache_misses_total").increment(1);
         }
         identity
+    }
+
+    /// How many tokens it has.
+    pub(super) fn len(&self) -> usize {
+        let generations = self.lock();
+        generations.young.entries.len() + generations.old.entries.len()
     }
 
     /// Remembers a token that was verified at `now`.

@@ -132,6 +132,11 @@ impl Verifier {
         Ok(identity)
     }
 
+    /// How many tokens are remembered.
+    pub(crate) fn cached(&self) -> usize {
+        self.cache.len()
+    }
+
     /// Returns for which topic the token is, and what it allows there, at `now` (Unix milliseconds). Waits as
     /// [`Self::verify`] does.
     ///

@@ -17,8 +17,12 @@ use metrics::{counter, gauge};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::forced_end::{ForcedEnd, RecentDisconnects};
-use crate::control::Disconnect;
+use super::{
+    activity::{Activity, LastActive},
+    forced_end::{ForcedEnd, RecentDisconnects},
+    traffic::Transport,
+};
+use crate::{cluster::ConnectionCounts, control::Disconnect};
 
 /// Makes up a name for a connection, or for a device that has given none.
 ///
@@ -35,6 +39,7 @@ pub(crate) fn random_id<T: FromStr<Err = InvalidId>>() -> Result<T, InvalidId> {
 /// counts. So where a bound is reached, a device takes over the place of a connection that it has already.
 pub struct Connections {
     counts: Mutex<Counts>,
+    activity: Activity,
     started: Instant,
     total_max: usize,
     per_user_max: usize,
@@ -45,6 +50,9 @@ struct Counts {
     total: usize,
     /// The most that there were since [`Connections::forget_peak`].
     peak: usize,
+    /// Those whose transport is known.
+    web_sockets: usize,
+    event_streams: usize,
     users: HashMap<UserId, Vec<Arc<Place>>>,
     disconnected: RecentDisconnects,
 }
@@ -61,7 +69,8 @@ pub enum LimitReached {
 impl Connections {
     /// Nobody yet.
     pub fn new(total_max: usize, per_user_max: usize) -> Arc<Self> {
-        Arc::new(Self { counts: Mutex::default(), started: Instant::now(), total_max, per_user_max })
+        let (counts, activity) = (Mutex::default(), Activity::default());
+        Arc::new(Self { counts, activity, started: Instant::now(), total_max, per_user_max })
     }
 
     /// Counts a connection in, until the returned value is dropped. One without a user counts only
@@ -95,10 +104,13 @@ impl Connections {
         let place = Arc::new(Place {
             device: device.cloned(),
             heard_at: AtomicU64::new(self.now()),
+            last_active: LastActive::default(),
+            transport: OnceLock::new(),
             taken: AtomicBool::new(false),
             end: OnceLock::new(),
             waker: AtomicWaker::new(),
         });
+        self.activity.note(&place.last_active, self.started.elapsed());
         if let Some(user) = user {
             let places = counts.users.entry(user.clone()).or_default();
             match &former {
@@ -114,6 +126,8 @@ impl Connections {
             Some(former) => {
                 counter!("draftwire_places_taken_over_total").increment(1);
                 former.taken.store(true, Ordering::Release);
+                counts.leave(&former);
+                self.activity.end(&former.last_active);
                 former.end(ForcedEnd::Replaced);
             }
             None => counts.total += 1,
@@ -168,6 +182,21 @@ impl Connections {
         counts.users.shrink_to(2 * users);
     }
 
+    /// The connections at this moment, by kind.
+    pub(crate) fn by_kind(&self) -> ConnectionCounts {
+        let active = self.activity.active(self.started.elapsed());
+        let counts = self.lock();
+        let active = active.min(counts.total);
+        ConnectionCounts {
+            total: counts.total as u64,
+            web_sockets: counts.web_sockets as u64,
+            event_streams: counts.event_streams as u64,
+            active: active as u64,
+            idle: (counts.total - active) as u64,
+            max: self.total_max as u64,
+        }
+    }
+
     /// Users with at least one connection.
     pub fn users(&self) -> usize {
         self.lock().users.len()
@@ -179,6 +208,19 @@ impl Connections {
 }
 
 impl Counts {
+    fn of(&mut self, transport: Transport) -> &mut usize {
+        match transport {
+            Transport::WebSocket => &mut self.web_sockets,
+            Transport::EventStream => &mut self.event_streams,
+        }
+    }
+
+    fn leave(&mut self, place: &Place) {
+        if let Some(transport) = place.transport.get() {
+            *self.of(*transport) -= 1;
+        }
+    }
+
     fn show(&self) {
         #[allow(clippy::cast_precision_loss)]
         {
@@ -194,6 +236,9 @@ struct Place {
     device: Option<DeviceId>,
     /// When the client last showed that it lives, in milliseconds.
     heard_at: AtomicU64,
+    /// When it last sent something.
+    last_active: LastActive,
+    transport: OnceLock<Transport>,
     /// Another connection counts instead.
     taken: AtomicBool,
     /// Why it has to end: the first reason that there was.
@@ -222,6 +267,23 @@ pub struct ConnectionGuard {
 }
 
 impl ConnectionGuard {
+    /// Says how the client is connected. Called once.
+    pub(super) fn uses(&self, transport: Transport) {
+        let mut counts = self.connections.lock();
+        // Set under the lock. One that was replaced already counts no more.
+        if !self.place.taken.load(Ordering::Acquire) && self.place.transport.set(transport).is_ok() {
+            *counts.of(transport) += 1;
+        }
+    }
+
+    /// The client has sent something.
+    pub(super) fn active(&self) {
+        if self.place.taken.load(Ordering::Acquire) {
+            return;
+        }
+        self.connections.activity.note(&self.place.last_active, self.connections.started.elapsed());
+    }
+
     /// The client has shown that it lives.
     pub(crate) fn heard(&self) {
         self.place.heard_at.store(self.connections.now(), Ordering::Relaxed);
@@ -252,6 +314,8 @@ impl Drop for ConnectionGuard {
             return;
         }
         counts.total -= 1;
+        counts.leave(&self.place);
+        self.connections.activity.end(&self.place.last_active);
         if let Some(user) = &self.user
             && let Some(places) = counts.users.get_mut(user)
         {

@@ -1,5 +1,6 @@
 //! Where clients arrive: the listener, every route, WebSockets, HTTP and event streams.
 
+mod activity;
 pub(crate) mod body;
 mod connection_log;
 pub mod connections;
@@ -9,6 +10,7 @@ mod cors;
 pub mod drain;
 mod entity_tag;
 mod forced_end;
+pub(crate) mod here;
 pub(crate) mod http;
 pub(crate) mod identity;
 pub mod listener;

@@ -10,15 +10,15 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use common::operations::Outcome;
+use common::operations::{Outcome, Tally};
 use tower::util::option_layer;
 use tracing::warn;
 
 use super::{
     NODE_HEADER, content_coding, cors,
     http::{
-        demo, disconnect, drafts, health, history, openapi, operations as admin_operations, presence,
-        publish, webhooks,
+        cluster, demo, disconnect, drafts, health, history, live, openapi, operations as admin_operations,
+        presence, publish, webhooks,
     },
     problem::Problem,
     request_id::{REQUEST_ID, RequestId},
@@ -41,6 +41,8 @@ pub fn router(state: EdgeState) -> Router {
             .route("/broadcast", post(publish::to_all))
             .route("/stream", get(sse::follow))
             .route("/admin/users/{user}/disconnect", post(disconnect::user))
+            .route("/admin/cluster", get(cluster::show))
+            .route("/admin/live", get(live::follow))
             .route("/admin/operations", get(admin_operations::show))
             .route("/admin/webhooks", get(webhooks::list).post(webhooks::create))
             .route("/admin/webhooks/{id}", get(webhooks::get).patch(webhooks::edit).delete(webhooks::remove))
@@ -90,6 +92,9 @@ async fn observe(mut request: Request, next: Next) -> Response {
         _ => Method::OPTIONS,
     };
     let meter = operations::of_route(method.as_str(), path);
+    if !method.is_safe() && path.is_some_and(|path| path.starts_with("/v1/")) {
+        Tally::MessagesIn.add(1);
+    }
     let mut response = next.run(request).await;
     let (took, status) = (began.elapsed(), response.status());
     let outcome = if status.is_server_error() { Outcome::Error } else { Outcome::Ok };

@@ -11,6 +11,7 @@ use super::{
     identity::Authenticator,
 };
 use crate::{
+    cluster::Cluster,
     commands::{drafts::Drafts, topics::Topics},
     webhooks::Webhooks,
 };
@@ -27,6 +28,7 @@ pub(crate) struct Parts {
     pub(crate) demo: DemoTokens,
     pub(crate) health: Arc<HealthSources>,
     pub(crate) webhooks: Arc<Webhooks>,
+    pub(crate) cluster: Arc<Cluster>,
 }
 
 impl EdgeState {
@@ -84,5 +86,11 @@ impl FromRef<EdgeState> for Arc<Webhooks> {
 impl FromRef<EdgeState> for Arc<HealthSources> {
     fn from_ref(state: &EdgeState) -> Self {
         state.0.health.clone()
+    }
+}
+
+impl FromRef<EdgeState> for Arc<Cluster> {
+    fn from_ref(state: &EdgeState) -> Self {
+        state.0.cluster.clone()
     }
 }

@@ -20,16 +20,22 @@ use tokio::time::sleep;
 
 pub(crate) use self::{
     limiter::{Left, Limiter},
+    profile::{LastMinute, last_minute},
     routes::of_route,
     slow::{Kind as SlowKind, may_report, set_threshold, threshold},
     statement::Statement,
     text::render,
+    view::{ms, rounded},
 };
 pub use self::{
     path::{Bottleneck, Part, Path, Reason},
     profile::{Measured, Profile, profile, turn},
-    view::{OperationsView, Row, Table},
+    view::{BottleneckView, OperationsView, PathView, Row, Table},
 };
+
+/// How late live events were handed to sockets: from their timestamp, which is of the beginning of their commit, between
+/// nodes by their clocks. What waits in a batch window is late on purpose, and left out.
+pub(crate) static LATENCY: Meter = Meter::new();
 
 /// What this process did lately, and what is slow.
 pub fn view() -> OperationsView {

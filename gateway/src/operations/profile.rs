@@ -9,7 +9,7 @@ use std::{
 use common::operations::{SLICE, SLICES_MAX, Slices, Window};
 use common::time::unix_ms;
 
-use super::all;
+use super::{LATENCY, all};
 
 /// Slices of a minute.
 const MINUTE: usize = SLICES_MAX / 5;
@@ -44,10 +44,11 @@ impl Profile {
 /// The slices of all meters, by name.
 struct Recent {
     slices: BTreeMap<String, Slices>,
+    latency: Option<Slices>,
     turned_at: Option<Instant>,
 }
 
-static RECENT: Mutex<Recent> = Mutex::new(Recent { slices: BTreeMap::new(), turned_at: None });
+static RECENT: Mutex<Recent> = Mutex::new(Recent { slices: BTreeMap::new(), latency: None, turned_at: None });
 
 /// Ends a slice of time if it is due. Somebody has to call it at least every [`SLICE`].
 pub fn turn(now: Instant) {
@@ -57,6 +58,7 @@ pub fn turn(now: Instant) {
         return;
     }
     recent.turned_at = Some(now);
+    recent.latency.get_or_insert_default().turn(&LATENCY);
     for (name, meter) in all() {
         recent.slices.entry(name).or_default().turn(meter);
     }
@@ -72,4 +74,25 @@ pub fn profile() -> Profile {
     });
     let operations = measured.filter(|measured| measured.five_minutes.durations.count() > 0).collect();
     Profile { as_of: unix_ms(), operations }
+}
+
+/// What a process did in the last minute.
+#[derive(Debug, Default)]
+pub(crate) struct LastMinute {
+    /// How late events were handed to sockets.
+    pub(crate) latency: Window,
+    /// The operations that did anything, by name, in the order of the way of a change.
+    pub(crate) operations: Vec<(String, Window)>,
+}
+
+/// What this process did in the last minute.
+pub(crate) fn last_minute() -> LastMinute {
+    let mut recent = RECENT.lock().unwrap_or_else(PoisonError::into_inner);
+    let latency = recent.latency.get_or_insert_default().last(&LATENCY, MINUTE);
+    let windows = all().map(|(name, meter)| {
+        let window = recent.slices.entry(name.clone()).or_default().last(meter, MINUTE);
+        (name, window)
+    });
+    let operations = windows.filter(|(_, window)| window.durations.count() > 0).collect();
+    LastMinute { latency, operations }
 }

@@ -106,12 +106,11 @@ impl OperationsView {
     pub fn of(profile: &Profile, slow: Duration) -> Self {
         let path = Path::of(profile);
         let bottlenecks = path.bottlenecks(profile, slow).into_iter().map(BottleneckView::from).collect();
-        let parts = path.parts.iter().map(PartView::from).collect();
         Self {
             as_of: profile.as_of,
             slow_ms: ms(slow),
             operations: profile.operations.iter().map(Row::from).collect(),
-            path: PathView { changes: path.changes, mean_ms: ms(path.mean), parts },
+            path: PathView::from(&path),
             bottlenecks,
         }
     }
@@ -141,6 +140,13 @@ impl From<&Window> for Table {
     }
 }
 
+impl From<&Path> for PathView {
+    fn from(path: &Path) -> Self {
+        let parts = path.parts.iter().map(PartView::from).collect();
+        Self { changes: path.changes, mean_ms: ms(path.mean), parts }
+    }
+}
+
 impl From<&Part> for PartView {
     fn from(part: &Part) -> Self {
         let operation = part.operation.name();
@@ -162,11 +168,12 @@ impl From<Bottleneck> for BottleneckView {
 }
 
 /// Milliseconds, to the microsecond.
-fn ms(duration: Duration) -> f64 {
+pub(crate) fn ms(duration: Duration) -> f64 {
     rounded(duration.as_secs_f64() * 1000.0)
 }
 
-fn rounded(value: f64) -> f64 {
+/// A number to three digits behind the point.
+pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 

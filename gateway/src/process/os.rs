@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use super::{memory_limit, open_files, threads};
+use crate::cluster::usage::{cpu_seconds, resident_bytes};
 
 /// The text of `process_*` metrics, as of now. Empty where there is no `/proc`, and a metric that
 /// cannot be read is left out.
@@ -25,26 +26,6 @@ pub(crate) fn render() -> String {
     say("process_open_fds", "gauge", open_files().map(|files| files.to_string()));
     say("process_max_fds", "gauge", open_files::limit().map(|files| files.to_string()));
     text
-}
-
-/// User and system time. `/proc/self/stat` counts in ticks of 10 ms; schedstat would be without the
-/// threads that have ended. The clock has both.
-#[cfg(target_os = "linux")]
-fn cpu_seconds() -> Option<f64> {
-    use rustix::time::{ClockId, clock_gettime};
-
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Some(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn cpu_seconds() -> Option<f64> {
-    None
-}
-
-/// `VmRSS`, which is in KiB.
-fn resident_bytes() -> Option<u64> {
-    Some(status("VmRSS:")? * 1024)
 }
 
 /// The number of a line of `/proc/self/status` (proc(5)).

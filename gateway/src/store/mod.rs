@@ -93,6 +93,11 @@ pub trait Store: Log {
         None
     }
 
+    /// How its connections to the database stand; `None` for a store that has none.
+    fn pool(&self) -> Option<PoolState> {
+        None
+    }
+
     /// Bytes that everything takes on the database's disk, indexes included; `None` where that is not known.
     async fn bytes(&self) -> Result<Option<u64>, StoreError> {
         Ok(None)
@@ -103,6 +108,19 @@ pub trait Store: Log {
 
     /// Ends the connections to the database.
     async fn close(&self);
+}
+
+/// The connections of a store to its database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolState {
+    /// Those that are open.
+    pub open: usize,
+    /// Those that a call uses.
+    pub busy: usize,
+    /// Calls that wait for one.
+    pub waiting: usize,
+    /// How many there may be.
+    pub max: usize,
 }
 
 /// How long the leader of retention may make no call before a store may take the leadership from it.

@@ -1,5 +1,6 @@
 //! Metrics of what is handed out.
 
+use common::operations::Tally;
 use fanout::Source;
 use metrics::{Counter, Histogram, counter, histogram};
 
@@ -33,5 +34,6 @@ impl Meters {
             Source::Notice => 5,
         };
         self.delivered[index].increment(events);
+        Tally::MessagesOut.add(events);
     }
 }

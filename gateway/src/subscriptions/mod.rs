@@ -21,7 +21,7 @@ use std::{
 use common::{
     Cursor, Stream, TopicName, UserId,
     message::Message,
-    operations::{Operation, Outcome},
+    operations::{Operation, Outcome, Tally},
     protocol::{Device, ServerMessage, SnapshotBody},
     time::unix_ms,
 };
@@ -44,7 +44,7 @@ pub(crate) use self::{
     outbox::{At, Outbox},
     subscription::Window,
 };
-use crate::{commands::drafts::Drafts, store::DraftList};
+use crate::{commands::drafts::Drafts, operations::LATENCY, store::DraftList};
 
 /// What subscriptions are made from, one for a node.
 pub(crate) struct Sources {
@@ -296,6 +296,7 @@ impl Subscriptions {
         match subscription.follower.step(STEP_BYTES_MAX) {
             Step::Wait => return Ok(false),
             Step::Send(due) => {
+                Tally::EventHits.add(1);
                 self.deliver(index, &due, outbox);
             }
             Step::Signals(signals) => {
@@ -310,6 +311,7 @@ impl Subscriptions {
                 subscription.push(outbox, &synced.message(), seq);
             }
             Step::Read(read) => {
+                Tally::EventMisses.add(1);
                 if subscription.live {
                     counter!("draftwire_follower_fallbacks_total").increment(1);
                 }
@@ -332,6 +334,9 @@ impl Subscriptions {
         {
             let late = unix_ms().saturating_sub(live.event.timestamp);
             self.sources.meters.commit_to_delivery.record(Duration::from_millis(late));
+            if !subscription.has_window() {
+                LATENCY.record(Outcome::Ok, Duration::from_millis(late));
+            }
             // What a client that came back has missed, and what waits in a window, is late on purpose.
             if subscription.live && !subscription.has_window() {
                 Operation::Deliver.meter().record(Outcome::Ok, live.sequenced.elapsed());
@@ -361,6 +366,7 @@ impl Subscriptions {
             _ => {
                 let Some(cursor) = subscription.follower.skip() else { return false };
                 counter!("draftwire_gaps_reported_total").increment(1);
+                Tally::Gaps.add(1);
                 subscription.restarted();
                 let synced = ServerMessage::Synced {
                     stream: &subscription.follower.stream().wire_name(),

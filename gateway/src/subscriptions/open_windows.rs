@@ -5,6 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use common::operations::Tally;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Slots whose events are held back, and until when. Without any it holds no memory.
@@ -23,6 +24,7 @@ impl OpenWindows {
             return;
         }
         self.slots.push((until, slot));
+        Tally::WindowsOpened.add(1);
         self.set_alarm();
     }
 
@@ -36,6 +38,7 @@ impl OpenWindows {
             let over: Vec<u32> =
                 self.slots.extract_if(.., |(until, _)| *until <= now).map(|(_, slot)| slot).collect();
             self.set_alarm();
+            Tally::WindowsEnded.add(over.len() as u64);
             if !over.is_empty() {
                 return Poll::Ready(over);
             }
@@ -50,6 +53,12 @@ impl OpenWindows {
             (Some(first), None) => self.alarm = Some(Box::pin(sleep_until(first))),
             (Some(first), Some(alarm)) => alarm.as_mut().reset(first),
         }
+    }
+}
+
+impl Drop for OpenWindows {
+    fn drop(&mut self) {
+        Tally::WindowsEnded.add(self.slots.len() as u64);
     }
 }
 

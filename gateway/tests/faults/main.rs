@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod client_died_before_ack;
+mod cluster_view;
 mod deploy;
 mod disconnect;
 mod disk_full;

@@ -32,6 +32,7 @@ mod history;
 mod http;
 mod layers;
 mod limits;
+mod live;
 mod load_test_size;
 mod monitoring;
 mod numbers;

@@ -57,6 +57,10 @@ pub(super) enum Found {
 }
 
 impl Answers {
+    pub(super) fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
     pub(super) fn find(&self, key: &Key, now: Instant) -> Found {
         let known = self.young.get(key).or_else(|| self.old.get(key));
         if let Some((_, verdict)) = known.filter(|(_, verdict)| now < verdict.until) {

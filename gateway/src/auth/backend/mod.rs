@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use common::{DeviceId, TopicName, UserId};
+use common::{DeviceId, TopicName, UserId, operations::Tally};
 use metrics::{counter, histogram};
 use reqwest::{Client, StatusCode, Url, header, redirect};
 use serde::{Deserialize, Serialize};
@@ -182,6 +182,11 @@ impl Backend {
         Some(self.ask(url, &identity.user, &question).await)
     }
 
+    /// How many answers are remembered.
+    pub(crate) fn cached(&self) -> usize {
+        self.answers().len()
+    }
+
     /// Forgets what was answered about a user: rights may have changed, and are asked for anew.
     pub(crate) fn forget(&self, user: &UserId) {
         self.answers().forget(user);
@@ -205,11 +210,13 @@ impl Backend {
             let mut answers = self.answers();
             match answers.find(&key, Instant::now()) {
                 Found::Known(verdict) => {
+                    Tally::AnswerHits.add(1);
                     counter!("draftwire_backend_cache_hits_total").increment(1);
                     return Ok(verdict);
                 }
                 Found::Asking(asking) => asking,
                 Found::Unknown => {
+                    Tally::AnswerMisses.add(1);
                     counter!("draftwire_backend_cache_misses_total").increment(1);
                     let Ok(place) = self.questions.clone().try_acquire_owned() else {
                         count("overloaded");

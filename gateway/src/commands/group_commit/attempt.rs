@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use common::operations::{Operation, Outcome};
+use common::operations::{Operation, Outcome, Tally};
 use fanout::{Hub, supervise::catch_panic};
 use metrics::{counter, histogram};
 use tokio::time::Instant;
@@ -165,9 +165,11 @@ impl Commits {
     /// a node that may have died before it published: its events are announced now, by the last one.
     fn announce_remembered(&self, writes: &[Write], committed: &Committed) {
         let done = || committed.answers.iter().map(|answer| answer.as_ref().ok());
-        if done().flatten().map(Done::events).sum::<u64>() == committed.events.len() as u64 {
+        let (caused, new) = (done().flatten().map(Done::events).sum::<u64>(), committed.events.len() as u64);
+        if caused == new {
             return;
         }
+        Tally::Duplicates.add(caused.saturating_sub(new));
         for (write, done) in writes.iter().zip(done()) {
             if let Some(seq) = done.and_then(Done::seq) {
                 self.hub.announce(&committed.epoch, &write.stream(), seq);

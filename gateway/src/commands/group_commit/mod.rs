@@ -175,6 +175,14 @@ impl Committer {
         }
     }
 
+    /// How many writes wait in all queues, how many may, and the bytes of those that wait or are being committed.
+    pub(crate) fn depth(&self) -> (usize, usize, usize) {
+        let queues = || self.shards.iter().map(|shard| &shard.queue);
+        let waiting = queues().map(|queue| queue.max_capacity() - queue.capacity()).sum();
+        let max = queues().map(mpsc::Sender::max_capacity).sum();
+        (waiting, max, self.bytes.load(Ordering::Relaxed))
+    }
+
     fn shard(&self, stream: &Stream) -> &Shard {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();

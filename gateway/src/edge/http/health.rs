@@ -24,7 +24,7 @@ pub(crate) struct HealthSources {
     /// Which store and which bus there are, for people.
     pub(crate) store_kind: &'static str,
     pub(crate) bus_kind: &'static str,
-    pub(crate) store: StoreHealth,
+    pub(crate) store: Arc<StoreHealth>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) drain: Arc<Drain>,

@@ -1,11 +1,13 @@
 //! Plain HTTP: a file per resource.
 
 pub(super) mod caller;
+pub(super) mod cluster;
 pub(crate) mod demo;
 pub(super) mod disconnect;
 pub(super) mod drafts;
 pub(crate) mod health;
 pub(super) mod history;
+pub(super) mod live;
 pub(super) mod openapi;
 pub(super) mod operations;
 pub(super) mod path;

@@ -67,7 +67,7 @@ impl AsyncRead for Stream {
         }
         let before = buffer.filled().len();
         if self.tcp()?.poll_read(context, buffer)?.is_ready() {
-            traffic::HTTP.received.increment((buffer.filled().len() - before) as u64);
+            traffic::HTTP.received((buffer.filled().len() - before) as u64);
             let begins = buffer.filled().len() > before && !self.exchanges.any_open();
             if begins && self.overdue.is_none() {
                 self.overdue = Some(Box::pin(sleep(self.headers_max)));
@@ -116,7 +116,7 @@ impl AsyncWrite for Stream {
 
 /// Counts what was written.
 fn counted(written: io::Result<usize>) -> io::Result<usize> {
-    written.inspect(|bytes| traffic::HTTP.sent.increment(*bytes as u64))
+    written.inspect(|bytes| traffic::HTTP.sent(*bytes as u64))
 }
 
 impl Drop for Stream {

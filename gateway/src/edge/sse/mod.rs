@@ -111,7 +111,7 @@ fn come_back() -> Response {
 }
 
 /// The header fields of every event stream.
-fn head() -> [(HeaderName, HeaderValue); 3] {
+pub(super) fn head() -> [(HeaderName, HeaderValue); 3] {
     [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         // A proxy that compressed it, or collected it into buffers, would hold events back.
@@ -154,6 +154,7 @@ async fn begin(
         .connections
         .enter(identity.as_ref().map(|identity| &identity.user), None, verified)
         .map_err(limit_reached)?;
+    guard.uses(Transport::EventStream);
     let device = parameters.get("device")?.map_or_else(random_id, Ok).map_err(invalid)?;
     access::check_connect(&context.backend, identity.as_ref(), &device).await?;
     let allowed = topics.iter().map(|topic| context.topics.authorize_follow(identity.as_ref(), topic));

@@ -7,7 +7,7 @@ use common::{
     Code, CommandId, ConnectionId, Stream,
     close::Close,
     message::Encoding,
-    operations::{Operation, Outcome},
+    operations::{Operation, Outcome, Tally},
     protocol::{
         Command, Malformed, Pong, Publish, Request, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, ServerMessage,
     },
@@ -85,9 +85,11 @@ impl Session {
         bytes: usize,
         read: impl FnOnce() -> Result<Request, Malformed>,
     ) -> Result<(), End> {
-        traffic::WEBSOCKET.received.increment(bytes as u64);
+        traffic::WEBSOCKET.received(bytes as u64);
+        Tally::MessagesIn.add(1);
         let now = Instant::now();
         self.spoke_at = now;
+        self.guard.active();
         self.rate.charge(1 + bytes / BYTES_PER_COST, now);
         let request = read();
         Operation::Decode.meter().record(Outcome::of(&request), now.elapsed());

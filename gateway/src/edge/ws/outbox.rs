@@ -76,7 +76,7 @@ impl Frames {
             }
             batch.messages.clear();
         }
-        traffic::WEBSOCKET.sent.increment(bytes as u64);
+        traffic::WEBSOCKET.sent(bytes as u64);
         &mut self.frames
     }
 

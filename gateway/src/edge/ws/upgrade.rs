@@ -121,6 +121,7 @@ async fn begin(
             return None;
         }
     };
+    guard.uses(Transport::WebSocket);
     // After the guard, which bounds the connections that wait for this.
     let admitted = access::check_connect(&context.backend, client.identity.as_ref(), &client.device).await;
     if let Err(Failure { code, message, .. }) = admitted {

@@ -3,7 +3,7 @@
 use std::{pin::pin, time::Duration};
 
 use bytes::Bytes;
-use common::{message::Message, time::unix_ms};
+use common::{message::Message, operations::Tally, time::unix_ms};
 use tokio::{
     task::coop::consume_budget,
     time::{Instant, sleep_until},
@@ -26,6 +26,7 @@ const TOKEN_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 impl Session {
     /// Queues an encoded message of this connection alone.
     pub(super) fn push(&mut self, json: Bytes) {
+        Tally::MessagesOut.add(1);
         self.outbox.push(&Message::new(json), None);
     }
 

@@ -42,8 +42,8 @@ use self::{
 };
 pub use self::{address::shown, history::HistorySource, schema::SchemaName};
 use super::{
-    Committed, DraftList, History, Limits, NoticeReader, OccupancyStore, RetentionStore, Store, StoreError,
-    Write,
+    Committed, DraftList, History, Limits, NoticeReader, OccupancyStore, PoolState, RetentionStore, Store,
+    StoreError, Write,
     rows::{self, DraftColumns, EventRow, HeadRow, ListRow, signed},
     timing::{call, timed},
     webhooks::WebhookStore,
@@ -304,6 +304,10 @@ impl Store for PostgresStore {
 
     fn occupancy(&self) -> Option<&dyn OccupancyStore> {
         Some(self)
+    }
+
+    fn pool(&self) -> Option<PoolState> {
+        Some(self.pool.state())
     }
 
     async fn bytes(&self) -> Result<Option<u64>, StoreError> {

@@ -9,7 +9,10 @@
 use std::{
     mem,
     ops::{Deref, DerefMut},
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,7 +25,7 @@ use tokio::{
 };
 
 use super::{history, session::Sessions};
-use crate::store::{StoreError, timing};
+use crate::store::{PoolState, StoreError, timing};
 
 /// A connection that was idle for longer is tried before it is used: a failover or a firewall may have
 /// ended it.
@@ -48,6 +51,9 @@ pub(super) struct Pool {
     permits: Semaphore,
     /// The most recently used last. Never more than there are permits.
     idle: Mutex<Vec<Idle>>,
+    /// Calls that wait for a permit.
+    waiting: AtomicUsize,
+    connections_max: usize,
 }
 
 /// Something that is there, for a gauge, until it is dropped.
@@ -67,14 +73,16 @@ impl Drop for Counted {
 }
 
 /// A call that waits for a connection, until it has one or gives up.
-struct Waiting {
+struct Waiting<'a> {
+    pool: &'a Pool,
     began: Instant,
     outcome: Outcome,
     _one: Counted,
 }
 
-impl Drop for Waiting {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        self.pool.waiting.fetch_sub(1, Ordering::Relaxed);
         let waited = self.began.elapsed();
         Operation::Pool.meter().record(self.outcome, waited);
         timing::waited_for_pool(waited);
@@ -106,6 +114,8 @@ impl Pool {
             adopt: OnceLock::new(),
             permits: Semaphore::new(connections_max),
             idle: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            connections_max,
         }
     }
 
@@ -156,7 +166,8 @@ impl Pool {
     /// The right to have a connection; waits for it in turn.
     async fn permit(&self) -> Result<SemaphorePermit<'_>, StoreError> {
         let one = Counted::new(gauge!("draftwire_store_pool_waiting"));
-        let mut waiting = Waiting { began: Instant::now(), outcome: Outcome::Error, _one: one };
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let mut waiting = Waiting { pool: self, began: Instant::now(), outcome: Outcome::Error, _one: one };
         let permit = self.permits.acquire().await.map_err(|_| closed());
         waiting.outcome = Outcome::of(&permit);
         permit
@@ -180,6 +191,13 @@ impl Pool {
     /// Fails once the pool was closed, for calls that take no connection of it.
     pub(super) fn check_open(&self) -> Result<(), StoreError> {
         if self.permits.is_closed() { Err(closed()) } else { Ok(()) }
+    }
+
+    /// How it stands. One that is being opened, or ends, may be counted as open or not.
+    pub(super) fn state(&self) -> PoolState {
+        let busy = self.connections_max.saturating_sub(self.permits.available_permits());
+        let open = self.lock().len() + busy;
+        PoolState { open, busy, waiting: self.waiting.load(Ordering::Relaxed), max: self.connections_max }
     }
 
     fn pop(&self) -> Option<Idle> {

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use common::{DraftId, Epoch, Seq, UserId};
+use common::{DraftId, Epoch, Seq, UserId, operations::Tally};
 use metrics::{counter, gauge};
 
 use crate::store::plan::DraftRow;
@@ -171,6 +171,8 @@ impl Generation {
 
 /// Counts changes of drafts that were decided with and without a query.
 pub(super) fn count(hits: usize, misses: usize) {
+    Tally::DraftHits.add(hits as u64);
+    Tally::DraftMisses.add(misses as u64);
     counter!("draftwire_state_cache_hits_total").increment(hits as u64);
     counter!("draftwire_state_cache_misses_total").increment(misses as u64);
 }

@@ -150,12 +150,35 @@ async fn admin(met: &mut Met, server: &Server) {
     .await;
     met.walk(server, "", &[(401, disconnect, &[], "")]).await;
     met.walk(server, &service(), &[(403, disconnect, &[], "")]).await;
-    let operations = "GET /v1/admin/operations";
-    let misspelt = format!("{operations}?nod=n1");
     let admin = token::scoped("operator", "admin");
-    met.walk(server, &admin, &[(200, operations, &[], ""), (400, &misspelt, &[], "")]).await;
-    met.walk(server, "", &[(401, operations, &[], "")]).await;
-    met.walk(server, &service(), &[(403, operations, &[], "")]).await;
+    for line in ["GET /v1/admin/operations", "GET /v1/admin/cluster"] {
+        let misspelt = format!("{line}?nod=n1");
+        met.walk(server, &admin, &[(200, line, &[], ""), (400, &misspelt, &[], "")]).await;
+        met.walk(server, "", &[(401, line, &[], "")]).await;
+        met.walk(server, &service(), &[(403, line, &[], "")]).await;
+    }
+    let live = "GET /v1/admin/live";
+    met.open(server, &admin, 200, "/v1/admin/live", &[]).await;
+    met.walk(server, &admin, &[(400, "GET /v1/admin/live?nod=n1", &[], "")]).await;
+    met.walk(server, "", &[(401, live, &[], "")]).await;
+    met.walk(server, &service(), &[(403, live, &[], "")]).await;
+    let _watchers = watchers(server, &admin).await;
+    met.walk(server, &admin, &[(429, live, &[], "")]).await;
+}
+
+/// As many who follow the cluster as there may be.
+async fn watchers(server: &Server, token: &str) -> Vec<handshake::Answered> {
+    let bearer = format!("Bearer {token}");
+    let mut watchers = Vec::new();
+    loop {
+        let headers = [("authorization", bearer.as_str())];
+        let answered = handshake::get(&server.addr.to_string(), "/v1/admin/live", &headers).await.unwrap();
+        if answered.status == 429 {
+            return watchers;
+        }
+        watchers.push(answered);
+        assert!(watchers.len() <= 32, "there is a bound");
+    }
 }
 
 async fn following(met: &mut Met, server: &Server) {
