@@ -37,6 +37,8 @@ pub enum Behaviour {
     Takes,
     /// This status, with these header fields.
     Answers(u16, Vec<(&'static str, String)>),
+    /// 204 to bodies of up to this many bytes, and 413 to others.
+    TakesUpTo(usize),
     /// 200, and a body that never ends: a byte at a time.
     Drips,
     /// 200, and a body of 64 MiB.
@@ -225,7 +227,11 @@ impl Drop for Receiver {
 async fn receive(State(shared): State<Shared>, headers: HeaderMap, body: String) -> Response {
     let field = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let behaviour = shared.behaviour.borrow().clone();
-    let taken = matches!(behaviour, Behaviour::Takes | Behaviour::Drips | Behaviour::Floods);
+    let taken = match behaviour {
+        Behaviour::Takes | Behaviour::Drips | Behaviour::Floods => true,
+        Behaviour::TakesUpTo(bytes) => body.len() <= bytes,
+        Behaviour::Answers(..) | Behaviour::Hangs => false,
+    };
     let json: Value = serde_json::from_str(&body).unwrap_or_default();
     {
         let mut account = shared.account();
@@ -238,6 +244,8 @@ async fn receive(State(shared): State<Shared>, headers: HeaderMap, body: String)
     }
     match behaviour {
         Behaviour::Takes => StatusCode::NO_CONTENT.into_response(),
+        Behaviour::TakesUpTo(_) if taken => StatusCode::NO_CONTENT.into_response(),
+        Behaviour::TakesUpTo(_) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
         Behaviour::Answers(status, fields) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let mut response = (status, "a test wants it so").into_response();

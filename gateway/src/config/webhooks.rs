@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     reader::Reader,
-    setting::{DAY, Group, HOUR, MINUTE, MS, SECOND, Setting, Value, duration, yes_or_no},
+    setting::{DAY, Group, HOUR, KIB, MIB, MINUTE, MS, SECOND, Setting, Value, duration, size, yes_or_no},
 };
 
 pub(super) static GROUP: Group = Group {
@@ -15,6 +15,7 @@ pub(super) static GROUP: Group = Group {
         &WEBHOOK_RETRY_MAX,
         &WEBHOOK_GIVE_UP_AFTER,
         &WEBHOOK_POLL_INTERVAL,
+        &WEBHOOK_BATCH_BYTES_MAX,
     ],
 };
 
@@ -43,7 +44,7 @@ static WEBHOOK_GIVE_UP_AFTER: Setting<Duration> = Setting {
     env: "WEBHOOK_GIVE_UP_AFTER",
     takes: duration(SECOND, DAY.saturating_mul(365)),
     default: Value("3d"),
-    help: "After how long of nothing but failures a webhook is paused. It loses nothing but what retention removes.",
+    help: "After how long of nothing but failures, ten of them at least, a webhook is paused. It loses nothing but what retention removes.",
 };
 
 static WEBHOOK_POLL_INTERVAL: Setting<Duration> = Setting {
@@ -51,6 +52,13 @@ static WEBHOOK_POLL_INTERVAL: Setting<Duration> = Setting {
     takes: duration(MS.saturating_mul(10), MINUTE),
     default: Value("1s"),
     help: "How often a webhook that has delivered everything looks for more. With so many streams that a look takes long, the pause is nine times as long as the look.",
+};
+
+static WEBHOOK_BATCH_BYTES_MAX: Setting<usize> = Setting {
+    env: "WEBHOOK_BATCH_BYTES_MAX",
+    takes: size(16 * KIB, 16 * MIB),
+    default: Value("512KiB"),
+    help: "The largest body of a delivery, unless it holds a single event that is larger. Nginx takes 1MiB unless it is told otherwise. A receiver that answers 413 gets smaller ones.",
 };
 
 /// How webhooks are delivered.
@@ -66,6 +74,8 @@ pub struct Webhooks {
     pub give_up_after: Duration,
     /// The shortest pause between looks that found nothing.
     pub poll_interval: Duration,
+    /// The largest body of a delivery, in bytes, unless it holds a single event.
+    pub batch_bytes_max: usize,
 }
 
 impl Webhooks {
@@ -76,6 +86,7 @@ impl Webhooks {
             retry_max: reader.value(&WEBHOOK_RETRY_MAX),
             give_up_after: reader.value(&WEBHOOK_GIVE_UP_AFTER),
             poll_interval: reader.value(&WEBHOOK_POLL_INTERVAL),
+            batch_bytes_max: reader.value(&WEBHOOK_BATCH_BYTES_MAX),
         }
     }
 }

@@ -1,13 +1,16 @@
 //! Webhooks as the store keeps them: endpoints, their cursors, and the lease by which one node at a time delivers.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, fmt, time::Duration};
 
 use async_trait::async_trait;
 use common::{DraftId, Epoch, Seq, Stream, UserId, ids::DraftKind};
 use serde::{Deserialize, Serialize};
 
 pub use super::name_range::NameRange;
-use super::{StoreError, occupancy::Occupancy};
+use super::{
+    StoreError,
+    occupancy::{Noted, Occupancy},
+};
 
 /// Webhooks in a cluster.
 pub(crate) const WEBHOOKS_MAX: u32 = 100;
@@ -51,7 +54,9 @@ pub trait WebhookStore: Send + Sync {
     /// How far the cursors are behind in these ranges.
     async fn lag(&self, id: &str, ranges: &[NameRange]) -> Result<Lag, StoreError>;
 
-    /// Takes up to `webhooks_max` webhooks that are not paused and that nobody holds.
+    /// Takes up to `webhooks_max` webhooks that are not paused and that nobody holds. A lease that ends later than
+    /// anybody can have set it by the clock of now is nobody's: that clock was put back. A row that cannot be read is
+    /// left out, and does not keep the others back.
     async fn claim(
         &self,
         holder: &Holder,
@@ -68,12 +73,12 @@ pub trait WebhookStore: Send + Sync {
     /// Compares the heads of up to `LOOK_STREAMS_MAX` streams of a range with the cursors of a webhook.
     async fn look(&self, id: &str, range: &NameRange) -> Result<Look, StoreError>;
 
-    /// Notes the batch that is about to be delivered. `false` where the generation is another one by now, as for
-    /// the next two calls.
-    async fn begin(&self, held: &Held<'_>, batch: &Batch) -> Result<bool, StoreError>;
+    /// Notes the batch that is about to be delivered, and the changes of who attends of which it tells the first.
+    /// `false` where the generation is another one by now, as for the next two calls.
+    async fn begin(&self, held: &Held<'_>, batch: &Batch, noted: &[Occupancy]) -> Result<bool, StoreError>;
 
     /// Moves the cursors behind a batch that was delivered, or that holds nothing to deliver.
-    async fn delivered(&self, held: &Held<'_>, batch: &Batch, sent: bool) -> Result<bool, StoreError>;
+    async fn delivered(&self, held: &Held<'_>, done: &Delivered<'_>) -> Result<bool, StoreError>;
 
     /// Notes an attempt that failed.
     async fn failed(&self, held: &Held<'_>, failure: &Failed) -> Result<bool, StoreError>;
@@ -94,14 +99,20 @@ pub enum Place {
     Floor,
 }
 
-/// What signs deliveries.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What signs deliveries. It is not shown where it is printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SigningSecret {
     /// `whsec_` and the key in base64.
     pub secret: String,
     /// When it ends, Unix milliseconds; the newest one does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,
+}
+
+impl fmt::Debug for SigningSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningSecret").field("until", &self.until).finish_non_exhaustive()
+    }
 }
 
 /// A webhook that is to be added.
@@ -177,10 +188,33 @@ pub struct Webhook {
     pub last_error: Option<(String, u64)>,
     /// When a batch was taken last.
     pub last_delivery_at: Option<u64>,
-    /// The number of the last change of who attends that it was told.
-    pub occupancy_number: u64,
+    /// The number of the last change of who attends that it was told, and the history in which it counts; `None`
+    /// for any.
+    pub occupancy_number: (Option<Epoch>, u64),
+    /// Changes of who attends that have numbers, the ones behind that, and are not known to be taken.
+    pub noted: Option<Noted>,
+    /// The largest body, in bytes, since the receiver has refused a larger one.
+    pub body_bytes_max: Option<u64>,
+    /// What in the row cannot be read, and why. Nothing is delivered then.
+    pub damage: Option<String>,
     /// When this was read.
     pub now: u64,
+}
+
+impl Webhook {
+    /// Returns the number of the last change of who attends that it was told in this history.
+    pub(crate) fn last_number(&self, epoch: &Epoch) -> u64 {
+        let (of, number) = &self.occupancy_number;
+        if of.as_ref().is_none_or(|of| of == epoch) { *number } else { 0 }
+    }
+
+    /// Returns how long the next attempt has to wait; `None` where it may be made now. A failure that is still to come
+    /// says that the store's clock was put back, and then nothing is waited for.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        let at = self.next_attempt_at?;
+        let failed_at = self.last_error.as_ref().map_or(0, |(_, at)| *at);
+        (failed_at <= self.now && self.now < at).then(|| Duration::from_millis(at - self.now))
+    }
 }
 
 /// A change by an operator. What is `None` stays.
@@ -306,9 +340,22 @@ pub struct Batch {
     pub epoch: Epoch,
     /// The parts, in the order in which they are delivered.
     pub streams: Vec<BatchStream>,
-    /// Topics that are attended since, or are not any more.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub presence: Vec<Occupancy>,
+    /// How many of the changes of who attends that are noted it tells: the first ones.
+    #[serde(default)]
+    pub changes: usize,
+}
+
+/// A batch that was delivered, or that holds nothing to deliver.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivered<'a> {
+    /// Which parts of which streams.
+    pub batch: &'a Batch,
+    /// All changes of who attends that are noted. The batch has told the first of them.
+    pub noted: &'a [Occupancy],
+    /// The number of the last change that it has told, if it has told any.
+    pub number: u64,
+    /// Whether anything was sent.
+    pub sent: bool,
 }
 
 /// A part of a stream in a batch.
@@ -338,6 +385,21 @@ pub struct Failed {
     pub retry_after: Duration,
     /// The receiver says that it is gone for good.
     pub gone: bool,
-    /// After how long of failures the webhook is paused.
-    pub give_up_after: Duration,
+    /// The batch is given up for smaller ones: with bodies of at most this many bytes.
+    pub smaller: Option<u64>,
+    /// After how long of failures, and how many of them, the webhook is paused.
+    pub give_up_after: (Duration, u32),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_show() {
+        let secret = SigningSecret { secret: "whsec_c2VjcmV0".to_owned(), until: Some(7) };
+        assert_eq!(format!("{secret:?}"), "SigningSecret { until: Some(7), .. }");
+        let changes = Changes { secrets: Some(vec![secret]), ..Changes::default() };
+        assert!(!format!("{changes:?}").contains("whsec_"));
+    }
 }

@@ -27,6 +27,9 @@ const OVERLAP: Duration = Duration::from_secs(24 * 3600);
 /// The longest that may be asked for, in seconds.
 const OVERLAP_SECONDS_MAX: u64 = 30 * 24 * 3600;
 
+/// Secrets that sign at once. Each of them adds a signature of 50 bytes to a header field.
+const SECRETS_MAX: usize = 5;
+
 /// Why nothing was done.
 #[derive(Debug)]
 pub(crate) enum Refused {
@@ -40,6 +43,8 @@ pub(crate) enum Refused {
     Invalid(Invalid),
     /// There are as many webhooks as there may be.
     TooMany(u32),
+    /// As many secrets sign as may do so at once.
+    TooManySecrets(usize),
     /// A cursor is no position of the stream.
     NoPosition {
         /// The history.
@@ -101,9 +106,10 @@ impl Webhooks {
         self.kept()?.get(id.as_str()).await?.ok_or(Refused::NotFound)
     }
 
-    /// Returns how far a webhook is behind.
-    pub(crate) async fn lag(&self, webhook: &Webhook) -> Result<Lag, Refused> {
-        Ok(self.kept()?.lag(&webhook.id, &filter_of(webhook)?.ranges()).await?)
+    /// Returns how far a webhook is behind; `None` where its filter cannot be read.
+    pub(crate) async fn lag(&self, webhook: &Webhook) -> Result<Option<Lag>, Refused> {
+        let Ok(filter) = filter_of(webhook) else { return Ok(None) };
+        Ok(Some(self.kept()?.lag(&webhook.id, &filter.ranges()).await?))
     }
 
     /// Changes a webhook that is at one of these versions, or at any.
@@ -123,7 +129,9 @@ impl Webhooks {
             check(&webhook, versions)?;
             let mut changes = Changes { url: url.clone(), paused, ..Changes::default() };
             if let Some(filter) = &filter {
-                let (before, after) = (filter_of(&webhook)?.ranges(), filter.ranges());
+                let after = filter.ranges();
+                // Where nobody knows what it took, no cursor is moved: that may repeat, and skips nothing.
+                let before = filter_of(&webhook).map_or_else(|_| after.clone(), |before| before.ranges());
                 changes.filter = Some((text_of(filter)?, without(&after, &before), without(&before, &after)));
             }
             match webhooks.change(id.as_str(), webhook.version, &changes).await? {
@@ -184,7 +192,8 @@ impl Webhooks {
         }
     }
 
-    /// Replaces the secret; the one before signs beside it for a while.
+    /// Replaces the secret. The one before signs beside it for a while, as do those before that which have not ended.
+    /// Without an overlap all of them end.
     pub(crate) async fn rotate(&self, id: &WebhookId, body: &str) -> Result<Created, Refused> {
         let webhooks = self.kept()?;
         let fields = Fields::of(body, &["secret", "overlapSeconds"], DEPTH_MAX)?;
@@ -198,10 +207,17 @@ impl Webhooks {
             let webhook = self.get(id).await?;
             let until = Some(webhook.now + 1000 * overlap);
             let new = SigningSecret { secret: secret.clone(), until: None };
-            let before = webhook.secrets.first().filter(|before| overlap > 0 && before.secret != secret);
-            let before = before.map(|before| SigningSecret { until, ..before.clone() });
-            let secrets = Some(std::iter::once(new).chain(before).collect());
-            let changes = Changes { secrets, ..Changes::default() };
+            let holds = |before: &&SigningSecret| {
+                overlap > 0 && before.secret != secret && before.until.is_none_or(|until| webhook.now < until)
+            };
+            let before = webhook.secrets.iter().filter(holds);
+            let before =
+                before.map(|before| SigningSecret { until: before.until.or(until), ..before.clone() });
+            let secrets: Vec<_> = std::iter::once(new).chain(before).collect();
+            if secrets.len() > SECRETS_MAX {
+                return Err(Refused::TooManySecrets(SECRETS_MAX));
+            }
+            let changes = Changes { secrets: Some(secrets), ..Changes::default() };
             match webhooks.change(id.as_str(), webhook.version, &changes).await? {
                 Changed::Done(webhook) => return Ok(Created { webhook: *webhook, secret }),
                 Changed::NotFound => return Err(Refused::NotFound),

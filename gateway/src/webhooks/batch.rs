@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::filter::{Filter, is_of_a_draft};
 use crate::store::{
     occupancy::Occupancy,
-    webhooks::{Batch, BatchStream, DueStream},
+    webhooks::{BatchStream, DueStream},
 };
 
 /// Streams of one batch.
@@ -18,8 +18,14 @@ pub(super) const STREAMS_MAX: usize = 64;
 /// Events of one batch.
 pub(super) const EVENTS_MAX: usize = 500;
 
-/// Payloads of one batch after which no further event is added, in bytes.
-pub(super) const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+/// What an event takes in a body besides its payload and its names, in bytes, at most.
+const EVENT_BYTES: usize = 320;
+
+/// The same for a part of a stream.
+const PART_BYTES: usize = 160;
+
+/// The same for a change of who attends.
+const CHANGE_BYTES: usize = 64;
 
 /// The kinds of drafts, by whose they are.
 pub(super) type DraftKinds = HashMap<(UserId, DraftId), DraftKind>;
@@ -48,22 +54,54 @@ pub(super) fn begin(due: &DueStream, epoch: &Epoch) -> BatchStream {
     BatchStream { stream: due.stream.key(), after, seq: after, missed_before, restored }
 }
 
-/// Cuts parts to the bounds of a batch, at least one event. What is cut off is left to the next one.
-pub(super) fn bound(parts: &mut Vec<Part>) {
-    let (mut events, mut bytes) = (0, 0);
+/// Returns how many changes of who attends a batch tells, whose body may have so many bytes, and how many bytes they
+/// take: at least one where there are any, and no more than fit into half of the body.
+pub(super) fn changes_within(changes: &[Occupancy], body_bytes_max: usize) -> (usize, usize) {
+    let (mut count, mut bytes) = (0, 0);
+    for change in changes {
+        let more = bytes + CHANGE_BYTES + change.topic.len();
+        if count > 0 && more > body_bytes_max / 2 {
+            break;
+        }
+        (count, bytes) = (count + 1, more);
+    }
+    (count, bytes)
+}
+
+/// Cuts parts to the bounds of a batch, in whose body there are so many bytes left. A batch that is empty so far gets at
+/// least one event. What is cut off is left to the next one.
+pub(super) fn bound(parts: &mut Vec<Part>, bytes_left: usize, is_empty: bool) {
+    let (mut events, mut bytes, mut is_empty) = (0, 0, is_empty);
     parts.retain_mut(|part| {
+        let key_bytes = part.range.stream.len();
         let had_any = !part.events.is_empty();
-        let fits = part.events.iter().take_while(|event| {
-            let fits = events == 0 || (events < EVENTS_MAX && bytes < PAYLOAD_BYTES_MAX);
-            events += 1;
-            bytes += event.payload.get().len();
-            fits
-        });
-        let fits = fits.count();
+        let says_more = part.range.restored || part.range.missed_before.is_some();
+        let mut fits = 0;
+        let mut more = bytes + PART_BYTES + key_bytes;
+        let part_fits = is_empty || more <= bytes_left;
+        for event in &part.events {
+            more += event_bytes(event, key_bytes);
+            if !is_empty && (events == EVENTS_MAX || more > bytes_left) {
+                break;
+            }
+            (fits, events, bytes, is_empty) = (fits + 1, events + 1, more, false);
+        }
         part.events.truncate(fits);
         part.range.seq = part.events.last().map_or(part.range.after, |last| last.seq);
-        fits > 0 || !had_any || part.range.restored || part.range.missed_before.is_some()
+        if fits == 0 && says_more && part_fits {
+            (bytes, is_empty) = (bytes + PART_BYTES + key_bytes, false);
+            return true;
+        }
+        fits > 0 || !had_any && !says_more
     });
+}
+
+fn event_bytes(event: &Event, key_bytes: usize) -> usize {
+    EVENT_BYTES
+        + key_bytes
+        + event.kind.as_str().len()
+        + event.origin.as_str().len()
+        + event.payload.get().len()
 }
 
 /// The draft that an event is about, and its kind where the event says that.
@@ -124,36 +162,42 @@ pub(super) struct Content {
     pub(super) body: Option<Vec<u8>>,
     /// Events in it.
     pub(super) events: usize,
+    /// Whether a smaller batch can be made of it.
+    pub(super) is_divisible: bool,
 }
 
 /// What is said of who attends; `number` is that of the last one that was said before.
-fn presence<'a>(batch: &'a Batch, number: u64) -> Vec<PresenceEntry<'a>> {
-    let numbered = batch.presence.iter().zip(number + 1..);
-    let entry = |(Occupancy { topic, occupied }, number): (&'a Occupancy, u64)| {
+fn presence(changes: &[Occupancy], number: u64) -> Vec<PresenceEntry<'_>> {
+    let numbered = changes.iter().zip(number + 1..);
+    let entries = numbered.map(|(Occupancy { topic, occupied }, number)| {
         let r#type = if *occupied { "OCCUPIED" } else { "VACATED" };
         PresenceEntry { topic, r#type, number }
-    };
-    numbered.map(entry).collect()
+    });
+    entries.collect()
 }
 
-/// Makes the body of a batch from its parts. `occupancy_number` is that of the last change of who attends that the
-/// webhook was told.
+/// Makes the body of a batch from its parts and the changes of who attends that it tells. `number` is that of the last
+/// change that the webhook was told before.
+///
+/// # Errors
+/// When it cannot be written as JSON.
 pub(super) fn content(
     webhook: &str,
-    occupancy_number: u64,
-    batch: &Batch,
+    epoch: &Epoch,
+    (changes, number): (&[Occupancy], u64),
     parts: &[Part],
     filter: &Filter,
     kinds: &DraftKinds,
-) -> Content {
+) -> Result<Content, serde_json::Error> {
     let mut body = Body {
         r#type: "draftwire.batch",
         webhook,
-        epoch: &batch.epoch,
+        epoch,
         streams: Vec::new(),
         events: Vec::new(),
-        presence: presence(batch, occupancy_number),
+        presence: presence(changes, number),
     };
+    let mut items = changes.len();
     for part in parts {
         let before = body.events.len();
         for event in &part.events {
@@ -174,15 +218,11 @@ pub(super) fn content(
         }
         if body.events.len() > before || part.range.missed_before.is_some() || part.range.restored {
             body.streams.push(&part.range);
+            items += (body.events.len() - before).max(1);
         }
     }
-    let events = body.events.len();
-    let body = if body.streams.is_empty() && body.presence.is_empty() {
-        None
-    } else {
-        serde_json::to_vec(&body).ok()
-    };
-    Content { body, events }
+    let text = if items == 0 { None } else { Some(serde_json::to_vec(&body)?) };
+    Ok(Content { body: text, events: body.events.len(), is_divisible: items > 1 })
 }
 
 #[cfg(test)]
@@ -250,13 +290,44 @@ mod tests {
     fn a_batch_is_bounded_and_never_empty() {
         let events = |count: u64| (1..=count).map(|seq| event("topic:t", seq, "E", "1")).collect();
         let mut parts = vec![part("topic:t", events(300)), part("topic:u", events(300))];
-        bound(&mut parts);
+        bound(&mut parts, 1 << 20, true);
         assert_eq!(parts.iter().map(|part| part.range.seq.0).collect::<Vec<_>>(), [300, 200]);
-        let large = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX));
-        let mut parts =
-            vec![part("topic:t", vec![event("topic:t", 1, "E", &large), event("topic:t", 2, "E", "1")])];
-        bound(&mut parts);
+        let large = format!("\"{}\"", "x".repeat(10_000));
+        let two =
+            || vec![part("topic:t", vec![event("topic:t", 1, "E", &large), event("topic:t", 2, "E", "1")])];
+        let mut parts = two();
+        bound(&mut parts, 5000, true);
         assert_eq!((parts[0].events.len(), parts[0].range.seq), (1, Seq(1)));
+        // With something else in the batch, it may have no event.
+        let mut parts = two();
+        bound(&mut parts, 5000, false);
+        assert!(parts.is_empty());
+        // What retention has removed is said all the same.
+        let mut parts = two();
+        parts[0].range.missed_before = Some(Seq(1));
+        bound(&mut parts, 5000, false);
+        assert_eq!((parts[0].events.len(), parts[0].range.seq), (0, Seq(0)));
+    }
+
+    #[test]
+    fn a_body_has_at_most_the_bytes_that_it_may_have() {
+        let filter = Filter::read(r#"{"topics":["*"],"drafts":["*"]}"#).unwrap();
+        for bytes_max in [4000, 16_000, 100_000] {
+            let key = format!("topic:{}", "k".repeat(128));
+            let of = |seq| event(&key, seq, "KIND", r#"{"some":"payload"}"#);
+            let mut parts: Vec<Part> = (0..64).map(|_| part(&key, (1..=100).map(of).collect())).collect();
+            let topics = (0..500).map(|n| Occupancy { topic: format!("{n:0128}"), occupied: n % 2 == 0 });
+            let topics: Vec<Occupancy> = topics.collect();
+            let (count, bytes) = changes_within(&topics, bytes_max);
+            assert!(count > 0 && bytes <= bytes_max / 2, "{count} changes take {bytes} bytes of {bytes_max}");
+            bound(&mut parts, bytes_max - bytes, false);
+            assert!(!parts.is_empty());
+            let changes = (&topics[..count], u64::MAX / 2);
+            let sent = content("wh_1", &epoch("e"), changes, &parts, &filter, &DraftKinds::new()).unwrap();
+            let body = sent.body.unwrap();
+            // The rest is what each body begins with.
+            assert!(body.len() <= bytes_max + 200, "{} bytes for {bytes_max}", body.len());
+        }
     }
 
     #[test]
@@ -293,14 +364,17 @@ mod tests {
                 ],
             ),
         ];
-        bound(&mut parts);
-        let streams = parts.iter().map(|part| part.range.clone()).collect();
-        let mut batch = Batch { id: "msg_1".to_owned(), epoch: epoch("e"), streams, presence: Vec::new() };
+        bound(&mut parts, 1 << 20, true);
         let kinds = [(("a", "x"), "order"), (("a", "y"), "note")]
             .map(|((user, id), kind)| ((user.parse().unwrap(), id.parse().unwrap()), kind.parse().unwrap()));
-        let sent = content("wh_1", 4, &batch, &parts, &filter, &kinds.into());
+        let kinds = DraftKinds::from(kinds);
+        let sent = |changes: &[Occupancy], parts: &[Part], filter: &Filter| {
+            content("wh_1", &epoch("e"), (changes, 4), parts, filter, &kinds).unwrap()
+        };
+        let both = sent(&[], &parts, &filter);
+        assert_eq!((both.events, both.is_divisible), (2, true));
         assert_eq!(
-            String::from_utf8(sent.body.unwrap()).unwrap(),
+            String::from_utf8(both.body.unwrap()).unwrap(),
             concat!(
                 r#"{"type":"draftwire.batch","webhook":"wh_1","epoch":"e","#,
                 r#""streams":[{"stream":"topic:t","after":0,"seq":1},{"stream":"user:a","after":0,"seq":2}],"#,
@@ -309,17 +383,17 @@ mod tests {
                 r#""payload":{"draftId":"x","version":2,"baseVersion":1,"patch":{}}}]}"#,
             )
         );
+        assert!(!sent(&[], &parts[..1], &filter).is_divisible, "one event");
         let nothing = Filter::read(r#"{"topics":["other"]}"#).unwrap();
-        assert!(content("wh_1", 4, &batch, &parts, &nothing, &DraftKinds::new()).body.is_none());
+        assert!(sent(&[], &parts, &nothing).body.is_none());
         let occupancy = |topic: &str, occupied| Occupancy { topic: topic.to_owned(), occupied };
-        batch.presence = vec![occupancy("room:1", true), occupancy("room:2", false)];
-        let sent = content("wh_1", 4, &batch, &parts, &nothing, &DraftKinds::new()).body.unwrap();
-        assert!(String::from_utf8(sent).unwrap().ends_with(concat!(
+        let changes = [occupancy("room:1", true), occupancy("room:2", false)];
+        let body = sent(&changes, &parts, &nothing).body.unwrap();
+        assert!(String::from_utf8(body).unwrap().ends_with(concat!(
             r#""events":[],"presence":[{"topic":"room:1","type":"OCCUPIED","number":5},"#,
             r#"{"topic":"room:2","type":"VACATED","number":6}]}"#,
         )));
-        batch.presence.clear();
         parts[0].range.missed_before = Some(Seq(1));
-        assert!(content("wh_1", 4, &batch, &parts, &nothing, &DraftKinds::new()).body.is_some());
+        assert!(sent(&[], &parts, &nothing).body.is_some());
     }
 }

@@ -62,9 +62,12 @@ impl Due {
         }
     }
 
-    /// Forgets what was found, because the log or the cursors are not as they were; looks anew.
+    /// Forgets what was found, because the log or the cursors are not as they were. A round goes on where it is, so
+    /// that failures do not keep it from its end; the next one finds what was forgotten.
     pub(super) fn reset(&mut self) {
-        *self = Self::new(std::mem::take(&mut self.ranges), self.poll_interval);
+        self.queue.clear();
+        self.epoch = None;
+        self.next_round = Instant::now();
     }
 
     /// Events that the last whole round has found undelivered.
@@ -72,20 +75,24 @@ impl Due {
         self.behind
     }
 
-    /// When it is worth asking again where there was nothing.
+    /// When it is worth asking again where there was nothing; at once where a round is not over.
     pub(super) fn next_round(&self) -> Instant {
         self.next_round
     }
 
-    /// Looks until there is enough for a batch, or the round is over. Returns streams for a batch, and the history
-    /// that they are of; none where everything is delivered, as far as is known.
+    /// Looks until there is enough for a batch, the round is over, or it is `until`; at least once where a round is
+    /// due. Returns streams for a batch, and the history that they are of; none where nothing was found so far.
     pub(super) async fn take(
         &mut self,
         store: &dyn WebhookStore,
         id: &str,
+        until: Instant,
     ) -> Result<Option<(Epoch, Vec<DueStream>)>, StoreError> {
         while self.queue.len() < STREAMS_MAX && Instant::now() >= self.next_round {
             self.look(store, id).await?;
+            if Instant::now() >= until {
+                break;
+            }
         }
         let count = self.queue.len().min(STREAMS_MAX);
         let taken: Vec<DueStream> = self.queue.drain(..count).collect();
@@ -97,7 +104,7 @@ impl Due {
             self.end_round();
             return Ok(());
         };
-        let start = self.at.1.take().unwrap_or_else(|| range.start.clone());
+        let start = self.at.1.clone().unwrap_or_else(|| range.start.clone());
         let range = NameRange { start, end: range.end.clone() };
         let began = Instant::now();
         let look = store.look(id, &range).await?;

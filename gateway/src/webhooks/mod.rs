@@ -12,8 +12,10 @@ mod due;
 mod filter;
 mod holder;
 mod occupancy;
+mod plan;
 mod presence;
 mod sender;
+mod shared;
 mod signature;
 
 use std::{
@@ -32,10 +34,7 @@ use tokio::{
 use tracing::debug;
 
 pub(crate) use self::admin::{Created, Refused};
-use self::{
-    holder::{Shared, hold},
-    sender::Sender,
-};
+use self::{holder::hold, sender::Sender, shared::Shared};
 use crate::{
     config,
     store::{
@@ -80,7 +79,7 @@ impl Webhooks {
             settings: settings.clone(),
             deliveries: Semaphore::new(DELIVERIES_MAX),
             stopping: watch::Sender::new(false),
-            steadiness: Arc::default(),
+            steady: Arc::default(),
             store,
         });
         let task = shared.store.webhooks().is_some().then(|| {
@@ -90,7 +89,7 @@ impl Webhooks {
                 hub.clone(),
                 node.to_string(),
                 presence_lease,
-                shared.steadiness.clone(),
+                shared.steady.clone(),
                 shared.stopping.subscribe(),
             );
             tokio::spawn(async {

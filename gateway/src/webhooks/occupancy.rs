@@ -6,14 +6,11 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use common::{Stream, TopicName, json::Field};
+use common::{Epoch, Stream, TopicName, json::Field};
 use fanout::{Hub, supervise::catch_panic};
 use metrics::{counter, gauge};
 use tokio::{
@@ -25,25 +22,29 @@ use tracing::debug;
 use super::filter::Filter;
 use crate::store::{
     Store, StoreError,
-    occupancy::{OCCUPANCY_CHANGES_MAX, OccupancyStore},
+    occupancy::{OCCUPANCY_CHANGES_MAX, OccupancyLease, OccupancyStore},
 };
 
 /// How often a node compares what is attended with what it has written, where anybody asks.
-const INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a node knows of the leases in the store.
+/// Names of a node that are taken back at once when all is written under its next one. What is more ends with its lease.
+const OUTDATED_MAX: usize = 16;
+
+/// The name under which this node writes, once it has renewed leases for a whole lease without a break: then all
+/// nodes have had the time to do so. After an outage of the store, or a start of this node, all leases may have
+/// ended although nobody has left.
 #[derive(Default)]
-pub(super) struct Steadiness(AtomicBool);
+pub(super) struct SteadyLease(Mutex<Option<String>>);
 
-impl Steadiness {
-    /// Returns whether the nodes have had the time to renew their leases. After an outage of the store, or a start of
-    /// this node, all leases may have ended although nobody has left.
-    pub(super) fn is_steady(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+impl SteadyLease {
+    /// Returns the name; `None` where not all nodes have had that time.
+    pub(super) fn name(&self) -> Option<String> {
+        self.get().clone()
     }
 
-    fn set(&self, steady: bool) {
-        self.0.store(steady, Ordering::Release);
+    fn get(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -53,19 +54,20 @@ pub(super) async fn run(
     hub: Arc<Hub>,
     node: String,
     lease: Duration,
-    steadiness: Arc<Steadiness>,
+    steady: Arc<SteadyLease>,
     mut stopping: watch::Receiver<bool>,
 ) {
     let Some(occupancy) = store.occupancy() else { return };
     let mut writer = Writer {
         occupancy,
         hub: &hub,
-        name: format!("{node}/{:016x}", rand::random::<u64>()),
         lease,
-        written: BTreeSet::new(),
+        written: Written::new(&node),
+        node,
+        outdated: Vec::new(),
         renewed: None,
         steady_since: None,
-        steadiness: &steadiness,
+        steady: &steady,
     };
     let mut looks = interval(INTERVAL.min(lease / 4));
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -74,58 +76,112 @@ pub(super) async fn run(
             _ = looks.tick() => {}
             _ = stopping.wait_for(|stopping| *stopping) => break,
         }
-        match catch_panic("occupancy", writer.write()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                debug!(%error, "what is attended cannot be written; trying again");
-                counter!("draftwire_webhook_store_failures_total").increment(1);
-                steadiness.set(false);
+        let written = catch_panic("occupancy", writer.write()).await;
+        if let Ok(Err(error)) = &written {
+            debug!(%error, "what is attended cannot be written; trying again");
+            counter!("draftwire_webhook_store_failures_total").increment(1);
+        }
+        if !matches!(written, Ok(Ok(()))) {
+            *steady.get() = None;
+            if writer.written.is_uncertain {
+                writer.begin_anew();
             }
-            Err(_) => writer.forget(),
         }
     }
-    if writer.renewed.is_some()
-        && let Err(error) = occupancy.leave(&writer.name).await
-    {
+    if let Err(error) = writer.leave().await {
         debug!(%error, "what is attended could not be taken back; it ends with the lease");
+    }
+}
+
+/// What stands in the store under one name.
+struct Written {
+    name: String,
+    topics: BTreeSet<TopicName>,
+    /// The history that they were written in; `None` where nothing is.
+    epoch: Option<Epoch>,
+    /// What webhooks asked for when all topics were written.
+    complete_for: Option<String>,
+    /// When the lease was prolonged last; `None` while there is none.
+    renewed: Option<Instant>,
+    /// Whether a call is under way or has failed: nobody knows what it has written.
+    is_uncertain: bool,
+}
+
+impl Written {
+    fn new(node: &str) -> Self {
+        Self {
+            name: format!("{node}/{:016x}", rand::random::<u64>()),
+            topics: BTreeSet::new(),
+            epoch: None,
+            complete_for: None,
+            renewed: None,
+            is_uncertain: false,
+        }
     }
 }
 
 struct Writer<'a> {
     occupancy: &'a dyn OccupancyStore,
     hub: &'a Hub,
-    /// New with each start: what an earlier one has written ends with its lease.
-    name: String,
     lease: Duration,
-    /// The topics that are in the store.
-    written: BTreeSet<TopicName>,
-    /// When the lease was prolonged last; `None` while there is none.
+    node: String,
+    written: Written,
+    /// Earlier names of this node that may still be in the store.
+    outdated: Vec<String>,
+    /// When a lease of this node was prolonged last, under whatever name.
     renewed: Option<Instant>,
-    /// Since when the lease has not ended.
+    /// Since when they have run without a break.
     steady_since: Option<Instant>,
-    steadiness: &'a Steadiness,
+    steady: &'a SteadyLease,
 }
 
 impl Writer<'_> {
-    fn forget(&mut self) {
-        self.written.clear();
+    /// Takes a new name, because nobody knows any more what stands under the present one. Everything that is attended
+    /// is written under the new one; what stands under the old one is taken back then, or ends with its lease.
+    fn begin_anew(&mut self) {
+        let old = std::mem::replace(&mut self.written, Written::new(&self.node));
+        if self.outdated.len() < OUTDATED_MAX {
+            self.outdated.push(old.name);
+        }
+        *self.steady.get() = None;
+    }
+
+    /// The same where leases may have ended, those of other nodes as well.
+    fn begin_anew_after_a_break(&mut self) {
+        self.begin_anew();
         (self.renewed, self.steady_since) = (None, None);
-        self.steadiness.set(false);
+    }
+
+    /// Removes all that this node has written.
+    async fn leave(&mut self) -> Result<(), StoreError> {
+        let mut names = self.outdated.clone();
+        names.extend(self.written.renewed.map(|_| self.written.name.clone()));
+        if !names.is_empty() {
+            self.occupancy.leave(&names).await?;
+        }
+        Ok(())
     }
 
     async fn write(&mut self) -> Result<(), StoreError> {
-        let filters = self.occupancy.filters().await?;
-        let filters: Vec<Filter> = filters
+        let asked = self.occupancy.asked().await?;
+        let filters: Vec<Filter> = asked
+            .filters
             .iter()
             .filter_map(|text| Filter::read(text).ok())
             .filter(Filter::asks_for_presence)
             .collect();
         if filters.is_empty() {
-            if self.renewed.is_some() {
-                self.occupancy.leave(&self.name).await?;
-                self.forget();
+            if self.written.renewed.is_some() {
+                self.leave().await?;
+                self.begin_anew_after_a_break();
+                self.outdated.clear();
             }
             return Ok(());
+        }
+        let has_ended = self.renewed.is_some_and(|renewed| renewed.elapsed() >= self.lease);
+        let is_of_another_history = self.written.epoch.as_ref().is_some_and(|epoch| *epoch != asked.epoch);
+        if has_ended || is_of_another_history {
+            self.begin_anew_after_a_break();
         }
         let attended: BTreeSet<TopicName> = self
             .hub
@@ -134,33 +190,43 @@ impl Writer<'_> {
             .filter_map(|stream| if let Stream::Topic(topic) = stream { Some(topic) } else { None })
             .filter(|topic| filters.iter().any(|filter| filter.asks_who_attends(topic)))
             .collect();
+        let written = &mut self.written;
         let most = OCCUPANCY_CHANGES_MAX;
-        let came: Vec<TopicName> = attended.difference(&self.written).take(most).cloned().collect();
-        let left: Vec<TopicName> = self.written.difference(&attended).take(most).cloned().collect();
-        let is_due = self.renewed.is_none_or(|renewed| renewed.elapsed() >= self.lease / 3);
-        let is_steady = |since: Instant| since.elapsed() >= self.lease;
-        self.steadiness.set(!is_due && self.steady_since.is_some_and(is_steady));
-        if came.is_empty() && left.is_empty() && !is_due {
-            return Ok(());
+        let came: Vec<TopicName> = attended.difference(&written.topics).take(most).cloned().collect();
+        let left: Vec<TopicName> = written.topics.difference(&attended).take(most).cloned().collect();
+        let complete_for = (came.len() < most && left.len() < most).then_some(asked.digest);
+        let is_due = written.renewed.is_none_or(|renewed| renewed.elapsed() >= self.lease / 3);
+        if !came.is_empty() || !left.is_empty() || is_due || written.complete_for != complete_for {
+            let began = Instant::now();
+            written.is_uncertain = true;
+            let lease = OccupancyLease {
+                name: &written.name,
+                lasts: self.lease,
+                complete_for: complete_for.as_deref(),
+            };
+            let was_running = self.occupancy.attend(&lease, &names(&came), &names(&left)).await?;
+            written.is_uncertain = false;
+            if !was_running && written.renewed.is_some() {
+                // Others may have removed it, or the store's clock has jumped.
+                self.begin_anew_after_a_break();
+                return Ok(());
+            }
+            (written.renewed, self.renewed) = (Some(began), Some(began));
+            written.topics.extend(came);
+            for topic in left {
+                written.topics.remove(&topic);
+            }
+            (written.epoch, written.complete_for) = (Some(asked.epoch), complete_for);
+            self.steady_since.get_or_insert(began);
+            #[allow(clippy::cast_precision_loss)]
+            gauge!("draftwire_occupancy_topics").set(written.topics.len() as f64);
+            if written.complete_for.is_some() && !self.outdated.is_empty() {
+                self.occupancy.leave(&self.outdated).await?;
+                self.outdated.clear();
+            }
         }
-        let began = Instant::now();
-        let was_there = self.occupancy.attend(&self.name, self.lease, &names(&came), &names(&left)).await?;
-        if !was_there && self.renewed.is_some() {
-            // It stood still for so long that others have removed it.
-            self.forget();
-        }
-        let is_late = self.renewed.is_none_or(|renewed| renewed.elapsed() >= self.lease);
-        if is_late || self.steady_since.is_none() {
-            self.steady_since = Some(began);
-        }
-        self.renewed = Some(began);
-        self.written.extend(came);
-        for topic in left {
-            self.written.remove(&topic);
-        }
-        #[allow(clippy::cast_precision_loss)]
-        gauge!("draftwire_occupancy_topics").set(self.written.len() as f64);
-        self.steadiness.set(self.steady_since.is_some_and(|since| since.elapsed() >= self.lease));
+        let is_steady = self.steady_since.is_some_and(|since| since.elapsed() >= self.lease);
+        *self.steady.get() = is_steady.then(|| self.written.name.clone());
         Ok(())
     }
 }

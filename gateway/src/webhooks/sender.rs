@@ -1,17 +1,19 @@
 //! Sends one delivery. Whatever the receiver does, an attempt takes bounded time and room.
 
-use std::{error::Error, net::SocketAddr, sync::Arc, time::SystemTime};
-
-use common::{
-    text::{cut, printable},
-    time::unix_ms,
+use std::{
+    error::Error,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
+
+use common::text::{cut, printable};
 use reqwest::{
     Client, Response, StatusCode,
     dns::{Addrs, Name, Resolve, Resolving},
     header, redirect,
 };
-use tokio::time::{Duration, timeout};
+use tokio::time::timeout;
 
 use super::{address, backoff, signature};
 use crate::{auth::install_crypto, config, store::webhooks::Webhook};
@@ -28,34 +30,50 @@ const ERROR_BYTES_MAX: usize = 500;
 /// How long a connection is kept that nothing is sent over.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
+/// An attempt at a batch.
+pub(super) struct Delivery<'a> {
+    /// The batch's name.
+    pub(super) id: &'a str,
+    pub(super) body: Vec<u8>,
+    /// When it is made, Unix milliseconds.
+    pub(super) now: u64,
+}
+
 /// What became of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The receiver has taken the batch.
     Taken,
     /// It has not, or nobody knows.
-    Failed {
-        /// What was wrong.
-        error: String,
-        /// How long the receiver asks to be left alone.
-        asked: Option<Duration>,
-        /// It says that it is gone for good.
-        gone: bool,
-    },
+    Failed(Failure),
+}
+
+/// Why an attempt has failed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// What was wrong.
+    pub(super) error: String,
+    /// How long the receiver asks to be left alone.
+    pub(super) asked: Option<Duration>,
+    /// It says that it is gone for good.
+    pub(super) gone: bool,
+    /// It says that the body is too large.
+    pub(super) too_large: bool,
 }
 
 impl Outcome {
     fn failed(error: impl AsRef<str>) -> Self {
         let error = cut(error.as_ref(), ERROR_BYTES_MAX).into_owned();
-        Self::Failed { error, asked: None, gone: false }
+        Self::Failed(Failure { error, ..Failure::default() })
     }
 
     /// For the metric.
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Taken => "taken",
-            Self::Failed { gone: true, .. } => "gone",
-            Self::Failed { .. } => "failed",
+            Self::Failed(Failure { gone: true, .. }) => "gone",
+            Self::Failed(Failure { too_large: true, .. }) => "too_large",
+            Self::Failed(_) => "failed",
         }
     }
 }
@@ -87,25 +105,23 @@ impl Sender {
     }
 
     /// Sends a body to the endpoint of a webhook, signed.
-    pub(super) async fn send(&self, webhook: &Webhook, id: &str, body: Vec<u8>) -> Outcome {
+    pub(super) async fn send(&self, webhook: &Webhook, delivery: Delivery<'_>) -> Outcome {
+        let Delivery { id, body, now } = delivery;
         let url = match address::endpoint(&webhook.url, self.allow_private) {
             Ok(url) => url,
             Err(rule) => return Outcome::failed(format!("the URL {rule}")),
         };
-        let timestamp = unix_ms() / 1000;
+        let timestamp = now / 1000;
         let request = self
             .client
             .post(url)
             .header(header::CONTENT_TYPE, "application/json")
             .header("webhook-id", id)
             .header("webhook-timestamp", timestamp)
-            .header(
-                "webhook-signature",
-                signature::header(&webhook.secrets, id, timestamp, &body, webhook.now),
-            )
+            .header("webhook-signature", signature::header(&webhook.secrets, id, timestamp, &body, now))
             .body(body);
         match timeout(self.timeout, request.send()).await {
-            Ok(Ok(response)) => read(response).await,
+            Ok(Ok(response)) => read(response, now).await,
             Ok(Err(error)) => Outcome::failed(causes(&error.without_url())),
             Err(_) => Outcome::failed(format!("no answer within {:?}", self.timeout)),
         }
@@ -113,10 +129,11 @@ impl Sender {
 }
 
 /// Reads an answer. Its status counts; the rest may be long, slow or never end.
-async fn read(mut response: Response) -> Outcome {
+async fn read(mut response: Response, now: u64) -> Outcome {
     let status = response.status();
     let asked = response.headers().get(header::RETRY_AFTER).and_then(|field| field.to_str().ok());
-    let asked = asked.and_then(|field| backoff::asked(field, SystemTime::now()));
+    let asked =
+        asked.and_then(|field| backoff::asked(field, SystemTime::UNIX_EPOCH + Duration::from_millis(now)));
     let mut answer = Vec::new();
     let _ = timeout(ANSWER_END, async {
         while let Ok(Some(chunk)) = response.chunk().await {
@@ -140,11 +157,12 @@ async fn read(mut response: Response) -> Outcome {
         format!("it answers with status {}{says}", status.as_u16())
     };
     let waits = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-    Outcome::Failed {
+    Outcome::Failed(Failure {
         error: cut(&error, ERROR_BYTES_MAX).into_owned(),
         asked: asked.filter(|_| waits),
         gone: status == StatusCode::GONE,
-    }
+        too_large: status == StatusCode::PAYLOAD_TOO_LARGE,
+    })
 }
 
 /// An error with its causes: the outer ones say little.

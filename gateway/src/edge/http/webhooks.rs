@@ -51,6 +51,9 @@ struct Body<'a> {
     last_error_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_delivery_at: Option<u64>,
+    /// Since the receiver has refused a larger one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_bytes_max: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag: Option<Lag>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,6 +100,7 @@ impl<'a> Body<'a> {
             last_error: error.map(|(error, _)| error.as_str()),
             last_error_at: error.map(|(_, at)| *at),
             last_delivery_at: webhook.last_delivery_at,
+            batch_bytes_max: webhook.body_bytes_max,
             lag: None,
             secret: None,
         })
@@ -125,6 +129,12 @@ fn refused(id: Option<&WebhookId>) -> impl Fn(Refused) -> Problem {
         Refused::Invalid(error) => body::invalid(&error),
         Refused::TooMany(most) => {
             Failure::new(Code::TooLarge, format!("a cluster may have {most} webhooks")).into()
+        }
+        Refused::TooManySecrets(most) => {
+            let what = format!(
+                "{most} secrets may sign at once: wait until one ends, or end all of them with \"overlapSeconds\":0"
+            );
+            Failure::new(Code::TooLarge, what).into()
         }
         Refused::NoPosition { epoch, head, floor } => Failure {
             payload: to_raw_value(&Position { epoch, head, floor }).ok(),
@@ -171,7 +181,7 @@ pub(in crate::edge) async fn get(
 ) -> Result<Response, Problem> {
     let webhook = webhooks.get(&id).await.map_err(refused(Some(&id)))?;
     let lag = webhooks.lag(&webhook).await.map_err(refused(Some(&id)))?;
-    let body = Body { lag: Some(lag), ..Body::of(&webhook)? };
+    let body = Body { lag, ..Body::of(&webhook)? };
     Ok((tag(&webhook), Json(body)).into_response())
 }
 

@@ -307,7 +307,12 @@ pub const METRICS: &[Row] = &[
         "Looks for notices that failed; until one succeeds, SWEEP_INTERVAL is how late events published with SQL are",
     ),
     ("draftwire_webhooks_held", Kind::Gauge, "", "Webhooks that this node delivers for"),
-    ("draftwire_webhook_deliveries_total", Kind::Counter, "outcome", "Attempts: taken, failed, gone"),
+    (
+        "draftwire_webhook_deliveries_total",
+        Kind::Counter,
+        "outcome",
+        "Attempts: taken, failed, too_large, gone",
+    ),
     ("draftwire_webhook_delivery_seconds", Kind::Histogram, "", "One attempt, up to the answer"),
     ("draftwire_webhook_events_total", Kind::Counter, "", "Events in batches that receivers have taken"),
     (

@@ -119,16 +119,30 @@ async fn a_secret_is_replaced_without_a_gap() {
     assert_eq!(rotated.status, 200, "{}", rotated.text);
     hooked.server.publish("t", "E", json!(1)).await;
     seen(&receiver, "topic:t", [1]).await;
-    let (old, new) = (webhook["secret"].as_str().unwrap(), rotated.json["secret"].as_str().unwrap());
-    let delivery = receiver.deliveries().pop().unwrap();
-    assert_eq!((delivery.valid_by(old), delivery.valid_by(new)), (1, 1));
+    let secret = |answer: &Value| answer["secret"].as_str().unwrap().to_owned();
+    let mut secrets = vec![secret(&webhook), secret(&rotated.json)];
+    let valid = |secrets: &[String]| {
+        let delivery = receiver.deliveries().pop().unwrap();
+        secrets.iter().map(|secret| delivery.valid_by(secret)).collect::<Vec<_>>()
+    };
+    assert_eq!(valid(&secrets), [1, 1]);
+    // Each signs until it ends, however often the secret is replaced.
+    for _ in 0..3 {
+        secrets.push(secret(&rotate(json!({})).await.json));
+    }
+    hooked.server.publish("t", "E", json!(2)).await;
+    seen(&receiver, "topic:t", [1, 2]).await;
+    assert_eq!(valid(&secrets), [1, 1, 1, 1, 1]);
+    let answer = rotate(json!({})).await;
+    problem(&answer, 413, "too_large");
+    assert!(answer.json["detail"].as_str().unwrap().contains("overlapSeconds"), "{}", answer.text);
     let chosen = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let rotated = rotate(json!({ "secret": chosen, "overlapSeconds": 0 })).await;
     assert_eq!(rotated.json["secret"], chosen, "{}", rotated.text);
-    hooked.server.publish("t", "E", json!(2)).await;
-    seen(&receiver, "topic:t", [1, 2]).await;
-    let delivery = receiver.deliveries().pop().unwrap();
-    assert_eq!([old, new, chosen].map(|secret| delivery.valid_by(secret)), [0, 0, 1]);
+    hooked.server.publish("t", "E", json!(3)).await;
+    seen(&receiver, "topic:t", [1, 2, 3]).await;
+    secrets.push(chosen.to_owned());
+    assert_eq!(valid(&secrets), [0, 0, 0, 0, 0, 1]);
     problem(&rotate(json!({ "secret": "short" })).await, 400, "bad_request");
 }
 

@@ -210,3 +210,29 @@ async fn a_history_of_another_name_is_gone_on_with_or_told() {
     .await;
     seen(&receiver, "topic:lost", [1, 2, 3, 1, 2, 3]).await;
 }
+
+/// Each look takes as long as somebody holds the table of cursors, and all of them together longer than a lease.
+#[tokio::test]
+async fn a_round_may_take_longer_than_a_lease() {
+    let hooked = Hooked::start().await;
+    let receiver = Receiver::start().await.unwrap();
+    let topics: Vec<String> = (0..24).map(|number| format!("t{number:02}")).collect();
+    let webhook = hooked.webhook(&receiver, json!({ "topics": topics })).await;
+    hooked.until("a node to hold it", &webhook, |shown| shown["node"].is_string()).await;
+    let generation = "SELECT generation FROM webhooks";
+    let before = hooked.sql(generation).await;
+    let held = "DO $$ BEGIN FOR turn IN 1..20 LOOP
+                    LOCK TABLE draftwire.webhook_cursors; PERFORM pg_sleep(0.25); COMMIT;
+                END LOOP; END $$";
+    let published = async {
+        wait::until("the cursors to be held", DEADLINE, || async {
+            let held = hooked.sql("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'").await;
+            if held == "0" { Err(held) } else { Ok(()) }
+        })
+        .await;
+        hooked.server.publish("t23", "E", json!(1)).await;
+        seen(&receiver, "topic:t23", [1]).await;
+    };
+    tokio::join!(hooked.plain_sql(held), published);
+    assert_eq!(hooked.sql(generation).await, before, "the lease was lost");
+}

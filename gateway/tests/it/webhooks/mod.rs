@@ -1,10 +1,14 @@
 //! Webhooks over a real Postgres and a real receiver: what is delivered, when it is not, and what operators do.
 
 mod admin;
+mod clock;
+mod damage;
 mod delivery;
 mod examples;
 mod presence;
+mod presence_breaks;
 mod receivers;
+mod sizes;
 
 use std::sync::Arc;
 
@@ -69,10 +73,15 @@ impl Hooked {
         Server::on(&open(&self.url).await, &SETTINGS).await
     }
 
-    /// Changes the database behind the node's back.
-    async fn sql(&self, statement: &str) -> String {
+    /// Changes the database behind the node's back, in one transaction.
+    async fn sql(&self, statements: &str) -> String {
+        self.plain_sql(&format!("SET search_path = draftwire; {statements}")).await
+    }
+
+    /// The same with one statement, which may have transactions of its own.
+    async fn plain_sql(&self, statement: &str) -> String {
         let database = self.url.rsplit('/').next().unwrap();
-        self.postgres.query(database, &format!("SET search_path = draftwire; {statement}")).await.unwrap()
+        self.postgres.query(database, statement).await.unwrap()
     }
 
     /// A request of an operator.

@@ -91,6 +91,43 @@ async fn after_a_time_of_failures_it_is_paused() {
     assert!(shown["lastError"].as_str().unwrap().contains("500"), "{shown}");
 }
 
+/// Ten attempts at least: nodes that were stopped for long have tried nothing meanwhile.
+#[tokio::test]
+async fn a_first_failure_of_long_ago_does_not_give_a_webhook_up() {
+    let hooked = Hooked::start().await;
+    let receiver = Receiver::start().await.unwrap();
+    receiver.behaves(Behaviour::Answers(500, Vec::new()));
+    let webhook = hooked.webhook(&receiver, json!({ "topics": ["t"] })).await;
+    hooked.server.publish("t", "E", json!(1)).await;
+    hooked.until("an attempt to fail", &webhook, |shown| shown["attempts"].as_u64() >= Some(1)).await;
+    hooked.sql("UPDATE webhooks SET attempts = 1, failing_since = 1").await;
+    let shown = hooked.until("it to be paused", &webhook, |shown| shown["paused"] == true).await;
+    assert_eq!((&shown["pausedBecause"], &shown["attempts"]), (&json!("gave_up"), &json!(10)), "{shown}");
+}
+
+#[tokio::test]
+async fn whatever_an_operator_changes_failures_before_it_do_not_count() {
+    let hooked = Hooked::start().await;
+    let receiver = Receiver::start().await.unwrap();
+    receiver.behaves(Behaviour::Answers(503, vec![("retry-after", "3000".to_owned())]));
+    let webhook = hooked.webhook(&receiver, json!({ "topics": ["t"] })).await;
+    hooked.server.publish("t", "E", json!(1)).await;
+    let url = receiver.url();
+    let changes = [
+        ("PATCH", "", json!({ "filter": { "topics": ["t", "u"] } })),
+        ("PATCH", "", json!({ "url": url })),
+        ("PATCH", "", json!({ "paused": false })),
+        ("POST", "/secret", json!({})),
+    ];
+    for (method, below, change) in changes {
+        // With `Retry-After` it is not tried again before the change.
+        hooked.until("an attempt to fail", &webhook, |shown| shown["attempts"] == 1).await;
+        let answer = hooked.admin(method, &format!("{}{below}", path(&webhook)), change.clone()).await;
+        let left = ["failingSince", "nextAttemptAt"].map(|field| answer.json[field].is_null());
+        assert_eq!((&answer.json["attempts"], left), (&json!(0), [true, true]), "{change}: {}", answer.text);
+    }
+}
+
 #[tokio::test]
 async fn private_addresses_are_refused() {
     let hooked = Hooked::with(&[("WEBHOOKS_ALLOW_PRIVATE", "false")]).await;

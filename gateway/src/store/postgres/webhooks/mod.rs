@@ -12,21 +12,29 @@ use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use common::{DraftId, UserId, ids::DraftKind};
-use sqlx::Row;
+use sqlx::{Row, postgres::PgRow};
+use tracing::warn;
 
 use super::PostgresStore;
 use crate::store::{
     StoreError,
     failure::within,
+    occupancy::Occupancy,
     rows::{column, corrupt, signed},
     webhooks::{
-        Batch, Changed, Changes, Failed, Held, Holder, LOOK_STREAMS_MAX, Lag, Look, NameRange, NewWebhook,
-        Place, Replay, Replayed, Webhook, WebhookStore,
+        Batch, Changed, Changes, Delivered, Failed, Held, Holder, LOOK_STREAMS_MAX, Lag, Look, NameRange,
+        NewWebhook, Place, Replay, Replayed, Webhook, WebhookStore,
     },
 };
 
 fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A webhook that was claimed. One whose row means nothing waits for the end of its lease, and is tried again then.
+fn readable(row: &PgRow) -> Option<Webhook> {
+    let found = rows::webhook(row);
+    found.inspect_err(|error| warn!(%error, "a webhook cannot be read, and is not delivered for")).ok()
 }
 
 #[async_trait]
@@ -79,9 +87,8 @@ impl WebhookStore for PostgresStore {
                 .bind(i64::from(webhooks_max))
                 .fetch_all(&mut *connection)
                 .await?;
-            let claimed = found.iter().map(rows::webhook).collect::<Result<_, _>>()?;
             connection.put_back();
-            Ok(claimed)
+            Ok(found.iter().filter_map(readable).collect())
         })
         .await
     }
@@ -133,7 +140,7 @@ impl WebhookStore for PostgresStore {
         .await
     }
 
-    async fn begin(&self, held: &Held<'_>, batch: &Batch) -> Result<bool, StoreError> {
+    async fn begin(&self, held: &Held<'_>, batch: &Batch, noted: &[Occupancy]) -> Result<bool, StoreError> {
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
             let begun = sqlx::query(self.sql().webhooks.begin.clone())
@@ -141,6 +148,7 @@ impl WebhookStore for PostgresStore {
                 .bind(&held.holder.token)
                 .bind(signed(held.generation))
                 .bind(operators::text_of(batch)?)
+                .bind(operators::noted(&batch.epoch, noted)?)
                 .execute(&mut *connection)
                 .await?;
             connection.put_back();
@@ -149,21 +157,25 @@ impl WebhookStore for PostgresStore {
         .await
     }
 
-    async fn delivered(&self, held: &Held<'_>, batch: &Batch, sent: bool) -> Result<bool, StoreError> {
+    async fn delivered(&self, held: &Held<'_>, done: &Delivered<'_>) -> Result<bool, StoreError> {
+        let batch = done.batch;
         let streams: Vec<&str> = batch.streams.iter().map(|part| part.stream.as_str()).collect();
         let seqs: Vec<i64> = batch.streams.iter().map(|part| signed(part.seq.0)).collect();
+        let (told, left) = done.noted.split_at(batch.changes.min(done.noted.len()));
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
             let moved: i64 = sqlx::query_scalar(self.sql().webhooks.delivered.clone())
                 .bind(held.id)
                 .bind(&held.holder.token)
                 .bind(signed(held.generation))
-                .bind(sent)
+                .bind(done.sent)
                 .bind(batch.epoch.as_str())
                 .bind(streams)
                 .bind(seqs)
-                .bind(column(&batch.presence, |change| change.topic.as_str()))
-                .bind(column(&batch.presence, |change| change.occupied))
+                .bind(column(told, |change| change.topic.as_str()))
+                .bind(column(told, |change| change.occupied))
+                .bind(operators::noted(&batch.epoch, left)?)
+                .bind(signed(done.number))
                 .fetch_one(&mut *connection)
                 .await?;
             connection.put_back();
@@ -173,6 +185,7 @@ impl WebhookStore for PostgresStore {
     }
 
     async fn failed(&self, held: &Held<'_>, failure: &Failed) -> Result<bool, StoreError> {
+        let (give_up_after, attempts_min) = failure.give_up_after;
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
             let noted = sqlx::query(self.sql().webhooks.failed.clone())
@@ -182,7 +195,9 @@ impl WebhookStore for PostgresStore {
                 .bind(&failure.error)
                 .bind(ms(failure.retry_after))
                 .bind(failure.gone)
-                .bind(ms(failure.give_up_after))
+                .bind(ms(give_up_after))
+                .bind(i64::from(attempts_min))
+                .bind(failure.smaller.map(signed))
                 .execute(&mut *connection)
                 .await?;
             connection.put_back();

@@ -1,6 +1,4 @@
-//! Which topics are attended, in Postgres: a row for each topic and node, and a lease for each node.
-
-use std::time::Duration;
+//! Which topics are attended, in Postgres: a row for each topic and name of a node, and a lease for each name.
 
 use async_trait::async_trait;
 use sqlx::Row;
@@ -9,58 +7,71 @@ use super::ms;
 use crate::store::{
     StoreError,
     failure::within,
-    occupancy::{OCCUPANCY_LOOK_MAX, Occupancy, OccupancyStore},
+    occupancy::{Asked, Noted, OCCUPANCY_LOOK_MAX, Occupancy, OccupancyLease, OccupancyStore},
     postgres::PostgresStore,
-    rows::column,
+    rows::{column, corrupt, epoch},
     webhooks::NameRange,
 };
 
 #[async_trait]
 impl OccupancyStore for PostgresStore {
-    async fn filters(&self) -> Result<Vec<String>, StoreError> {
+    async fn asked(&self) -> Result<Asked, StoreError> {
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let filters = sqlx::query_scalar(self.sql().webhooks.filters.clone());
-            let filters = filters.fetch_all(&mut *connection).await?;
+            let found = sqlx::query(self.sql().webhooks.asked.clone()).fetch_all(&mut *connection).await?;
+            let first =
+                found.first().ok_or_else(|| corrupt("the filters", "all webhooks", "they have no epoch"))?;
+            let filters = found.iter().map(|row| row.try_get("filter"));
+            let filters = filters.collect::<Result<Vec<Option<String>>, _>>()?;
+            let asked = Asked {
+                epoch: epoch(first.try_get("epoch")?)?,
+                digest: first.try_get("digest")?,
+                filters: filters.into_iter().flatten().collect(),
+            };
             connection.put_back();
-            Ok(filters)
+            Ok(asked)
         })
         .await
     }
 
     async fn attend(
         &self,
-        node: &str,
-        lease: Duration,
+        lease: &OccupancyLease<'_>,
         came: &[String],
         left: &[String],
     ) -> Result<bool, StoreError> {
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let was_there = sqlx::query_scalar(self.sql().webhooks.attend.clone())
-                .bind(node)
-                .bind(ms(lease))
+            let was_running = sqlx::query_scalar(self.sql().webhooks.attend.clone())
+                .bind(lease.name)
+                .bind(ms(lease.lasts))
                 .bind(came)
                 .bind(left)
+                .bind(lease.complete_for)
                 .fetch_one(&mut *connection)
                 .await?;
             connection.put_back();
-            Ok(was_there)
+            Ok(was_running)
         })
         .await
     }
 
-    async fn leave(&self, node: &str) -> Result<(), StoreError> {
+    async fn leave(&self, names: &[String]) -> Result<(), StoreError> {
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            sqlx::query(self.sql().webhooks.leave.clone()).bind(node).execute(&mut *connection).await?;
+            sqlx::query(self.sql().webhooks.leave.clone()).bind(names).execute(&mut *connection).await?;
             connection.put_back();
             Ok(())
         })
         .await
     }
 
-    async fn differences(&self, webhook: &str, ranges: &[NameRange]) -> Result<Vec<Occupancy>, StoreError> {
+    async fn differences(
+        &self,
+        webhook: &str,
+        ranges: &[NameRange],
+        name: &str,
+    ) -> Result<Noted, StoreError> {
         within(self.timeout, async {
             let mut connection = self.pool.get().await?;
             let found = sqlx::query(self.sql().webhooks.differences.clone())
@@ -68,14 +79,19 @@ impl OccupancyStore for PostgresStore {
                 .bind(column(ranges, |range| range.start.as_str()))
                 .bind(column(ranges, |range| range.end.as_str()))
                 .bind(i64::from(OCCUPANCY_LOOK_MAX))
+                .bind(name)
                 .fetch_all(&mut *connection)
                 .await?;
-            let change = |row: &sqlx::postgres::PgRow| {
-                Ok(Occupancy { topic: row.try_get("topic")?, occupied: row.try_get("occupied")? })
-            };
-            let changes = found.iter().map(change).collect::<Result<_, StoreError>>()?;
+            let first = found.first().ok_or_else(|| corrupt("who attends", webhook, "it has no epoch"))?;
+            let epoch = epoch(first.try_get("epoch")?)?;
+            let mut changes = Vec::new();
+            for row in &found {
+                if let Some(topic) = row.try_get("topic")? {
+                    changes.push(Occupancy { topic, occupied: row.try_get("occupied")? });
+                }
+            }
             connection.put_back();
-            Ok(changes)
+            Ok(Noted { epoch, changes })
         })
         .await
     }

@@ -7,6 +7,7 @@ use super::rows;
 use crate::store::{
     StoreError,
     name_range::behind,
+    occupancy::{Noted, Occupancy},
     postgres::PostgresStore,
     rows::{epoch, signed, unsigned},
     webhooks::{
@@ -27,6 +28,12 @@ async fn session(store: &PostgresStore) -> Result<PgConnection, StoreError> {
 
 pub(super) fn text_of(value: &impl serde::Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Failed(format!("a webhook: {error}")))
+}
+
+/// Changes of who attends as the row has them; null where there are none.
+pub(super) fn noted(epoch: &Epoch, changes: &[Occupancy]) -> Result<Option<String>, StoreError> {
+    let noted = (!changes.is_empty()).then(|| Noted { epoch: epoch.clone(), changes: changes.to_vec() });
+    noted.as_ref().map(text_of).transpose()
 }
 
 pub(super) async fn create(

@@ -11,7 +11,8 @@ use crate::store::{
     webhooks::{DueStream, Look, Pause, StreamCursor, Webhook},
 };
 
-/// A webhook.
+/// A webhook. What was written as JSON and cannot be read is named in `damage`, so that the rest can be shown and
+/// mended.
 pub(super) fn webhook(row: &PgRow) -> Result<Webhook, StoreError> {
     let id: String = row.try_get("id")?;
     let place = format!("webhook {id}");
@@ -20,33 +21,49 @@ pub(super) fn webhook(row: &PgRow) -> Result<Webhook, StoreError> {
         let found: Option<i64> = row.try_get(name)?;
         found.map(|number| unsigned(name, &place, number)).transpose()
     };
+    let mut damage = None;
     let error: Option<String> = row.try_get("last_error")?;
-    let batch: Option<String> = row.try_get("batch")?;
     let paused: Option<String> = row.try_get("paused")?;
+    let occupancy_epoch: Option<String> = row.try_get("occupancy_epoch")?;
     Ok(Webhook {
         version: number("version")?,
         generation: number("generation")?,
         url: row.try_get("url")?,
         filter: row.try_get("filter")?,
-        secrets: json("the secrets", &place, &row.try_get::<String, _>("secrets")?)?,
+        secrets: json(row, "secrets", &mut damage)?.unwrap_or_default(),
         paused: paused.as_deref().map(Pause::from_text),
         created_at: number("created_at")?,
         updated_at: number("updated_at")?,
         holder_node: row.try_get("holder_node")?,
-        batch: batch.map(|batch| json("the batch", &place, &batch)).transpose()?,
+        batch: json(row, "batch", &mut damage)?,
         attempts: u32::try_from(number("attempts")?).unwrap_or(u32::MAX),
         failing_since: optional("failing_since")?,
         next_attempt_at: optional("next_attempt_at")?,
         last_error: error.zip(optional("last_error_at")?),
         last_delivery_at: optional("last_delivery_at")?,
-        occupancy_number: number("occupancy_number")?,
+        occupancy_number: (
+            occupancy_epoch.map(|name| epoch(&name)).transpose()?,
+            number("occupancy_number")?,
+        ),
+        noted: json(row, "noted", &mut damage)?,
+        body_bytes_max: optional("body_bytes_max")?,
+        damage,
         now: number("now")?,
         id,
     })
 }
 
-fn json<T: DeserializeOwned>(what: &str, place: &str, text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|error| corrupt(what, place, error))
+fn json<T: DeserializeOwned>(
+    row: &PgRow,
+    name: &str,
+    damage: &mut Option<String>,
+) -> Result<Option<T>, StoreError> {
+    let text: Option<String> = row.try_get(name)?;
+    let read = text.map(|text| serde_json::from_str(&text)).transpose();
+    Ok(read.unwrap_or_else(|error: serde_json::Error| {
+        *damage = Some(format!("`{name}` in the store cannot be read: {error}"));
+        None
+    }))
 }
 
 /// What a look has found; `full` says how many streams are a whole page.

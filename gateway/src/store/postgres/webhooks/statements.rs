@@ -20,7 +20,12 @@ const DIGEST: &str = "substr(sha256(convert_to(
 const COLUMNS: &str = "w.id, w.version, w.generation, w.url, w.filter::text AS filter, w.secrets::text AS secrets,
     w.paused, w.created_at, w.updated_at, CASE WHEN w.lease_until > {now} THEN w.holder_node END AS holder_node,
     w.batch::text AS batch, w.attempts, w.failing_since, w.next_attempt_at, w.last_error, w.last_error_at,
-    w.last_delivery_at, w.occupancy_number, {now} AS now";
+    w.last_delivery_at, w.occupancy_number, w.occupancy_epoch, w.noted::text AS noted, w.body_bytes_max,
+    {now} AS now";
+
+/// What all webhooks ask for, paused ones included.
+const DIGEST_OF_FILTERS: &str = "(SELECT encode(sha256(convert_to(
+    coalesce(string_agg(filter::text, chr(31) ORDER BY id), ''), 'UTF8')), 'hex') FROM {schema}.webhooks)";
 
 /// Creations take turns, so that together they stay within the bound.
 const TURN: &str = "SELECT pg_advisory_xact_lock(hashtextextended('draftwire webhooks ' || '{schema}', 0))";
@@ -55,14 +60,14 @@ const LIST: &str = "SELECT {columns} FROM {schema}.webhooks w WHERE $1 IS NULL O
 
 const LOCK: &str = "SELECT version FROM {schema}.webhooks WHERE id = $1 FOR UPDATE";
 
+/// Whatever an operator changes may be the mend: failures before it count for nothing. A new filter gives up the batch
+/// under way; what is noted of who attends is told by the next one.
 const CHANGE: &str = "
     UPDATE {schema}.webhooks w SET version = version + 1, generation = generation + 1, updated_at = {now},
         url = coalesce($2, url), filter = coalesce($3::json, filter), secrets = coalesce($4::json, secrets),
         paused = CASE WHEN $5 IS NULL THEN paused WHEN $5 THEN 'operator' END,
         batch = CASE WHEN $3 IS NULL THEN batch END,
-        attempts = CASE WHEN $2 IS NULL AND $5 IS NOT false THEN attempts ELSE 0 END,
-        failing_since = CASE WHEN $2 IS NULL AND $5 IS NOT false THEN failing_since END,
-        next_attempt_at = CASE WHEN $2 IS NULL AND $5 IS NOT false THEN next_attempt_at END
+        attempts = 0, failing_since = NULL, next_attempt_at = NULL, body_bytes_max = NULL
     WHERE id = $1
     RETURNING {columns}";
 
@@ -100,7 +105,7 @@ const LAG: &str = "
 const CLAIM: &str = "
     WITH free AS (
         SELECT id FROM {schema}.webhooks
-        WHERE paused IS NULL AND (lease_until IS NULL OR lease_until < {now})
+        WHERE paused IS NULL AND (lease_until IS NULL OR lease_until < {now} OR lease_until > {now} + 2 * $3)
         ORDER BY lease_until NULLS FIRST LIMIT $4 FOR UPDATE SKIP LOCKED
     )
     UPDATE {schema}.webhooks w SET generation = generation + 1, holder = $1, holder_node = $2,
@@ -133,87 +138,128 @@ const LOOK: &str = "
     ) due ON true";
 
 const BEGIN: &str = "
-    UPDATE {schema}.webhooks SET batch = $4::json WHERE id = $1 AND holder = $2 AND generation = $3";
+    UPDATE {schema}.webhooks SET batch = $4::json, noted = $5::json
+    WHERE id = $1 AND holder = $2 AND generation = $3";
 
+/// What was told in a history of another name is removed with the first change that is told in this one.
 const DELIVERED: &str = "
-    WITH held AS (
-        UPDATE {schema}.webhooks SET batch = NULL, attempts = 0, failing_since = NULL, next_attempt_at = NULL,
-            occupancy_number = occupancy_number + cardinality($8::text[]),
-            last_delivery_at = CASE WHEN $4 THEN {now} ELSE last_delivery_at END
-        WHERE id = $1 AND holder = $2 AND generation = $3
-        RETURNING id
+    WITH before AS MATERIALIZED (
+        SELECT id, occupancy_epoch FROM {schema}.webhooks WHERE id = $1 AND holder = $2 AND generation = $3
+        FOR UPDATE
+    ), held AS (
+        UPDATE {schema}.webhooks w SET batch = NULL, attempts = 0, failing_since = NULL, next_attempt_at = NULL,
+            noted = $10::json,
+            occupancy_number = CASE WHEN cardinality($8::text[]) > 0 THEN $11 ELSE w.occupancy_number END,
+            occupancy_epoch = CASE WHEN cardinality($8::text[]) > 0 THEN $5 ELSE w.occupancy_epoch END,
+            last_delivery_at = CASE WHEN $4 THEN {now} ELSE w.last_delivery_at END
+        FROM before WHERE w.id = before.id
+        RETURNING w.id
     ), moved AS (
         INSERT INTO {schema}.webhook_cursors AS c (webhook, stream, epoch, seq, digest)
-        SELECT held.id, w.stream, $5, w.seq,
+        SELECT before.id, w.stream, $5, w.seq,
             (SELECT {digest} FROM {schema}.events e WHERE e.stream = w.stream AND e.seq = w.seq)
-        FROM held CROSS JOIN unnest($6::text[], $7::bigint[]) AS w (stream, seq)
+        FROM before CROSS JOIN unnest($6::text[], $7::bigint[]) AS w (stream, seq)
         ON CONFLICT (webhook, stream)
             DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq, digest = excluded.digest
     ), occupied AS (
-        INSERT INTO {schema}.webhook_occupancy (webhook, topic)
-        SELECT held.id, t.topic FROM held CROSS JOIN unnest($8::text[], $9::boolean[]) AS t (topic, occupied)
+        INSERT INTO {schema}.webhook_occupancy (webhook, topic, epoch)
+        SELECT before.id, t.topic, $5 FROM before CROSS JOIN unnest($8::text[], $9::boolean[]) AS t (topic, occupied)
         WHERE t.occupied
-        ON CONFLICT DO NOTHING
+        ON CONFLICT (webhook, topic) DO UPDATE SET epoch = excluded.epoch
     ), vacated AS (
         DELETE FROM {schema}.webhook_occupancy w
-        USING held, unnest($8::text[], $9::boolean[]) AS t (topic, occupied)
-        WHERE w.webhook = held.id AND w.topic = t.topic AND NOT t.occupied
+        USING before, unnest($8::text[], $9::boolean[]) AS t (topic, occupied)
+        WHERE w.webhook = before.id AND w.topic = t.topic AND NOT t.occupied
+    ), forgotten AS (
+        DELETE FROM {schema}.webhook_occupancy w USING before
+        WHERE w.webhook = before.id AND w.epoch <> $5 AND before.occupancy_epoch IS DISTINCT FROM $5
+            AND cardinality($8::text[]) > 0 AND w.topic <> ALL ($8)
     )
     SELECT count(*) FROM held";
 
+/// Smaller batches are tried at once: each is half as large as the one before.
 const FAILED: &str = "
-    UPDATE {schema}.webhooks SET attempts = attempts + 1, failing_since = coalesce(failing_since, {now}),
-        last_error = $4, last_error_at = {now}, next_attempt_at = {now} + $5,
-        paused = CASE WHEN $6 THEN 'gone' WHEN failing_since < {now} - $7 THEN 'gave_up' END,
-        version = version + CASE WHEN $6 OR failing_since < {now} - $7 THEN 1 ELSE 0 END
-    WHERE id = $1 AND holder = $2 AND generation = $3";
+    UPDATE {schema}.webhooks w SET attempts = attempts + 1, failing_since = coalesce(failing_since, {now}),
+        last_error = $4, last_error_at = {now},
+        next_attempt_at = CASE WHEN $9::bigint IS NULL THEN {now} + $5 END,
+        batch = CASE WHEN $9::bigint IS NULL THEN batch END, body_bytes_max = coalesce($9, body_bytes_max),
+        paused = CASE WHEN $6 THEN 'gone' WHEN f.gives_up THEN 'gave_up' END,
+        version = version + CASE WHEN $6 OR f.gives_up THEN 1 ELSE 0 END
+    FROM (
+        SELECT id, coalesce(failing_since < {now} - $7, false) AND attempts + 1 >= $8 AS gives_up
+        FROM {schema}.webhooks WHERE id = $1 AND holder = $2 AND generation = $3 FOR UPDATE
+    ) f
+    WHERE w.id = f.id";
 
 const DRAFT_KINDS: &str = "
     SELECT d.user_id, d.draft_id, d.kind FROM unnest($1::text[], $2::text[]) AS w (user_id, draft_id)
     JOIN {schema}.drafts d ON d.user_id = w.user_id AND d.draft_id = w.draft_id";
 
-const FILTERS: &str = "SELECT filter::text FROM {schema}.webhooks WHERE paused IS NULL";
+const ASKED: &str = "
+    SELECT {epoch} AS epoch, {digest_of_filters} AS digest, w.filter::text AS filter
+    FROM (SELECT) one LEFT JOIN {schema}.webhooks w ON true";
 
-/// One statement, so that a node's lease never stands for topics that are not written yet. Nodes whose lease ended
-/// long ago are removed by the others.
+/// One statement, so that a lease never stands for topics that are not written yet. Names whose lease ended long ago are
+/// removed by the others. A lease that ends later than anybody can have set it by the clock of now is cut: that clock
+/// was put back, and a name of the dead would count until it has caught up.
 const ATTEND: &str = "
     WITH gone AS (
-        DELETE FROM {schema}.occupancy_leases WHERE node <> $1 AND lease_until < {now} - 6 * $2 RETURNING node
+        DELETE FROM {schema}.occupancy_leases WHERE node IN (
+            SELECT node FROM {schema}.occupancy_leases WHERE node <> $1 AND lease_until < {now} - 6 * $2
+            FOR UPDATE SKIP LOCKED
+        )
+        RETURNING node
     ), forgotten AS (
         DELETE FROM {schema}.occupancy o USING gone WHERE o.node = gone.node
+    ), cut AS (
+        UPDATE {schema}.occupancy_leases SET lease_until = {now} + $2 WHERE node IN (
+            SELECT node FROM {schema}.occupancy_leases WHERE node <> $1 AND lease_until > {now} + 2 * $2
+            FOR UPDATE SKIP LOCKED
+        )
     ), lease AS (
-        INSERT INTO {schema}.occupancy_leases AS l (node, lease_until) VALUES ($1, {now} + $2)
-        ON CONFLICT (node) DO UPDATE SET lease_until = excluded.lease_until
+        INSERT INTO {schema}.occupancy_leases AS l (node, lease_until, complete_for) VALUES ($1, {now} + $2, $5)
+        ON CONFLICT (node) DO UPDATE SET lease_until = excluded.lease_until, complete_for = excluded.complete_for
     ), came AS (
         INSERT INTO {schema}.occupancy (topic, node) SELECT topic, $1 FROM unnest($3::text[]) AS t (topic)
         ON CONFLICT DO NOTHING
     ), gone_topics AS (
         DELETE FROM {schema}.occupancy WHERE node = $1 AND topic = ANY ($4)
     )
-    SELECT EXISTS (SELECT FROM {schema}.occupancy_leases WHERE node = $1)";
+    SELECT EXISTS (SELECT FROM {schema}.occupancy_leases WHERE node = $1 AND lease_until >= {now})";
 
 const LEAVE: &str = "
-    WITH lease AS (DELETE FROM {schema}.occupancy_leases WHERE node = $1)
-    DELETE FROM {schema}.occupancy WHERE node = $1";
+    WITH lease AS (DELETE FROM {schema}.occupancy_leases WHERE node = ANY ($1))
+    DELETE FROM {schema}.occupancy WHERE node = ANY ($1)";
 
+/// Who attends is certain at once. That nobody does is certain where each node has written all that webhooks ask for
+/// by now, and where the asking one has a lease that runs: after an outage or a jump of the clock all have ended.
 const DIFFERENCES: &str = "
-    WITH wanted AS MATERIALIZED (
+    WITH epoch AS MATERIALIZED (SELECT {epoch} AS epoch), wanted AS MATERIALIZED (
         SELECT range_start, range_end FROM unnest($2::text[], $3::text[]) AS r (range_start, range_end)
+    ), leases AS MATERIALIZED (
+        SELECT node, complete_for FROM {schema}.occupancy_leases WHERE lease_until >= {now}
+    ), emptiness AS MATERIALIZED (
+        SELECT EXISTS (SELECT FROM leases WHERE node = $5)
+            AND NOT EXISTS (SELECT FROM leases WHERE complete_for IS DISTINCT FROM {digest_of_filters}) AS is_certain
     ), attended AS MATERIALIZED (
         SELECT DISTINCT o.topic
         FROM wanted r
         JOIN {schema}.occupancy o ON o.topic >= r.range_start AND o.topic < r.range_end
-        JOIN {schema}.occupancy_leases l ON l.node = o.node AND l.lease_until >= {now}
+        JOIN leases l ON l.node = o.node
     ), told AS MATERIALIZED (
         SELECT w.topic
         FROM wanted r
         JOIN {schema}.webhook_occupancy w
             ON w.webhook = $1 AND w.topic >= r.range_start AND w.topic < r.range_end
+        WHERE w.epoch = (SELECT epoch FROM epoch)
     )
-    SELECT coalesce(a.topic, t.topic) AS topic, a.topic IS NOT NULL AS occupied
-    FROM attended a FULL JOIN told t ON t.topic = a.topic
-    WHERE a.topic IS NULL OR t.topic IS NULL
-    ORDER BY 1 LIMIT $4";
+    SELECT epoch.epoch, d.topic, d.occupied FROM epoch LEFT JOIN (
+        SELECT coalesce(a.topic, t.topic) AS topic, a.topic IS NOT NULL AS occupied
+        FROM attended a FULL JOIN told t ON t.topic = a.topic
+        WHERE t.topic IS NULL OR a.topic IS NULL AND (SELECT is_certain FROM emptiness)
+        ORDER BY 1 LIMIT $4
+    ) d ON true
+    ORDER BY d.topic";
 
 /// The statements over the tables of one schema.
 pub(crate) struct Statements {
@@ -240,7 +286,7 @@ pub(crate) struct Statements {
     pub(super) delivered: SqlStr,
     pub(super) failed: SqlStr,
     pub(super) draft_kinds: SqlStr,
-    pub(super) filters: SqlStr,
+    pub(super) asked: SqlStr,
     pub(super) attend: SqlStr,
     pub(super) leave: SqlStr,
     pub(super) differences: SqlStr,
@@ -249,7 +295,8 @@ pub(crate) struct Statements {
 impl Statements {
     pub(crate) fn new(template: &Template<'_>) -> Self {
         let sql = |text: &str| {
-            let filled = text.replace("{columns}", COLUMNS).replace("{digest}", DIGEST).replace("{now}", NOW);
+            let filled = text.replace("{columns}", COLUMNS).replace("{digest}", DIGEST);
+            let filled = filled.replace("{digest_of_filters}", DIGEST_OF_FILTERS).replace("{now}", NOW);
             template.sql(&filled)
         };
         Self {
@@ -276,7 +323,7 @@ impl Statements {
             delivered: sql(DELIVERED),
             failed: sql(FAILED),
             draft_kinds: sql(DRAFT_KINDS),
-            filters: sql(FILTERS),
+            asked: sql(ASKED),
             attend: sql(ATTEND),
             leave: sql(LEAVE),
             differences: sql(DIFFERENCES),
