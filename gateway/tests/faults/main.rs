@@ -34,6 +34,7 @@ mod slow_client;
 mod spread;
 mod sql;
 mod webhooks;
+mod webhooks_presence;
 
 use std::time::Duration;
 

@@ -24,7 +24,12 @@ const TOPICS: u64 = 8;
 /// Events that are published together.
 const TOGETHER: u64 = 5;
 
-async fn admin(cluster: &Cluster, method: &str, path: &str, body: Option<&Value>) -> Option<Value> {
+pub(crate) async fn admin(
+    cluster: &Cluster,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> Option<Value> {
     let bearer = format!("Bearer {}", token::scoped("operator", "admin"));
     for node in &cluster.nodes {
         let url = node.http_url(&format!("/v1/admin/webhooks{path}"));
