@@ -487,7 +487,7 @@ function newTokenSource(getToken) {
     } catch (cause) {
       mine.abort();
       if (cause instanceof DraftwireError && cause.code === "unauthorized") throw cause;
-      throw new DraftwireError("unavailable", `no token: ${cause instanceof Error ? cause.message : String(cause)}`, void 0, { cause });
+      throw new DraftwireError("unavailable", `no token: ${cause?.message ?? cause}`, void 0, { cause });
     }
   }
   return {
@@ -595,42 +595,37 @@ function equal(a, b) {
 }
 
 // clients/js/src/listeners.ts
-var Listeners = class {
-  /** Each in an object of its own: the same function added twice is called twice, and each ends for itself. */
-  #entries = /* @__PURE__ */ new Set();
-  #onError;
-  constructor(onError) {
-    this.#onError = onError;
-  }
-  add(listener) {
-    const entry = { listener };
-    this.#entries.add(entry);
-    return () => {
-      this.#entries.delete(entry);
-    };
-  }
-  get size() {
-    return this.#entries.size;
-  }
-  call(...values) {
-    for (const entry of [...this.#entries]) {
-      if (!this.#entries.has(entry)) continue;
-      try {
-        entry.listener(...values);
-      } catch (error) {
-        this.#onError(error);
+function newListeners(onError) {
+  const entries = /* @__PURE__ */ new Set();
+  return {
+    add(listener) {
+      const entry = { listener };
+      entries.add(entry);
+      return () => {
+        entries.delete(entry);
+      };
+    },
+    get size() {
+      return entries.size;
+    },
+    call(...values) {
+      for (const entry of [...entries]) {
+        if (!entries.has(entry)) continue;
+        try {
+          entry.listener(...values);
+        } catch (error) {
+          onError(error);
+        }
       }
-    }
-  }
-  clear() {
-    this.#entries.clear();
-  }
-};
+    },
+    clear: () => entries.clear()
+  };
+}
 function newHandlers(onError) {
   const byType = /* @__PURE__ */ new Map();
   return {
     add(type, handler) {
-      const listeners = byType.get(type) ?? new Listeners(onError);
+      const listeners = byType.get(type) ?? newListeners(onError);
       byType.set(type, listeners);
       return listeners.add(handler);
     },
@@ -1039,7 +1034,8 @@ var Tracker = class {
 function newSubscriptions(connection, { deliver, gap }) {
   const wantsByTab = /* @__PURE__ */ new Map();
   const subscriptions = /* @__PURE__ */ new Map();
-  let failures = 0;
+  let isPausing = false;
+  let pauses = 0;
   function want(tab2, wants) {
     const before = wantsByTab.get(tab2) ?? [];
     if (wants.length > 0) wantsByTab.set(tab2, wants);
@@ -1048,15 +1044,16 @@ function newSubscriptions(connection, { deliver, gap }) {
     reconcile();
   }
   function welcome() {
-    failures = 0;
+    pauses = 0;
     reconcile();
   }
   function lost() {
+    isPausing = false;
     for (const subscription of subscriptions.values()) left(subscription);
   }
   function left(subscription) {
     subscription.followed = subscription.tracker.live = subscription.expiring = false;
-    subscription.asked = subscription.presence = subscription.request = null;
+    subscription.asked = subscription.presence = subscription.request = void 0;
   }
   function receive(message) {
     const { stream } = message;
@@ -1077,7 +1074,7 @@ function newSubscriptions(connection, { deliver, gap }) {
     const subscription = subscriptions.get(topic);
     if (!subscription) return;
     const { position: position2, live } = subscription.tracker;
-    if (subscription.asked === "token") tellTokenWanted(subscription);
+    if (subscription.request) tellTokenWanted(subscription);
     if (from && (from.epoch !== position2?.epoch || from.seq !== position2.seq)) subscription.rewind = earlier(subscription.rewind, from);
     if (!subscription.followed || !position2) return;
     tellFollowed(subscription, position2.seq, live && !subscription.rewind);
@@ -1096,15 +1093,16 @@ function newSubscriptions(connection, { deliver, gap }) {
       const { followed, request } = subscription;
       const options = optionsOf(want2);
       const needsToken = (!followed || subscription.expiring) && wants.some(({ token }) => token !== void 0);
-      const brought = wants.find(({ token }) => token && token.request === request)?.token;
-      if (subscription.asked === "token" && (brought || !needsToken)) subscription.asked = subscription.request = null;
+      const answers = wants.flatMap(({ token }) => token && token.request === request ? token : []);
+      const brought = answers.find(({ token }) => token !== void 0);
+      const isAsking = subscription.asked === "token";
+      if (brought || isAsking && !needsToken) subscription.asked = subscription.request = void 0;
+      else if (isAsking && answers.length > 0) pause2(subscription);
       if (subscription.asked) continue;
       if (needsToken && !brought) {
         subscription.asked = "token";
         subscription.request = randomId2();
         tellTokenWanted(subscription);
-      } else if (brought?.error) {
-        refused2(subscription, brought.error);
       } else if (!followed || brought) {
         subscription.asked = "subscribe";
         subscription.start = subscription.rewind ?? subscription.tracker.position;
@@ -1123,21 +1121,7 @@ function newSubscriptions(connection, { deliver, gap }) {
     }
   }
   function subscriptionOf({ topic, from }) {
-    const subscription = subscriptions.get(topic) ?? {
-      topic,
-      stream: `topic:${topic}`,
-      tracker: new Tracker(from),
-      asked: null,
-      followed: false,
-      start: null,
-      options: {},
-      rewind: null,
-      presence: null,
-      token: void 0,
-      request: null,
-      expiring: false,
-      refusedOnce: false
-    };
+    const subscription = subscriptions.get(topic) ?? { topic, stream: `topic:${topic}`, tracker: new Tracker(from) };
     subscriptions.set(topic, subscription);
     return subscription;
   }
@@ -1145,7 +1129,7 @@ function newSubscriptions(connection, { deliver, gap }) {
     const topics = missing.map(({ topic, start, token, options }) => ({ topic, cursor: start && formatCursor(start), token, ...options }));
     connection.request("SUBSCRIBE", { topics }, (answer2) => {
       missing.forEach((subscription, i) => {
-        subscription.asked = null;
+        subscription.asked = void 0;
         const result = answer2.type === "ACK" ? answer2.payload.topics[i] : answer2;
         if (result.code) refused2(subscription, result);
         else accepted(subscription, result);
@@ -1155,13 +1139,13 @@ function newSubscriptions(connection, { deliver, gap }) {
   }
   function accepted(subscription, { epoch, seq }) {
     const { tracker, start, followed } = subscription;
-    failures = 0;
+    pauses = 0;
     subscription.expiring = subscription.refusedOnce = false;
     if (followed) return;
     subscription.followed = true;
     tracker.live = !start;
     tracker.position = start ?? { epoch, seq };
-    if (start === subscription.rewind) subscription.rewind = null;
+    if (start === subscription.rewind) subscription.rewind = void 0;
     tellFollowed(subscription, seq, tracker.live);
   }
   function tellFollowed({ stream, tracker }, head, live) {
@@ -1173,12 +1157,7 @@ function newSubscriptions(connection, { deliver, gap }) {
   function refused2(subscription, payload) {
     const { topic, stream, token, followed, refusedOnce } = subscription;
     if (followed || payload.code === "unavailable") {
-      subscription.asked = "paused";
-      connection.pause("subscribe", failures, () => {
-        for (const waiting of subscriptions.values()) if (waiting.asked === "paused") waiting.asked = null;
-        reconcile();
-      });
-      failures += 1;
+      pause2(subscription);
     } else if (payload.code === "unauthorized" && token !== void 0 && !refusedOnce) {
       subscription.refusedOnce = true;
     } else if (payload.code !== "conflict") {
@@ -1186,6 +1165,17 @@ function newSubscriptions(connection, { deliver, gap }) {
       for (const [tab2, wants] of wantsByTab) wantsByTab.set(tab2, wants.filter((each) => each.topic !== topic));
       deliver({ type: "UNSUBSCRIBED", stream, payload });
     }
+  }
+  function pause2(subscription) {
+    subscription.asked = "paused";
+    if (isPausing) return;
+    isPausing = true;
+    connection.pause("subscribe", pauses, () => {
+      isPausing = false;
+      for (const waiting of subscriptions.values()) if (waiting.asked === "paused") waiting.asked = waiting.request = void 0;
+      reconcile();
+    });
+    pauses += 1;
   }
   function unsubscribe(subscription) {
     subscription.asked = "unsubscribe";
@@ -1386,7 +1376,7 @@ function ownLink(options) {
 // clients/js/src/session/publisher.ts
 function newPublisher(records, tab2, onError) {
   const waiting = /* @__PURE__ */ new Map();
-  const unpublished = new Listeners(onError);
+  const unpublished = newListeners(onError);
   async function publish(topic, type, data = null, options = {}) {
     const { priority } = options;
     const payload = { topic, event: type, data: toJson(data), ...priority && { priority } };
@@ -1470,7 +1460,7 @@ function memory() {
 // clients/js/src/topics/ambient.ts
 function newAmbientStream(onError) {
   const handlers = newHandlers(onError);
-  const missed = new Listeners(onError);
+  const missed = newListeners(onError);
   let last = 0;
   return {
     handlers,
@@ -1494,8 +1484,8 @@ function newTopic(name, { from = "now", presence: isPresent, batchMs, batchMax, 
   const { onError, records } = host;
   const tracker = new Tracker(/^(now|last)$/.test(from) ? null : parseCursor(from));
   const positionKey = `position/topic:${name}`;
-  const changed = new Listeners(onError);
-  const missed = new Listeners(onError);
+  const changed = newListeners(onError);
+  const missed = newListeners(onError);
   const events = newHandlers(onError);
   const signals = newHandlers(onError);
   let handle = randomId2();
@@ -1519,8 +1509,8 @@ function newTopic(name, { from = "now", presence: isPresent, batchMs, batchMax, 
     },
     on: events.add,
     onSignal: signals.add,
-    onMissed: (handler) => missed.add(handler),
-    subscribe: (listener) => changed.add(listener),
+    onMissed: missed.add,
+    subscribe: changed.add,
     publish: (type, data, publish) => host.publish(name, type, data, publish),
     signal: (type, data) => host.signal(name, type, toJson(data)),
     close: () => end({ status: "ended" })
@@ -1540,12 +1530,13 @@ function newTopic(name, { from = "now", presence: isPresent, batchMs, batchMax, 
   }
   async function bringToken({ request, stale }) {
     if (!tokens) return;
-    tokens.spent(stale);
+    tokens.spent(stale ?? brought?.token);
     try {
       brought = { request, token: await tokens.get() };
     } catch (cause) {
       const error = cause;
-      brought = { request, error: { code: error.code, message: error.message } };
+      if (error.code === "unauthorized") return end({ status: "ended", error });
+      brought = { request };
       if (state.status === "waiting") setState({ status: "waiting", error });
     }
     host.changed();
@@ -1636,7 +1627,7 @@ function newDraftwire(url, options) {
   let userState = null;
   let wantsChanged = false;
   const topics = /* @__PURE__ */ new Set();
-  const changed = new Listeners(onError);
+  const changed = newListeners(onError);
   const all = newAmbientStream(onError);
   const user3 = newAmbientStream(onError);
   const records = store.open({ changed: recordsChanged, failed: storeFailed, cleared: close });
@@ -1917,9 +1908,9 @@ var Collection = class {
   constructor(kind, drafts2, onError) {
     this.kind = kind;
     this.#drafts = drafts2;
-    this.#changed = new Listeners(onError);
-    this.#conflict = new Listeners(onError);
-    this.#refused = new Listeners(onError);
+    this.#changed = newListeners(onError);
+    this.#conflict = newListeners(onError);
+    this.#refused = newListeners(onError);
   }
   get loaded() {
     return this.cursor !== null;
@@ -2197,9 +2188,9 @@ var LiveDraft = class {
   constructor(id, host) {
     this.id = id;
     this.#host = host;
-    this.#changed = new Listeners(host.onError);
-    this.#conflict = new Listeners(host.onError);
-    this.#refused = new Listeners(host.onError);
+    this.#changed = newListeners(host.onError);
+    this.#conflict = newListeners(host.onError);
+    this.#refused = newListeners(host.onError);
     for (const { id: outcome } of [...this.snapshot.conflicts, ...this.snapshot.refusals]) this.#told.add(outcome);
   }
   get snapshot() {

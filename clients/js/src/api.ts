@@ -132,7 +132,8 @@ export interface TopicOptions {
    * A token of this one topic (docs/protocol.md, "Tokens of one topic"), for a right that the connection's token does
    * not give; null to do without. Asked for each subscription, also after a lost connection, and when the token is about
    * to end. One that throws, or has not answered after 10 s, is asked again after a pause, and is the `error` of the
-   * state meanwhile. Throw `new DraftwireError('unauthorized', …)` to give up: the topic ends.
+   * state meanwhile. Throw `new DraftwireError('unauthorized', …)` to give up: this handle of the topic ends. Of several
+   * handles of one topic, in one tab or more, all are asked, and the first token that comes serves all.
    */
   getToken?: (request: TopicTokenRequest) => Promise<string | null> | string | null;
 }

@@ -8,7 +8,7 @@ import { webSocketTransport } from './connection/websocket.js';
 import { environmentOf } from './environment.js';
 import { DraftwireError } from './errors.js';
 import { randomId } from './json.js';
-import { Listeners } from './listeners.js';
+import { newListeners } from './listeners.js';
 import { ownLink, type Link } from './session/link.js';
 import { newPublisher } from './session/publisher.js';
 import type { TopicMessage } from './session/subscriptions.js';
@@ -112,7 +112,7 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
   let userState: UserState | null = null;
   let wantsChanged = false;
   const topics = new Set<FollowedTopic>();
-  const changed = new Listeners(onError);
+  const changed = newListeners(onError);
   const all = newAmbientStream(onError);
   const user = newAmbientStream(onError);
   const records = store.open({ changed: recordsChanged, failed: storeFailed, cleared: close });

@@ -5,41 +5,39 @@ import type { Unsubscribe } from './api.js';
  * called. One that is added or removed during a call is, from that moment on, in or out for the next call; a removed
  * one is not called any more in this one either.
  */
-export class Listeners<Arguments extends unknown[] = []> {
+export interface Listeners<Arguments extends unknown[] = []> {
+  add(listener: (...values: Arguments) => void): Unsubscribe;
+  readonly size: number;
+  call(...values: Arguments): void;
+  clear(): void;
+}
+
+export function newListeners<Arguments extends unknown[] = []>(onError: (error: unknown) => void): Listeners<Arguments> {
   /** Each in an object of its own: the same function added twice is called twice, and each ends for itself. */
-  readonly #entries = new Set<{ readonly listener: (...values: Arguments) => void }>();
-  readonly #onError: (error: unknown) => void;
-
-  constructor(onError: (error: unknown) => void) {
-    this.#onError = onError;
-  }
-
-  add(listener: (...values: Arguments) => void): Unsubscribe {
-    const entry = { listener };
-    this.#entries.add(entry);
-    return () => {
-      this.#entries.delete(entry);
-    };
-  }
-
-  get size(): number {
-    return this.#entries.size;
-  }
-
-  call(...values: Arguments): void {
-    for (const entry of [...this.#entries]) {
-      if (!this.#entries.has(entry)) continue;
-      try {
-        entry.listener(...values);
-      } catch (error) {
-        this.#onError(error);
+  const entries = new Set<{ readonly listener: (...values: Arguments) => void }>();
+  return {
+    add(listener) {
+      const entry = { listener };
+      entries.add(entry);
+      return () => {
+        entries.delete(entry);
+      };
+    },
+    get size() {
+      return entries.size;
+    },
+    call(...values) {
+      for (const entry of [...entries]) {
+        if (!entries.has(entry)) continue;
+        try {
+          entry.listener(...values);
+        } catch (error) {
+          onError(error);
+        }
       }
-    }
-  }
-
-  clear(): void {
-    this.#entries.clear();
-  }
+    },
+    clear: () => entries.clear(),
+  };
 }
 
 /** Handlers of events or signals by their type. Those of `*` handle all of them, after those of the type. */
@@ -53,7 +51,7 @@ export function newHandlers(onError: (error: unknown) => void): Handlers {
   const byType = new Map<string, Listeners<[unknown]>>();
   return {
     add(type, handler) {
-      const listeners = byType.get(type) ?? new Listeners(onError);
+      const listeners = byType.get(type) ?? newListeners(onError);
       byType.set(type, listeners);
       return listeners.add(handler);
     },

@@ -1,7 +1,8 @@
 // Tokens of one topic: a right that the connection's token does not give, over a real node.
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { DraftwireError, type DraftwireOptions, type TopicTokenRequest } from '../src/index.js';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { Draftwire, DraftwireError, type DraftwireOptions, type TopicTokenRequest } from '../src/index.js';
+import { FakeServer } from '../src/testing/index.js';
 import { client, eventually, Network, states } from './support/client.js';
 import { Node } from './support/node.js';
 import { Origin } from './support/tabs.js';
@@ -10,6 +11,10 @@ let node: Node;
 beforeAll(async () => {
   // Tokens are announced to end at half of their time, and end on time.
   node = await Node.start({ JWT_LEEWAY: '0ms', TOKEN_WARNING: '60s' });
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
 });
 afterAll(() => node.remove());
 
@@ -178,4 +183,98 @@ test('tabs share a connection, and each brings the tokens of its own topics', as
   await eventually(() => events.length === 2);
   expect([events, asked]).toEqual([[1, 2], 2]);
   follower.dw.close();
+});
+
+test('a topic ends where nobody may bring a token any more after a lost connection', async () => {
+  const network = new Network();
+  const dw = guest('ivan', { network });
+  let isSignedIn = true;
+  const room = dw.topic('room:13', {
+    getToken: () => {
+      if (!isSignedIn) throw new DraftwireError('unauthorized', 'signed out');
+      return node.topicToken('room:13');
+    },
+  });
+  await eventually(() => room.state.status === 'live');
+  isSignedIn = false;
+  network.cut();
+  network.mend();
+  await eventually(() => room.state.status === 'ended');
+  expect(room.state.error).toMatchObject({ code: 'unauthorized', message: 'signed out' });
+  dw.close();
+});
+
+test('of several handles of a topic, one that brings a token is enough, and each ends for itself', async () => {
+  const dw = guest('judy');
+  let failures = 0;
+  let bring = () => {};
+  const failing = dw.topic('room:14', {
+    getToken: () => {
+      failures += 1;
+      // The other one is slower, so this is known first.
+      setImmediate(() => bring());
+      throw new Error('the backend is down');
+    },
+  });
+  const givingUp = dw.topic('room:14', {
+    getToken: () => {
+      throw new DraftwireError('unauthorized', 'signed out');
+    },
+  });
+  const bringing = dw.topic('room:14', {
+    getToken: () => new Promise((resolve) => {
+      bring = () => resolve(node.topicToken('room:14'));
+    }),
+  });
+  await eventually(() => [failing, bringing].every(({ state }) => state.status === 'live'));
+  expect(givingUp.state).toMatchObject({ status: 'ended', error: { code: 'unauthorized' } });
+  expect(failures).toBe(1);
+  const events: unknown[] = [];
+  for (const topic of [failing, givingUp, bringing]) topic.on('*', ({ data }) => events.push(data));
+  await publish('room:14', 1);
+  await eventually(() => events.length === 2);
+  dw.close();
+});
+
+test('a token is not sent again by a client that was offline meanwhile', async () => {
+  const dw = guest('kate');
+  const stale: (string | undefined)[] = [];
+  let kept: string | undefined;
+  const room = dw.topic('room:15', {
+    // It keeps what it has, as long as nobody says that it is of no use any more.
+    getToken: (request) => {
+      stale.push(request.stale);
+      if (kept === request.stale) kept = node.topicToken('room:15', { ttlSeconds: 500 + stale.length });
+      return kept!;
+    },
+  });
+  await eventually(() => room.state.status === 'live');
+  const first = kept;
+  dw.disconnect();
+  dw.connect();
+  await eventually(() => room.state.status === 'live');
+  expect(stale).toEqual([undefined, first]);
+  expect(kept).not.toBe(first);
+  dw.close();
+});
+
+test('pauses grow with the attempts, and not with the topics', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'Date', 'performance'] });
+  vi.spyOn(Math, 'random').mockReturnValue(0.999);
+  const server = new FakeServer();
+  const dw = new Draftwire('https://sync.example.com', { getToken: () => 'alice', environment: server.environment, transport: 'websocket' });
+  const asked = new Map<string, number>();
+  for (let n = 0; n < 30; n += 1) {
+    dw.topic(`room:${n}`, {
+      getToken: ({ topic }) => {
+        asked.set(topic, (asked.get(topic) ?? 0) + 1);
+        throw new Error('the backend is down');
+      },
+    });
+  }
+  for (const [attempts, ms] of [[1, 0], [2, 1_000], [3, 2_000], [4, 4_000]] as const) {
+    await vi.advanceTimersByTimeAsync(ms);
+    expect([...asked.values()]).toEqual(Array.from({ length: 30 }, () => attempts));
+  }
+  dw.close();
 });

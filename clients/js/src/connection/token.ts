@@ -33,7 +33,7 @@ export function newTokenSource(getToken: DraftwireOptions['getToken']): TokenSou
     } catch (cause) {
       mine.abort();
       if (cause instanceof DraftwireError && cause.code === 'unauthorized') throw cause;
-      throw new DraftwireError('unavailable', `no token: ${cause instanceof Error ? cause.message : String(cause)}`, undefined, { cause });
+      throw new DraftwireError('unavailable', `no token: ${(cause as Error | null)?.message ?? cause}`, undefined, { cause });
     }
   }
 

@@ -1,6 +1,6 @@
 import type { Cursor, Unsubscribe } from '../api.js';
 import { toJson } from '../json.js';
-import { Listeners } from '../listeners.js';
+import { newListeners, type Listeners } from '../listeners.js';
 import { formatCursor } from '../protocol.js';
 import type { Conflict, Content, Draft, DraftCollection, Refusal } from './api.js';
 import type { Drafts } from './drafts.js';
@@ -17,9 +17,9 @@ export class Collection<T extends Content> implements DraftCollection<T> {
   constructor(kind: string, drafts: Drafts, onError: (error: unknown) => void) {
     this.kind = kind;
     this.#drafts = drafts;
-    this.#changed = new Listeners(onError);
-    this.#conflict = new Listeners(onError);
-    this.#refused = new Listeners(onError);
+    this.#changed = newListeners(onError);
+    this.#conflict = newListeners(onError);
+    this.#refused = newListeners(onError);
   }
 
   get loaded(): boolean {

@@ -1,7 +1,7 @@
 import type { Unsubscribe, WaitOptions } from '../api.js';
 import { errorOf } from '../errors.js';
 import { equal, toJson } from '../json.js';
-import { Listeners } from '../listeners.js';
+import { newListeners, type Listeners } from '../listeners.js';
 import type { Change, Conflict, Content, Draft, DraftSnapshot, DraftStatus, MergePatch, Refusal } from './api.js';
 import type { Changes } from './changes.js';
 import { composed, deleteDraft, dropOutcome, resolveConflict, updateDraft, type Decided, type Seen } from './edits.js';
@@ -32,9 +32,9 @@ export class LiveDraft<T extends Content> implements Draft<T> {
   constructor(id: string, host: DraftHost) {
     this.id = id;
     this.#host = host;
-    this.#changed = new Listeners(host.onError);
-    this.#conflict = new Listeners(host.onError);
-    this.#refused = new Listeners(host.onError);
+    this.#changed = newListeners(host.onError);
+    this.#conflict = newListeners(host.onError);
+    this.#refused = newListeners(host.onError);
     for (const { id: outcome } of [...this.snapshot.conflicts, ...this.snapshot.refusals]) this.#told.add(outcome);
   }
 

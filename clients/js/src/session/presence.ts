@@ -9,7 +9,7 @@ export function isPresence(message: { readonly type: string }): message is Prese
 }
 
 /** Who is present after a message. */
-export function nextPresence(before: Presence | null, { type, payload }: PresenceMessage): Presence {
+export function nextPresence(before: Presence | null | undefined, { type, payload }: PresenceMessage): Presence {
   const { users, devices, members, ...member } = payload as Partial<Presence> & Presence & Member;
   if (type === 'PRESENCE') return { members: members ?? null, users, devices };
   const others = before?.members?.filter(({ userId, device }) => userId !== member.userId || device !== member.device);

@@ -3,7 +3,7 @@
 import type { Acknowledgement, PublishOptions, Unpublished, Unsubscribe } from '../api.js';
 import { DraftwireError, errorOf } from '../errors.js';
 import { randomId, toJson } from '../json.js';
-import { Listeners } from '../listeners.js';
+import { newListeners } from '../listeners.js';
 import type { Records } from '../store/records.js';
 import { quiet, waitFor } from '../wait.js';
 import { checkQueue, enqueue, type Outcome } from './commands.js';
@@ -22,7 +22,7 @@ export interface Publisher {
 export function newPublisher(records: Records, tab: string, onError: (error: unknown) => void): Publisher {
   /** Who waits for what has become of a command, by its id. */
   const waiting = new Map<string, (outcome: Outcome) => void>();
-  const unpublished = new Listeners<[Unpublished]>(onError);
+  const unpublished = newListeners<[Unpublished]>(onError);
 
   async function publish(topic: string, type: string, data: unknown = null, options: PublishOptions = {}): Promise<Acknowledgement> {
     const { priority } = options;

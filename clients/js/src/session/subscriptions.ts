@@ -24,13 +24,12 @@ export interface Want {
   readonly token?: BroughtToken | null | undefined;
 }
 
-/** What `getToken` of a topic has brought. */
+/** What `getToken` of a topic has brought. Whose handle is told `unauthorized` ends, and wants nothing any more. */
 export interface BroughtToken {
   /** Which TOKEN_WANTED it answers. */
   readonly request: string;
-  /** Null: the connection's own rights have to do. */
+  /** Null: the connection's own rights have to do. Absent where none came. */
   readonly token?: string | null;
-  readonly error?: Refused;
 }
 
 /** Asks the handles that have tokens of their own for one, for this subscription. */
@@ -60,22 +59,22 @@ interface Subscription {
   readonly stream: string;
   readonly tracker: Tracker;
   /** What was asked for last, without an answer yet; `paused` after one that was refused for the moment. */
-  asked: 'subscribe' | 'unsubscribe' | 'token' | 'paused' | null;
-  followed: boolean;
+  asked?: 'subscribe' | 'unsubscribe' | 'token' | 'paused' | undefined;
+  followed?: boolean;
   /** With what it was subscribed to last: from where, and the options as the server takes them. */
-  start: Position | null;
-  options: object;
+  start?: Position | null;
+  options?: object;
   /** Where it has to begin again, for a handle that is behind. */
-  rewind: Position | null;
-  presence: Presence | null;
+  rewind?: Position | null | undefined;
+  presence?: Presence | undefined;
   /** The topic's own token, as it was sent last. */
-  token: string | undefined;
-  /** The last TOKEN_WANTED, while its answer was not used. */
-  request: string | null;
+  token?: string | undefined;
+  /** The last TOKEN_WANTED, while no token that answers it was used. */
+  request?: string | undefined;
   /** Whether its token is about to end. */
-  expiring: boolean;
+  expiring?: boolean;
   /** Whether its token was refused, and the one before was not. */
-  refusedOnce: boolean;
+  refusedOnce?: boolean;
 }
 
 export interface SubscriptionsEvents {
@@ -97,7 +96,9 @@ export interface Subscriptions {
 export function newSubscriptions(connection: Connection, { deliver, gap }: SubscriptionsEvents): Subscriptions {
   const wantsByTab = new Map<string, readonly Want[]>();
   const subscriptions = new Map<string, Subscription>();
-  let failures = 0;
+  /** Whether a pause is under way, which all that have to wait share, and how many there were in a row. */
+  let isPausing = false;
+  let pauses = 0;
 
   function want(tab: string, wants: readonly Want[]): void {
     const before = wantsByTab.get(tab) ?? [];
@@ -108,17 +109,18 @@ export function newSubscriptions(connection: Connection, { deliver, gap }: Subsc
   }
 
   function welcome(): void {
-    failures = 0;
+    pauses = 0;
     reconcile();
   }
 
   function lost(): void {
+    isPausing = false;
     for (const subscription of subscriptions.values()) left(subscription);
   }
 
   function left(subscription: Subscription): void {
     subscription.followed = subscription.tracker.live = subscription.expiring = false;
-    subscription.asked = subscription.presence = subscription.request = null;
+    subscription.asked = subscription.presence = subscription.request = undefined;
   }
 
   function receive(message: StreamMessage): void {
@@ -143,7 +145,7 @@ export function newSubscriptions(connection: Connection, { deliver, gap }: Subsc
     const subscription = subscriptions.get(topic);
     if (!subscription) return;
     const { position, live } = subscription.tracker;
-    if (subscription.asked === 'token') tellTokenWanted(subscription);
+    if (subscription.request) tellTokenWanted(subscription);
     if (from && (from.epoch !== position?.epoch || from.seq !== position.seq)) subscription.rewind = earlier(subscription.rewind, from);
     if (!subscription.followed || !position) return;
     tellFollowed(subscription, position.seq, live && !subscription.rewind);
@@ -164,15 +166,17 @@ export function newSubscriptions(connection: Connection, { deliver, gap }: Subsc
       const { followed, request } = subscription;
       const options = optionsOf(want);
       const needsToken = (!followed || subscription.expiring) && wants.some(({ token }) => token !== undefined);
-      const brought = wants.find(({ token }) => token && token.request === request)?.token;
-      if (subscription.asked === 'token' && (brought || !needsToken)) subscription.asked = subscription.request = null;
+      const answers = wants.flatMap(({ token }) => (token && token.request === request ? token : []));
+      // One is enough, also where it comes while another one is waited for.
+      const brought = answers.find(({ token }) => token !== undefined);
+      const isAsking = subscription.asked === 'token';
+      if (brought || (isAsking && !needsToken)) subscription.asked = subscription.request = undefined;
+      else if (isAsking && answers.length > 0) pause(subscription);
       if (subscription.asked) continue;
       if (needsToken && !brought) {
         subscription.asked = 'token';
         subscription.request = randomId();
         tellTokenWanted(subscription);
-      } else if (brought?.error) {
-        refused(subscription, brought.error);
       } else if (!followed || brought) {
         subscription.asked = 'subscribe';
         subscription.start = subscription.rewind ?? subscription.tracker.position;
@@ -193,10 +197,7 @@ export function newSubscriptions(connection: Connection, { deliver, gap }: Subsc
   }
 
   function subscriptionOf({ topic, from }: Want): Subscription {
-    const subscription = subscriptions.get(topic) ?? {
-      topic, stream: `topic:${topic}`, tracker: new Tracker(from), asked: null, followed: false, start: null, options: {}, rewind: null, presence: null,
-      token: undefined, request: null, expiring: false, refusedOnce: false,
-    };
+    const subscription = subscriptions.get(topic) ?? { topic, stream: `topic:${topic}`, tracker: new Tracker(from) };
     subscriptions.set(topic, subscription);
     return subscription;
   }
@@ -208,7 +209,7 @@ export function newSubscriptions(connection: Connection, { deliver, gap }: Subsc
     ));
     connection.request('SUBSCRIBE', { topics }, (answer: Answer) => {
       missing.forEach((subscription, i) => {
-        subscription.asked = null;
+        subscription.asked = undefined;
         const result = answer.type === 'ACK' ? answer.payload.topics[i] : answer;
         if (result.code) refused(subscription, result);
         else accepted(subscription, result);
@@ -219,14 +220,14 @@ export function newSubscriptions(connection: Connection, { deliver, gap }: Subsc
 
   function accepted(subscription: Subscription, { epoch, seq }: Position): void {
     const { tracker, start, followed } = subscription;
-    failures = 0;
+    pauses = 0;
     subscription.expiring = subscription.refusedOnce = false;
     // It was about its token alone.
     if (followed) return;
     subscription.followed = true;
     tracker.live = !start;
     tracker.position = start ?? { epoch, seq };
-    if (start === subscription.rewind) subscription.rewind = null;
+    if (start === subscription.rewind) subscription.rewind = undefined;
     tellFollowed(subscription, seq, tracker.live);
   }
 
@@ -242,12 +243,7 @@ export function newSubscriptions(connection: Connection, { deliver, gap }: Subsc
     const { topic, stream, token, followed, refusedOnce } = subscription;
     // What is followed goes on with the token that it has.
     if (followed || payload.code === 'unavailable') {
-      subscription.asked = 'paused';
-      connection.pause('subscribe', failures, () => {
-        for (const waiting of subscriptions.values()) if (waiting.asked === 'paused') waiting.asked = null;
-        reconcile();
-      });
-      failures += 1;
+      pause(subscription);
     } else if (payload.code === 'unauthorized' && token !== undefined && !refusedOnce) {
       // It may have ended on the way, and another one helps.
       subscription.refusedOnce = true;
@@ -257,6 +253,18 @@ export function newSubscriptions(connection: Connection, { deliver, gap }: Subsc
       for (const [tab, wants] of wantsByTab) wantsByTab.set(tab, wants.filter((each) => each.topic !== topic));
       deliver({ type: 'UNSUBSCRIBED', stream, payload });
     }
+  }
+
+  function pause(subscription: Subscription): void {
+    subscription.asked = 'paused';
+    if (isPausing) return;
+    isPausing = true;
+    connection.pause('subscribe', pauses, () => {
+      isPausing = false;
+      for (const waiting of subscriptions.values()) if (waiting.asked === 'paused') waiting.asked = waiting.request = undefined;
+      reconcile();
+    });
+    pauses += 1;
   }
 
   function unsubscribe(subscription: Subscription): void {
@@ -286,6 +294,6 @@ function optionsOf({ presence, batchMs, batchMax = BATCH_MAX }: Want): object {
 }
 
 /** The one that more events come after; of two histories the first, since only the server knows what is left. */
-function earlier(a: Position | null, b: Position | null): Position | null {
+function earlier<T extends Position | null | undefined>(a: T, b: T): T {
   return !a || (b && a.epoch === b.epoch && b.seq < a.seq) ? b : a;
 }

@@ -1,7 +1,7 @@
 // The streams that every connection follows, `all` and `user`, as handlers of the application see them.
 
 import type { Missed } from '../api.js';
-import { Listeners, newHandlers, type Handlers } from '../listeners.js';
+import { newHandlers, newListeners, type Handlers, type Listeners } from '../listeners.js';
 import { isEvent, streamEvent, type EventMessage, type StreamMessage } from '../protocol.js';
 import type { TopicMessage } from '../session/subscriptions.js';
 
@@ -13,7 +13,7 @@ export interface AmbientStream {
 
 export function newAmbientStream(onError: (error: unknown) => void): AmbientStream {
   const handlers = newHandlers(onError);
-  const missed = new Listeners<[Missed]>(onError);
+  const missed = newListeners<[Missed]>(onError);
   /** A tab that takes over the connection may go on from a position that was told here already. */
   let last = 0;
   return {

@@ -5,7 +5,7 @@ import type {
 import { newTokenSource } from '../connection/token.js';
 import { errorOf, type DraftwireError } from '../errors.js';
 import { randomId, toJson } from '../json.js';
-import { Listeners, newHandlers } from '../listeners.js';
+import { newHandlers, newListeners } from '../listeners.js';
 import { formatCursor, parseCursor, streamEvent, type EventMessage, type Position, type Refused, type SignalMessage, type StreamMessage } from '../protocol.js';
 import { isPresence, nextPresence } from '../session/presence.js';
 import type { BroughtToken, FollowedMessage, TokenWantedMessage, TopicMessage, Want } from '../session/subscriptions.js';
@@ -81,8 +81,8 @@ export function newTopic(name: string, { from = 'now', presence: isPresent, batc
   const { onError, records } = host;
   const tracker = new Tracker(/^(now|last)$/.test(from) ? null : parseCursor(from));
   const positionKey = `position/topic:${name}`;
-  const changed = new Listeners(onError);
-  const missed = new Listeners<[Missed]>(onError);
+  const changed = newListeners(onError);
+  const missed = newListeners<[Missed]>(onError);
   const events = newHandlers(onError);
   const signals = newHandlers(onError);
   /** Another one when it has to begin again at its cursor. */
@@ -108,8 +108,8 @@ export function newTopic(name: string, { from = 'now', presence: isPresent, batc
     },
     on: events.add,
     onSignal: signals.add,
-    onMissed: (handler) => missed.add(handler),
-    subscribe: (listener) => changed.add(listener),
+    onMissed: missed.add,
+    subscribe: changed.add,
     publish: (type, data, publish) => host.publish(name, type, data, publish),
     signal: (type, data) => host.signal(name, type, toJson(data)),
     close: () => end({ status: 'ended' }),
@@ -132,12 +132,15 @@ export function newTopic(name: string, { from = 'now', presence: isPresent, batc
 
   async function bringToken({ request, stale }: TokenWantedMessage): Promise<void> {
     if (!tokens) return;
-    tokens.spent(stale);
+    // One that another connection had is of no use on this one either.
+    tokens.spent(stale ?? brought?.token);
     try {
       brought = { request, token: await tokens.get() };
     } catch (cause) {
       const error = cause as DraftwireError;
-      brought = { request, error: { code: error.code, message: error.message } };
+      // Other handles of the topic may bring one.
+      if (error.code === 'unauthorized') return end({ status: 'ended', error });
+      brought = { request };
       if (state.status === 'waiting') setState({ status: 'waiting', error });
     }
     host.changed();
