@@ -33,13 +33,13 @@ var init_limits = __esm({
 });
 
 // clients/js/src/session/publishing.ts
-function publishRules(keyOf, isWaiting) {
+function publishRules(keyOf, isThere2) {
   return {
     acknowledged: (records, command) => records.remove(keyOf(command)),
     refused: (records, command, error) => {
       records.remove(keyOf(command));
-      if (isWaiting(command)) return;
-      records.put(`unpublished/${command.id}`, { ...command, error });
+      const tab2 = isThere2(command.tab) ? command.tab : null;
+      records.put(`unpublished/${command.id}`, { ...command, tab: tab2, error });
     }
   };
 }
@@ -55,7 +55,7 @@ __export(command_queue_exports, {
   newCommandQueue: () => newCommandQueue
 });
 function newCommandQueue({ records, connection, keyOf, userState, answered: answered2, isThere: isThere2 }) {
-  const publishing = publishRules(keyOf, ({ tab: tab2 }) => isThere2(tab2));
+  const publishing = publishRules(keyOf, isThere2);
   const rules = (type) => type === "PUBLISH" ? publishing : userState();
   const inFlight = /* @__PURE__ */ new Map();
   const expected = /* @__PURE__ */ new Set();
@@ -138,13 +138,13 @@ function newCommandQueue({ records, connection, keyOf, userState, answered: answ
   }
   function conclude(command, outcome) {
     const rule = rules(command.type);
-    void records.run((edit) => {
+    const concluded2 = records.run((edit) => {
       const queued = findCommand(edit, command.id);
       if (!queued || !rule) return;
       if (outcome.error) rule.refused(edit, queued, outcome.error);
       else rule.acknowledged(edit, queued, outcome.payload, outcome.seq);
     });
-    answered2(command.id, outcome);
+    void concluded2.then(() => answered2(command.id, outcome));
     pump();
   }
   function pause2() {
@@ -1368,7 +1368,7 @@ function newSession(options) {
 // clients/js/src/session/link.ts
 function ownLink(options) {
   const { events, tab: tab2 } = options;
-  const session = newSession({ ...options, events: { ...events, isThere: (name) => name === tab2 } });
+  const session = newSession({ ...options, events: { ...events, isThere: () => false } });
   session.connect();
   return { ...session, want: (wants) => session.want(tab2, wants), close: session.disconnect };
 }
@@ -1377,9 +1377,11 @@ function ownLink(options) {
 function newPublisher(records, tab2, onError) {
   const waiting = /* @__PURE__ */ new Map();
   const unpublished = newListeners(onError);
+  let closed;
   async function publish(topic, type, data = null, options = {}) {
     const { priority } = options;
     const payload = { topic, event: type, data: toJson(data), ...priority && { priority } };
+    if (closed) throw closed;
     checkQueue(records);
     const command = { id: randomId2(), type: "PUBLISH", payload, tab: tab2 };
     const acknowledged2 = new Promise((resolve, reject) => {
@@ -1388,22 +1390,27 @@ function newPublisher(records, tab2, onError) {
     void records.run((edit) => enqueue(edit, command));
     return waitFor(quiet(acknowledged2), options);
   }
+  function answered2(id, outcome) {
+    waiting.get(id)?.(outcome);
+    if (waiting.delete(id) && outcome.error) forget([{ id }]);
+  }
   function tellUnpublished() {
-    const refused2 = [...records.list("unpublished")];
-    if (unpublished.size === 0 || refused2.length === 0) return;
+    const refused2 = [...records.list("unpublished")].filter((record) => waiting.has(record.id) || record.tab === null && unpublished.size > 0);
+    forget(refused2);
+    for (const { id, payload: { topic, event: event2, data }, error } of refused2) {
+      const tell = waiting.get(id) ?? (() => unpublished.call({ topic, type: event2, data, error: errorOf(error) }));
+      waiting.delete(id);
+      tell({ error });
+    }
+  }
+  function forget(refused2) {
     void records.run((edit) => {
       for (const { id } of refused2) edit.remove(`unpublished/${id}`);
     });
-    for (const { payload: { topic, event: event2, data }, error } of refused2) {
-      unpublished.call({ topic, type: event2, data, error: errorOf(error) });
-    }
   }
   return {
     publish: (...event2) => quiet(publish(...event2)),
-    answered(id, outcome) {
-      waiting.get(id)?.(outcome);
-      waiting.delete(id);
-    },
+    answered: answered2,
     onUnpublished(handler) {
       const remove = unpublished.add(handler);
       tellUnpublished();
@@ -1411,6 +1418,7 @@ function newPublisher(records, tab2, onError) {
     },
     tellUnpublished,
     close(error) {
+      closed = error;
       for (const tell of waiting.values()) tell({ error });
       waiting.clear();
       unpublished.clear();

@@ -64,7 +64,10 @@ export interface Draftwire {
    */
   publish(topic: string, type: string, data?: unknown, options?: PublishOptions): Promise<Acknowledgement>;
 
-  /** Handles events that were refused after the page that had published them was gone, until a handler has seen them. */
+  /**
+   * Handles events that were refused when the page that had published them was gone. Each is kept until a handler has
+   * seen it, in any tab: with a page that was killed beside others, it may take 3 minutes until it counts as gone.
+   */
   onUnpublished(handler: (unpublished: Unpublished) => void): Unsubscribe;
 
   /** Handles what backends broadcast to everybody: events of one type, or all with `*`. */

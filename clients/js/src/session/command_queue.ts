@@ -16,7 +16,7 @@ export interface CommandQueueOptions {
   /** The rules for commands that are no PUBLISH, if somebody here knows them. */
   readonly userState: () => CommandRules | null;
   readonly answered: (id: string, outcome: Outcome) => void;
-  /** Whether a tab with this name is there, to be told of a refusal. */
+  /** Whether another tab with this name is there, to be told of a refusal. */
   readonly isThere: (tab: string) => boolean;
 }
 
@@ -33,7 +33,7 @@ export interface CommandQueue {
 }
 
 export function newCommandQueue({ records, connection, keyOf, userState, answered, isThere }: CommandQueueOptions): CommandQueue {
-  const publishing = publishRules(keyOf, ({ tab }) => isThere(tab));
+  const publishing = publishRules(keyOf, isThere);
   const rules = (type: string) => (type === 'PUBLISH' ? publishing : userState());
   /** What was sent on this connection and has no answer. */
   const inFlight = new Map<string, Command>();
@@ -130,13 +130,14 @@ export function newCommandQueue({ records, connection, keyOf, userState, answere
 
   function conclude(command: Command, outcome: Outcome & { payload?: unknown }): void {
     const rule = rules(command.type);
-    void records.run((edit) => {
+    const concluded = records.run((edit) => {
       const queued = findCommand(edit, command.id);
       if (!queued || !rule) return;
       if (outcome.error) rule.refused(edit, queued, outcome.error);
       else rule.acknowledged(edit, queued, outcome.payload, outcome.seq);
     });
-    answered(command.id, outcome);
+    // What a tab does about it is stored after this, whichever of them has the connection.
+    void concluded.then(() => answered(command.id, outcome));
     pump();
   }
 

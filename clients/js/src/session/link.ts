@@ -32,7 +32,7 @@ export type LinkEvents = Omit<SessionEvents, 'isThere'>;
 /** For a tab that shares its records with nobody. */
 export function ownLink(options: LinkOptions): Link {
   const { events, tab } = options;
-  const session = newSession({ ...options, events: { ...events, isThere: (name) => name === tab } });
+  const session = newSession({ ...options, events: { ...events, isThere: () => false } });
   session.connect();
   return { ...session, want: (wants) => session.want(tab, wants), close: session.disconnect };
 }

@@ -1,8 +1,7 @@
-// What becomes of a published event: it leaves the queue. One that is refused while nobody waits for it any more is
-// kept until somebody is told.
+// What becomes of a published event: it leaves the queue. One that is refused is kept until somebody is told.
 
-import type { Refused } from '../protocol.js';
 import type { Command, CommandRules } from './commands.js';
+import type { UnpublishedRecord } from './unpublished.js';
 
 export interface PublishPayload {
   readonly topic: string;
@@ -11,22 +10,17 @@ export interface PublishPayload {
   readonly priority?: string;
 }
 
-/** A refused event, under `unpublished/<id>`. */
-export interface UnpublishedRecord extends Command<PublishPayload> {
-  readonly error: Refused;
-}
-
 /**
  * @param keyOf the record of a command
- * @param isWaiting whether somebody waits for what becomes of the command
+ * @param isThere whether another tab with this name is there
  */
-export function publishRules(keyOf: (command: Command) => string, isWaiting: (command: Command) => boolean): CommandRules {
+export function publishRules(keyOf: (command: Command) => string, isThere: (tab: string) => boolean): CommandRules {
   return {
     acknowledged: (records, command) => records.remove(keyOf(command)),
     refused: (records, command, error) => {
       records.remove(keyOf(command));
-      if (isWaiting(command)) return;
-      records.put(`unpublished/${command.id}`, { ...command, error } satisfies UnpublishedRecord);
+      const tab = isThere(command.tab) ? command.tab : null;
+      records.put(`unpublished/${command.id}`, { ...command, tab, error } satisfies UnpublishedRecord);
     },
   };
 }

@@ -22,7 +22,7 @@ export interface SessionEvents {
   answered(id: string, outcome: Outcome): void;
   /** Something that no other call tells. */
   failed(error: DraftwireError): void;
-  /** Whether a tab with this name is there, to be told. */
+  /** Whether another tab with this name is there, to be told. */
   isThere(tab: string): boolean;
 }
 

@@ -9,6 +9,7 @@ import type { Link, LinkOptions } from './link.js';
 import type { Outcome } from './commands.js';
 import { newSession, type Session } from './session.js';
 import type { TopicMessage, Want } from './subscriptions.js';
+import { release } from './unpublished.js';
 
 /** What tabs tell each other. */
 export type TabMessage =
@@ -51,6 +52,8 @@ export class Tabs implements Link {
   /** Ends this tab's lead. */
   #resign: () => void = () => {};
   #wants: readonly Want[] = [];
+  /** When this tab began to lead. */
+  #ledAt = 0;
   /** Who else is there, as far as who leads has to know. */
   readonly #others = new Map<string, Other>();
   /** When something was heard from who leads. */
@@ -117,8 +120,7 @@ export class Tabs implements Link {
       case 'want':
         return this.#heardWant(message);
       case 'leave':
-        this.#others.delete(message.tab);
-        return session?.want(message.tab, []);
+        return this.#gone(message.tab);
       case 'signal':
         return session?.signal(message.topic, message.event, message.data);
       case 'wake':
@@ -144,26 +146,27 @@ export class Tabs implements Link {
       stolen.addEventListener('abort', () => resolve());
     });
     this.#others.clear();
+    this.#ledAt = performance.now();
     const session = newSession({
       ...this.#options,
       // The timers and the connection of a hidden tab serve a visible one, too.
       isVisible: () => isVisible() || [...this.#others.values()].some(({ visible }) => visible),
       events: {
-      state: (state) => {
-        this.#state = plain(state);
-        this.#post({ type: 'state', state: this.#state });
-        events.state(state);
-      },
-      deliver: (messages) => {
-        this.#post({ type: 'deliver', messages });
-        events.deliver(messages);
-      },
-      answered: (id, outcome) => {
-        this.#post({ type: 'answered', id, outcome });
-        events.answered(id, outcome);
-      },
-      failed: events.failed,
-      isThere: (name) => name === tab || this.#others.has(name),
+        state: (state) => {
+          this.#state = plain(state);
+          this.#post({ type: 'state', state: this.#state });
+          events.state(state);
+        },
+        deliver: (messages) => {
+          this.#post({ type: 'deliver', messages });
+          events.deliver(messages);
+        },
+        answered: (id, outcome) => {
+          this.#post({ type: 'answered', id, outcome });
+          events.answered(id, outcome);
+        },
+        failed: events.failed,
+        isThere: (name) => this.#others.has(name),
       },
     });
     this.#session = session;
@@ -200,11 +203,21 @@ export class Tabs implements Link {
       if (now - this.#leaderAt > SILENT_MS_MAX) this.#takeOver();
       return;
     }
-    for (const [tab, { seenAt }] of this.#others) {
-      if (now - seenAt < LEASE_MS) continue;
-      this.#others.delete(tab);
-      this.#session.want(tab, []);
-    }
+    for (const [tab, { seenAt }] of this.#others) if (now - seenAt >= LEASE_MS) this.#gone(tab);
+    // Who was asked when this tab began to lead, and has not answered since, was gone before.
+    if (now - this.#ledAt >= SILENT_MS_MAX) this.#release();
+  }
+
+  #gone(tab: string): void {
+    if (!this.#session || !this.#others.delete(tab)) return;
+    this.#session.want(tab, []);
+    this.#release();
+  }
+
+  /** What was refused while its tab seemed to be there, and was gone. */
+  #release(): void {
+    const { records } = this.#options;
+    if (records.count('unpublished') > 0) void records.run((edit) => release(edit, (tab) => this.#others.has(tab)));
   }
 
   // --- following --------------------------------------------------------------------------------------------------
