@@ -736,6 +736,7 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
   let generation = 0;
   let attempts = 0;
   let retryAt = 0;
+  let failure;
   let token = null;
   let tokensRefused = 0;
   let transport = 0;
@@ -744,7 +745,7 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
   const watchdog = newWatchdog({
     isVisible,
     ping: () => send2({ type: "PING" }),
-    dead: () => again2(unreachable("no answer"))
+    dead
   });
   function connect() {
     if (isOn) return;
@@ -766,12 +767,14 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
   }
   function again2(error) {
     giveUp();
-    retryIn(backoff(attempts), error);
-    attempts += 1;
+    if (isOn) retryIn(backoff(attempts++), error);
+  }
+  function dead() {
+    again2(new DraftwireError("unreachable", "no answer"));
   }
   function wake() {
     const delayMs = backoff(0) / 4;
-    if (performance.now() + delayMs < retryAt) retryIn(delayMs);
+    if (performance.now() + delayMs < retryAt) retryIn(delayMs, failure);
     watchdog.wake();
   }
   function request(type, payload, answered2) {
@@ -797,8 +800,9 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
   async function open() {
     giveUp();
     const mine = generation;
-    const current = () => mine === generation;
+    const current = () => isOn && mine === generation;
     events.state({ status: "connecting" });
+    if (!current()) return;
     try {
       const fresh = await tokens.get();
       if (!current()) return;
@@ -810,7 +814,7 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
     chooseTransport();
     after("connect", CONNECT_MS_MAX, () => {
       silentAttempts += 1;
-      again2(unreachable("no answer"));
+      dead();
     });
     try {
       const opened = await transports[transport].open({ device, token, ...events.cursors() }, {
@@ -865,9 +869,10 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
     end(error, isFinal);
   }
   function retryIn(delayMs, error) {
-    if (error) events.state({ status: "waiting", retryAt: Date.now() + delayMs, error });
+    failure = error;
     retryAt = performance.now() + delayMs;
     after("retry", delayMs, open);
+    events.state({ status: "waiting", retryAt: Date.now() + delayMs, error });
   }
   function receive(text2, current) {
     watchdog.heard();
@@ -888,12 +893,11 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
       case "ERROR":
       case "PONG":
         return answer2(message);
-      case "TOKEN_EXPIRING":
-        return message.stream ? events.stream(message) : void renew(0);
       case "RECONNECT":
         return after("move", message.payload.inMs, open);
       default:
         if (typeof message.stream === "string") events.stream(message);
+        else if (message.type === "TOKEN_EXPIRING") void renew(0);
     }
   }
   function welcomed(payload) {
@@ -949,9 +953,6 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
     after,
     pause: pause2
   };
-}
-function unreachable(message) {
-  return new DraftwireError("unreachable", message);
 }
 
 // clients/js/src/protocol.ts
@@ -1229,6 +1230,7 @@ function newSession(options) {
   const { device, records, userState, events } = options;
   let queue;
   let isLoading = false;
+  let loads = 0;
   let isOpen = false;
   let live = false;
   let frame = [];
@@ -1275,15 +1277,17 @@ function newSession(options) {
     void pump();
   }
   async function pump() {
-    if (queue || isLoading || records.count("command") === 0) return queue?.pump();
+    if (queue || isLoading || !isOpen || records.count("command") === 0) return queue?.pump();
     isLoading = true;
     try {
       const { newCommandQueue: newCommandQueue2 } = userState() ?? await Promise.resolve().then(() => (init_command_queue(), command_queue_exports));
       queue = newCommandQueue2({ records, connection, keyOf: commandKey, userState, ...events });
       if (isOpen) queue.open();
     } catch (error) {
-      events.failed(new DraftwireError("unreachable", String(error)));
-      connection.pause("load", 1, pump);
+      if (isOpen) {
+        events.failed(new DraftwireError("unreachable", String(error)));
+        connection.pause("load", loads++, pump);
+      }
     }
     isLoading = false;
   }
@@ -1298,16 +1302,16 @@ function newSession(options) {
   }
   function welcome({ epoch, userId, seq, allSeq }) {
     const known = records.get("meta/user");
-    if (known !== void 0 && userId !== void 0 && known !== userId) {
+    if (known && userId && known !== userId) {
       return connection.stop(new DraftwireError("wrong_user", "the store is of another user: logout() forgets it"));
     }
-    if (known === void 0 && userId !== void 0) put("meta/user", userId);
+    if (!known && userId) put("meta/user", userId);
     all.welcome({ epoch, seq: allSeq });
     if (all.live) put("position/all", all.position);
     tellConnected("catching-up");
     subscriptions.welcome();
     if (seq !== void 0) user3.welcome({ epoch, seq });
-    if (seq === void 0 ? known === void 0 : !userState()) openQueue();
+    if (seq === void 0 ? !known : !userState()) openQueue();
     settle();
   }
   function lost() {
@@ -1344,17 +1348,16 @@ function newSession(options) {
     const messages = frame;
     if (messages.length === 0) return;
     frame = [];
-    events.deliver(messages);
-    if (messages.some(({ stream }) => stream === "all")) put("position/all", all.position);
+    const seq = events.deliver(messages);
+    if (seq !== void 0) put("position/all", { ...all.position, seq });
   }
   function put(key, value) {
     void records.run((edit) => edit.put(key, value));
   }
   function answer2(answer3) {
-    if (answer3.type === "PONG") return;
-    const { seq, code, message, payload } = answer3;
-    const outcome = { seq, payload, error: answer3.type === "ERROR" ? { code, message, payload } : void 0 };
-    if (!queue?.receive(answer3.id, outcome) && answer3.type === "ERROR") events.failed(errorOf(answer3));
+    const { id, seq, code, message, payload } = answer3;
+    const error = code ? { code, message, payload } : void 0;
+    if (!queue?.receive(id, { seq, payload, error }) && error) events.failed(errorOf(error));
   }
   function gap(stream) {
     const error = new DraftwireError("protocol", `events of ${stream} are missing`);
@@ -1629,11 +1632,12 @@ function newDraftwire(url, options) {
   let link = null;
   let generation = 0;
   let isOnline = options.connect ?? true;
-  let isClosed = false;
+  let closed;
   let state = { status: isOnline ? "connecting" : "offline" };
   let storage = { kind: store.kind };
   let userState = null;
   let wantsChanged = false;
+  let cleared;
   const topics = /* @__PURE__ */ new Set();
   const changed = newListeners(onError);
   const all = newAmbientStream(onError);
@@ -1652,7 +1656,8 @@ function newDraftwire(url, options) {
     }
   };
   const stopWaking = environment.onWake(() => link?.wake());
-  void start();
+  records.loaded.then(start, () => {
+  });
   function transportsOf() {
     const { transport = "auto" } = options;
     const base = baseOf(url);
@@ -1667,19 +1672,13 @@ function newDraftwire(url, options) {
     ];
   }
   async function start() {
-    try {
-      await records.loaded;
-    } catch (error) {
-      return stop(error);
-    }
-    if (isClosed) return;
-    const made = options.device ?? randomId2();
+    if (closed) return;
     await records.run((edit) => {
-      if (options.device ?? !edit.get("meta/device")) edit.put("meta/device", made);
+      if (options.device ?? !edit.get("meta/device")) edit.put("meta/device", options.device ?? randomId2());
     });
-    device = records.get("meta/device") ?? made;
+    device = records.get("meta/device");
     for (const topic2 of topics) topic2.begin();
-    if (isOnline && !isClosed && !link) join();
+    join();
   }
   function recordsChanged(keys) {
     userState?.changed(keys);
@@ -1690,8 +1689,8 @@ function newDraftwire(url, options) {
     changed.call();
   }
   function storeFailed(error) {
-    if (isClosed) return;
-    if (error.code === "newer_version") return stop(error);
+    if (closed) return;
+    if (error.code === "newer_version") return stop({ status: "stopped", error });
     storage = { kind: "memory", error };
     onError(error);
     if (link) {
@@ -1702,22 +1701,24 @@ function newDraftwire(url, options) {
   }
   function connect() {
     const { status, error } = state;
-    if (isClosed || isOnline && status !== "stopped" || error?.code === "newer_version") return;
+    if (closed || isOnline && status !== "stopped" || error?.code === "newer_version") return;
     leave();
     isOnline = true;
     setState({ status: "connecting" });
     join();
   }
   function disconnect() {
-    if (isClosed) return;
+    stop({ status: "offline" });
+  }
+  function stop(next) {
     isOnline = false;
     leave();
-    setState({ status: "offline" });
+    setState(next);
   }
   function join() {
-    if (device === void 0) return;
+    if (device === void 0 || !isOnline || link) return;
     const mine = generation += 1;
-    link = (records.link ?? ownLink)({
+    const joined = (records.link ?? ownLink)({
       tab: tab2,
       transports,
       device,
@@ -1729,29 +1730,23 @@ function newDraftwire(url, options) {
         state: (next) => {
           if (mine === generation) setState(next);
         },
-        deliver: (messages) => {
-          if (mine === generation) deliver(messages);
-        },
+        deliver: (messages) => mine === generation ? deliver(messages) : void 0,
         answered: publisher.answered,
         failed: onError
       }
     });
+    if (mine !== generation) return joined.close();
+    link = joined;
     want();
   }
   function leave() {
     generation += 1;
     link?.close();
     link = null;
-    for (const topic2 of topics) topic2.lost();
-  }
-  function stop(error) {
-    if (isClosed) return;
-    leave();
-    setState({ status: "stopped", error });
   }
   function setState(next) {
     state = next;
-    if (state.status !== "live" && state.status !== "catching-up") for (const topic2 of topics) topic2.lost();
+    if (!("node" in next)) for (const topic2 of topics) topic2.lost();
     changed.call();
   }
   function want() {
@@ -1763,19 +1758,24 @@ function newDraftwire(url, options) {
     });
   }
   function deliver(messages) {
+    let seq;
     for (const message of messages) {
+      if (closed) break;
       const { stream } = message;
-      if (stream === "all") all.receive(message);
-      else if (stream === "user") user3.receive(message);
+      if (stream === "all") {
+        ({ seq } = message);
+        all.receive(message);
+      } else if (stream === "user") user3.receive(message);
       else for (const topic2 of [...topics]) if (stream === `topic:${topic2.topic.name}`) topic2.receive(message);
     }
     for (const topic2 of topics) topic2.keepPosition();
+    return seq;
   }
   function ready(wait) {
     let look;
     const ready2 = new Promise((resolve, reject) => {
       look = () => {
-        if (isClosed) reject(new DraftwireError("closed"));
+        if (closed) reject(closed);
         else if (state.status === "live") resolve();
         else if (state.status === "stopped") reject(state.error);
       };
@@ -1787,27 +1787,29 @@ function newDraftwire(url, options) {
   function topic(name, topicOptions = {}) {
     const followed = newTopic(name, topicOptions, topicHost);
     topics.add(followed);
-    if (isClosed) followed.topic.close();
+    if (closed) followed.topic.close();
     if (device !== void 0) followed.begin();
     want();
     return followed.topic;
   }
   function logout(wait) {
-    leave();
-    return waitFor(quiet(records.clear().finally(close)), wait);
+    shut();
+    cleared ??= quiet(records.clear().finally(() => records.close()));
+    return waitFor(cleared, wait);
   }
   function close() {
-    if (isClosed) return;
-    isClosed = true;
-    leave();
-    stopWaking();
-    setState({ status: "offline" });
-    for (const followed of [...topics]) followed.topic.close();
-    const error = new DraftwireError("closed");
-    publisher.close(error);
-    userState?.close(error);
-    for (const listeners of [changed, all.handlers, all.missed, user3.handlers]) listeners.clear();
+    shut();
     records.close();
+  }
+  function shut() {
+    if (closed) return;
+    closed = new DraftwireError("closed");
+    disconnect();
+    stopWaking();
+    for (const followed of [...topics]) followed.topic.close();
+    publisher.close(closed);
+    userState?.close(closed);
+    for (const listeners of [changed, all.handlers, all.missed, user3.handlers]) listeners.clear();
   }
   return {
     get state() {
@@ -1819,7 +1821,7 @@ function newDraftwire(url, options) {
     get pendingCount() {
       return records.count("command");
     },
-    subscribe: (listener) => changed.add(listener),
+    subscribe: changed.add,
     ready,
     connect,
     disconnect,
@@ -1827,7 +1829,7 @@ function newDraftwire(url, options) {
     publish: publisher.publish,
     onUnpublished: publisher.onUnpublished,
     onBroadcast: all.handlers.add,
-    onMissedBroadcasts: (handler) => all.missed.add(handler),
+    onMissedBroadcasts: all.missed.add,
     onUserEvent: user3.handlers.add,
     logout,
     close,
@@ -1838,6 +1840,7 @@ function newDraftwire(url, options) {
       drafts: void 0,
       keep(kept) {
         userState = kept;
+        if (closed) kept.close(closed);
         link?.userStateArrived();
       }
     }
@@ -1854,17 +1857,23 @@ var Changes = class {
   #tab;
   #waiting = /* @__PURE__ */ new Set();
   #conditions = /* @__PURE__ */ new Set();
+  /** Once the client is closed. */
+  #closed = null;
   constructor(records, index, tab2) {
     this.#records = records;
     this.#index = index;
     this.#tab = tab2;
   }
   /**
-   * Makes a change of a draft.
+   * Makes a change of a draft. Where the client is closed there is none, and its promises say so.
    * @param step as of a records; returns the ids of the commands that carry the change
    * @throws DraftwireError `queue_full`
    */
   make(step) {
+    if (this.#closed) {
+      const refused2 = quiet(Promise.reject(this.#closed));
+      return { stored: refused2, acknowledged: () => refused2 };
+    }
     checkQueue(this.#records);
     const author = { id: randomId2(), tab: this.#tab };
     const waiting = { ids: [author.id], deferred: new Deferred() };
@@ -1880,11 +1889,16 @@ var Changes = class {
   }
   /** Makes a change that the server does not hear of. */
   run(step) {
-    void this.#records.run(step);
+    if (!this.#closed) void this.#records.run(step);
+  }
+  /** @throws DraftwireError `closed` */
+  checkOpen() {
+    if (this.#closed) throw this.#closed;
   }
   /** Resolves once it is true, looked at after every change of the records. */
   until(isTrue, options) {
     const condition = { isTrue, deferred: new Deferred() };
+    if (this.#closed) condition.deferred.reject(this.#closed);
     this.#conditions.add(condition);
     this.look();
     return quiet(waitFor(condition.deferred.promise, options).finally(() => this.#conditions.delete(condition)));
@@ -1901,6 +1915,7 @@ var Changes = class {
     for (const { isTrue, deferred } of this.#conditions) if (isTrue()) deferred.resolve();
   }
   close(error) {
+    this.#closed = error;
     for (const { deferred } of [...this.#waiting, ...this.#conditions]) deferred.reject(error);
   }
 };
@@ -2760,6 +2775,7 @@ var Drafts = class {
   }
   create(kind, content, id) {
     const draftId = id ?? `d-${Date.now().toString(36)}-${randomId2().slice(0, 12)}`;
+    this.#changes.checkOpen();
     this.#changes.make((records, author) => {
       createDraft(records, author, { draftId, kind, content }, id === void 0);
       return [author.id];

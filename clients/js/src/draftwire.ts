@@ -9,6 +9,7 @@ import { environmentOf } from './environment.js';
 import { DraftwireError } from './errors.js';
 import { randomId } from './json.js';
 import { newListeners } from './listeners.js';
+import type { EventMessage } from './protocol.js';
 import { ownLink, type Link } from './session/link.js';
 import { newPublisher } from './session/publisher.js';
 import type { TopicMessage } from './session/subscriptions.js';
@@ -59,8 +60,8 @@ export interface Draftwire {
 
   /**
    * Publishes an event, which is kept until the server has answered; resolves with its number. Rejects with the
-   * server's refusal, with `queue_full`, and with a TypeError where the data is no JSON. Like all promises of this
-   * package it may be left alone: a rejection that nobody handles is no error of the process.
+   * server's refusal, with `queue_full`, with `closed`, and with a TypeError where the data is no JSON. Like all promises
+   * of this package it may be left alone: a rejection that nobody handles is no error of the process.
    */
   publish(topic: string, type: string, data?: unknown, options?: PublishOptions): Promise<Acknowledgement>;
 
@@ -79,7 +80,7 @@ export interface Draftwire {
   /** Handles what backends send to this user: events of one type, or all with `*`. */
   onUserEvent<Data = unknown>(type: string, handler: (event: StreamEvent<string, Data>) => void): Unsubscribe;
 
-  /** Forgets everything of this user on this device, unsent changes included, and closes the clients of all tabs. */
+  /** Closes the clients of all tabs, and forgets everything of this user on this device, unsent changes included. */
   logout(options?: WaitOptions): Promise<void>;
 
   /** Ends the connection and every listener. What is stored stays. */
@@ -109,11 +110,13 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
   /** Counts up whenever a link is left: what it still says is ignored. */
   let generation = 0;
   let isOnline = options.connect ?? true;
-  let isClosed = false;
+  let closed: DraftwireError | undefined;
   let state: ConnectionState = { status: isOnline ? 'connecting' : 'offline' };
   let storage: StorageState = { kind: store.kind };
   let userState: UserState | null = null;
   let wantsChanged = false;
+  /** Once the user is logged out. */
+  let cleared: Promise<void> | undefined;
   const topics = new Set<FollowedTopic>();
   const changed = newListeners(onError);
   const all = newAmbientStream(onError);
@@ -132,7 +135,8 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
     },
   };
   const stopWaking = environment.onWake(() => link?.wake());
-  void start();
+  // Where it rejects, `storeFailed` was told why.
+  records.loaded.then(start, () => {});
 
   function transportsOf(): Transport[] {
     const { transport = 'auto' } = options;
@@ -151,19 +155,13 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
   // --- the store --------------------------------------------------------------------------------------------------
 
   async function start(): Promise<void> {
-    try {
-      await records.loaded;
-    } catch (error) {
-      return stop(error as DraftwireError);
-    }
-    if (isClosed) return;
-    const made = options.device ?? randomId();
+    if (closed) return;
     await records.run((edit) => {
-      if (options.device ?? !edit.get('meta/device')) edit.put('meta/device', made);
+      if (options.device ?? !edit.get('meta/device')) edit.put('meta/device', options.device ?? randomId());
     });
-    device = records.get<string>('meta/device') ?? made;
+    device = records.get<string>('meta/device');
     for (const topic of topics) topic.begin();
-    if (isOnline && !isClosed && !link) join();
+    join();
   }
 
   function recordsChanged(keys: ReadonlySet<string>): void {
@@ -176,9 +174,9 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
   }
 
   function storeFailed(error: DraftwireError): void {
-    if (isClosed) return;
+    if (closed) return;
     // Another tab has a newer version of this package, which reads what this one does not.
-    if (error.code === 'newer_version') return stop(error);
+    if (error.code === 'newer_version') return stop({ status: 'stopped', error });
     storage = { kind: 'memory', error };
     onError(error);
     // Without the store there is nothing to share.
@@ -194,7 +192,7 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
   function connect(): void {
     const { status, error } = state as { status: string; error?: DraftwireError };
     // What a newer version has stored is not for this one.
-    if (isClosed || (isOnline && status !== 'stopped') || error?.code === 'newer_version') return;
+    if (closed || (isOnline && status !== 'stopped') || error?.code === 'newer_version') return;
     leave();
     isOnline = true;
     setState({ status: 'connecting' });
@@ -202,16 +200,20 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
   }
 
   function disconnect(): void {
-    if (isClosed) return;
+    stop({ status: 'offline' });
+  }
+
+  function stop(next: ConnectionState): void {
     isOnline = false;
     leave();
-    setState({ status: 'offline' });
+    setState(next);
   }
 
   function join(): void {
-    if (device === undefined) return;
+    // A listener may have closed, disconnected or connected the client in between.
+    if (device === undefined || !isOnline || link) return;
     const mine = (generation += 1);
-    link = (records.link ?? ownLink)({
+    const joined = (records.link ?? ownLink)({
       tab,
       transports,
       device,
@@ -223,13 +225,13 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
         state: (next) => {
           if (mine === generation) setState(next);
         },
-        deliver: (messages) => {
-          if (mine === generation) deliver(messages);
-        },
+        deliver: (messages) => (mine === generation ? deliver(messages) : undefined),
         answered: publisher.answered,
         failed: onError,
       },
     });
+    if (mine !== generation) return joined.close();
+    link = joined;
     want();
   }
 
@@ -237,18 +239,12 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
     generation += 1;
     link?.close();
     link = null;
-    for (const topic of topics) topic.lost();
-  }
-
-  function stop(error: DraftwireError): void {
-    if (isClosed) return;
-    leave();
-    setState({ status: 'stopped', error });
   }
 
   function setState(next: ConnectionState): void {
     state = next;
-    if (state.status !== 'live' && state.status !== 'catching-up') for (const topic of topics) topic.lost();
+    // Without a connection there is no node.
+    if (!('node' in next)) for (const topic of topics) topic.lost();
     changed.call();
   }
 
@@ -262,15 +258,21 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
     });
   }
 
-  function deliver(messages: readonly TopicMessage[]): void {
+  /** Returns the number of the last message of `all` that was handled: a handler may close the client. */
+  function deliver(messages: readonly TopicMessage[]): number | undefined {
+    let seq: number | undefined;
     for (const message of messages) {
+      if (closed) break;
       const { stream } = message;
-      if (stream === 'all') all.receive(message);
-      else if (stream === 'user') user.receive(message);
+      if (stream === 'all') {
+        ({ seq } = message as EventMessage);
+        all.receive(message);
+      } else if (stream === 'user') user.receive(message);
       // A handler may open and close topics; one that is opened begins after this message.
       else for (const topic of [...topics]) if (stream === `topic:${topic.topic.name}`) topic.receive(message);
     }
     for (const topic of topics) topic.keepPosition();
+    return seq;
   }
 
   // --- what applications call -------------------------------------------------------------------------------------
@@ -279,7 +281,7 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
     let look!: () => void;
     const ready = new Promise<void>((resolve, reject) => {
       look = () => {
-        if (isClosed) reject(new DraftwireError('closed'));
+        if (closed) reject(closed);
         else if (state.status === 'live') resolve();
         else if (state.status === 'stopped') reject(state.error);
       };
@@ -292,29 +294,33 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
   function topic(name: string, topicOptions: TopicOptions = {}): Topic {
     const followed = newTopic(name, topicOptions, topicHost);
     topics.add(followed);
-    if (isClosed) followed.topic.close();
+    if (closed) followed.topic.close();
     if (device !== undefined) followed.begin();
     want();
     return followed.topic;
   }
 
   function logout(wait?: WaitOptions): Promise<void> {
-    leave();
-    return waitFor(quiet(records.clear().finally(close)), wait);
+    // First: what is changed after the store was cleared would go out as the next user's.
+    shut();
+    cleared ??= quiet(records.clear().finally(() => records.close()));
+    return waitFor(cleared, wait);
   }
 
   function close(): void {
-    if (isClosed) return;
-    isClosed = true;
-    leave();
-    stopWaking();
-    setState({ status: 'offline' });
-    for (const followed of [...topics]) followed.topic.close();
-    const error = new DraftwireError('closed');
-    publisher.close(error);
-    userState?.close(error);
-    for (const listeners of [changed, all.handlers, all.missed, user.handlers]) listeners.clear();
+    shut();
     records.close();
+  }
+
+  function shut(): void {
+    if (closed) return;
+    closed = new DraftwireError('closed');
+    disconnect();
+    stopWaking();
+    for (const followed of [...topics]) followed.topic.close();
+    publisher.close(closed);
+    userState?.close(closed);
+    for (const listeners of [changed, all.handlers, all.missed, user.handlers]) listeners.clear();
   }
 
   return {
@@ -327,7 +333,7 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
     get pendingCount() {
       return records.count('command');
     },
-    subscribe: (listener) => changed.add(listener),
+    subscribe: changed.add,
     ready,
     connect,
     disconnect,
@@ -335,7 +341,7 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
     publish: publisher.publish,
     onUnpublished: publisher.onUnpublished,
     onBroadcast: all.handlers.add,
-    onMissedBroadcasts: (handler) => all.missed.add(handler),
+    onMissedBroadcasts: all.missed.add,
     onUserEvent: user.handlers.add,
     logout,
     close,
@@ -346,6 +352,7 @@ function newDraftwire(url: string | URL, options: DraftwireOptions): Draftwire {
       drafts: undefined,
       keep(kept) {
         userState = kept;
+        if (closed) kept.close(closed);
         link?.userStateArrived();
       },
     },

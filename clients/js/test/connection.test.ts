@@ -252,6 +252,23 @@ describe('in simulated time', () => {
     dw.close();
   });
 
+  test('an attempt that a wake event brings forward is announced', async () => {
+    const server = new FakeServer();
+    const { dw, wake } = open(server);
+    await pass(0);
+    server.goDown();
+    const remaining = () => (dw.state.status === 'waiting' ? dw.state.retryAt - Date.now() : -1);
+    while (remaining() < 5_000) await pass(100);
+    const { error } = dw.state as { error?: DraftwireError };
+    wake();
+    expect(remaining()).toBeLessThanOrEqual(250);
+    expect(dw.state).toMatchObject({ status: 'waiting', error });
+    server.comeUp();
+    await pass(remaining() + 1);
+    expect(dw.state.status).toBe('live');
+    dw.close();
+  });
+
   test('a clock that is put right costs no connection', async () => {
     const server = new FakeServer();
     const { dw } = open(server);

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { drafts } from '../src/drafts/index.js';
 import { memory, type Unpublished } from '../src/index.js';
 import { indexedDb } from '../src/indexeddb/index.js';
-import { client, eventually, Network } from './support/client.js';
+import { client, eventually, Network, states } from './support/client.js';
 import { Node } from './support/node.js';
 
 let node: Node;
@@ -125,5 +125,49 @@ test('an event waits for the code that sends it, where that does not load at fir
   expect(loads).toBe(2);
   expect(errors).toMatchObject([{ code: 'unreachable' }]);
   dw.close();
+  vi.doUnmock('../src/session/command_queue.js');
+});
+
+test('the code that sends events is loaded with a connection, and a client that is closed does not wait for it', async () => {
+  let loads = 0;
+  let fail!: () => void;
+  vi.doMock('../src/session/command_queue.js', async () => {
+    loads += 1;
+    await new Promise<void>((resolve) => {
+      fail = resolve;
+    });
+    throw new Error('the network is gone');
+  });
+  vi.resetModules();
+  const { Draftwire } = await import('../src/index.js');
+  const errors: unknown[] = [];
+  const network = new Network();
+  network.cut();
+  let wake = () => {};
+  const onWake = (listener: () => void) => {
+    wake = listener;
+    return () => {};
+  };
+  const dw = new Draftwire(node.url, {
+    getToken: () => node.token('erin'),
+    transport: 'websocket',
+    environment: { WebSocket: network.WebSocket, onWake },
+    onError: (error) => errors.push(error),
+  });
+  await eventually(() => dw.state.status === 'waiting');
+  const seen = states(dw);
+  void dw.publish('late', 'GOAL', 2);
+  wake();
+  await eventually(() => seen.some(({ status }) => status === 'connecting') && dw.state.status === 'waiting');
+  expect(loads).toBe(0);
+  network.mend();
+  wake();
+  await eventually(() => loads === 1);
+  dw.close();
+  fail();
+  // Everything that follows from it has happened by then.
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(loads).toBe(1);
+  expect(errors).toEqual([]);
   vi.doUnmock('../src/session/command_queue.js');
 });

@@ -80,8 +80,9 @@ export function newConnection({ transports, device, tokens, isVisible, events }:
   let generation = 0;
   /** Attempts since the last good connection. */
   let attempts = 0;
-  /** When the next attempt is due, while one is waited for. */
+  /** When the next attempt is due, while one is waited for, and why the last one has failed. */
   let retryAt = 0;
+  let failure: DraftwireError | undefined;
   let token: string | null = null;
   /** Tokens refused in a row. */
   let tokensRefused = 0;
@@ -93,7 +94,7 @@ export function newConnection({ transports, device, tokens, isVisible, events }:
   const watchdog = newWatchdog({
     isVisible,
     ping: () => send({ type: 'PING' }),
-    dead: () => again(unreachable('no answer')),
+    dead,
   });
 
   function connect(): void {
@@ -120,14 +121,18 @@ export function newConnection({ transports, device, tokens, isVisible, events }:
 
   function again(error: DraftwireError): void {
     giveUp();
-    retryIn(backoff(attempts), error);
-    attempts += 1;
+    // Whoever was told of it may have ended it for good.
+    if (isOn) retryIn(backoff(attempts++), error);
+  }
+
+  function dead(): void {
+    again(new DraftwireError('unreachable', 'no answer'));
   }
 
   function wake(): void {
     const delayMs = backoff(0) / 4;
     // Wake events that come in a row must not put the attempt off.
-    if (performance.now() + delayMs < retryAt) retryIn(delayMs);
+    if (performance.now() + delayMs < retryAt) retryIn(delayMs, failure!);
     watchdog.wake();
   }
 
@@ -161,8 +166,9 @@ export function newConnection({ transports, device, tokens, isVisible, events }:
   async function open(): Promise<void> {
     giveUp();
     const mine = generation;
-    const current = () => mine === generation;
+    const current = () => isOn && mine === generation;
     events.state({ status: 'connecting' });
+    if (!current()) return;
     try {
       const fresh = await tokens.get();
       if (!current()) return;
@@ -174,7 +180,7 @@ export function newConnection({ transports, device, tokens, isVisible, events }:
     chooseTransport();
     after('connect', CONNECT_MS_MAX, () => {
       silentAttempts += 1;
-      again(unreachable('no answer'));
+      dead();
     });
     try {
       const opened = await transports[transport]!.open({ device, token, ...events.cursors() }, {
@@ -238,10 +244,11 @@ export function newConnection({ transports, device, tokens, isVisible, events }:
     end(error, isFinal);
   }
 
-  function retryIn(delayMs: number, error?: DraftwireError): void {
-    if (error) events.state({ status: 'waiting', retryAt: Date.now() + delayMs, error });
+  function retryIn(delayMs: number, error: DraftwireError): void {
+    failure = error;
     retryAt = performance.now() + delayMs;
     after('retry', delayMs, open);
+    events.state({ status: 'waiting', retryAt: Date.now() + delayMs, error });
   }
 
   // --- receiving --------------------------------------------------------------------------------------------------
@@ -267,15 +274,13 @@ export function newConnection({ transports, device, tokens, isVisible, events }:
       case 'ERROR':
       case 'PONG':
         return answer(message as Answer);
-      case 'TOKEN_EXPIRING':
-        // With a stream it is about the token of a topic.
-        return (message as StreamMessage).stream ? events.stream(message as StreamMessage) : void renew(0);
       case 'RECONNECT':
         // The server spreads its clients over time, so this wait needs no jitter of its own.
         return after('move', (message as { payload: { inMs: number } }).payload.inMs, open);
       default:
-        // A message of a newer server may be about no stream.
+        // A message of a newer server may be about no stream; what is about the token of a topic names one.
         if (typeof (message as StreamMessage).stream === 'string') events.stream(message as StreamMessage);
+        else if (message.type === 'TOKEN_EXPIRING') void renew(0);
     }
   }
 
@@ -339,8 +344,4 @@ export function newConnection({ transports, device, tokens, isVisible, events }:
     after,
     pause,
   };
-}
-
-function unreachable(message: string): DraftwireError {
-  return new DraftwireError('unreachable', message);
 }

@@ -24,7 +24,7 @@ export type DraftStatus = 'saving' | 'pending' | 'synced' | 'conflict' | 'refuse
 
 /** A change of a draft on its way. */
 export interface Change {
-  /** Resolves once the change is in this device's store: from then on it outlives the page. */
+  /** Resolves once the change is in this device's store: from then on it outlives the page. Rejects with `closed` where the client was. */
   readonly stored: Promise<void>;
   /** Resolves once the server has acknowledged it. Rejects with what has become of it instead. */
   acknowledged(options?: WaitOptions): Promise<void>;
@@ -113,7 +113,7 @@ export interface DraftCollection<T extends Content = Content> {
   /** All drafts, ordered by id, of which those made here begin with the time. Another array whenever one of them has changed. */
   readonly list: readonly Draft<T>[];
   get(id: string): Draft<T> | undefined;
-  /** Makes a draft. It shows at once. */
+  /** Makes a draft. It shows at once. @throws DraftwireError `queue_full`, and `closed` where the client was closed */
   create(content: T, options?: { id?: string }): Draft<T>;
   /** Calls the listener whenever `list` is another one, or `loaded` or `cursor` has changed. */
   readonly subscribe: (listener: () => void) => Unsubscribe;

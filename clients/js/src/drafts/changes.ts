@@ -22,6 +22,8 @@ export class Changes {
   readonly #tab: string;
   readonly #waiting = new Set<Waiting>();
   readonly #conditions = new Set<{ isTrue: () => boolean; deferred: Deferred<void> }>();
+  /** Once the client is closed. */
+  #closed: DraftwireError | null = null;
 
   constructor(records: Records, index: IndexByDraft, tab: string) {
     this.#records = records;
@@ -30,11 +32,15 @@ export class Changes {
   }
 
   /**
-   * Makes a change of a draft.
+   * Makes a change of a draft. Where the client is closed there is none, and its promises say so.
    * @param step as of a records; returns the ids of the commands that carry the change
    * @throws DraftwireError `queue_full`
    */
   make(step: (records: RecordsEdit, author: Author) => readonly string[]): Change {
+    if (this.#closed) {
+      const refused = quiet(Promise.reject<void>(this.#closed));
+      return { stored: refused, acknowledged: () => refused };
+    }
     checkQueue(this.#records);
     const author: Author = { id: randomId(), tab: this.#tab };
     const waiting: Waiting = { ids: [author.id], deferred: new Deferred() };
@@ -51,12 +57,18 @@ export class Changes {
 
   /** Makes a change that the server does not hear of. */
   run(step: (records: RecordsEdit) => void): void {
-    void this.#records.run(step);
+    if (!this.#closed) void this.#records.run(step);
+  }
+
+  /** @throws DraftwireError `closed` */
+  checkOpen(): void {
+    if (this.#closed) throw this.#closed;
   }
 
   /** Resolves once it is true, looked at after every change of the records. */
   until(isTrue: () => boolean, options?: WaitOptions): Promise<void> {
     const condition = { isTrue, deferred: new Deferred<void>() };
+    if (this.#closed) condition.deferred.reject(this.#closed);
     this.#conditions.add(condition);
     this.look();
     return quiet(waitFor(condition.deferred.promise, options).finally(() => this.#conditions.delete(condition)));
@@ -75,6 +87,7 @@ export class Changes {
   }
 
   close(error: DraftwireError): void {
+    this.#closed = error;
     for (const { deferred } of [...this.#waiting, ...this.#conditions]) deferred.reject(error);
   }
 }

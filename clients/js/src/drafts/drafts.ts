@@ -64,6 +64,8 @@ export class Drafts {
   create(kind: string, content: JsonObject, id: string | undefined): LiveDraft<any> {
     // Ids that begin with the time sort by age.
     const draftId = id ?? `d-${Date.now().toString(36)}-${randomId().slice(0, 12)}`;
+    // There is no promise that would tell.
+    this.#changes.checkOpen();
     this.#changes.make((records, author) => {
       createDraft(records, author, { draftId, kind, content }, id === undefined);
       return [author.id];

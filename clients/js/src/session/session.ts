@@ -16,8 +16,8 @@ import { followPlain, type StreamFollower, type StreamHost, type UserState } fro
 /** Whom the session tells. */
 export interface SessionEvents {
   state(state: ConnectionState): void;
-  /** The messages of one frame about topics, `all` and `user`. */
-  deliver(messages: readonly TopicMessage[]): void;
+  /** The messages of one frame about topics, `all` and `user`. Returns the number of the last one of `all` that was handled. */
+  deliver(messages: readonly TopicMessage[]): number | undefined;
   /** What has become of a command. */
   answered(id: string, outcome: Outcome): void;
   /** Something that no other call tells. */
@@ -57,6 +57,7 @@ export function newSession(options: SessionOptions): Session {
   /** Sends what waits in the store. Its code comes with what keeps drafts, or with the first event that is published. */
   let queue: CommandQueue | undefined;
   let isLoading = false;
+  let loads = 0;
   /** Whether this connection takes commands. */
   let isOpen = false;
   /** Whether everything that arrives on `user` and `all` is new. */
@@ -111,15 +112,18 @@ export function newSession(options: SessionOptions): Session {
   }
 
   async function pump(): Promise<void> {
-    if (queue || isLoading || records.count('command') === 0) return queue?.pump();
+    // What does not load without a connection is tried again with each, and after growing pauses as long as it lasts.
+    if (queue || isLoading || !isOpen || records.count('command') === 0) return queue?.pump();
     isLoading = true;
     try {
       const { newCommandQueue } = userState() ?? await import('./command_queue.js');
       queue = newCommandQueue({ records, connection, keyOf: commandKey, userState, ...events });
       if (isOpen) queue.open();
     } catch (error) {
-      events.failed(new DraftwireError('unreachable', String(error)));
-      connection.pause('load', 1, pump);
+      if (isOpen) {
+        events.failed(new DraftwireError('unreachable', String(error)));
+        connection.pause('load', loads++, pump);
+      }
     }
     isLoading = false;
   }
@@ -139,18 +143,18 @@ export function newSession(options: SessionOptions): Session {
 
   function welcome({ epoch, userId, seq, allSeq }: Welcome): void {
     const known = records.get<string>('meta/user');
-    if (known !== undefined && userId !== undefined && known !== userId) {
+    if (known && userId && known !== userId) {
       // Its changes would be made in the name of somebody else.
       return connection.stop(new DraftwireError('wrong_user', 'the store is of another user: logout() forgets it'));
     }
-    if (known === undefined && userId !== undefined) put('meta/user', userId);
+    if (!known && userId) put('meta/user', userId);
     all.welcome({ epoch, seq: allSeq });
     if (all.live) put('position/all', all.position);
     tellConnected('catching-up');
     subscriptions.welcome();
     if (seq !== undefined) user.welcome({ epoch, seq });
     // What keeps drafts opens it. Without a user, what is stored waits for them; what a visitor publishes is refused.
-    if (seq === undefined ? known === undefined : !userState()) openQueue();
+    if (seq === undefined ? !known : !userState()) openQueue();
     settle();
   }
 
@@ -197,8 +201,9 @@ export function newSession(options: SessionOptions): Session {
     const messages = frame;
     if (messages.length === 0) return;
     frame = [];
-    events.deliver(messages);
-    if (messages.some(({ stream }) => stream === 'all')) put('position/all', all.position);
+    const seq = events.deliver(messages);
+    // What was not handled comes again when the client is opened.
+    if (seq !== undefined) put('position/all', { ...all.position, seq });
   }
 
   function put(key: string, value: unknown): void {
@@ -206,10 +211,9 @@ export function newSession(options: SessionOptions): Session {
   }
 
   function answer(answer: Answer): void {
-    if (answer.type === 'PONG') return;
-    const { seq, code, message, payload } = answer as Extract<Answer, { type: 'ACK' }> & Refused;
-    const outcome = { seq, payload, error: answer.type === 'ERROR' ? { code, message, payload } : undefined };
-    if (!queue?.receive(answer.id!, outcome) && answer.type === 'ERROR') events.failed(errorOf(answer));
+    const { id, seq, code, message, payload } = answer as Extract<Answer, { type: 'ACK' }> & Partial<Refused>;
+    const error = code ? { code, message: message!, payload } : undefined;
+    if (!queue?.receive(id!, { seq, payload, error }) && error) events.failed(errorOf(error));
   }
 
   /** Has nothing to do with a correct server. The position makes coming back the cure. */

@@ -113,7 +113,7 @@ export class Tabs implements Link {
         if (!session) this.#heardState(message.state, message.began ?? false);
         return;
       case 'deliver':
-        if (!session) this.#options.events.deliver(message.messages);
+        if (!session) void this.#options.events.deliver(message.messages);
         return;
       case 'answered':
         return this.#options.events.answered(message.id, message.outcome);
@@ -159,7 +159,7 @@ export class Tabs implements Link {
         },
         deliver: (messages) => {
           this.#post({ type: 'deliver', messages });
-          events.deliver(messages);
+          return events.deliver(messages);
         },
         answered: (id, outcome) => {
           this.#post({ type: 'answered', id, outcome });

@@ -30,7 +30,7 @@ export interface Records extends RecordsView {
   run(step: Step): Promise<void>;
   /** Resolves once what was stored before is here; rejects with `newer_version`. */
   readonly loaded: Promise<void>;
-  /** Forgets everything, in all clients of the store. */
+  /** Forgets everything, in all clients of the store. Rejects where that is not possible, with `closed` after `close()`. */
   clear(): Promise<void>;
   /** Gives the store back once everything that was run is stored. */
   close(): void;

@@ -30,6 +30,9 @@ interface Staged {
 /** Attempts at one commit that other clients may overtake. Past it something is wrong with the store. */
 const OVERTAKEN_MAX = 100;
 
+/** A record that every store has. */
+const ALWAYS = 'meta/device';
+
 export class Replica implements Records {
   /** Null once it has failed: then everything is in memory. */
   #backend: Backend | null;
@@ -49,6 +52,7 @@ export class Replica implements Records {
   /** How this client shares a connection, once it does. */
   #link: Tabs | null = null;
   #isLoaded = false;
+  #isClosed = false;
   #working = false;
 
   constructor(backend: Backend, events: RecordsEvents) {
@@ -94,6 +98,7 @@ export class Replica implements Records {
   }
 
   async clear(): Promise<void> {
+    if (this.#isClosed) throw new DraftwireError('closed');
     await this.run(() => {});
     this.#backend?.peers?.post({ type: 'clear' } satisfies Message);
     await this.#backend?.clear();
@@ -103,6 +108,8 @@ export class Replica implements Records {
   }
 
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     const backend = this.#backend;
     void this.run(() => {}).then(() => backend?.close());
   }
@@ -131,10 +138,7 @@ export class Replica implements Records {
         if (message.revision > this.#revision) this.#notices.push({ revision: Infinity, changes: [] });
         return void this.#work();
       case 'clear':
-        // What is staged here is of what was forgotten.
-        this.#backend.close();
-        this.#backend = null;
-        return this.#events.cleared();
+        return this.#forgotten();
       default:
         this.#link?.hear(message);
     }
@@ -213,6 +217,8 @@ export class Replica implements Records {
   async #reload(): Promise<void> {
     if (!this.#backend) return;
     const { revision, records } = await this.#backend.load();
+    // Another client has forgotten everything, and what it said has not come here yet.
+    if (this.get(ALWAYS) !== undefined && this.isCommitted(ALWAYS) && !records.has(ALWAYS)) return this.#forgotten();
     this.#rebase(() => {
       const before = this.#allKeys();
       this.#tables.clear();
@@ -229,6 +235,13 @@ export class Replica implements Records {
     for (const key of move()) keys.add(key);
     for (const { step } of this.#staged) for (const key of this.#apply(step)) keys.add(key);
     if (keys.size > 0) this.#events.changed(keys);
+  }
+
+  /** What is here, and what is staged, is of a user who has logged out. */
+  #forgotten(): void {
+    this.#backend?.close();
+    this.#backend = null;
+    this.#events.cleared();
   }
 
   /** Everything stays in memory from now on, what was loaded included. */
