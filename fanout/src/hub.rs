@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use common::{
     Cursor, Epoch, Event, Seq, Signal, Stream,
@@ -21,7 +22,7 @@ use tokio::{task::AbortHandle, time::sleep};
 use tracing::{debug, warn};
 
 use crate::{
-    Settings,
+    LiveSettings, Settings,
     bus::{
         Bus, Channel, Inbox, Unsure,
         envelope::{self, Body, Envelope},
@@ -45,7 +46,7 @@ pub struct Hub {
     /// The sender of this process's messages: the node's name and a random part, because two nodes may be
     /// given the same name, and a process is followed by another of that name.
     sender: NodeId,
-    settings: Settings,
+    settings: LiveSettings,
     bus: Arc<dyn Bus>,
     registry: Arc<Registry>,
     canary: Arc<Canary>,
@@ -67,16 +68,23 @@ impl Hub {
     /// Builds the hub and starts its tasks, which end when it is dropped or [`Hub::stop`]ped.
     pub fn start(node: NodeId, settings: Settings, log: Arc<dyn Log>, bus: Arc<dyn Bus>) -> Arc<Self> {
         let sender = sender_of(&node);
+        let settings: LiveSettings = Arc::new(ArcSwap::from_pointee(settings));
         let canary = Canary::new(&node, bus.clone());
         let registry = Arc::new(Registry::new(bus.clone(), &settings));
         let trust = Arc::new(BusTrust::new(canary.clone()));
-        let log = Arc::new(LogReader::start(log, &settings, registry.clone(), trust.clone()));
+        let log = Arc::new(LogReader::start(log, &settings.load(), registry.clone(), trust.clone()));
         let losses = Arc::new(LossReport::new(log.clone(), trust.clone()));
-        let gaps = Arc::new(GapFill::new(&settings, registry.clone(), log.clone(), losses.clone()));
+        let gaps = Arc::new(GapFill::new(settings.clone(), registry.clone(), log.clone(), losses.clone()));
         let heads = HeadCheck::new(bus.clone(), trust.clone(), log.clone(), gaps.clone(), losses.clone());
         let heads = Arc::new(heads);
-        let rooms =
-            Rooms::new(sender.clone(), &settings, bus.clone(), registry.clone(), trust.clone(), log.clone());
+        let rooms = Rooms::new(
+            sender.clone(),
+            settings.clone(),
+            bus.clone(),
+            registry.clone(),
+            trust.clone(),
+            log.clone(),
+        );
         let sweep = Sweep::new(settings.clone(), registry.clone(), trust.clone(), log.clone(), heads.clone());
         let hub = Arc::new(Self {
             sender,
@@ -126,7 +134,18 @@ impl Hub {
     /// Returns the interval at which the heads of followed streams are compared with the log at present: the
     /// upper bound on the delay of an event whose message was lost.
     pub fn sweep_interval(&self) -> Duration {
-        self.settings.sweep_interval_while(self.bus_is_trusted())
+        self.settings.load().sweep_interval_while(self.bus_is_trusted())
+    }
+
+    /// Replaces the settings. Streams and rooms that are there already keep their own bounds on recent events and on
+    /// lists of members; `fills_max` and `presence_lease` stay as they were at the start.
+    pub fn set_settings(&self, settings: Settings) {
+        let before = self.settings.load();
+        let (fills_max, presence_lease) = (before.fills_max, before.presence_lease);
+        self.registry.set_recent_bytes_max(settings.recent_bytes_max);
+        self.settings.store(Arc::new(Settings { fills_max, presence_lease, ..settings }));
+        // It waits for an interval that may have been longer.
+        self.trust.request_sweep();
     }
 
     /// Follows a stream from a cursor on, or from its head. `mailbox` is marked with `slot` whenever

@@ -20,5 +20,6 @@ mod testing;
 pub use hub::{Hub, NodeInbox};
 pub use presence::{Attendance, PresenceList};
 pub use repair::canary;
+pub(crate) use settings::LiveSettings;
 pub use settings::Settings;
 pub use stream::{Block, Deliveries, Delivery, DirectDelivery, Mailbox, Pending, Source, Step, StreamReader};

@@ -1,6 +1,11 @@
 //! Bounds and intervals of the fan-out.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+
+/// The settings that hold at the moment, shared by the parts of a hub, which look each time that they need one.
+pub(crate) type LiveSettings = Arc<ArcSwap<Settings>>;
 
 /// Bounds and intervals of the fan-out.
 #[derive(Debug, Clone)]

@@ -14,6 +14,7 @@ mod notices;
 pub mod operations;
 pub mod process;
 pub mod retention;
+pub mod settings;
 pub mod store;
 mod subscriptions;
 mod webhooks;

@@ -11,7 +11,7 @@ use crate::{
     auth::{self, Backend, Verifier},
     cluster::{Cluster, Sources as ClusterSources},
     commands::{drafts::Drafts, group_commit::Committer, reads::Reads, topics::Topics},
-    config::{self, Config, Database},
+    config::{self, Config, Database, Live},
     control::{Control, ControlEvent, Instruction},
     data_dir::{self, LockError},
     edge::{
@@ -26,6 +26,7 @@ use crate::{
     },
     notices::Notices,
     retention::Retention,
+    settings::RuntimeSettings,
     store::{Limits, Store, StoreError, StoreHealth, WriteHealth, postgres, sqlite},
     subscriptions::Sources,
     webhooks::Webhooks,
@@ -33,8 +34,12 @@ use crate::{
 
 /// One node. It keeps nothing that another node could not rebuild.
 pub struct Node {
-    /// The node's configuration.
+    /// The configuration that the node was started with.
     pub settings: Config,
+    /// The settings that hold at the moment.
+    pub live: Arc<Live>,
+    /// The settings that operators change while the node runs.
+    pub runtime: Arc<RuntimeSettings>,
     /// The streams that somebody follows here.
     pub hub: Arc<Hub>,
     /// Verifies tokens.
@@ -98,7 +103,10 @@ impl Node {
                 RedisBus::new(RedisOptions { prefix: prefix.clone(), ..RedisOptions::new(url.reveal()) })?
             }
         };
-        Self::assemble(settings, store, bus)
+        let node = Self::assemble(settings, store, bus)?;
+        // Before anybody is served. What changes from now on, the control stream tells.
+        node.runtime.load().await?;
+        Ok(node)
     }
 
     /// Puts a node together over a store and a bus that exist.
@@ -110,35 +118,45 @@ impl Node {
         store: Arc<dyn Store>,
         bus: Arc<dyn Bus>,
     ) -> Result<Arc<Self>, StartError> {
+        let live = Live::new(settings.changeable());
         let hub = Hub::start(settings.listen.node.clone(), settings.fanout.clone(), store.clone(), bus);
         let writes = Arc::<WriteHealth>::default();
-        let committer = Committer::start(&settings.writes, &store, &hub, &writes);
+        let committer = Committer::start(&live, &store, &hub, &writes);
         let reads = Reads::new(store.clone(), reads_max(&settings));
         let limits = &settings.websocket;
         let connections = Connections::new(limits.connections_max, limits.connections_per_user);
         let backend = Backend::new(settings.backend.clone()).map_err(StartError::Backend)?;
+        let runtime = RuntimeSettings::start(&settings, live.clone(), store.clone(), hub.clone(), {
+            let (hub, connections) = (hub.clone(), connections.clone());
+            Box::new(move |now| {
+                hub.set_settings(now.fanout.clone());
+                connections.set_bounds(now.websocket.connections_max, now.websocket.connections_per_user);
+            })
+        });
         let control = Control::start(hub.clone(), {
-            let (backend, connections) = (backend.clone(), connections.clone());
+            let (backend, connections, runtime) = (backend.clone(), connections.clone(), runtime.clone());
             // Answers are forgotten first: whoever comes back at once is asked about anew.
             Box::new(move |instruction| match instruction {
                 Instruction::Event(ControlEvent::UserDisconnected(disconnect)) => {
                     backend.forget(&disconnect.user_id);
                     connections.disconnect(disconnect);
                 }
+                Instruction::Event(ControlEvent::SettingsChanged) => runtime.reread(),
                 Instruction::Missed => {
                     backend.forget_all();
                     connections.disconnect_all();
+                    runtime.reread();
                 }
             })
         });
+        runtime.follow(control.followed());
         let drain = Arc::<Drain>::default();
         let verifier = Arc::new(Verifier::new(&settings.auth)?);
         let topics = Arc::new(Topics::new(
             committer.clone(),
             reads.clone(),
             hub.clone(),
-            limits.public_topics.clone(),
-            store_limits(&settings),
+            live.clone(),
             backend.clone(),
         ));
         let store_health = Arc::new(StoreHealth::new(store.clone(), writes));
@@ -166,8 +184,9 @@ impl Node {
         let edge = EdgeState::new(Parts {
             webhooks: webhooks.clone(),
             cluster: cluster.clone(),
-            authenticator: Authenticator::new(verifier.clone(), topics.any_public()),
-            bodies: BodyReader::new(limits.message_bytes_max),
+            settings: runtime.clone(),
+            authenticator: Authenticator::new(verifier.clone(), live.clone()),
+            bodies: BodyReader::new(live.clone()),
             demo: DemoTokens { verifier: verifier.clone(), rules: Arc::new(settings.auth.rules.clone()) },
             health: Arc::new(HealthSources {
                 name: settings.listen.node.clone(),
@@ -187,15 +206,17 @@ impl Node {
                 backend,
                 connections: connections.clone(),
                 drain: drain.clone(),
-                admission: Admission::new(control.followed()),
-                limits: limits.clone(),
+                admission: Admission::new(runtime.loaded()),
+                live: live.clone(),
                 listen: settings.listen.clone(),
             }),
         });
-        let retention = Retention::start(&settings.retention, settings.writes.command_memory, store.clone());
+        let retention = Retention::start(live.clone(), store.clone());
         let notices = Notices::start(settings.store.notices_interval, store.clone(), hub.clone());
         Ok(Arc::new(Self {
             settings,
+            live,
+            runtime,
             hub,
             verifier,
             connections,
@@ -218,7 +239,8 @@ impl Node {
     /// Tells all clients to move, and waits until they have. Returns how many connections were left
     /// over. Requests over HTTP are served on.
     pub async fn drain(&self) -> usize {
-        self.drain.run(&self.hub, &self.connections, self.settings.websocket.drain_window).await
+        let window = self.live.node().websocket.drain_window;
+        self.drain.run(&self.hub, &self.connections, window).await
     }
 
     /// Stops the background tasks and closes the store. Call it after [`Node::drain`].
@@ -226,6 +248,7 @@ impl Node {
         self.cluster.stop();
         self.webhooks.stop().await;
         self.control.stop();
+        self.runtime.stop();
         self.notices.stop();
         self.retention.stop();
         self.hub.stop();

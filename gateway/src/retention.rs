@@ -24,7 +24,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    config::{self, Kept},
+    config::{Kept, Live},
     store::{CONFIRM_INTERVAL_MAX, Chunk, RetentionStore, Rule, Store, StoreError, StreamKind},
 };
 
@@ -67,17 +67,17 @@ impl Leadership {
 }
 
 impl Retention {
-    /// Starts it. `command_memory` is how long commands are remembered.
-    pub fn start(settings: &config::Retention, command_memory: Duration, store: Arc<dyn Store>) -> Self {
+    /// Starts it.
+    pub fn start(live: Arc<Live>, store: Arc<dyn Store>) -> Self {
         let leadership = Arc::<Leadership>::default();
-        let job = Job { settings: settings.clone(), command_memory, leadership: leadership.clone() };
+        let job = Job { live, leadership: leadership.clone() };
         let task = tokio::spawn(async move {
             loop {
                 if catch_panic("retention", job.run_if_elected(&*store)).await.is_err() {
                     job.leadership.set(None);
                     counter!("draftwire_retention_failures_total").increment(1);
                 }
-                sleep(job.settings.interval).await;
+                job.pause(Instant::now(), Duration::MAX).await;
             }
         });
         Self { task: task.abort_handle(), leadership }
@@ -119,8 +119,7 @@ enum RoundError {
 }
 
 struct Job {
-    settings: config::Retention,
-    command_memory: Duration,
+    live: Arc<Live>,
     leadership: Arc<Leadership>,
 }
 
@@ -152,15 +151,11 @@ impl Job {
             self.round(retention).await?;
             self.leadership.set(Some(Instant::now()));
             histogram!("draftwire_retention_round_seconds").record(began.elapsed().as_secs_f64());
-            let next = Instant::now() + self.settings.interval;
-            loop {
-                let left = next.saturating_duration_since(Instant::now());
-                sleep(left.min(CONFIRM_INTERVAL_MAX)).await;
+            let ended = Instant::now();
+            while !self.pause(ended, CONFIRM_INTERVAL_MAX).await {
                 retention.confirm().await?;
-                if left <= CONFIRM_INTERVAL_MAX {
-                    break;
-                }
             }
+            retention.confirm().await?;
         }
     }
 
@@ -188,7 +183,7 @@ impl Job {
                 }
             }
         }
-        let before = before(now, self.command_memory);
+        let before = before(now, self.live.node().writes.command_memory);
         loop {
             let forgotten = paced(retention.forget_commands(before, REMOVED_MAX)).await?;
             counter!("draftwire_commands_forgotten_total").increment(forgotten);
@@ -198,12 +193,32 @@ impl Job {
         }
     }
 
+    /// Waits until `RETENTION_INTERVAL` has passed since then, or for at most `wait_max`. Returns whether it has.
+    async fn pause(&self, since: Instant, wait_max: Duration) -> bool {
+        let began = Instant::now();
+        let mut changed = self.live.subscribe();
+        loop {
+            let interval = self.live.node().retention.interval;
+            let left = interval.saturating_sub(since.elapsed());
+            let may_wait = wait_max.saturating_sub(began.elapsed());
+            if left.is_zero() || may_wait.is_zero() {
+                return left.is_zero();
+            }
+            tokio::select! {
+                () = sleep(left.min(may_wait)) => {}
+                // It may be a shorter one now.
+                Ok(()) = changed.changed() => {}
+            }
+        }
+    }
+
     fn kept(&self, kind: StreamKind) -> Kept {
+        let settings = &self.live.node().retention;
         match kind {
-            StreamKind::All => self.settings.all,
-            StreamKind::Control => self.settings.control,
-            StreamKind::Topic => self.settings.topic,
-            StreamKind::User => self.settings.user,
+            StreamKind::All => settings.all,
+            StreamKind::Control => settings.control,
+            StreamKind::Topic => settings.topic,
+            StreamKind::User => settings.user,
         }
     }
 }

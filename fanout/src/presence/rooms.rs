@@ -22,7 +22,7 @@ use super::{
     room_state::{RoomState, Settling},
 };
 use crate::{
-    Settings,
+    LiveSettings,
     bus::{Bus, Channel},
     repair::{BusTrust, LogReader},
     stream::{LocalStream, Mailbox, MailboxSlot, Registry},
@@ -32,7 +32,7 @@ use crate::{
 /// Who is present in a stream at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PresenceList {
-    /// Their devices, in order; `None` when they are more than [`Settings::presence_list_max`].
+    /// Their devices, in order; `None` when they are more than [`Settings::presence_list_max`](crate::Settings::presence_list_max).
     pub members: Option<Vec<Device>>,
     /// How many users they are. A device without a user counts as one.
     pub users: u64,
@@ -60,8 +60,7 @@ impl Drop for Observation {
 /// while the bus is called, which may deliver before it returns.
 pub(crate) struct Rooms {
     sender: NodeId,
-    list_max: usize,
-    lease: Duration,
+    settings: LiveSettings,
     bus: Arc<dyn Bus>,
     registry: Arc<Registry>,
     trust: Arc<BusTrust>,
@@ -77,7 +76,7 @@ impl Rooms {
     /// `sender` is whom announcements name as theirs.
     pub(crate) fn new(
         sender: NodeId,
-        settings: &Settings,
+        settings: LiveSettings,
         bus: Arc<dyn Bus>,
         registry: Arc<Registry>,
         trust: Arc<BusTrust>,
@@ -85,8 +84,7 @@ impl Rooms {
     ) -> Arc<Self> {
         Arc::new(Self {
             sender,
-            list_max: settings.presence_list_max.min(announcement::LIST_MAX),
-            lease: settings.presence_lease,
+            settings,
             bus,
             registry,
             trust,
@@ -177,7 +175,10 @@ impl Rooms {
     }
 
     fn open(self: &Arc<Self>, stream: &Arc<LocalStream>) -> Arc<Room> {
-        let members = RoomState::new(stream.name().wire_name(), self.list_max, self.lease, self.trust.now());
+        let settings = self.settings.load();
+        let (list_max, lease) =
+            (settings.presence_list_max.min(announcement::LIST_MAX), settings.presence_lease);
+        let members = RoomState::new(stream.name().wire_name(), list_max, lease, self.trust.now());
         // Events do not concern the room: nobody reads this mailbox.
         let registration = stream.register(MailboxSlot::new(Arc::default(), 0));
         let room = Arc::new(Room::new(registration, members));

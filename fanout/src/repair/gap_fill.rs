@@ -1,11 +1,8 @@
 //! Gap-fill: reads the events that a stream misses from the log.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use metrics::counter;
@@ -16,7 +13,7 @@ use super::{
     loss::{Loss, LossReport},
 };
 use crate::{
-    Settings,
+    LiveSettings,
     log::Read,
     stream::{LocalStream, Registry, Source},
     supervise::catch_panic,
@@ -25,25 +22,23 @@ use crate::{
 /// Events that a gap-fill reads at a time.
 const FILL_EVENTS: u32 = 256;
 
-/// Fills gaps, in one task per stream. Over all streams, at most [`Settings::fills_max`] reads are in flight.
+/// Fills gaps, in one task per stream. Over all streams, at most [`Settings::fills_max`](crate::Settings::fills_max) reads are in flight.
 pub(crate) struct GapFill {
     registry: Arc<Registry>,
     log: Arc<LogReader>,
     losses: Arc<LossReport>,
-    reorder_wait: Duration,
-    retry_pause: Duration,
+    settings: LiveSettings,
     stopped: AtomicBool,
 }
 
 impl GapFill {
     pub(crate) fn new(
-        settings: &Settings,
+        settings: LiveSettings,
         registry: Arc<Registry>,
         log: Arc<LogReader>,
         losses: Arc<LossReport>,
     ) -> Self {
-        let (reorder_wait, retry_pause) = (settings.reorder_wait, settings.sweep_interval_unsure);
-        Self { registry, log, losses, reorder_wait, retry_pause, stopped: AtomicBool::new(false) }
+        Self { registry, log, losses, settings, stopped: AtomicBool::new(false) }
     }
 
     /// Ends the tasks that wait for a store that does not answer.
@@ -61,7 +56,8 @@ impl GapFill {
             // Copies overtake each other, and heads overtake copies, by moments: most gaps close by
             // themselves. What no node has committed has no copies.
             if source != Source::Notice {
-                tokio::time::sleep(gaps.reorder_wait).await;
+                let wait = gaps.settings.load().reorder_wait;
+                tokio::time::sleep(wait).await;
             }
             if source == Source::Sweep && stream.missing().is_some() {
                 // Copies of this stream did not arrive although the bus seems well: perhaps this one
@@ -99,7 +95,8 @@ impl GapFill {
                 }
                 Err(error) => {
                     debug!(stream = %stream.name(), %error, "the gap cannot be read; trying again");
-                    tokio::time::sleep(self.retry_pause).await;
+                    let pause = self.settings.load().sweep_interval_unsure;
+                    tokio::time::sleep(pause).await;
                     if self.stopped.load(Ordering::Acquire) {
                         return false;
                     }

@@ -11,11 +11,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
 
 use super::{head_check::HeadCheck, log_reader::LogReader, trust::BusTrust};
-use crate::{Settings, stream::Registry};
+use crate::{LiveSettings, stream::Registry};
 
 /// Decides when to sweep, and does it.
 pub(crate) struct Sweep {
-    settings: Settings,
+    settings: LiveSettings,
     registry: Arc<Registry>,
     trust: Arc<BusTrust>,
     log: Arc<LogReader>,
@@ -36,7 +36,7 @@ pub(crate) struct Round {
 
 impl Sweep {
     pub(crate) fn new(
-        settings: Settings,
+        settings: LiveSettings,
         registry: Arc<Registry>,
         trust: Arc<BusTrust>,
         log: Arc<LogReader>,
@@ -47,7 +47,7 @@ impl Sweep {
 
     /// Waits for the interval, or until a sweep is requested.
     pub(crate) async fn due(&mut self) -> Round {
-        let interval = self.settings.sweep_interval_while(self.trust.is_trusted());
+        let interval = self.settings.load().sweep_interval_while(self.trust.is_trusted());
         gauge!("draftwire_sweep_interval_seconds").set(interval.as_secs_f64());
         let next_full = self.last_full + interval;
         let requested = timeout_at(next_full, self.trust.sweep_requested()).await.is_ok();
@@ -71,7 +71,8 @@ impl Sweep {
         let mut streams = self.registry.all();
         if round.full {
             self.last_full = Instant::now();
-            streams.iter().for_each(|stream| stream.age(self.settings.recent_events_age));
+            let age = self.settings.load().recent_events_age;
+            streams.iter().for_each(|stream| stream.age(age));
         } else {
             streams.retain(|stream| self.heads.is_due(stream));
         }
@@ -87,7 +88,8 @@ impl Sweep {
             counter!("draftwire_sweep_failures_total").increment(1);
             debug!(%error, "the sweep stopped; it starts again later");
             // Requests for a sweep would come at once while the store is down.
-            sleep(self.settings.sweep_interval_unsure).await;
+            let pause = self.settings.load().sweep_interval_unsure;
+            sleep(pause).await;
         }
     }
 }

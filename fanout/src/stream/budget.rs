@@ -9,12 +9,17 @@ use std::sync::{
 #[derive(Debug)]
 pub(crate) struct Budget {
     used: AtomicUsize,
-    bytes_max: usize,
+    bytes_max: AtomicUsize,
 }
 
 impl Budget {
     pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), bytes_max })
+        Arc::new(Self { used: AtomicUsize::new(0), bytes_max: AtomicUsize::new(bytes_max) })
+    }
+
+    /// Replaces what may be in use. Streams give up what is too much as their next events come.
+    pub(crate) fn set_bytes_max(&self, bytes_max: usize) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
     }
 
     /// The bytes in use.
@@ -32,6 +37,6 @@ impl Budget {
 
     /// Returns whether more is in use than may be. Streams then keep only their minimum.
     pub(crate) fn is_exceeded(&self) -> bool {
-        self.used() > self.bytes_max
+        self.used() > self.bytes_max.load(Ordering::Relaxed)
     }
 }

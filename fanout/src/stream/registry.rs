@@ -14,17 +14,17 @@ use super::{
     mailbox::MailboxSlot,
 };
 use crate::{
-    Settings,
+    LiveSettings,
     bus::{Bus, Channel},
     log::LogError,
 };
 
-/// The streams with followers now or within the linger; at most [`Settings::streams_max`].
+/// The streams with followers now or within the linger; at most [`Settings::streams_max`](crate::Settings::streams_max).
 ///
 /// Invariant: a stream in the map is subscribed on the bus, or the bus was asked to subscribe.
 pub(crate) struct Registry {
     bus: Arc<dyn Bus>,
-    settings: Settings,
+    settings: LiveSettings,
     budget: Arc<Budget>,
     /// A std mutex, held for single look-ups.
     map: Mutex<HashMap<Stream, Arc<LocalStream>>>,
@@ -34,9 +34,14 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    pub(crate) fn new(bus: Arc<dyn Bus>, settings: &Settings) -> Self {
-        let budget = Budget::new(settings.recent_bytes_max);
+    pub(crate) fn new(bus: Arc<dyn Bus>, settings: &LiveSettings) -> Self {
+        let budget = Budget::new(settings.load().recent_bytes_max);
         Self { bus, settings: settings.clone(), budget, map: Mutex::default(), bus_order: Mutex::default() }
+    }
+
+    /// Replaces the bound on the memory that recent events take.
+    pub(crate) fn set_recent_bytes_max(&self, bytes_max: usize) {
+        self.budget.set_bytes_max(bytes_max);
     }
 
     fn map(&self) -> MutexGuard<'_, HashMap<Stream, Arc<LocalStream>>> {
@@ -73,14 +78,15 @@ impl Registry {
         if let Some(local) = map.get(&stream) {
             return Ok(local.register(slot));
         }
-        let streams_max = self.settings.streams_max;
+        let settings = self.settings.load();
+        let streams_max = settings.streams_max;
         if map.len() >= streams_max {
             drop(map);
             counter!("draftwire_streams_refused_total").increment(1);
             return Err(LogError(format!("the node follows {streams_max} streams, which is its limit")));
         }
-        let local =
-            Arc::new(LocalStream::new(stream.clone(), self.settings.recent_events_max, self.budget.clone()));
+        let local = LocalStream::new(stream.clone(), settings.recent_events_max, self.budget.clone());
+        let local = Arc::new(local);
         let registration = local.register(slot);
         map.insert(stream.clone(), local);
         drop(map);
@@ -100,12 +106,12 @@ impl Registry {
     /// client that comes back to one finds nothing in memory, and clients can invent names without end.
     pub(crate) fn release_idle(&self) {
         let mut idle = Vec::new();
+        let linger = self.settings.load().linger;
         let bus_order = self.bus_order();
         let mut map = self.map();
         map.retain(|name, stream| {
             let keep = stream.idle_since().is_none_or(|since| {
-                since.elapsed() < self.settings.linger
-                    && stream.position().is_some_and(|position| position.seq > Seq(0))
+                since.elapsed() < linger && stream.position().is_some_and(|position| position.seq > Seq(0))
             });
             if !keep {
                 idle.push(Channel::Stream(name.clone()));

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use common::{Code, Pattern, Seq, Signal, Stream, TopicName, protocol::NewEvent};
+use common::{Code, Seq, Signal, Stream, TopicName, protocol::NewEvent};
 use fanout::{Hub, PresenceList};
 use tokio::{sync::Semaphore, time::Instant};
 use tracing::debug;
@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     auth::{Backend, Identity, TopicToken},
-    store::{Append, Done, History, Limits, Op, Refusal, Write, plan::check_size},
+    config::Live,
+    store::{Append, Done, History, Op, Refusal, Write, plan::check_size},
 };
 
 /// About what an event takes while it waits to be committed, beyond its type and its data.
@@ -28,9 +29,8 @@ pub struct Topics {
     committer: Committer,
     reads: Reads,
     hub: Arc<Hub>,
-    /// Topics that everybody may follow.
-    public: Vec<Pattern>,
-    limits: Limits,
+    /// Which topics everybody may follow, and how large events may be.
+    live: Arc<Live>,
     /// Asked about topics that nothing else allows.
     backend: Arc<Backend>,
     /// Bounds the looks at who is present: each follows its topic meanwhile.
@@ -56,21 +56,15 @@ pub enum Published {
 }
 
 impl Topics {
-    /// Puts the parts together. Topics of the `public` patterns may be followed by everybody.
+    /// Puts the parts together.
     pub(crate) fn new(
         committer: Committer,
         reads: Reads,
         hub: Arc<Hub>,
-        public: Vec<Pattern>,
-        limits: Limits,
+        live: Arc<Live>,
         backend: Arc<Backend>,
     ) -> Self {
-        Self { committer, reads, hub, public, limits, backend, looks: Semaphore::new(LOOKS_MAX) }
-    }
-
-    /// Whether there is anything to follow without a token.
-    pub(crate) fn any_public(&self) -> bool {
-        !self.public.is_empty()
+        Self { committer, reads, hub, live, backend, looks: Semaphore::new(LOOKS_MAX) }
     }
 
     /// Whether the topic may be followed and its history read.
@@ -78,7 +72,7 @@ impl Topics {
     /// # Errors
     /// `forbidden`; `unauthorized` where a token is missing.
     pub(crate) fn check_follow(&self, identity: Option<&Identity>, topic: &TopicName) -> Result<(), Failure> {
-        if self.public.iter().any(|pattern| pattern.matches(topic)) {
+        if self.live.node().websocket.public_topics.iter().any(|pattern| pattern.matches(topic)) {
             return Ok(());
         }
         match identity {
@@ -219,7 +213,7 @@ impl Topics {
 
     /// Returns whether all of them are signals.
     fn check(&self, events: &[NewEvent]) -> Result<bool, Failure> {
-        check_size(events, &self.limits).map_err(refused)?;
+        check_size(events, self.live.node().writes.event_bytes_max).map_err(refused)?;
         let signals = events.iter().filter(|event| event.signal).count();
         if signals != 0 && signals != events.len() {
             let message = "signals and events cannot be published together";

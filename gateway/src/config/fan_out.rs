@@ -27,35 +27,35 @@ pub(super) static GROUP: Group = Group {
 
 static SWEEP_INTERVAL: Setting<Duration> = Setting {
     env: "SWEEP_INTERVAL",
-    takes: duration(MS.saturating_mul(10), MINUTE.saturating_mul(10)),
+    takes: duration(MS.saturating_mul(10), MINUTE.saturating_mul(10)).at_run_time(),
     default: Value("5s"),
     help: "How often the heads of followed streams are compared with the store: the bound on how late an event is that no live copy announced.",
 };
 
 static SWEEP_INTERVAL_UNSURE: Setting<Duration> = Setting {
     env: "SWEEP_INTERVAL_UNSURE",
-    takes: duration(MS.saturating_mul(10), MINUTE.saturating_mul(10)),
+    takes: duration(MS.saturating_mul(10), MINUTE.saturating_mul(10)).at_run_time(),
     default: Value("1s"),
     help: "The same while the bus is unsure. At most SWEEP_INTERVAL.",
 };
 
 static LINGER: Setting<Duration> = Setting {
     env: "LINGER",
-    takes: duration(Duration::ZERO, HOUR),
+    takes: duration(Duration::ZERO, HOUR).at_run_time(),
     default: Value("30s"),
     help: "How long a stream with events is kept up after its last follower left, for those that soon come back.",
 };
 
 static STREAMS_MAX: Setting<usize> = Setting {
     env: "STREAMS_MAX",
-    takes: count(1, 10_000_000),
+    takes: count(1, 10_000_000).at_run_time(),
     default: Value("200000"),
     help: "The most streams that this node follows at once. Who wants another one is answered that it is unavailable.",
 };
 
 static REORDER_WAIT: Setting<Duration> = Setting {
     env: "REORDER_WAIT",
-    takes: duration(Duration::ZERO, SECOND),
+    takes: duration(Duration::ZERO, SECOND).at_run_time(),
     default: Value("30ms"),
     help: "How long a gap may be only a matter of order before it is read from the store.",
 };
@@ -69,21 +69,21 @@ static FILLS_MAX: Setting<usize> = Setting {
 
 static RECENT_EVENTS_MAX: Setting<usize> = Setting {
     env: "RECENT_EVENTS_MAX",
-    takes: count(1, 100_000),
+    takes: count(1, 100_000).at_run_time(),
     default: Value("1024"),
     help: "The most recent events kept in memory per followed stream.",
 };
 
 static RECENT_EVENTS_AGE: Setting<Duration> = Setting {
     env: "RECENT_EVENTS_AGE",
-    takes: duration(SECOND, DAY),
+    takes: duration(SECOND, DAY).at_run_time(),
     default: Value("60s"),
     help: "How long events are kept in memory for clients that come back, at least; all but 16 of a stream are dropped before twice that. A client that was away for longer reads the log.",
 };
 
 static RECENT_BYTES_MAX: Setting<usize> = Setting {
     env: "RECENT_BYTES_MAX",
-    takes: size(64 * KIB, 64 * GIB),
+    takes: size(64 * KIB, 64 * GIB).at_run_time(),
     default: Value("64MiB"),
     help: "The most memory that recent events take on this node.",
 };
@@ -97,7 +97,7 @@ static PRESENCE_LEASE: Setting<Duration> = Setting {
 
 static PRESENCE_LIST_MAX: Setting<usize> = Setting {
     env: "PRESENCE_LIST_MAX",
-    takes: count(1, 1000),
+    takes: count(1, 1000).at_run_time(),
     default: Value("100"),
     help: "The most members of a topic whose presence is told by name; of more only their number is told.",
 };

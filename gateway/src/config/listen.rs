@@ -84,9 +84,9 @@ static DEMO: Optional<bool> = Setting {
     help: "Whether the demonstration page hands a token to whoever opens it. Never in production.",
 };
 
-static LOG_LEVEL: Setting<String> = Setting {
+pub(super) static LOG_LEVEL: Setting<String> = Setting {
     env: "LOG_LEVEL",
-    takes: text(log_level).or_in(&LOG_LEVEL_FILE),
+    takes: text(log_level).or_in(&LOG_LEVEL_FILE).at_run_time(),
     default: Value("info"),
     help: "What is logged: error, warn, info, debug, trace or off, also per module (info,gateway::edge::ws=debug).",
 };
@@ -103,9 +103,9 @@ static LOG_FORMAT: Setting<LogFormat> = Setting {
     help: "How log lines are written.",
 };
 
-static SLOW_OPERATION: Setting<Duration> = Setting {
+pub(super) static SLOW_OPERATION: Setting<Duration> = Setting {
     env: "SLOW_OPERATION",
-    takes: duration(MS, MINUTE),
+    takes: duration(MS, MINUTE).at_run_time(),
     default: Value("100ms"),
     help: "From how long on an operation is slow: it is logged, and named as a bottleneck where one in twenty takes longer.",
 };

@@ -31,6 +31,12 @@ process ends with status 2. `draftwire serve --help` shows this table.
   an accident; of files, line ends at the end are cut off. Any other value in quotes is refused too:
   `docker run --env-file` would make them a part of it.
 
+- The column *changes* says when a change takes effect: with a restart, at once for a node as a whole, or for the
+  connections that begin afterwards. What needs no restart can be changed while the nodes run, with
+  `draftwire settings` or `PUT /v1/admin/settings/{NAME}`: for all, or for a stable part of users, connections or
+  nodes. Such a change is kept with the data, holds on all nodes, and wins over flag and environment.
+  [Operations](operations.md#settings-at-run-time) says more.
+
 A test compares this page with the declarations in `gateway/src/config`; it is written anew by
 `UPDATE_DOCS=1 cargo test -p gateway config`.
 ";
@@ -84,7 +90,7 @@ pub(super) fn page(groups: &[&Group]) -> String {
     for Group { title, settings } in groups {
         let _ = write!(
             page,
-            "\n## {title}\n\n| variable, flag | default | takes | meaning |\n|---|---|---|---|\n"
+            "\n## {title}\n\n| variable, flag | default | takes | changes | meaning |\n|---|---|---|---|---|\n"
         );
         for setting in *settings {
             let default = match setting.default() {
@@ -92,7 +98,8 @@ pub(super) fn page(groups: &[&Group]) -> String {
                 Fallback::Otherwise(text) => text.to_owned(),
             };
             let (env, flag, rule, help) = (setting.env(), setting.flag(), setting.rule(), setting.help());
-            let _ = writeln!(page, "| `{env}` `--{flag}` | {default} | {rule} | {help} |");
+            let change = setting.change().as_str();
+            let _ = writeln!(page, "| `{env}` `--{flag}` | {default} | {rule} | {change} | {help} |");
         }
     }
     page.push_str(HISTORY);

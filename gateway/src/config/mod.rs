@@ -4,9 +4,12 @@
 mod auth;
 mod backend;
 mod bus;
+mod changeable;
 mod fan_out;
+mod given;
 pub(crate) mod input;
 mod listen;
+mod live;
 #[cfg(test)]
 mod markdown;
 mod reader;
@@ -24,11 +27,16 @@ mod writes;
 use auth::DEMO_SECRET;
 pub(crate) use auth::{JWT_AUDIENCE, JWT_ISSUER, JWT_SCOPE_CLAIM, JWT_SECRET, JWT_USER_CLAIM};
 pub use bus::Bus;
+pub use changeable::Changeable;
+pub use given::{Given, Source};
 pub(crate) use listen::LISTEN_ADDR;
 pub use listen::{Listen, LogFormat, Origins};
+pub(crate) use live::ROLLOUTS_MAX;
+pub(crate) use live::check as validate_overlays;
+pub use live::{By, Live, Overlay};
 pub use reader::ConfigErrors;
 pub use retention::{Kept, Retention};
-pub use setting::{Declared, Fallback};
+pub use setting::{Change, Declared, Fallback, Privacy};
 pub(crate) use store::{DATA_DIR, DATABASE_SCHEMA, DATABASE_URL};
 pub use store::{Database, Store};
 pub use webhooks::Webhooks;
@@ -83,6 +91,10 @@ pub struct Config {
     pub retention: Retention,
     /// The limits and timers of the fan-out.
     pub fanout: fanout::Settings,
+    /// What all of this was read from.
+    pub given: Given,
+    /// Whether settings that were changed at run time are not applied.
+    pub ignores_run_time: bool,
 }
 
 impl Config {
@@ -94,9 +106,20 @@ impl Config {
     /// # Errors
     /// Every mistake, not only the first.
     pub fn from_source(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
-        let reader = Reader::new(&lookup);
+        Self::from_sources(lookup, |_| false)
+    }
+
+    /// The same; `is_flag` says which settings are given by their flags, so that people can be told.
+    ///
+    /// # Errors
+    /// Every mistake, not only the first.
+    pub(crate) fn from_sources(
+        lookup: impl Fn(&str) -> Option<String>,
+        is_flag: impl Fn(&str) -> bool,
+    ) -> Result<Self, ConfigErrors> {
+        let reader = Reader::with_flags(&lookup, &is_flag);
         let store = Store::read(&reader);
-        let config = Self {
+        let mut config = Self {
             bus: Bus::read(&reader),
             auth: auth::read(&reader, &store),
             backend: backend::read(&reader),
@@ -106,10 +129,25 @@ impl Config {
             writes: Writes::read(&reader),
             retention: Retention::read(&reader),
             fanout: fan_out::read(&reader),
+            given: Given::default(),
+            ignores_run_time: false,
             store,
         };
+        config.given = reader.given(declared());
         auth::check_secret(&config.auth.keys, &reader, &config.listen);
         reader.finish(config)
+    }
+
+    /// Returns the part that can change while the node runs, as it was read at the start.
+    pub fn changeable(&self) -> Changeable {
+        Changeable {
+            websocket: self.websocket.clone(),
+            writes: self.writes.clone(),
+            retention: self.retention.clone(),
+            fanout: self.fanout.clone(),
+            log_level: self.listen.log_level.clone(),
+            slow_operation: self.listen.slow_operation,
+        }
     }
 
     /// Returns a sentence, to be logged at start, for each thing that is allowed but may be a mistake.
@@ -130,6 +168,15 @@ impl Config {
         }
         warnings
     }
+}
+
+/// Returns the text of a setting as it is read, without blanks around it.
+///
+/// # Errors
+/// What can only be an accident.
+pub(crate) fn checked_text(setting: &dyn Declared, text: &str) -> Result<String, String> {
+    let checked = input::without_accidents(text, setting.privacy());
+    checked.map(str::to_owned).map_err(|accident| accident.to_string())
 }
 
 /// Reads the settings of the store alone, for commands that need no others.

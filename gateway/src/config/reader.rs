@@ -3,6 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, fmt, path::Path};
 
 use super::{
+    given::{Given, GivenText, Source},
     input,
     setting::{Declared, Fallback, Optional, Privacy, Setting},
 };
@@ -29,6 +30,8 @@ impl std::error::Error for ConfigErrors {}
 /// settings are still checked. [`Self::finish`] sees to it that nobody uses such a configuration.
 pub(super) struct Reader<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether a setting is given by its flag.
+    is_flag: &'a dyn Fn(&str) -> bool,
     /// The text of each setting that was asked for, by its environment variable. A file is read once: it may be
     /// a pipe.
     found: RefCell<BTreeMap<&'static str, Option<Found>>>,
@@ -41,6 +44,7 @@ struct Found {
     /// The names of the setting itself, or of the one that names a file which holds it.
     by: String,
     text: String,
+    source: Source,
 }
 
 struct Complaint {
@@ -51,7 +55,29 @@ struct Complaint {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { lookup, found: RefCell::default(), complaints: RefCell::default() }
+        Self::with_flags(lookup, &|_| false)
+    }
+
+    /// The same, where it is known which settings are given by their flags.
+    pub(super) fn with_flags(
+        lookup: &'a dyn Fn(&str) -> Option<String>,
+        is_flag: &'a dyn Fn(&str) -> bool,
+    ) -> Self {
+        Self { lookup, is_flag, found: RefCell::default(), complaints: RefCell::default() }
+    }
+
+    /// Returns what was given, of the settings that were read.
+    pub(super) fn given(
+        &self,
+        declared: impl Iterator<Item = (&'static str, &'static dyn Declared)>,
+    ) -> Given {
+        let found = self.found.borrow();
+        let given = declared.filter_map(|(_, setting)| {
+            let Found { text, source, .. } = found.get(setting.env())?.clone()?;
+            let text = (setting.privacy() == Privacy::Shown).then_some(text);
+            Some((setting.env(), GivenText { source, text }))
+        });
+        Given(given.collect())
     }
 
     /// Returns what was read, unless something was wrong.
@@ -138,27 +164,28 @@ impl<'a> Reader<'a> {
     fn find(&self, setting: &dyn Declared) -> Option<Found> {
         let own = (self.lookup)(setting.env()).filter(|text| !text.is_empty());
         let in_file = setting.file().and_then(|file| Some((file.name(), self.found(file)?.text)));
-        let (by, text) = match (own, in_file) {
-            (own, None) => (setting.name(), own?),
+        let own_source = if (self.is_flag)(setting.env()) { Source::Flag } else { Source::Environment };
+        let (by, text, source) = match (own, in_file) {
+            (own, None) => (setting.name(), own?, own_source),
             (Some(text), Some((by, _))) => {
                 self.complain_of(setting, format!("{} and {by} are set: keep one", setting.name()));
-                (setting.name(), text)
+                (setting.name(), text, own_source)
             }
             (None, Some((by, path))) => match input::read_file(Path::new(&path)) {
-                Ok(text) => (by, text),
+                Ok(text) => (by, text, Source::File),
                 Err(error) => {
                     self.complain_of(setting, format!("{by} is {path:?}, and {error}"));
                     // Something was given, and so nothing else holds instead.
-                    return Some(Found { by, text: String::new() });
+                    return Some(Found { by, text: String::new(), source: Source::File });
                 }
             },
         };
         match input::without_accidents(&text, setting.privacy()) {
             Ok("") => None,
-            Ok(text) => Some(Found { by, text: text.to_owned() }),
+            Ok(text) => Some(Found { by, text: text.to_owned(), source }),
             Err(accident) => {
                 self.complain_of(setting, format!("{by} {accident}"));
-                Some(Found { by, text })
+                Some(Found { by, text, source })
             }
         }
     }

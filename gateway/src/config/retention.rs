@@ -27,63 +27,63 @@ pub(super) static GROUP: Group = Group {
 
 static RETENTION_USER_AGE: Setting<Duration> = Setting {
     env: "RETENTION_USER_AGE",
-    takes: duration(Duration::ZERO, AGE_MAX),
+    takes: duration(Duration::ZERO, AGE_MAX).at_run_time(),
     default: Value("7d"),
     help: "How long an event of a user's stream is kept; 0s without end.",
 };
 
 static RETENTION_USER_EVENTS: Setting<u64> = Setting {
     env: "RETENTION_USER_EVENTS",
-    takes: count(0, 1_000_000_000_000),
+    takes: count(0, 1_000_000_000_000).at_run_time(),
     default: Value("10000"),
     help: "How many of the newest events of a user's stream are kept; 0 for all. What is older or beyond the number goes.",
 };
 
 static RETENTION_TOPIC_AGE: Setting<Duration> = Setting {
     env: "RETENTION_TOPIC_AGE",
-    takes: duration(Duration::ZERO, AGE_MAX),
+    takes: duration(Duration::ZERO, AGE_MAX).at_run_time(),
     default: Value("7d"),
     help: "How long an event of a topic is kept; 0s without end.",
 };
 
 static RETENTION_TOPIC_EVENTS: Setting<u64> = Setting {
     env: "RETENTION_TOPIC_EVENTS",
-    takes: count(0, 1_000_000_000_000),
+    takes: count(0, 1_000_000_000_000).at_run_time(),
     default: Value("100000"),
     help: "How many of the newest events of a topic are kept; 0 for all. What is older or beyond the number goes.",
 };
 
 static RETENTION_ALL_AGE: Setting<Duration> = Setting {
     env: "RETENTION_ALL_AGE",
-    takes: duration(Duration::ZERO, AGE_MAX),
+    takes: duration(Duration::ZERO, AGE_MAX).at_run_time(),
     default: Value("7d"),
     help: "How long an event of the stream of all connections is kept; 0s without end.",
 };
 
 static RETENTION_ALL_EVENTS: Setting<u64> = Setting {
     env: "RETENTION_ALL_EVENTS",
-    takes: count(0, 1_000_000_000_000),
+    takes: count(0, 1_000_000_000_000).at_run_time(),
     default: Value("10000"),
     help: "How many of the newest events of the stream of all connections are kept; 0 for all. What is older or beyond the number goes.",
 };
 
 static RETENTION_CONTROL_AGE: Setting<Duration> = Setting {
     env: "RETENTION_CONTROL_AGE",
-    takes: duration(Duration::ZERO, AGE_MAX),
+    takes: duration(Duration::ZERO, AGE_MAX).at_run_time(),
     default: Value("7d"),
     help: "How long an event of the stream of the nodes (`control`) is kept; 0s without end.",
 };
 
 static RETENTION_CONTROL_EVENTS: Setting<u64> = Setting {
     env: "RETENTION_CONTROL_EVENTS",
-    takes: count(0, 1_000_000_000_000),
+    takes: count(0, 1_000_000_000_000).at_run_time(),
     default: Value("10000"),
     help: "How many of the newest events of the stream of the nodes are kept; 0 for all. What is older or beyond the number goes.",
 };
 
 static RETENTION_INTERVAL: Setting<Duration> = Setting {
     env: "RETENTION_INTERVAL",
-    takes: duration(MS.saturating_mul(10), DAY),
+    takes: duration(MS.saturating_mul(10), DAY).at_run_time(),
     default: Value("1m"),
     help: "The pause between two rounds in which one of the nodes removes what is no longer kept, and commands older than COMMAND_MEMORY.",
 };

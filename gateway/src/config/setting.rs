@@ -52,6 +52,29 @@ pub(super) struct Takes<T: 'static> {
     form: Form<T>,
     privacy: Privacy,
     file: Option<&'static FileSetting>,
+    change: Change,
+}
+
+/// When a change of a setting takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// When the node is started again.
+    Restart,
+    /// At once, for a node as a whole.
+    Node,
+    /// For the connections that begin afterwards.
+    Connections,
+}
+
+impl Change {
+    /// Returns the word for it in docs/config.md and in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Node => "at once",
+            Self::Connections => "new connections",
+        }
+    }
 }
 
 enum Form<T: 'static> {
@@ -76,7 +99,7 @@ pub enum Privacy {
 
 /// Takes a text that `parse` understands.
 pub(super) const fn text<T>(parse: fn(&str) -> Result<T, String>) -> Takes<T> {
-    Takes { form: Form::Text(parse), privacy: Privacy::Shown, file: None }
+    Takes { form: Form::Text(parse), privacy: Privacy::Shown, file: None, change: Change::Restart }
 }
 
 /// Takes any text.
@@ -86,17 +109,17 @@ pub(super) const fn any_text() -> Takes<String> {
 
 /// Takes a URL that may hold a password or a key.
 pub(super) const fn secret_url<T>(parse: fn(&str) -> Result<T, String>) -> Takes<T> {
-    Takes { form: Form::Text(parse), privacy: Privacy::Hidden, file: None }
+    Takes { form: Form::Text(parse), privacy: Privacy::Hidden, file: None, change: Change::Restart }
 }
 
 /// Takes a secret, to the byte.
 pub(super) const fn secret(parse: fn(&str) -> Result<Secret, String>) -> Takes<Secret> {
-    Takes { form: Form::Text(parse), privacy: Privacy::Exact, file: None }
+    Takes { form: Form::Text(parse), privacy: Privacy::Exact, file: None, change: Change::Restart }
 }
 
 /// Takes one of a few words, each with its value.
 pub(super) const fn choice<T>(words: &'static [(&'static str, T)]) -> Takes<T> {
-    Takes { form: Form::Choice(words), privacy: Privacy::Shown, file: None }
+    Takes { form: Form::Choice(words), privacy: Privacy::Shown, file: None, change: Change::Restart }
 }
 
 /// Takes `true` or `false`.
@@ -125,13 +148,28 @@ const fn as_ms(duration: Duration) -> u64 {
 }
 
 const fn number<T>(unit: &'static Unit, min: u64, max: u64, convert: fn(u64) -> Option<T>) -> Takes<T> {
-    Takes { form: Form::Number { unit, min, max, convert }, privacy: Privacy::Shown, file: None }
+    Takes {
+        form: Form::Number { unit, min, max, convert },
+        privacy: Privacy::Shown,
+        file: None,
+        change: Change::Restart,
+    }
 }
 
 impl<T> Takes<T> {
     /// Takes the same text from a file as well: for secrets, and for settings that a running node reads again.
     pub(super) const fn or_in(self, file: &'static FileSetting) -> Self {
-        Self { form: self.form, privacy: self.privacy, file: Some(file) }
+        Self { form: self.form, privacy: self.privacy, file: Some(file), change: self.change }
+    }
+
+    /// Can change while a node runs, and then holds for the node as a whole.
+    pub(super) const fn at_run_time(self) -> Self {
+        Self { form: self.form, privacy: self.privacy, file: self.file, change: Change::Node }
+    }
+
+    /// Can change while a node runs, and then holds for the connections that begin afterwards.
+    pub(super) const fn for_new_connections(self) -> Self {
+        Self { form: self.form, privacy: self.privacy, file: self.file, change: Change::Connections }
     }
 }
 
@@ -189,6 +227,11 @@ pub trait Declared: Sync {
         None
     }
 
+    /// When a change of it takes effect.
+    fn change(&self) -> Change {
+        Change::Restart
+    }
+
     /// Returns the flag that wins over the environment variable, without its dashes.
     fn flag(&self) -> String {
         self.env().to_ascii_lowercase().replace('_', "-")
@@ -227,6 +270,10 @@ impl<T: Sync, D: Copy + Into<Fallback> + Sync> Declared for Setting<T, D> {
 
     fn file(&self) -> Option<&'static FileSetting> {
         self.takes.file
+    }
+
+    fn change(&self) -> Change {
+        self.takes.change
     }
 }
 

@@ -38,119 +38,119 @@ pub(super) static GROUP: Group = Group {
 
 static WS_PING_INTERVAL: Setting<Duration> = Setting {
     env: "WS_PING_INTERVAL",
-    takes: duration(MS.saturating_mul(10), HOUR),
+    takes: duration(MS.saturating_mul(10), HOUR).for_new_connections(),
     default: Value("25s"),
     help: "How often a new connection is pinged. From then on the interval follows the connection's health.",
 };
 
 static WS_PING_INTERVAL_MIN: Optional<Duration> = Setting {
     env: "WS_PING_INTERVAL_MIN",
-    takes: duration(MS.saturating_mul(10), HOUR),
+    takes: duration(MS.saturating_mul(10), HOUR).for_new_connections(),
     default: Otherwise("10s, or WS_PING_INTERVAL if that is less"),
     help: "How often a connection is pinged whose answers fail to come, or come unsteadily.",
 };
 
 static WS_PING_INTERVAL_MAX: Optional<Duration> = Setting {
     env: "WS_PING_INTERVAL_MAX",
-    takes: duration(MS.saturating_mul(10), HOUR),
+    takes: duration(MS.saturating_mul(10), HOUR).for_new_connections(),
     default: Otherwise("55s, or WS_PING_INTERVAL if that is more"),
     help: "How often a connection is pinged that is well. Proxies on the way end connections that are silent, often after 60s.",
 };
 
 static WS_PONG_TIMEOUT: Setting<Duration> = Setting {
     env: "WS_PONG_TIMEOUT",
-    takes: duration(MS.saturating_mul(10), DAY),
+    takes: duration(MS.saturating_mul(10), DAY).for_new_connections(),
     default: Value("60s"),
     help: "For how long a ping may be followed by no sign of life before the connection is closed with 4408.",
 };
 
 static ANONYMOUS_IDLE: Setting<Duration> = Setting {
     env: "ANONYMOUS_IDLE",
-    takes: duration(MS.saturating_mul(10), DAY),
+    takes: duration(MS.saturating_mul(10), DAY).for_new_connections(),
     default: Value("5m"),
     help: "After how long a connection without a token, that has sent nothing and was sent nothing, is closed with 4408. Heartbeats do not count.",
 };
 
 static PUBLIC_TOPICS: Optional<Vec<Pattern>> = Setting {
     env: "PUBLIC_TOPICS",
-    takes: text(patterns),
+    takes: text(patterns).at_run_time(),
     default: Otherwise("none: every connection needs a token"),
     help: "Topics that everybody may follow, with or without a token: names, or beginnings of names followed by *, separated by commas (match:*,news).",
 };
 
 static TOPICS_PER_CONNECTION: Setting<usize> = Setting {
     env: "TOPICS_PER_CONNECTION",
-    takes: count(1, 10_000),
+    takes: count(1, 10_000).for_new_connections(),
     default: Value("100"),
     help: "The most topics that one connection follows.",
 };
 
 static DEFLATE: Setting<bool> = Setting {
     env: "DEFLATE",
-    takes: yes_or_no(),
+    takes: yes_or_no().for_new_connections(),
     default: Value("true"),
     help: "Whether permessage-deflate is negotiated with clients that offer it.",
 };
 
 static DEFLATE_MIN_BYTES: Setting<usize> = Setting {
     env: "DEFLATE_MIN_BYTES",
-    takes: size(1, 64 * MIB),
+    takes: size(1, 64 * MIB).for_new_connections(),
     default: Value("1KiB"),
     help: "The smallest message that is compressed, for connections that take that. An event is compressed once for all of them.",
 };
 
 static SSE_HEARTBEAT: Setting<Duration> = Setting {
     env: "SSE_HEARTBEAT",
-    takes: duration(MS.saturating_mul(10), HOUR),
+    takes: duration(MS.saturating_mul(10), HOUR).for_new_connections(),
     default: Value("15s"),
     help: "The longest silence on an event stream (GET /v1/stream); then a comment line is sent.",
 };
 
 static MAX_MESSAGE_BYTES: Setting<usize> = Setting {
     env: "MAX_MESSAGE_BYTES",
-    takes: size(KIB, 64 * MIB),
+    takes: size(KIB, 64 * MIB).at_run_time(),
     default: Value("1MiB"),
     help: "The largest message that a client may send; a larger one closes with 1009.",
 };
 
 static COMMANDS_PER_SECOND: Setting<u32> = Setting {
     env: "COMMANDS_PER_SECOND",
-    takes: count(1, 1_000_000),
+    takes: count(1, 1_000_000).for_new_connections(),
     default: Value("50"),
     help: "How many commands a second are read from one connection on average; twice as many in a burst. What comes faster waits in the socket.",
 };
 
 static CONNECTIONS_PER_USER: Setting<usize> = Setting {
     env: "CONNECTIONS_PER_USER",
-    takes: count(1, 1_000_000),
+    takes: count(1, 1_000_000).at_run_time(),
     default: Value("50"),
     help: "The most connections of one user to this node; one more closes with 4429, unless its device has one already, whose place it takes.",
 };
 
 static CONNECTIONS_MAX: Setting<usize> = Setting {
     env: "CONNECTIONS_MAX",
-    takes: count(1, 10_000_000),
+    takes: count(1, 10_000_000).at_run_time(),
     default: Value("50000"),
     help: "The most connections to this node; one more closes with 1013.",
 };
 
 static PENDING_COMMANDS_MAX: Setting<usize> = Setting {
     env: "PENDING_COMMANDS_MAX",
-    takes: count(1, 10_000),
+    takes: count(1, 10_000).for_new_connections(),
     default: Value("64"),
     help: "The most commands of one connection that wait for their answer; beyond it the connection is not read.",
 };
 
 static TOKEN_WARNING: Setting<Duration> = Setting {
     env: "TOKEN_WARNING",
-    takes: duration(MS, HOUR),
+    takes: duration(MS, HOUR).for_new_connections(),
     default: Value("60s"),
     help: "How long before its token expires a client is told so (TOKEN_EXPIRING).",
 };
 
 static DRAIN_WINDOW: Setting<Duration> = Setting {
     env: "DRAIN_WINDOW",
-    takes: duration(MS, HOUR),
+    takes: duration(MS, HOUR).at_run_time(),
     default: Value("10s"),
     help: "Over how long a stopping node sends its clients elsewhere.",
 };

@@ -38,49 +38,49 @@ static WRITE_QUEUE_MAX: Setting<usize> = Setting {
 
 static WRITE_BATCH_MAX: Setting<usize> = Setting {
     env: "WRITE_BATCH_MAX",
-    takes: count(1, 10_000),
+    takes: count(1, 10_000).at_run_time(),
     default: Value("800"),
     help: "The most writes in one transaction; an append of several events counts as so many.",
 };
 
 static WRITE_WINDOW: Setting<Duration> = Setting {
     env: "WRITE_WINDOW",
-    takes: duration(Duration::ZERO, SECOND),
+    takes: duration(Duration::ZERO, SECOND).at_run_time(),
     default: Value("5ms"),
     help: "How far apart the transactions of a shard begin while writes keep coming, so that they share one. A lone write does not wait, and neither does a batch of 16.",
 };
 
 static WRITE_WAIT_MAX: Setting<Duration> = Setting {
     env: "WRITE_WAIT_MAX",
-    takes: duration(MS.saturating_mul(10), MINUTE),
+    takes: duration(MS.saturating_mul(10), MINUTE).at_run_time(),
     default: Value("5s"),
     help: "How long a write may wait for its transaction to begin; then it is answered unavailable. With one STORE_TIMEOUT for the transaction, that is the longest that a client waits for an answer.",
 };
 
 static DRAFTS_PER_USER_MAX: Setting<u64> = Setting {
     env: "DRAFTS_PER_USER_MAX",
-    takes: count(1, 1_000_000),
+    takes: count(1, 1_000_000).at_run_time(),
     default: Value("500"),
     help: "The most drafts of one user, deleted ones not counted.",
 };
 
 static DRAFT_BYTES_MAX: Setting<usize> = Setting {
     env: "DRAFT_BYTES_MAX",
-    takes: size(KIB, 16 * MIB),
+    takes: size(KIB, 16 * MIB).at_run_time(),
     default: Value("64KiB"),
     help: "The largest content of one draft, as JSON. All drafts of a user are read together, within STORE_TIMEOUT.",
 };
 
 static EVENT_BYTES_MAX: Setting<usize> = Setting {
     env: "EVENT_BYTES_MAX",
-    takes: size(KIB, 16 * MIB),
+    takes: size(KIB, 16 * MIB).at_run_time(),
     default: Value("64KiB"),
     help: "The largest data of one published event, as JSON.",
 };
 
 static COMMAND_MEMORY: Setting<Duration> = Setting {
     env: "COMMAND_MEMORY",
-    takes: duration(MINUTE, DAY.saturating_mul(365)),
+    takes: duration(MINUTE, DAY.saturating_mul(365)).at_run_time(),
     default: Value("24h"),
     help: "How long a command is remembered, so that its repetition gets the same answer.",
 };

@@ -20,7 +20,15 @@ pub(super) struct Unreadable(#[from] serde_json::Error);
 pub(crate) enum ControlEvent {
     /// End the connections of a user.
     UserDisconnected(Disconnect),
+    /// Look again which settings were changed at run time: the store says it.
+    SettingsChanged,
 }
+
+/// The kind of the event of a setting that was changed.
+pub(crate) const SETTING_CHANGED: &str = "SETTING_CHANGED";
+
+/// The kind of the event of a setting that was set back to what each node was started with.
+pub(crate) const SETTING_UNSET: &str = "SETTING_UNSET";
 
 impl ControlEvent {
     /// Reads an event of the stream; `None` for a kind that this version does not know.
@@ -32,6 +40,7 @@ impl ControlEvent {
             Disconnect::KIND => {
                 Disconnect::from_log(event.payload.get()).map(Self::UserDisconnected).map(Some)
             }
+            SETTING_CHANGED | SETTING_UNSET => Ok(Some(Self::SettingsChanged)),
             _ => Ok(None),
         }
     }
@@ -178,7 +187,7 @@ mod tests {
     #[test]
     fn what_a_newer_node_has_written_is_told_from_what_is_damaged() {
         let data = |text: &str| Data::read(text).unwrap();
-        assert_eq!(ControlEvent::of(&event("SETTING_CHANGED", data("1"))).unwrap(), None);
+        assert_eq!(ControlEvent::of(&event("NODE_PAUSED", data("1"))).unwrap(), None);
         for text in ["1", "{}", r#"{"userId":"","code":4410,"reason":"r"}"#, r#"{"userId":"a","reason":"r"}"#]
         {
             assert!(ControlEvent::of(&event(Disconnect::KIND, data(text))).is_err(), "{text}");

@@ -25,7 +25,7 @@ use metrics::counter;
 use tokio::{sync::watch, task::AbortHandle, time::sleep};
 use tracing::{debug, info, warn};
 
-pub(crate) use event::{ControlEvent, Disconnect};
+pub(crate) use event::{ControlEvent, Disconnect, SETTING_CHANGED, SETTING_UNSET};
 
 /// The pause before the stream is followed again, where the store did not answer or applying an event panicked.
 const RETRY: Duration = Duration::from_millis(500);

@@ -1,6 +1,12 @@
 //! Reading the bodies of requests.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::extract::Request;
 use bytes::{Bytes, BytesMut};
@@ -14,7 +20,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{content_coding, problem::Problem};
-use crate::commands::failure::Failure;
+use crate::{commands::failure::Failure, config::Live};
 
 /// How many bodies of the largest size may be in memory before they are whole. What is whole is the write
 /// queue's to bound.
@@ -30,15 +36,26 @@ const UNIT: usize = 1024;
 /// Clones share the room.
 #[derive(Clone)]
 pub(crate) struct BodyReader {
-    bytes_max: usize,
+    live: Arc<Live>,
     /// In [`UNIT`]s.
     room: Arc<Semaphore>,
+    /// The room that there is, in use or not, in [`UNIT`]s: it grows with the largest body that was ever allowed.
+    room_max: Arc<AtomicUsize>,
 }
 
 impl BodyReader {
-    /// For bodies of up to `bytes_max` each.
-    pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, room: Arc::new(Semaphore::new(AT_ONCE * bytes_max.div_ceil(UNIT))) }
+    /// For bodies of up to `MAX_MESSAGE_BYTES` each.
+    pub(crate) fn new(live: Arc<Live>) -> Self {
+        Self { live, room: Arc::new(Semaphore::new(0)), room_max: Arc::default() }
+    }
+
+    /// The largest body at the moment, for several of which there is room.
+    fn bytes_max(&self) -> usize {
+        let bytes_max = self.live.node().websocket.message_bytes_max;
+        let wanted = AT_ONCE * bytes_max.div_ceil(UNIT);
+        let before = self.room_max.fetch_max(wanted, Ordering::Relaxed);
+        self.room.add_permits(wanted.saturating_sub(before));
+        bytes_max
     }
 
     /// The whole body.
@@ -50,6 +67,7 @@ impl BodyReader {
     }
 
     async fn collect(&self, request: Request) -> Result<Bytes, Problem> {
+        let bytes_max = self.bytes_max();
         let mut parts = request.into_body().into_data_stream();
         let mut whole = BytesMut::new();
         let mut room: Option<SemaphorePermit<'_>> = None;
@@ -59,7 +77,7 @@ impl BodyReader {
         };
         while let Some(part) = parts.try_next().await.map_err(broken)? {
             let bytes = whole.len() + part.len();
-            if bytes > self.bytes_max {
+            if bytes > bytes_max {
                 return Err(Failure::new(Code::TooLarge, "the body is larger than MAX_MESSAGE_BYTES").into());
             }
             let held = room.as_ref().map_or(0, SemaphorePermit::num_permits);

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
@@ -41,8 +41,8 @@ pub struct Connections {
     counts: Mutex<Counts>,
     activity: Activity,
     started: Instant,
-    total_max: usize,
-    per_user_max: usize,
+    total_max: AtomicUsize,
+    per_user_max: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -70,7 +70,14 @@ impl Connections {
     /// Nobody yet.
     pub fn new(total_max: usize, per_user_max: usize) -> Arc<Self> {
         let (counts, activity) = (Mutex::default(), Activity::default());
+        let (total_max, per_user_max) = (total_max.into(), per_user_max.into());
         Arc::new(Self { counts, activity, started: Instant::now(), total_max, per_user_max })
+    }
+
+    /// Replaces the bounds. Connections beyond them stay.
+    pub(crate) fn set_bounds(&self, total_max: usize, per_user_max: usize) {
+        self.total_max.store(total_max, Ordering::Relaxed);
+        self.per_user_max.store(per_user_max, Ordering::Relaxed);
     }
 
     /// Counts a connection in, until the returned value is dropped. One without a user counts only
@@ -90,9 +97,9 @@ impl Connections {
     ) -> Result<ConnectionGuard, LimitReached> {
         let mut counts = self.lock();
         let of_user = user.map(|user| counts.users.get(user).map_or(&[][..], Vec::as_slice));
-        let limit_reached = if counts.total >= self.total_max {
+        let limit_reached = if counts.total >= self.total_max.load(Ordering::Relaxed) {
             Some(LimitReached::Node)
-        } else if of_user.is_some_and(|places| places.len() >= self.per_user_max) {
+        } else if of_user.is_some_and(|places| places.len() >= self.per_user_max.load(Ordering::Relaxed)) {
             Some(LimitReached::User)
         } else {
             None
@@ -193,7 +200,7 @@ impl Connections {
             event_streams: counts.event_streams as u64,
             active: active as u64,
             idle: (counts.total - active) as u64,
-            max: self.total_max as u64,
+            max: self.total_max.load(Ordering::Relaxed) as u64,
         }
     }
 

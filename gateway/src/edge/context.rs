@@ -28,8 +28,8 @@ pub(crate) struct ConnectionContext {
     pub(crate) connections: Arc<Connections>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) admission: Admission,
-    /// Bounds and intervals of connections.
-    pub(crate) limits: config::WebSocket,
+    /// Bounds and intervals, as they are at the moment.
+    pub(crate) live: Arc<config::Live>,
     /// Who this node is, and which pages may connect.
     pub(crate) listen: config::Listen,
 }

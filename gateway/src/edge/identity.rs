@@ -13,6 +13,7 @@ use super::{problem::Problem, query::Parameters};
 use crate::{
     auth::{AuthError, Identity, Verifier},
     commands::failure::Failure,
+    config::Live,
 };
 
 /// The token: the first of `Authorization: Bearer` (RFC 6750 section 2.1), a subprotocol entry, the
@@ -39,14 +40,14 @@ fn token<'a>(
 #[derive(Clone)]
 pub(crate) struct Authenticator {
     verifier: Arc<Verifier>,
-    /// Whether there are topics that may be followed without a token.
-    anonymous: bool,
+    /// Says whether there are topics that may be followed without a token.
+    live: Arc<Live>,
 }
 
 impl Authenticator {
-    /// Without a token requests are let in where `anonymous` says so.
-    pub(crate) fn new(verifier: Arc<Verifier>, anonymous: bool) -> Self {
-        Self { verifier, anonymous }
+    /// Without a token requests are let in while there is anything to follow without one.
+    pub(crate) fn new(verifier: Arc<Verifier>, live: Arc<Live>) -> Self {
+        Self { verifier, live }
     }
 
     /// Returns who a request speaks for: `None` for one that shows no token where that is allowed. Refusals
@@ -59,7 +60,7 @@ impl Authenticator {
     ) -> Result<Option<Identity>, AuthError> {
         let verified = match token(headers, subprotocol, query) {
             Ok(token) => self.verifier.verify(token, unix_ms()).await.map(Some),
-            Err(AuthError::Missing) if self.anonymous => Ok(None),
+            Err(AuthError::Missing) if !self.live.node().websocket.public_topics.is_empty() => Ok(None),
             Err(error) => Err(error),
         };
         verified.inspect_err(|error| {
@@ -105,7 +106,7 @@ where
 }
 
 /// A request by an operator that takes no parameters.
-pub(super) struct Operator;
+pub(super) struct Operator(pub(super) Identity);
 
 impl<S: Send + Sync> FromRequestParts<S> for Operator
 where
@@ -117,7 +118,7 @@ where
         let RequiredIdentity(identity) = RequiredIdentity::from_request_parts(parts, state).await?;
         check_admin(&identity)?;
         Parameters::of(&parts.uri, &[])?;
-        Ok(Self)
+        Ok(Self(identity))
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     NODE_HEADER, content_coding, cors,
     http::{
         cluster, demo, disconnect, drafts, health, history, live, openapi, operations as admin_operations,
-        presence, publish, webhooks,
+        presence, publish, settings, webhooks,
     },
     problem::Problem,
     request_id::{REQUEST_ID, RequestId},
@@ -44,6 +44,9 @@ pub fn router(state: EdgeState) -> Router {
             .route("/admin/cluster", get(cluster::show))
             .route("/admin/live", get(live::follow))
             .route("/admin/operations", get(admin_operations::show))
+            .route("/admin/settings", get(settings::list))
+            .route("/admin/settings/history", get(settings::history))
+            .route("/admin/settings/{name}", get(settings::get).put(settings::set).delete(settings::unset))
             .route("/admin/webhooks", get(webhooks::list).post(webhooks::create))
             .route("/admin/webhooks/{id}", get(webhooks::get).patch(webhooks::edit).delete(webhooks::remove))
             .route("/admin/webhooks/{id}/replay", post(webhooks::replay))

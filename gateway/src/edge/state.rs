@@ -13,6 +13,7 @@ use super::{
 use crate::{
     cluster::Cluster,
     commands::{drafts::Drafts, topics::Topics},
+    settings::RuntimeSettings,
     webhooks::Webhooks,
 };
 
@@ -29,6 +30,7 @@ pub(crate) struct Parts {
     pub(crate) health: Arc<HealthSources>,
     pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) cluster: Arc<Cluster>,
+    pub(crate) settings: Arc<RuntimeSettings>,
 }
 
 impl EdgeState {
@@ -80,6 +82,12 @@ impl FromRef<EdgeState> for DemoTokens {
 impl FromRef<EdgeState> for Arc<Webhooks> {
     fn from_ref(state: &EdgeState) -> Self {
         state.0.webhooks.clone()
+    }
+}
+
+impl FromRef<EdgeState> for Arc<RuntimeSettings> {
+    fn from_ref(state: &EdgeState) -> Self {
+        state.0.settings.clone()
     }
 }
 

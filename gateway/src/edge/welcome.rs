@@ -8,17 +8,18 @@ use common::{
 };
 
 use super::context::ConnectionContext;
-use crate::subscriptions::InitialStreams;
+use crate::{config, subscriptions::InitialStreams};
 
 /// The `WELCOME` of a connection that has joined its first streams.
 pub(super) fn welcome(
     context: &ConnectionContext,
+    limits: &config::WebSocket,
     streams: &InitialStreams,
     user_id: Option<UserId>,
     connection_id: ConnectionId,
     device: DeviceId,
 ) -> Message {
-    let (limits, all) = (&context.limits, streams.all());
+    let all = streams.all();
     let payload = Welcome {
         connection_id,
         device,

@@ -53,7 +53,7 @@ pub async fn serve(settings: Config, rereading: Rereading) -> anyhow::Result<()>
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let handle = metrics::install()?;
-    metrics::record_limits(&settings);
+    metrics::record_limits(&settings.changeable());
     open_files::raise(settings.websocket.connections_max);
     let public = bind("LISTEN_ADDR", settings.listen.addr)?;
     let private = bind("METRICS_ADDR", settings.listen.metrics_addr)?;
@@ -74,7 +74,6 @@ pub async fn serve(settings: Config, rereading: Rereading) -> anyhow::Result<()>
     if node.settings.store.is_embedded() {
         info!("open http://{}/ for the demo", public.local_addr()?);
     }
-    operations::set_threshold(node.settings.listen.slow_operation);
     tokio::spawn(operations::keep_time());
     tokio::spawn(store_size::watch(Arc::downgrade(&node.store)));
     tokio::spawn(memory::look_after(Arc::downgrade(&node.connections), node.settings.fanout.linger));
@@ -90,7 +89,11 @@ pub async fn serve(settings: Config, rereading: Rereading) -> anyhow::Result<()>
         let node = node.clone();
         async move {
             let rereading = Arc::new(rereading);
-            tokio::join!(node.verifier.keep_keys_fresh(), reread_on(hangup, &node, &rereading))
+            tokio::join!(
+                node.verifier.keep_keys_fresh(),
+                reread_on(hangup, &node, &rereading),
+                follow_settings(&node, &*rereading.set_log_level)
+            )
         }
     });
 
@@ -118,6 +121,30 @@ pub async fn serve(settings: Config, rereading: Rereading) -> anyhow::Result<()>
     Ok(())
 }
 
+/// Gives the process what it has of the settings that hold at the moment, now and whenever they change.
+async fn follow_settings(node: &Node, set_log_level: &(dyn Fn(&str) + Send + Sync)) {
+    let mut changed = node.live.subscribe();
+    let mut log_level = node.settings.listen.log_level.clone();
+    let mut connections_max = node.settings.websocket.connections_max;
+    loop {
+        changed.mark_unchanged();
+        let settings = node.live.node();
+        if log_level != settings.log_level {
+            set_log_level(&settings.log_level);
+            log_level.clone_from(&settings.log_level);
+        }
+        if connections_max < settings.websocket.connections_max {
+            connections_max = settings.websocket.connections_max;
+            open_files::raise(connections_max);
+        }
+        operations::set_threshold(settings.slow_operation);
+        metrics::record_limits(&settings);
+        if changed.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Reads again what can be, at each signal. What is wrong is said, and changes nothing.
 async fn reread_on(mut hangup: Signal, node: &Node, rereading: &Arc<Rereading>) {
     while hangup.recv().await.is_some() {
@@ -125,7 +152,7 @@ async fn reread_on(mut hangup: Signal, node: &Node, rereading: &Arc<Rereading>) 
         // Files may be far away.
         match spawn_blocking(move || (read.settings)()).await {
             Ok(Ok(settings)) => {
-                (rereading.set_log_level)(&settings.listen.log_level);
+                node.runtime.reread_given(&settings.given, "LOG_LEVEL");
                 match node.verifier.reload(&settings.auth.keys).await {
                     Ok(()) => info!("SIGHUP: keys and log level were read again; all else needs a restart"),
                     Err(error) => warn!(%error, "SIGHUP: the keys stay as they were"),

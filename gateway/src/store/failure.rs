@@ -69,7 +69,7 @@ fn cause(error: &dyn DatabaseError) -> Cause {
 }
 
 /// The constraints of the migrations. No content violates them; damage does, or a defect of ours.
-const OUR_CONSTRAINTS: [&str; 7] = [
+const OUR_CONSTRAINTS: [&str; 8] = [
     "streams_pkey",
     "streams_check",
     "events_pkey",
@@ -77,6 +77,7 @@ const OUR_CONSTRAINTS: [&str; 7] = [
     "commands_pkey",
     "trims_pkey",
     "trims_check",
+    "settings_changes_pkey",
 ];
 
 /// By the classes of Postgres (appendix A of its manual). What is not listed is never blamed on a client.

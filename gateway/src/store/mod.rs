@@ -9,6 +9,7 @@ pub mod plan;
 pub mod postgres;
 mod retention;
 mod rows;
+pub mod settings;
 pub mod sqlite;
 mod timing;
 pub mod webhooks;
@@ -31,6 +32,7 @@ pub use self::{
     occupancy::OccupancyStore,
     plan::APPEND_EVENTS_MAX,
     retention::{Chunk, Deleted, RetentionStore, Rule, StreamKind, Trimmed},
+    settings::SettingsStore,
     webhooks::WebhookStore,
 };
 
@@ -40,7 +42,7 @@ pub use self::{
 /// does not answer. Dropping a call is safe: a commit that was under way then either happened as a
 /// whole or not at all.
 #[async_trait]
-pub trait Store: Log {
+pub trait Store: Log + SettingsStore {
     /// Decides and commits a batch of writes as one transaction, in the order given: each sees the
     /// effects of those before it. The batch is all or nothing; a refused write is an answer, not a
     /// failure, and leaves nothing behind.
@@ -96,6 +98,13 @@ pub trait Store: Log {
     /// How its connections to the database stand; `None` for a store that has none.
     fn pool(&self) -> Option<PoolState> {
         None
+    }
+
+    /// Replaces the bounds on what is kept. They hold for the batches that begin afterwards, also where this fails:
+    /// then only what reads them in the database has the old ones.
+    async fn set_limits(&self, limits: Limits) -> Result<(), StoreError> {
+        let _ = limits;
+        Ok(())
     }
 
     /// Bytes that everything takes on the database's disk, indexes included; `None` where that is not known.
@@ -363,7 +372,7 @@ pub struct History {
 }
 
 /// Bounds on what is kept.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Drafts of one user that are not deleted.
     pub drafts_per_user_max: u64,

@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use common::{DraftId, Stream, UserId, protocol::Draft};
 use fanout::log::{Heads, Log, LogError, Page, Read};
 use gateway::store::{
-    Committed, DraftList, DraftOp, History, Lock, Op, Refusal, RetentionStore, Store, StoreError, Write,
+    Committed, DraftList, DraftOp, History, Lock, Op, Refusal, RetentionStore, SettingsStore, Store,
+    StoreError, Write,
+    settings::{Decide, SettingChange, SettingChanged},
 };
 use tokio::sync::watch;
 
@@ -141,6 +143,29 @@ impl Log for FailingStore {
     async fn read(&self, reads: &[Read]) -> Result<Vec<Page>, LogError> {
         self.answers()?;
         self.store.read(reads).await
+    }
+}
+
+#[async_trait]
+impl SettingsStore for FailingStore {
+    async fn settings(&self) -> Result<Vec<SettingChange>, StoreError> {
+        self.answers()?;
+        self.store.settings().await
+    }
+
+    async fn settings_history(
+        &self,
+        name: Option<&str>,
+        before: u64,
+        changes_max: u32,
+    ) -> Result<Vec<SettingChange>, StoreError> {
+        self.answers()?;
+        self.store.settings_history(name, before, changes_max).await
+    }
+
+    async fn change_setting(&self, decide: Decide<'_>) -> Result<Option<SettingChanged>, StoreError> {
+        self.answers()?;
+        self.store.change_setting(decide).await
     }
 }
 

@@ -42,7 +42,12 @@ impl Writers {
             MemoryBus::new(),
         );
         let shared: Arc<dyn Store> = store.clone();
-        let committer = Committer::start(&settings.writes, &shared, &hub, &Arc::default());
+        let committer = Committer::start(
+            &gateway::config::Live::new(settings.changeable()),
+            &shared,
+            &hub,
+            &Arc::default(),
+        );
         Self { store, hub, committer, _disk: disk }
     }
 

@@ -48,6 +48,7 @@ mod retention;
 mod rights;
 mod rust_client;
 mod session;
+mod settings;
 mod shutdown;
 mod sources;
 mod tidy;

@@ -51,7 +51,12 @@ impl Scene {
             Config::from_source(|name| (name == "WRITE_WAIT_MAX").then(|| wait_max.to_owned())).unwrap();
         let bus = MemoryBus::new();
         let hub = Hub::start("n1".parse().unwrap(), settings.fanout.clone(), store.clone(), bus);
-        let committer = Committer::start(&settings.writes, &store, &hub, &Arc::default());
+        let committer = Committer::start(
+            &gateway::config::Live::new(settings.changeable()),
+            &store,
+            &hub,
+            &Arc::default(),
+        );
         let operator = PgConnection::connect(&database.tables()).await.unwrap();
         Self { database, store, hub, committer, operator }
     }

@@ -11,6 +11,7 @@ use tracing::{error, warn};
 use super::{job::Waiting, unavailable::Unavailable};
 use crate::{
     commands::pipeline::Pass,
+    config::Live,
     operations::{SlowKind, may_report},
     store::{Committed, Done, Lock, Refusal, Store, StoreError, Write, WriteHealth},
 };
@@ -21,8 +22,8 @@ pub(super) struct Commits {
     pub(super) store: Arc<dyn Store>,
     pub(super) hub: Arc<Hub>,
     pub(super) health: Arc<WriteHealth>,
-    /// The longest that a write waits for its transaction to begin.
-    pub(super) wait_max: Duration,
+    /// Says how long a write waits for its transaction to begin, and what a batch may hold.
+    pub(super) live: Arc<Live>,
 }
 
 /// Streams that the log names of a slow commit.
@@ -49,7 +50,7 @@ impl Commits {
     pub(super) fn missed_its_turn(&self, waiting: &Waiting) -> Option<Unavailable> {
         if waiting.pass.as_ref().is_some_and(Pass::is_void) {
             Some(Unavailable::Behind)
-        } else if waiting.since.elapsed() > self.wait_max {
+        } else if waiting.since.elapsed() > self.live.node().writes.wait_max {
             Some(Unavailable::Late)
         } else {
             None

@@ -34,14 +34,13 @@ use tokio::{
 pub use self::unavailable::{Answer, Unavailable};
 use self::{
     attempt::Commits,
-    batch::Bounds,
     job::{Barrier, Job, QueuedBytes, Waiting},
     set_aside::SetAside,
     writer::Writer,
 };
 use super::pipeline::{Pass, Pipeline};
 use crate::{
-    config,
+    config::Live,
     store::{Store, Write, WriteHealth},
 };
 
@@ -53,7 +52,7 @@ use crate::{
 /// At most `wait_max` (`WRITE_WAIT_MAX`) and one time limit of the store (`STORE_TIMEOUT`), whatever
 /// happens; most end long before, in one of these ways.
 ///
-/// - The queue is full, by number ([`config::Writes::queue_max`] per shard) or by bytes (128 MiB over all
+/// - The queue is full, by number ([`crate::config::Writes::queue_max`] per shard) or by bytes (128 MiB over all
 ///   shards), or the store is known to be down: refused before it waits.
 /// - Its turn comes within `wait_max`: it is part of a transaction, which the store ends within its time
 ///   limit, one way or the other.
@@ -81,13 +80,14 @@ struct Shard {
 impl Committer {
     /// Starts the shards. They end when the last clone is dropped and the queues are empty.
     pub fn start(
-        settings: &config::Writes,
+        live: &Arc<Live>,
         store: &Arc<dyn Store>,
         hub: &Arc<Hub>,
         health: &Arc<WriteHealth>,
     ) -> Self {
         job::record_limit();
         let bytes = Arc::<AtomicUsize>::default();
+        let settings = &live.node().writes;
         let shards = (0..settings.shards)
             .map(|index| {
                 let (queue, jobs) = mpsc::channel(settings.queue_max);
@@ -96,13 +96,11 @@ impl Committer {
                     store: store.clone(),
                     hub: hub.clone(),
                     health: health.clone(),
-                    wait_max: settings.wait_max,
+                    live: live.clone(),
                 };
                 let writer = Writer {
                     index: index.to_string(),
-                    bounds: Bounds::new(settings),
-                    window: settings.window,
-                    set_aside: SetAside::new(settings, commits.clone()),
+                    set_aside: SetAside::new(settings.queue_max, commits.clone()),
                     commits,
                     down: down.clone(),
                     bytes: bytes.clone(),

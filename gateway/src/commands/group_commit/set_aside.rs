@@ -27,10 +27,7 @@ use super::{
     job::{Barrier, Job, Waiting},
     unavailable::Unavailable,
 };
-use crate::{
-    config,
-    store::{Lock, Write},
-};
+use crate::store::{Lock, Write};
 
 /// Transactions of lanes at a time, per shard: each may hold a connection while it waits for a lock.
 const LANES_AT_ONCE: usize = 2;
@@ -59,8 +56,7 @@ type Writer = Option<(UserId, DeviceId)>;
 /// The lanes of one shard.
 pub(super) struct SetAside {
     commits: Commits,
-    bounds: Bounds,
-    /// Writes in all lanes ([`config::Writes::queue_max`]); one lane may have a quarter.
+    /// Writes in all lanes ([`crate::config::Writes::queue_max`]); one lane may have a quarter.
     writes_max: usize,
     lanes: Mutex<Lanes>,
     turns: Semaphore,
@@ -89,14 +85,8 @@ struct Size {
 }
 
 impl SetAside {
-    pub(super) fn new(settings: &config::Writes, commits: Commits) -> Arc<Self> {
-        Arc::new(Self {
-            commits,
-            bounds: Bounds::new(settings),
-            writes_max: settings.queue_max,
-            lanes: Mutex::default(),
-            turns: Semaphore::new(LANES_AT_ONCE),
-        })
+    pub(super) fn new(writes_max: usize, commits: Commits) -> Arc<Self> {
+        Arc::new(Self { commits, writes_max, lanes: Mutex::default(), turns: Semaphore::new(LANES_AT_ONCE) })
     }
 
     /// Takes a write that must not overtake one that is here. Returns what may go on; a barrier always does,
@@ -179,7 +169,8 @@ impl SetAside {
     async fn try_lane(self: &Arc<Self>, stream: &Stream, writer: &Writer) {
         let mut pause = PAUSE_MIN;
         while let Some(oldest) = self.until_filled(stream, writer).await {
-            let turn = timeout_at(oldest + self.commits.wait_max, self.turns.acquire()).await;
+            let wait_max = self.commits.live.node().writes.wait_max;
+            let turn = timeout_at(oldest + wait_max, self.turns.acquire()).await;
             let batch = self.next_batch(stream, writer);
             let Batch { writes, waiting, barriers, .. } = batch;
             if writes.is_empty() {
@@ -249,7 +240,8 @@ impl SetAside {
         let Some(lane) = of_streams.get_mut(stream).and_then(|lanes| lanes.get_mut(writer)) else {
             return batch;
         };
-        while batch.has_room(self.bounds)
+        let bounds = Bounds::new(&self.commits.live.node().writes);
+        while batch.has_room(bounds)
             && let Some(job) = lane.jobs.pop_front()
         {
             match job {

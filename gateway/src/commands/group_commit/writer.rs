@@ -34,8 +34,6 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 /// The task of one shard.
 pub(super) struct Writer {
     pub(super) index: String,
-    pub(super) bounds: Bounds,
-    pub(super) window: Duration,
     pub(super) set_aside: Arc<SetAside>,
     pub(super) commits: Commits,
     pub(super) down: Arc<AtomicBool>,
@@ -66,7 +64,8 @@ impl Writer {
             let mut batch = Batch::default();
             self.take(first, &mut batch);
             // Where writes come while one is committed, they come often enough to be worth a wait.
-            let until = began.filter(|_| waits).map(|began: Instant| began + self.window);
+            let until =
+                began.filter(|_| waits).map(|began: Instant| began + self.commits.live.node().writes.window);
             self.collect(jobs, &mut batch, until).await;
             began = Some(Instant::now());
             #[allow(clippy::cast_precision_loss)]
@@ -102,7 +101,8 @@ impl Writer {
 
     /// Adds what waits, and what comes until then.
     async fn collect(&self, jobs: &mut mpsc::Receiver<Job>, batch: &mut Batch, until: Option<Instant>) {
-        while batch.has_room(self.bounds) {
+        let bounds = Bounds::new(&self.commits.live.node().writes);
+        while batch.has_room(bounds) {
             let job = match (jobs.try_recv(), until) {
                 (Ok(job), _) => Some(job),
                 (Err(_), Some(until)) if batch.is_small() => {

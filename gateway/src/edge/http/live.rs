@@ -51,7 +51,7 @@ pub(in crate::edge) async fn follow(
     })?;
     let live = Live {
         watcher,
-        expiry: Expiry::of(&identity, context.limits.token_warning, unix_ms()),
+        expiry: Expiry::of(&identity, context.live.node().websocket.token_warning, unix_ms()),
         stopping: context.drain.subscribe(),
         retry: Some(Bytes::from_static(RETRY)),
     };

@@ -13,4 +13,5 @@ pub(super) mod operations;
 pub(super) mod path;
 pub(super) mod presence;
 pub(super) mod publish;
+pub(super) mod settings;
 pub(super) mod webhooks;

@@ -43,6 +43,7 @@ use super::{
 use crate::{
     auth::{Expiry, Identity},
     commands::{access, failure::Failure},
+    config::{self, Changeable},
     subscriptions::{At, InitialStreams, Subscriptions},
 };
 
@@ -70,7 +71,7 @@ struct EventStream {
     /// Without a token: when nothing but heartbeats was said to the client for too long, and how long that is.
     idle: Option<(Instant, Duration)>,
     stopping: watch::Receiver<bool>,
-    drain_window: Duration,
+    live: Arc<config::Live>,
     guard: ConnectionGuard,
 }
 
@@ -139,8 +140,11 @@ async fn begin(
     Transport::EventStream.count_attempt();
     let identity = identity?;
     let parameters = Parameters::of(uri, &["topics", "device", "cursor"])?;
+    let connection: ConnectionId = random_id().map_err(invalid)?;
+    let user = identity.as_ref().map(|identity| &identity.user);
+    let settings = context.live.connection(user, connection.as_str());
     // Names, separated by commas.
-    let topics = topics(&context, parameters.text("topics").unwrap_or_default())?;
+    let topics = topics(&settings.websocket, parameters.text("topics").unwrap_or_default())?;
     let position = match headers.get("last-event-id") {
         Some(id) => id.to_str().map_err(|_| invalid(position::INVALID))?,
         None => parameters.text("cursor").unwrap_or_default(),
@@ -150,16 +154,14 @@ async fn begin(
         "" => Position::default(),
         text => text.parse().map_err(invalid)?,
     };
-    let guard = context
-        .connections
-        .enter(identity.as_ref().map(|identity| &identity.user), None, verified)
-        .map_err(limit_reached)?;
+    let guard = context.connections.enter(user, None, verified).map_err(limit_reached)?;
     guard.uses(Transport::EventStream);
     let device = parameters.get("device")?.map_or_else(random_id, Ok).map_err(invalid)?;
     access::check_connect(&context.backend, identity.as_ref(), &device).await?;
     let allowed = topics.iter().map(|topic| context.topics.authorize_follow(identity.as_ref(), topic));
     let allowed_until = try_join_all(allowed).await?.into_iter().flatten().min();
-    let mut events = open(context, identity, device, topics, &position, guard).await?;
+    let visitor = Visitor { connection, identity, device, settings };
+    let mut events = open(context, visitor, topics, &position, guard).await?;
     // The backend is asked again when the client comes back.
     events.leave_at = allowed_until;
     connected(Transport::EventStream, events.who(), request, has_cursor);
@@ -170,17 +172,24 @@ async fn begin(
     Ok((head(), body).into_response())
 }
 
+/// Who asks for an event stream.
+struct Visitor {
+    connection: ConnectionId,
+    identity: Option<Identity>,
+    device: DeviceId,
+    /// The settings that held when it asked.
+    settings: Arc<Changeable>,
+}
+
 /// Joins all streams and queues what comes first.
 async fn open(
     context: Arc<ConnectionContext>,
-    identity: Option<Identity>,
-    device: DeviceId,
+    Visitor { connection, identity, device, settings }: Visitor,
     topics: Vec<TopicName>,
     position: &Position,
     guard: ConnectionGuard,
 ) -> Result<EventStream, Problem> {
-    let connection: ConnectionId = random_id().map_err(invalid)?;
-    let limits = &context.limits;
+    let limits = &settings.websocket;
     let user = identity.as_ref().map(|identity| identity.user.clone());
     let mut subscriptions = Subscriptions::new(context.sources.clone(), user.clone(), None);
     let permit = context.admission.admit().await.map_err(Problem::unavailable)?;
@@ -214,7 +223,8 @@ async fn open(
     }
     {
         use crate::subscriptions::Outbox;
-        lines.push(&welcome(&context, &first, user.clone(), connection.clone(), device.clone()), None);
+        lines
+            .push(&welcome(&context, limits, &first, user.clone(), connection.clone(), device.clone()), None);
     }
     first.add_to(&mut subscriptions);
     for joined in joined {
@@ -234,7 +244,7 @@ async fn open(
         leave_at: None,
         idle: identity.is_none().then(|| (Instant::now() + limits.anonymous_idle, limits.anonymous_idle)),
         stopping: context.drain.subscribe(),
-        drain_window: limits.drain_window,
+        live: context.live.clone(),
         guard,
     })
 }
@@ -252,7 +262,8 @@ impl EventStream {
             if self.stopping.has_changed().unwrap_or(false) {
                 self.stopping.mark_unchanged();
                 // A moment of its own for every client, so that the other nodes are not met by all.
-                let moment = Instant::now() + self.drain_window.mul_f64(rand::random_range(0.0..0.9));
+                let moment = Instant::now()
+                    + self.live.node().websocket.drain_window.mul_f64(rand::random_range(0.0..0.9));
                 self.leave_at = Some(self.leave_at.map_or(moment, |leave_at| leave_at.min(moment)));
             }
             // By the wall clock, and at each heartbeat at the latest.
@@ -300,14 +311,14 @@ impl Drop for EventStream {
 }
 
 /// The topics that are asked for.
-fn topics(context: &ConnectionContext, names: &str) -> Result<Vec<TopicName>, Problem> {
+fn topics(limits: &config::WebSocket, names: &str) -> Result<Vec<TopicName>, Problem> {
     let mut topics: Vec<TopicName> = Vec::new();
     for name in names.split(',').filter(|name| !name.is_empty()) {
         let topic = name.parse().map_err(invalid)?;
         if !topics.contains(&topic) {
             topics.push(topic);
         }
-        let topics_max = context.limits.topics_per_connection;
+        let topics_max = limits.topics_per_connection;
         if topics.len() > topics_max {
             let message = format!("a connection may follow {topics_max} topics");
             return Err(Failure::new(Code::TooLarge, message).into());

@@ -1,9 +1,11 @@
 //! Who has connected, with what.
 
+use std::sync::Arc;
+
 use common::{ConnectionId, Cursor, DeviceId, message::Encoding};
 use websocket::Deflate;
 
-use crate::auth::Identity;
+use crate::{auth::Identity, config::Changeable};
 
 /// Who has connected, with what.
 pub(crate) struct Client {
@@ -20,4 +22,6 @@ pub(crate) struct Client {
     pub(crate) deflate: Deflate,
     /// Whether it takes arrays of messages.
     pub(crate) batch: bool,
+    /// The settings that held for it when it began.
+    pub(crate) settings: Arc<Changeable>,
 }

@@ -77,9 +77,10 @@ impl Session {
     /// The node is about to stop: every client gets a moment of its own within the window, so that
     /// the other nodes are not met by all at once.
     pub(super) fn ask_to_leave(&mut self) {
-        let delay = self.limits().drain_window.mul_f64(rand::random_range(0.0..0.9));
+        let window = self.context.live.node().websocket.drain_window;
+        let delay = window.mul_f64(rand::random_range(0.0..0.9));
         // The client may need a moment to act on it.
-        self.leave_at = Some(Instant::now() + delay + self.limits().drain_window.mul_f64(0.1));
+        self.leave_at = Some(Instant::now() + delay + window.mul_f64(0.1));
         let in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         self.push(ServerMessage::Reconnect { payload: Reconnect { in_ms } }.json());
     }

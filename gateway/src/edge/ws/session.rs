@@ -166,7 +166,7 @@ pub(super) async fn begin(
         }
     };
     let now = Instant::now();
-    let limits = &context.limits;
+    let limits = &client.settings.websocket;
     let mut session = Box::new(Session {
         heartbeat: Heartbeat::new(&limits.heartbeat, now),
         rate: Rate::new(limits.commands_per_second, limits.commands_burst(), now),
@@ -195,7 +195,7 @@ pub(super) async fn begin(
         guard,
     });
     let (connection, device) = (session.client.connection.clone(), session.client.device.clone());
-    session.outbox.push(&welcome(&session.context, &first, user, connection, device), None);
+    session.outbox.push(&welcome(&session.context, session.limits(), &first, user, connection, device), None);
     first.add_to(&mut session.subscriptions);
     Some((session, parking))
 }
@@ -208,7 +208,7 @@ impl Session {
     }
 
     pub(super) fn limits(&self) -> &config::WebSocket {
-        &self.context.limits
+        &self.client.settings.websocket
     }
 
     /// Hands out what is due, and writes it.

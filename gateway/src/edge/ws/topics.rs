@@ -68,7 +68,9 @@ impl Session {
         };
         let followed = self.subscriptions.topics().any(|followed| followed == topic);
         let joins = if followed { None } else { Some(self.begin_joining(id, subscription)?) };
-        let granted = grant(self.context.clone(), self.client.identity.clone(), topic.clone(), evidence);
+        let warning = self.limits().token_warning;
+        let granted =
+            grant(self.context.clone(), self.client.identity.clone(), topic.clone(), evidence, warning);
         Ok(async move {
             let grant = granted.await?;
             let joined = match joins {
@@ -265,6 +267,7 @@ async fn grant(
     identity: Option<Identity>,
     topic: TopicName,
     evidence: Evidence,
+    warning: Duration,
 ) -> Result<Option<Grant>, Failure> {
     match (evidence, identity) {
         (Evidence::Token(token), identity) => {
@@ -273,7 +276,7 @@ async fn grant(
                 counter!("draftwire_tokens_refused_total", "why" => error.label()).increment(1);
             })?;
             context.topics.check_topic_token(identity.as_ref(), &token, &topic)?;
-            Ok(Some(Grant::of(&token, context.limits.token_warning, now)))
+            Ok(Some(Grant::of(&token, warning, now)))
         }
         (Evidence::Backend, Some(identity)) => {
             context.topics.ask_backend(&identity, &topic).await.map(|until| Some(Grant::until(until)))

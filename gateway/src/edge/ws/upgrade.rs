@@ -28,7 +28,6 @@ use super::{
     session::{self, Session},
 };
 use crate::{
-    auth::Identity,
     commands::{access, failure::Failure},
     config::Origins,
     edge::{
@@ -70,11 +69,23 @@ pub(crate) async fn upgrade(
     Transport::WebSocket.count_attempt();
     let verified = Instant::now();
     let offered = Offered::of(headers);
-    let handshake = if context.limits.deflate { handshake } else { handshake.without_deflate() };
+    let identified = authenticator.identify(headers, offered.bearer.as_deref(), &query).await;
+    let connection: ConnectionId = match random_id() {
+        Ok(connection) => connection,
+        Err(error) => return Problem::bad_request(error.to_string()).into_response(),
+    };
+    let user = identified.as_ref().ok().and_then(Option::as_ref).map(|identity| &identity.user);
+    let settings = context.live.connection(user, connection.as_str());
+    let handshake = if settings.websocket.deflate { handshake } else { handshake.without_deflate() };
     let deflate = handshake.deflate();
-    let client = match authenticator.identify(headers, offered.bearer.as_deref(), &query).await {
+    let client = match identified {
         Err(refused) => Err((refused.close(), refused.to_string())),
-        Ok(identity) => client(identity, &query, &offered, deflate),
+        Ok(identity) => read_parameters(&query, &offered, identity.is_some()).map(
+            |Parameters { device, batch, cursor, all }| {
+                let encoding = offered.chosen.unwrap_or_default();
+                Client { identity, connection, device, cursor, all, encoding, deflate, batch, settings }
+            },
+        ),
     };
     let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return Problem::upgrade_required().into_response();
@@ -102,7 +113,7 @@ async fn begin(
         .inspect_err(|error| debug!(%error, "the connection broke during the handshake"))
         .ok()?;
     let has_token = client.as_ref().is_ok_and(|client| client.identity.is_some());
-    let message_bytes_max = context.limits.connection_message_bytes_max(has_token);
+    let message_bytes_max = context.live.node().websocket.connection_message_bytes_max(has_token);
     let Some((stream, unread)) = listener::take_over(upgraded) else {
         debug!("the connection is not one of the listener's");
         return None;
@@ -154,13 +165,19 @@ fn limit_reached(limit_reached: LimitReached) -> (Close, String) {
     }
 }
 
-/// Reads the parameters of the connection.
-fn client(
-    identity: Option<Identity>,
+/// The parameters of the connection.
+struct Parameters {
+    device: DeviceId,
+    batch: bool,
+    cursor: Option<Cursor>,
+    all: Option<Cursor>,
+}
+
+fn read_parameters(
     query: &HashMap<String, String>,
     offered: &Offered,
-    deflate: Deflate,
-) -> Result<Client, (Close, String)> {
+    has_token: bool,
+) -> Result<Parameters, (Close, String)> {
     let misuse = |reason: String| (Close::Misuse, reason);
     let invalid = |error: InvalidId| misuse(error.to_string());
     if offered.only_unknown {
@@ -169,18 +186,16 @@ fn client(
     let cursor = |name| query.get(name).map(|text| text.parse::<Cursor>()).transpose().map_err(invalid);
     let device: DeviceId =
         query.get("device").map_or_else(random_id, |device| device.parse()).map_err(invalid)?;
-    let connection: ConnectionId = random_id().map_err(invalid)?;
     let batch = match query.get("batch").map(String::as_str) {
         None | Some("0") => false,
         Some("1") => true,
         Some(_) => return Err(misuse("batch must be 0 or 1".to_owned())),
     };
-    if identity.is_none() && query.contains_key("cursor") {
+    if !has_token && query.contains_key("cursor") {
         return Err(misuse("`cursor` requires a token".to_owned()));
     }
     let (cursor, all) = (cursor("cursor")?, cursor("all")?);
-    let encoding = offered.chosen.unwrap_or_default();
-    Ok(Client { identity, connection, device, cursor, all, encoding, deflate, batch })
+    Ok(Parameters { device, batch, cursor, all })
 }
 
 /// The subprotocols that a client offers (RFC 6455 section 1.9).

@@ -69,7 +69,7 @@ impl Session {
     /// any case is looked at here: its token, the stop of the node, and what ends it from outside.
     pub(super) async fn send(&mut self) -> Result<(), End> {
         let began = Instant::now();
-        let (stall_max, drain_window) = (self.limits().heartbeat.timeout, self.limits().drain_window);
+        let stall_max = self.limits().heartbeat.timeout;
         let mut leave_at = self.leave_at;
         let mut stopping = self.context.drain.subscribe();
         let mut sending = pin!(self.socket.send(self.outbox.frames(), stall_max));
@@ -94,7 +94,7 @@ impl Session {
                 }
                 end = self.guard.until_forced_end() => return Err(end.into()),
                 Ok(()) = stopping.changed(), if leave_at.is_none() => {
-                    leave_at = Some(Instant::now() + drain_window);
+                    leave_at = Some(Instant::now() + self.context.live.node().websocket.drain_window);
                 }
             }
         }

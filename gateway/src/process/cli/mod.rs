@@ -10,7 +10,7 @@ pub use token::{TokenError, TokenRequest};
 
 use std::{ffi::OsString, net::SocketAddr, process::ExitCode};
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use common::{TopicName, UserId};
 
 use crate::{
@@ -93,7 +93,11 @@ pub fn parse(
     let (name, matches) = matches.remove_subcommand().expect("clap demands a command");
     let lookup = |setting: &str| flag(&matches, setting).or_else(|| env(setting));
     Ok(match name.as_str() {
-        "serve" => Invocation::Serve(Box::new(Config::from_source(lookup)?)),
+        "serve" => {
+            let is_flag = |setting: &str| flag(&matches, setting).is_some();
+            let ignores_run_time = matches.get_flag(ENVIRONMENT_ONLY);
+            Invocation::Serve(Box::new(Config { ignores_run_time, ..Config::from_sources(lookup, is_flag)? }))
+        }
         "token" => Invocation::Token(Box::new(TokenRequest {
             user: matches.get_one::<UserId>("user").cloned(),
             topic: matches.get_one::<TopicName>("topic").cloned(),
@@ -125,6 +129,9 @@ fn migration(store: &Store) -> Result<Migration, ConfigErrors> {
         ])),
     }
 }
+
+/// The flag with which a node ignores what was changed at run time.
+const ENVIRONMENT_ONLY: &str = "settings-from-environment-only";
 
 /// `draftwire` and `draftwire --listen-addr …` mean `draftwire serve …`.
 fn with_default_command(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
@@ -184,7 +191,13 @@ pub fn command() -> Command {
                 .about("Start a node (the default)")
                 .next_line_help(true)
                 .after_help("A flag wins over its environment variable. Durations need a unit (500ms, 25s, 5m, 1h), sizes may have one (64KiB, 1MiB).")
-                .args(config::declared().map(|(title, setting)| argument(title, setting))),
+                .args(config::declared().map(|(title, setting)| argument(title, setting)))
+                .arg(
+                    Arg::new(ENVIRONMENT_ONLY)
+                        .long(ENVIRONMENT_ONLY)
+                        .action(ArgAction::SetTrue)
+                        .help("Keep to flags and environment, whatever was changed with draftwire settings"),
+                ),
         )
         .subcommand(token)
         .subcommand(

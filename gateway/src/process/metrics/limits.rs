@@ -3,7 +3,7 @@
 use metrics::gauge;
 
 use super::{Kind, Row};
-use crate::config::Config;
+use crate::config::Changeable;
 
 /// Limits that settings decide, limits that are fixed, and the process.
 pub const LIMITS: &[Row] = &[
@@ -57,7 +57,7 @@ pub const LIMITS: &[Row] = &[
 
 /// Records the limits that settings decide.
 #[allow(clippy::cast_precision_loss)]
-pub(in crate::process) fn record(settings: &Config) {
+pub(in crate::process) fn record(settings: &Changeable) {
     gauge!("draftwire_connections_max").set(settings.websocket.connections_max as f64);
     gauge!("draftwire_connections_per_user_max").set(settings.websocket.connections_per_user as f64);
     gauge!("draftwire_streams_followed_max").set(settings.fanout.streams_max as f64);

@@ -282,6 +282,19 @@ pub const METRICS: &[Row] = &[
         "Streams left for the next round because somebody kept them locked",
     ),
     (
+        "draftwire_settings_version",
+        Kind::Gauge,
+        "",
+        "The number of the last change of a setting at run time that this node has read; it differs between nodes for a moment",
+    ),
+    ("draftwire_settings_changed", Kind::Gauge, "", "Settings that are changed at run time"),
+    (
+        "draftwire_settings_refused",
+        Kind::Gauge,
+        "",
+        "Those of them that do not go together with what this node was started with, and so do not hold on it",
+    ),
+    (
         "draftwire_control_events_total",
         Kind::Counter,
         "outcome",

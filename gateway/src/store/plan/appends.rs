@@ -15,7 +15,7 @@ pub const APPEND_EVENTS_MAX: usize = 1000;
 /// # Errors
 /// [`Refusal::BadRequest`] when there is nothing; [`Refusal::TooLarge`] when one of them, or their number,
 /// is over its limit.
-pub(crate) fn check_size(events: &[NewEvent], limits: &Limits) -> Result<(), Refusal> {
+pub(crate) fn check_size(events: &[NewEvent], bytes_max: usize) -> Result<(), Refusal> {
     if events.is_empty() {
         return Err(Refusal::BadRequest("there is no event".to_owned()));
     }
@@ -23,7 +23,6 @@ pub(crate) fn check_size(events: &[NewEvent], limits: &Limits) -> Result<(), Ref
         let count = events.len();
         return Err(Refusal::TooLarge(format!("{count} events at once, at most {APPEND_EVENTS_MAX}")));
     }
-    let bytes_max = limits.event_bytes_max;
     match events.iter().map(|event| event.data.len()).find(|bytes| *bytes > bytes_max) {
         Some(bytes) => {
             let refusal = format!("the data of an event is {bytes} bytes, at most {bytes_max}");
@@ -36,7 +35,7 @@ pub(crate) fn check_size(events: &[NewEvent], limits: &Limits) -> Result<(), Ref
 impl Append {
     /// Whether it can be kept at all: its size is right, and there is no signal in it.
     fn check(&self, limits: &Limits) -> Result<(), Refusal> {
-        check_size(&self.events, limits)?;
+        check_size(&self.events, limits.event_bytes_max)?;
         if self.events.iter().any(|event| event.signal) {
             return Err(Refusal::BadRequest("a signal is not stored".to_owned()));
         }

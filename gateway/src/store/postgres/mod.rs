@@ -15,6 +15,7 @@ mod retention;
 mod rights;
 mod schema;
 mod session;
+mod settings;
 mod state_cache;
 mod webhooks;
 
@@ -23,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use common::{DraftId, Epoch, Stream, UserId, protocol::Draft};
 use fanout::log::{Heads, Log, LogError, Page, READ_BYTES_MAX, Read};
@@ -37,6 +39,7 @@ use self::{
     pool::Pool,
     retention::PostgresRetention,
     session::Sessions,
+    settings::statements as setting_statements,
     state_cache::StateCache,
     webhooks::statements as webhook_statements,
 };
@@ -83,7 +86,7 @@ pub struct PostgresStore {
     webhooks: Sessions,
     connections_max: usize,
     timeout: Duration,
-    limits: Limits,
+    limits: ArcSwap<Limits>,
     states: StateCache,
 }
 
@@ -101,6 +104,7 @@ struct Statements {
     retention: retention::Statements,
     notices: notices::Statements,
     webhooks: webhook_statements::Statements,
+    settings: setting_statements::Statements,
 }
 
 impl Statements {
@@ -117,6 +121,7 @@ impl Statements {
             retention: retention::Statements::new(schema),
             notices: notices::Statements::new(schema, &template),
             webhooks: webhook_statements::Statements::new(&template),
+            settings: setting_statements::Statements::new(&template),
         }
     }
 }
@@ -215,7 +220,7 @@ impl PostgresStore {
             plain,
             connections_max,
             timeout: options.timeout,
-            limits: options.limits,
+            limits: ArcSwap::from_pointee(options.limits),
             states: StateCache::new(options.state_cache_bytes_max),
         })
     }
@@ -229,7 +234,7 @@ impl Store for PostgresStore {
         }
         call(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let (sql, limits) = (self.sql(), &self.limits);
+            let (sql, limits) = (self.sql(), &self.limits.load_full());
             let committed =
                 commit::commit(&mut connection, &sql.commit, &self.states, writes, limits, self.timeout)
                     .await?;
@@ -245,7 +250,7 @@ impl Store for PostgresStore {
         }
         call(self.timeout, async {
             let mut connection = self.pool.get().await?;
-            let (sql, limits) = (self.sql(), &self.limits);
+            let (sql, limits) = (self.sql(), &self.limits.load_full());
             let committed =
                 commit::commit_within(&mut connection, &sql.commit, &self.states, writes, limits, lock_wait)
                     .await?;
@@ -310,6 +315,17 @@ impl Store for PostgresStore {
         Some(self.pool.state())
     }
 
+    async fn set_limits(&self, limits: Limits) -> Result<(), StoreError> {
+        self.limits.store(Arc::new(limits));
+        call(self.timeout, async {
+            let mut connection = self.pool.get().await?;
+            limits::record(&mut connection, &self.schema, &limits).await?;
+            connection.put_back();
+            Ok(())
+        })
+        .await
+    }
+
     async fn bytes(&self) -> Result<Option<u64>, StoreError> {
         call(self.timeout, async {
             let mut connection = self.pool.get().await?;
@@ -369,7 +385,7 @@ impl PostgresStore {
         call(self.timeout, async {
             let mut connection = self.pool.get().await?;
             rights::check(&mut connection, &self.schema).await?;
-            limits::record(&mut connection, &self.schema, &self.limits).await?;
+            limits::record(&mut connection, &self.schema, &self.limits.load_full()).await?;
             let naming = history::settle(&mut connection, &self.schema, self.history).await?;
             let sql = Arc::new(Statements::new(&self.schema, naming));
             if let Some(adopt) = &sql.adopt {

@@ -16,6 +16,7 @@ const TABLES: &[(&str, &[&str])] = &[
     ("history", &["SELECT", "UPDATE"]),
     ("limits", &["SELECT", "UPDATE"]),
     ("notices", &["SELECT", "UPDATE", "DELETE"]),
+    ("settings_changes", &["SELECT", "INSERT", "DELETE"]),
     ("webhooks", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("webhook_cursors", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("webhook_occupancy", &["SELECT", "INSERT", "UPDATE", "DELETE"]),

@@ -5,9 +5,11 @@
 
 mod lease;
 mod retention;
+mod settings;
 
 use std::{any::Any, collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use common::{DraftId, Epoch, Seq, Stream, UserId, protocol::Draft, time::unix_ms};
 use fanout::log::{Heads, Log, LogError, Page, READ_BYTES_MAX, Read};
@@ -49,7 +51,7 @@ pub struct SqliteStore {
     /// Locked by the leader of retention.
     leadership: Arc<Mutex<()>>,
     timeout: Duration,
-    limits: Limits,
+    limits: ArcSwap<Limits>,
     /// What must not end before the store does.
     _held: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -165,7 +167,7 @@ impl SqliteStore {
             readers,
             leadership: Arc::default(),
             timeout: options.timeout,
-            limits: options.limits,
+            limits: ArcSwap::from_pointee(options.limits),
             _held: None,
         })
     }
@@ -192,7 +194,7 @@ impl Store for SqliteStore {
                 rows::fill_state(look_up(&mut transaction, &lookups).await?, &batch, &mut state)?;
             }
             let now = unix_ms();
-            let plan = decide(&batch, &mut state, &self.limits, now);
+            let plan = decide(&batch, &mut state, &self.limits.load(), now);
             if plan.changes_nothing() {
                 transaction.rollback().await?;
             } else {
@@ -236,6 +238,11 @@ impl Store for SqliteStore {
         let (writer, readers) = (self.writer.clone(), self.readers.clone());
         let timeout = self.timeout;
         Ok(Some(Box::new(SqliteRetention { writer, readers, timeout, _leadership: leadership })))
+    }
+
+    async fn set_limits(&self, limits: Limits) -> Result<(), StoreError> {
+        self.limits.store(Arc::new(limits));
+        Ok(())
     }
 
     async fn bytes(&self) -> Result<Option<u64>, StoreError> {

@@ -181,6 +181,46 @@ async fn watchers(server: &Server, token: &str) -> Vec<handshake::Answered> {
     }
 }
 
+async fn settings(met: &mut Met, server: &Server) {
+    let (list, history) = ("GET /v1/admin/settings", "GET /v1/admin/settings/history");
+    let [get, set, unset] =
+        ["GET", "PUT", "DELETE"].map(|method| format!("{method} /v1/admin/settings/LINGER"));
+    let missing = |line: &str| line.replace("LINGER", "NONE");
+    let value = r#"{"value":"9s"}"#;
+    let large = format!(r#"{{"value":"{}"}}"#, "x".repeat(1 << 20));
+    for line in [list, history, &get, &set, &unset] {
+        met.walk(server, "", &[(401, line, &[], value)]).await;
+        met.walk(server, &service(), &[(403, line, &[], value)]).await;
+        met.walk(server, &operator(), &[(400, &format!("{line}?none=1"), &[], value)]).await;
+    }
+    met.walk(
+        server,
+        &operator(),
+        &[
+            (200, list, &[], ""),
+            (200, &set, &[], r#"{"value":"9s","percent":null,"by":null,"guard":null,"reason":null}"#),
+            (400, &set, &[], r#"{"value":"9"}"#),
+            (404, &missing(&set), &[], value),
+            (412, &set, &[("if-match", "\"0\"")], value),
+            (413, &set, &[], &large),
+            (415, &set, GZIP, value),
+            (200, history, &[], ""),
+            (200, &get, &[], ""),
+            (404, &missing(&get), &[], ""),
+            (404, &missing(&unset), &[], ""),
+            (412, &unset, &[("if-match", "\"0\"")], ""),
+            (200, &unset, IF_FIRST, ""),
+        ],
+    )
+    .await;
+    let store = FailingStore::over(&*Disk::new().await);
+    let failing = Server::on(&Disk::over(store.clone()), &[]).await;
+    store.set_down(true);
+    for line in [list, history, &get, &set, &unset] {
+        met.walk(&failing, &operator(), &[(503, line, &[], value)]).await;
+    }
+}
+
 async fn following(met: &mut Met, server: &Server) {
     let reader = token::scoped("alice", ALL_TOPICS);
     let history = "GET /v1/topics/t/events";
@@ -328,6 +368,7 @@ async fn every_status_that_is_described_is_met() {
     drafts(&mut met, &server).await;
     publishing(&mut met, &server).await;
     admin(&mut met, &server).await;
+    settings(&mut met, &server).await;
     following(&mut met, &server).await;
     node(&mut met, &server).await;
     webhooks(&mut met, &server).await;

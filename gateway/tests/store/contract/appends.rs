@@ -102,7 +102,12 @@ pub(crate) async fn a_thousand_writers_to_one_topic_are_all_served(database: &dy
     let settings = Config::from_source(|name| (name == "WRITE_WAIT_MAX").then(|| "1m".to_owned())).unwrap();
     let bus = fanout::bus::MemoryBus::new();
     let hub = Hub::start("n1".parse().unwrap(), settings.fanout.clone(), store.clone(), bus);
-    let committer = Committer::start(&settings.writes, &store, &hub, &std::sync::Arc::default());
+    let committer = Committer::start(
+        &gateway::config::Live::new(settings.changeable()),
+        &store,
+        &hub,
+        &std::sync::Arc::default(),
+    );
     let event = format!("E \"{}\"", "x".repeat(2000));
     // As if each were as large as it may be.
     let bytes = settings.writes.event_bytes_max + 300;
