@@ -180,7 +180,8 @@ fn the_metrics_page_is_what_the_code_says() {
 
 #[test]
 fn operators_are_told_of_metrics_and_settings_that_exist() {
-    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let pages = ["docs/operations.md", "docs/troubleshooting.md"];
+    let page = pages.map(|page| fs::read_to_string(root().join(page)).unwrap()).join("\n");
     let of_compose = fs::read_to_string(root().join(".env.example")).unwrap();
     let mut checked = 0;
     for name in page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {

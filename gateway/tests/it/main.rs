@@ -55,6 +55,7 @@ mod tidy;
 mod tokens;
 mod topic_tokens;
 mod topics;
+mod troubleshooting;
 mod two_clusters;
 mod unavailable;
 mod visibility;
