@@ -119,7 +119,7 @@ function newCommandQueue({ records, connection, keyOf, userState, answered: answ
   function send2(command) {
     const { id, type, payload, sentAt } = command;
     if (type === "PUBLISH" && !expected.has(id) && Date.now() - sentAt > MEMORY_MS) {
-      return conclude(command, { error: { code: "unknown_outcome", message: "the server may have forgotten its id" } });
+      return conclude(command, { error: { code: "unknown_outcome", message: "no answer came for 23 hours, so the server may have forgotten the id of the event" } });
     }
     inFlight.set(id, command);
     const error = connection.send({ type, id, payload });
@@ -194,7 +194,7 @@ function problemOf(body) {
     const { code, detail, payload } = JSON.parse(body);
     return { code: code ?? "unavailable", message: detail ?? "", ...payload !== void 0 && { payload } };
   } catch {
-    return { code: "unavailable", message: "an answer that is none of the server" };
+    return { code: "unavailable", message: "the answer is not one of Draftwire: a proxy may have given it" };
   }
 }
 var TOKEN_REFUSED, TOO_MANY, OVERLOADED, MISUSE, EventStreamWire, EventLines;
@@ -770,7 +770,7 @@ function newConnection({ transports, device, tokens, isVisible, events }) {
     if (isOn) retryIn(backoff(attempts++), error);
   }
   function dead() {
-    again2(new DraftwireError("unreachable", "no answer"));
+    again2(new DraftwireError("unreachable", "the server does not answer"));
   }
   function wake() {
     const delayMs = backoff(0) / 4;
@@ -1364,8 +1364,7 @@ function newSession(options) {
     events.failed(error);
     connection.again(error);
   }
-  const { connect, disconnect, wake, tick } = connection;
-  return { connect, disconnect, wake, tick, want: subscriptions.want, pump, signal, userStateArrived };
+  return { ...connection, want: subscriptions.want, pump, signal, userStateArrived };
 }
 
 // clients/js/src/session/link.ts
@@ -2423,7 +2422,7 @@ function snapshot(records, drafts2, reset) {
 function deletedMeanwhile(records, draftId, reset) {
   if (!reset) return deleted(records, draftId);
   for (const command of commandsOf(records, draftId)) {
-    if (command.type === "DRAFT_UPDATE") keep(records, command, "refused", { code: "history_changed", message: "the server has lost the draft" });
+    if (command.type === "DRAFT_UPDATE") keep(records, command, "refused", { code: "history_changed", message: "the draft is missing in the history that the server has now" });
     else if (command.type === "DRAFT_DELETE") records.remove(commandKey(command));
   }
   deleted(records, draftId);
@@ -2434,7 +2433,7 @@ function afterSnapshot(records, command, { version }) {
   else if (command.type !== "DRAFT_CREATE") moveBase(records, command, 1);
 }
 function inAnotherHistory(records, command, record) {
-  const error = { code: "history_changed", message: "the server has lost changes that it had acknowledged" };
+  const error = { code: "history_changed", message: "the server has another history now, and may have lost changes that it had acknowledged" };
   const { content, version } = record;
   if (command.type === "DRAFT_CREATE") return records.remove(commandKey(command));
   if (command.type === "DRAFT_DELETE") return keep(records, command, "conflict", error, { fields: [], version, theirs: content });
@@ -2566,7 +2565,7 @@ var DraftStream = class {
       this.#replace({ epoch, seq }, payload.drafts);
     } else if (this.#held) {
       if (isEvent(message)) this.#held.push(message);
-      if (this.#held.length > HELD_MAX) this.#host.connection.again(new DraftwireError("unreachable", "too many events before the list"));
+      if (this.#held.length > HELD_MAX) this.#host.connection.again(new DraftwireError("unreachable", `more than ${HELD_MAX} events came before the list of drafts`));
     } else {
       const judged = this.#tracker.judge(message);
       if (judged === "gap") this.#host.gap("user");
@@ -3478,11 +3477,11 @@ var UnavailableError = class extends RefusedError {
 var QUOTED_MAX = 200;
 function path(names, query = {}) {
   const escaped = names.map((name) => {
-    if (name === "." || name === "..") throw badRequest(`${name} is no name: the path of a URL loses it`);
+    if (name === "." || name === "..") throw badRequest(`${JSON.stringify(name)} is no name: it is lost from the path of a URL`);
     try {
       return encodeURIComponent(name);
     } catch {
-      throw new InvalidRequestError(`${JSON.stringify(name)} is no Unicode text`);
+      throw new InvalidRequestError(`the name ${JSON.stringify(name)} has half of a surrogate pair, which no URL can hold`);
     }
   });
   const given = Object.entries(query).filter((entry) => entry[1] !== void 0);
@@ -3571,7 +3570,7 @@ function readEvent(value) {
 function readPresence(answer2) {
   const presence = read(answer2);
   const { members, complete } = presence;
-  if (typeof complete !== "boolean") throw new Error("the field complete is missing");
+  if (typeof complete !== "boolean") throw new Error("the field complete is not a boolean");
   return {
     members: members === void 0 ? null : list(presence, "members", isObject).map(readMember),
     users: number(presence, "users"),
@@ -3584,24 +3583,24 @@ function readMember(member) {
 }
 function text(fields, name) {
   const value = fields[name];
-  if (!isText(value)) throw new Error(`the field ${name} is no text`);
+  if (!isText(value)) throw new Error(`the field ${name} is not a string`);
   return value;
 }
 function number(fields, name) {
   const value = fields[name];
-  if (typeof value !== "number") throw new Error(`the field ${name} is no number`);
+  if (typeof value !== "number") throw new Error(`the field ${name} is not a number`);
   return value;
 }
 function list(fields, name, is) {
   const value = fields[name];
-  if (!Array.isArray(value) || !value.every(is)) throw new Error(`the field ${name} is no list`);
+  if (!Array.isArray(value) || !value.every(is)) throw new Error(`the field ${name} is not a list, or has an entry of another type`);
   return value;
 }
 function isText(value) {
   return typeof value === "string";
 }
 function object(value) {
-  if (!isObject(value)) throw new Error("an object is missing");
+  if (!isObject(value)) throw new Error("a value is not an object");
   return value;
 }
 
@@ -3789,7 +3788,7 @@ var History = class {
     if (events.length === 0) reach(cursor.seq + 1);
     this.#ended = cursor.seq >= head;
     if (!this.#ended && events.length === 0 && cursor.seq === this.#next?.seq) {
-      throw new UnexpectedAnswerError(200, `the history does not go on after ${this.cursor}`);
+      throw new UnexpectedAnswerError(200, `the server sent a page of the history without progress after ${this.cursor}`);
     }
     this.#next = cursor;
   }
@@ -3814,14 +3813,14 @@ var EVENTS_PER_REQUEST_MAX = 1e3;
 var REQUEST_BYTES = 512 * 1024;
 function line(event2) {
   if (typeof event2 === "string") return event2.trim();
-  if (typeof event2 !== "object" || event2 === null) throw new TypeError(`${String(event2)} is neither an event nor a text`);
+  if (typeof event2 !== "object" || event2 === null) throw new TypeError(`${String(event2)} cannot be published: it is neither an event nor a text`);
   return encode(event2);
 }
 function encode({ event: event2, data, priority }, signal) {
   return stringify({ event: event2, data, priority, signal });
 }
 async function* chunks(events, eventsMax, bytesMax) {
-  if (!(eventsMax >= 1 && bytesMax >= 1)) throw new RangeError("a request holds at least one event");
+  if (!(eventsMax >= 1 && bytesMax >= 1)) throw new RangeError("a request must be allowed to hold at least one event and one byte");
   const encoder = new TextEncoder();
   let [lines, size] = [[], 0];
   for await (const event2 of events) {
@@ -3853,7 +3852,7 @@ var Ends = class {
   async within(ms2, signal, run) {
     this.#check(signal);
     const over = new AbortController();
-    const end = () => over.abort(new Error("the time is over"));
+    const end = () => over.abort(new Error("the time limit has passed"));
     const timer = setTimeout(end, ms2);
     const ends = [this.#closed.signal, ...signal === void 0 ? [] : [signal]];
     for (const one of ends) one.addEventListener("abort", end);
@@ -3898,7 +3897,7 @@ function headers(request, token) {
   try {
     return new Headers(Object.entries(fields).map(([name, value]) => [name, utf8(value)]));
   } catch {
-    throw new InvalidRequestError("the token or the idempotency key is nothing that a header can hold");
+    throw new InvalidRequestError("the token or the idempotency key has a character that no HTTP header can hold");
   }
 }
 function utf8(value) {
@@ -4073,20 +4072,20 @@ function serverUrl(url) {
   try {
     parsed = new URL(url);
   } catch {
-    throw new RangeError("this is no address of a server: give one with http:// or https://");
+    throw new RangeError("the address of the server is not a URL: give one with http:// or https://");
   }
   if (!["http:", "https:"].includes(parsed.protocol)) {
-    throw new RangeError(`the address of a server has http:// or https://, and not ${parsed.protocol}`);
+    throw new RangeError(`the address of the server must begin with http:// or https://, not with ${parsed.protocol}`);
   }
   if (parsed.search !== "" || parsed.hash !== "" || parsed.username !== "" || parsed.password !== "") {
-    throw new RangeError("the address of a server has no user, query or fragment");
+    throw new RangeError("the address of the server must have no user, query or fragment");
   }
   return parsed.href.replace(/\/+$/, "");
 }
 function ms(given, otherwise) {
   const value = given ?? otherwise;
   if (value > 0 && value <= TIMER_MAX_MS) return value;
-  throw new RangeError(`a time must be above 0 and at most ${TIMER_MAX_MS} milliseconds, and not ${value}`);
+  throw new RangeError(`a time limit must be above 0 and at most ${TIMER_MAX_MS} ms, and is ${value}`);
 }
 
 // gateway/demo/src/commentary.ts

@@ -126,7 +126,7 @@ export function newConnection({ transports, device, tokens, isVisible, events }:
   }
 
   function dead(): void {
-    again(new DraftwireError('unreachable', 'no answer'));
+    again(new DraftwireError('unreachable', 'the server does not answer'));
   }
 
   function wake(): void {

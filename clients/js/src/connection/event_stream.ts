@@ -242,6 +242,6 @@ function problemOf(body: string): { code: string; message: string; payload?: unk
     const { code, detail, payload } = JSON.parse(body);
     return { code: code ?? 'unavailable', message: detail ?? '', ...(payload !== undefined && { payload }) };
   } catch {
-    return { code: 'unavailable', message: 'an answer that is none of the server' };
+    return { code: 'unavailable', message: 'the answer is not one of Draftwire: a proxy may have given it' };
   }
 }

@@ -45,7 +45,7 @@ export class DraftStream implements StreamFollower {
       this.#replace({ epoch, seq }, payload.drafts);
     } else if (this.#held) {
       if (isEvent(message)) this.#held.push(message);
-      if (this.#held.length > HELD_MAX) this.#host.connection.again(new DraftwireError('unreachable', 'too many events before the list'));
+      if (this.#held.length > HELD_MAX) this.#host.connection.again(new DraftwireError('unreachable', `more than ${HELD_MAX} events came before the list of drafts`));
     } else {
       const judged = this.#tracker.judge(message);
       if (judged === 'gap') this.#host.gap('user');

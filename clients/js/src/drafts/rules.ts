@@ -124,7 +124,7 @@ export function snapshot(records: RecordsEdit, drafts: readonly DraftMessage[], 
 function deletedMeanwhile(records: RecordsEdit, draftId: string, reset: boolean): void {
   if (!reset) return deleted(records, draftId);
   for (const command of commandsOf(records, draftId)) {
-    if (command.type === 'DRAFT_UPDATE') keep(records, command, 'refused', { code: 'history_changed', message: 'the server has lost the draft' });
+    if (command.type === 'DRAFT_UPDATE') keep(records, command, 'refused', { code: 'history_changed', message: 'the draft is missing in the history that the server has now' });
     else if (command.type === 'DRAFT_DELETE') records.remove(commandKey(command));
   }
   deleted(records, draftId);
@@ -139,7 +139,7 @@ function afterSnapshot(records: RecordsEdit, command: DraftCommand, { version }:
 
 /** Versions known so far mean nothing. The user is asked rather than anything guessed. */
 function inAnotherHistory(records: RecordsEdit, command: DraftCommand, record: DraftRecord): void {
-  const error = { code: 'history_changed', message: 'the server has lost changes that it had acknowledged' };
+  const error = { code: 'history_changed', message: 'the server has another history now, and may have lost changes that it had acknowledged' };
   const { content, version } = record;
   if (command.type === 'DRAFT_CREATE') return records.remove(commandKey(command));
   if (command.type === 'DRAFT_DELETE') return keep(records, command, 'conflict', error, { fields: [], version, theirs: content });

@@ -103,7 +103,7 @@ export class IndexedDbBackend implements Backend {
   async #open(): Promise<IDBPDatabase<Schema>> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new DraftwireError('storage', 'the database does not open')), OPEN_MS_MAX);
+      timer = setTimeout(() => reject(new DraftwireError('storage', `the database did not open within ${OPEN_MS_MAX} ms`)), OPEN_MS_MAX);
     });
     const opening = openDB<Schema>(this.#name, FORMAT, {
       upgrade: (database) => {
@@ -128,7 +128,7 @@ export class IndexedDbBackend implements Backend {
     this.#database?.then((database) => database.close(), () => {});
     if (this.#closed || this.#lost) return;
     this.#lost = wanted === null
-      ? new DraftwireError('storage', 'the database is being deleted')
+      ? new DraftwireError('storage', 'another tab or the browser is deleting the database')
       : newerVersion();
     this.#tellLost(this.#lost);
   }

@@ -90,6 +90,6 @@ function shownOf<T extends Content>(collection: DraftCollection<T>): Shown<T> {
 
 function existing<T extends Content>(client: Draftwire, kind: string, id: string | null): Draft<T> {
   const draft = id === null ? undefined : drafts<T>(client, kind).get(id);
-  if (!draft) throw new DraftwireError('not_found', `there is no draft ${id} of the kind ${kind}`);
+  if (!draft) throw new DraftwireError('not_found', `there is no draft ${id} of kind ${kind}`);
   return draft;
 }

@@ -225,13 +225,13 @@ function serverUrl(url: string | URL): string {
   try {
     parsed = new URL(url);
   } catch {
-    throw new RangeError('this is no address of a server: give one with http:// or https://');
+    throw new RangeError('the address of the server is not a URL: give one with http:// or https://');
   }
   if (!['http:', 'https:'].includes(parsed.protocol)) {
-    throw new RangeError(`the address of a server has http:// or https://, and not ${parsed.protocol}`);
+    throw new RangeError(`the address of the server must begin with http:// or https://, not with ${parsed.protocol}`);
   }
   if (parsed.search !== '' || parsed.hash !== '' || parsed.username !== '' || parsed.password !== '') {
-    throw new RangeError('the address of a server has no user, query or fragment');
+    throw new RangeError('the address of the server must have no user, query or fragment');
   }
   return parsed.href.replace(/\/+$/, '');
 }
@@ -239,5 +239,5 @@ function serverUrl(url: string | URL): string {
 function ms(given: number | undefined, otherwise: number): number {
   const value = given ?? otherwise;
   if (value > 0 && value <= TIMER_MAX_MS) return value;
-  throw new RangeError(`a time must be above 0 and at most ${TIMER_MAX_MS} milliseconds, and not ${value}`);
+  throw new RangeError(`a time limit must be above 0 and at most ${TIMER_MAX_MS} ms, and is ${value}`);
 }

@@ -112,7 +112,7 @@ export class History implements AsyncIterableIterator<HistoryItem> {
     if (events.length === 0) reach(cursor.seq + 1);
     this.#ended = cursor.seq >= head;
     if (!this.#ended && events.length === 0 && cursor.seq === this.#next?.seq) {
-      throw new UnexpectedAnswerError(200, `the history does not go on after ${this.cursor}`);
+      throw new UnexpectedAnswerError(200, `the server sent a page of the history without progress after ${this.cursor}`);
     }
     this.#next = cursor;
   }

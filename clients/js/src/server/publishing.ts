@@ -22,7 +22,7 @@ export interface StreamOptions extends CallOptions {
 /** Returns an event as JSON text; empty when the text given is blank. */
 export function line(event: Line): string {
   if (typeof event === 'string') return event.trim();
-  if (typeof event !== 'object' || event === null) throw new TypeError(`${String(event)} is neither an event nor a text`);
+  if (typeof event !== 'object' || event === null) throw new TypeError(`${String(event)} cannot be published: it is neither an event nor a text`);
   return encode(event);
 }
 
@@ -41,7 +41,7 @@ export async function* chunks(
   eventsMax: number,
   bytesMax: number,
 ): AsyncGenerator<readonly string[]> {
-  if (!(eventsMax >= 1 && bytesMax >= 1)) throw new RangeError('a request holds at least one event');
+  if (!(eventsMax >= 1 && bytesMax >= 1)) throw new RangeError('a request must be allowed to hold at least one event and one byte');
   const encoder = new TextEncoder();
   let [lines, size] = [[] as string[], 0];
   for await (const event of events) {

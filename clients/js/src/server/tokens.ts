@@ -51,7 +51,7 @@ export class TokenMinter {
   /** Throws a `RangeError` when the key cannot be used. */
   constructor(options: MinterOptions) {
     const { secret, privateKey } = options;
-    if ((secret === undefined) === (privateKey === undefined)) throw new RangeError('give a secret or a private key');
+    if ((secret === undefined) === (privateKey === undefined)) throw new RangeError('give either a secret or a private key');
     this.#options = options;
     this.#key = secret === undefined ? privateKeyOf(privateKey ?? '') : secretKey(secret);
   }
@@ -101,7 +101,7 @@ export class TokenMinter {
     const signed = `${base64url(utf8(JSON.stringify(header)))}.${base64url(utf8(JSON.stringify(claims)))}`;
     const { format, bytes, algorithm } = this.#key;
     this.#imported ??= crypto.subtle.importKey(format, bytes, algorithm, false, ['sign']).catch(() => {
-      throw new RangeError('the private key is broken');
+      throw new RangeError('the private key is broken: it cannot be imported');
     });
     const signature = await crypto.subtle.sign(algorithm, await this.#imported, utf8(signed));
     return `${signed}.${base64url(new Uint8Array(signature))}`;
@@ -109,17 +109,17 @@ export class TokenMinter {
 }
 
 function words(scopes: readonly string[]): string {
-  if (!Array.isArray(scopes)) throw new RangeError('scopes are a list of words');
+  if (!Array.isArray(scopes)) throw new RangeError('scopes must be a list of strings');
   // A word with a blank in it would become two rights.
   const wrong = scopes.find((word) => word === '' || /\s/.test(word));
-  if (wrong !== undefined) throw new RangeError(`${JSON.stringify(wrong)} is no right: a word without blanks`);
+  if (wrong !== undefined) throw new RangeError(`${JSON.stringify(wrong)} is no scope: it must be one word without blanks`);
   return scopes.join(' ');
 }
 
 function seconds({ expiresIn = 3600 }: TokenOptions): number {
   const whole = Math.floor(expiresIn);
   if (!(whole >= 1 && Number.isSafeInteger(whole))) {
-    throw new RangeError(`a token must be valid for a second at least, and not for ${expiresIn}`);
+    throw new RangeError(`expiresIn must be at least 1 second, and is ${expiresIn}`);
   }
   return whole;
 }
@@ -127,7 +127,7 @@ function seconds({ expiresIn = 3600 }: TokenOptions): number {
 function secretKey(secret: string | Uint8Array): Key {
   const bytes = typeof secret === 'string' ? utf8(secret) : Uint8Array.from(secret);
   if (bytes.length < SECRET_BYTES_MIN) {
-    throw new RangeError(`the secret has ${bytes.length} bytes, at least ${SECRET_BYTES_MIN} are needed`);
+    throw new RangeError(`the secret must have at least ${SECRET_BYTES_MIN} bytes, and has ${bytes.length}`);
   }
   return { name: 'HS256', format: 'raw', bytes, algorithm: { name: 'HMAC', hash: 'SHA-256' } };
 }
@@ -148,18 +148,18 @@ const KIND_WITHIN = 12;
 function privateKeyOf(pem: string): Key {
   const body = /-----BEGIN PRIVATE KEY-----([A-Za-z0-9+/=\s]+)-----END PRIVATE KEY-----/.exec(pem)?.[1];
   if (body === undefined) {
-    throw new RangeError('the private key is no PEM text that `openssl pkcs8 -topk8 -nocrypt` prints');
+    throw new RangeError('the private key must be a PEM text of PKCS #8, as `openssl pkcs8 -topk8 -nocrypt` prints it');
   }
   let bytes: Uint8Array<ArrayBuffer>;
   try {
     bytes = Uint8Array.from(atob(body.replace(/\s/g, '')), (character) => character.charCodeAt(0));
   } catch {
-    throw new RangeError('the private key is broken: its text is no base64');
+    throw new RangeError('the private key is broken: its body is not base64');
   }
   const hex = Array.from(bytes.subarray(0, 40), (byte) => byte.toString(16).padStart(2, '0')).join('');
   const kind = KINDS.find(([id]) => hex.includes(id) && hex.indexOf(id) <= 2 * KIND_WITHIN)?.[1];
   if (kind === undefined) {
-    throw new RangeError('a key of another kind: give one for RS256 (RSA), ES256 (P-256) or EdDSA (Ed25519)');
+    throw new RangeError('the private key is of a kind that is not supported: give one for RS256 (RSA), ES256 (P-256) or EdDSA (Ed25519)');
   }
   return { ...kind, format: 'pkcs8', bytes };
 }

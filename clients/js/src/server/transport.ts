@@ -26,7 +26,7 @@ export class Ends {
   async within<T>(ms: number, signal: AbortSignal | undefined, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
     this.#check(signal);
     const over = new AbortController();
-    const end = () => over.abort(new Error('the time is over'));
+    const end = () => over.abort(new Error('the time limit has passed'));
     const timer = setTimeout(end, ms);
     const ends = [this.#closed.signal, ...(signal === undefined ? [] : [signal])];
     for (const one of ends) one.addEventListener('abort', end);
@@ -92,7 +92,7 @@ function headers(request: Request, token: string | null): Headers {
     return new Headers(Object.entries(fields).map(([name, value]): [string, string] => [name, utf8(value)]));
   } catch {
     // The error may quote the token, which belongs in no log.
-    throw new InvalidRequestError('the token or the idempotency key is nothing that a header can hold');
+    throw new InvalidRequestError('the token or the idempotency key has a character that no HTTP header can hold');
   }
 }
 

@@ -43,11 +43,11 @@ type Fields = Readonly<Record<string, unknown>>;
 /** Returns the path of a resource below `/v1`, from names that are not escaped yet. */
 export function path(names: readonly string[], query: Readonly<Record<string, string | undefined>> = {}): string {
   const escaped = names.map((name) => {
-    if (name === '.' || name === '..') throw badRequest(`${name} is no name: the path of a URL loses it`);
+    if (name === '.' || name === '..') throw badRequest(`${JSON.stringify(name)} is no name: it is lost from the path of a URL`);
     try {
       return encodeURIComponent(name);
     } catch {
-      throw new InvalidRequestError(`${JSON.stringify(name)} is no Unicode text`);
+      throw new InvalidRequestError(`the name ${JSON.stringify(name)} has half of a surrogate pair, which no URL can hold`);
     }
   });
   const given = Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== undefined);
@@ -162,7 +162,7 @@ export function readEvent(value: unknown): HistoryEvent {
 export function readPresence(answer: Answer): Presence {
   const presence = read(answer);
   const { members, complete } = presence;
-  if (typeof complete !== 'boolean') throw new Error('the field complete is missing');
+  if (typeof complete !== 'boolean') throw new Error('the field complete is not a boolean');
   return {
     members: members === undefined ? null : list(presence, 'members', isObject).map(readMember),
     users: number(presence, 'users'),
@@ -178,21 +178,21 @@ function readMember(member: Fields): Member {
 /** Returns a field that is a text. */
 export function text(fields: Fields, name: string): string {
   const value = fields[name];
-  if (!isText(value)) throw new Error(`the field ${name} is no text`);
+  if (!isText(value)) throw new Error(`the field ${name} is not a string`);
   return value;
 }
 
 /** Returns a field that is a number. */
 export function number(fields: Fields, name: string): number {
   const value = fields[name];
-  if (typeof value !== 'number') throw new Error(`the field ${name} is no number`);
+  if (typeof value !== 'number') throw new Error(`the field ${name} is not a number`);
   return value;
 }
 
 /** Returns a field that is a list. */
 export function list<T>(fields: Fields, name: string, is: (value: unknown) => value is T): T[] {
   const value = fields[name];
-  if (!Array.isArray(value) || !value.every(is)) throw new Error(`the field ${name} is no list`);
+  if (!Array.isArray(value) || !value.every(is)) throw new Error(`the field ${name} is not a list, or has an entry of another type`);
   return value;
 }
 
@@ -201,6 +201,6 @@ function isText(value: unknown): value is string {
 }
 
 function object(value: unknown): Fields {
-  if (!isObject(value)) throw new Error('an object is missing');
+  if (!isObject(value)) throw new Error('a value is not an object');
   return value;
 }

@@ -108,7 +108,7 @@ export function newCommandQueue({ records, connection, keyOf, userState, answere
   function send(command: Command): void {
     const { id, type, payload, sentAt } = command;
     if (type === 'PUBLISH' && !expected.has(id) && Date.now() - sentAt! > MEMORY_MS) {
-      return conclude(command, { error: { code: 'unknown_outcome', message: 'the server may have forgotten its id' } });
+      return conclude(command, { error: { code: 'unknown_outcome', message: 'no answer came for 23 hours, so the server may have forgotten the id of the event' } });
     }
     inFlight.set(id, command);
     const error = connection.send({ type, id, payload });

@@ -223,6 +223,5 @@ export function newSession(options: SessionOptions): Session {
     connection.again(error);
   }
 
-  const { connect, disconnect, wake, tick } = connection;
-  return { connect, disconnect, wake, tick, want: subscriptions.want, pump, signal, userStateArrived };
+  return { ...connection, want: subscriptions.want, pump, signal, userStateArrived };
 }

@@ -156,7 +156,7 @@ export class Replica implements Records {
       for (let overtaken = 0; this.#notices.length + this.#staged.length > 0; ) {
         if (this.#notices.length > 0) await this.#takeIn();
         else if (await this.#commit()) overtaken = 0;
-        else if ((overtaken += 1) > OVERTAKEN_MAX) throw new DraftwireError('storage', 'the store does not keep what is committed');
+        else if ((overtaken += 1) > OVERTAKEN_MAX) throw new DraftwireError('storage', `other clients of the store were faster ${OVERTAKEN_MAX} times in a row`);
         else if (this.#notices.length === 0) await this.#reload();
       }
     } catch (error) {
@@ -246,7 +246,7 @@ export class Replica implements Records {
 
   /** Everything stays in memory from now on, what was loaded included. */
   #fail(cause: unknown): void {
-    const error = cause instanceof DraftwireError ? cause : new DraftwireError('storage', 'the store has failed', undefined, { cause });
+    const error = cause instanceof DraftwireError ? cause : new DraftwireError('storage', `the store has failed: ${(cause as Error | null)?.message ?? cause}`, undefined, { cause });
     if (!this.#backend) return;
     this.#putBack();
     this.#backend = null;

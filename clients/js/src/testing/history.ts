@@ -97,7 +97,7 @@ export class History {
     }
     if (!draft) return { error: { code: 'not_found', message: `there is no draft ${draftId}` } };
     const { version } = draft;
-    if (payload.baseVersion > version) return { error: { code: 'bad_request', message: 'baseVersion never was' } };
+    if (payload.baseVersion > version) return { error: { code: 'bad_request', message: 'the draft never had this baseVersion' } };
     if (type === 'DRAFT_DELETE') {
       if (payload.baseVersion !== undefined && payload.baseVersion < version) return conflict(draft);
       return done('DRAFT_DELETED', { baseVersion: version }, version + 1);
@@ -134,5 +134,5 @@ export class History {
 function conflict(draft: StoredDraft | undefined, fields: string[] = []): Result {
   const { changed: _, ...message } = draft ?? { changed: undefined };
   const payload = { fields, draft: draft ? message : null };
-  return { error: { code: 'conflict', message: 'it has changed since the base version', payload } };
+  return { error: { code: 'conflict', message: 'another change of the same fields came after baseVersion', payload } };
 }

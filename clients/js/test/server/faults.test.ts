@@ -243,7 +243,7 @@ test('an address that is none is refused, one with a path is taken', async ({ sh
   for (const url of urls) expect(() => connect(url)).toThrow(RangeError);
   expect(() => connect('http://user:password@host')).not.toThrow('word');
   for (const timeoutMs of [0, -1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31]) {
-    expect(() => connect(shared.url, { timeoutMs })).toThrow('a time must be');
+    expect(() => connect(shared.url, { timeoutMs })).toThrow('a time limit must be');
   }
   await expect(connect(`${shared.url}/below/`).publish(topic, 'GOAL')).rejects.toThrow('nothing at this path');
   expect((await connect(`${shared.url}/`).publish(topic, 'GOAL')).seq).toBe(1);
