@@ -11,11 +11,22 @@ use fanout::log::{Heads, Log, LogError, Page, Read};
 use gateway::store::{
     Committed, DraftList, DraftOp, History, Lock, Op, Refusal, RetentionStore, SettingsStore, Store,
     StoreError, Write,
+    occupancy::{Asked, Noted, OccupancyLease, OccupancyStore},
     settings::{Decide, SettingChange, SettingChanged},
+    webhooks::{NameRange, WebhookStore},
 };
 use tokio::sync::watch;
 
 use crate::harness::Disk;
+
+/// How the outcome of a call is lost that was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// It fails.
+    Answer,
+    /// It panics.
+    Caller,
+}
 
 /// Passes everything on to a real store, unless told otherwise.
 pub(crate) struct FailingStore {
@@ -26,6 +37,7 @@ pub(crate) struct FailingStore {
     locked: AtomicBool,
     lists_hang: AtomicBool,
     rejects: AtomicBool,
+    lost: Mutex<Option<Lost>>,
     /// What decides about the next commit while they fail by chance; zero while they do not.
     chance: AtomicU64,
     held: watch::Sender<bool>,
@@ -43,6 +55,7 @@ impl FailingStore {
             locked: AtomicBool::new(false),
             lists_hang: AtomicBool::new(false),
             rejects: AtomicBool::new(false),
+            lost: Mutex::default(),
             chance: AtomicU64::new(0),
             held: watch::Sender::new(false),
             batches: Mutex::default(),
@@ -90,6 +103,11 @@ impl FailingStore {
     /// were carried out. Zero ends it.
     pub(crate) fn set_chance(&self, seed: u64) {
         self.chance.store(seed, Ordering::Release);
+    }
+
+    /// While they are lost, the outcomes of writing who attends are.
+    pub(crate) fn set_lost(&self, lost: Option<Lost>) {
+        *self.lost.lock().unwrap() = lost;
     }
 
     pub(crate) fn hold_commits(&self) {
@@ -227,6 +245,14 @@ impl Store for FailingStore {
         self.store.claim_retention().await
     }
 
+    fn webhooks(&self) -> Option<&dyn WebhookStore> {
+        self.store.webhooks()
+    }
+
+    fn occupancy(&self) -> Option<&dyn OccupancyStore> {
+        self.store.occupancy().map(|_| self as &dyn OccupancyStore)
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         self.answers()?;
         self.store.ping().await
@@ -234,5 +260,46 @@ impl Store for FailingStore {
 
     async fn close(&self) {
         self.store.close().await;
+    }
+}
+
+impl FailingStore {
+    fn kept(&self) -> &dyn OccupancyStore {
+        self.store.occupancy().unwrap()
+    }
+}
+
+#[async_trait]
+impl OccupancyStore for FailingStore {
+    async fn asked(&self) -> Result<Asked, StoreError> {
+        self.kept().asked().await
+    }
+
+    async fn attend(
+        &self,
+        lease: &OccupancyLease<'_>,
+        came: &[String],
+        left: &[String],
+    ) -> Result<bool, StoreError> {
+        let was_running = self.kept().attend(lease, came, left).await?;
+        let lost = *self.lost.lock().unwrap();
+        match lost {
+            None => Ok(was_running),
+            Some(Lost::Answer) => Err(StoreError::Unavailable("a test loses the answer".to_owned())),
+            Some(Lost::Caller) => panic!("a test wants it so"),
+        }
+    }
+
+    async fn leave(&self, names: &[String]) -> Result<(), StoreError> {
+        self.kept().leave(names).await
+    }
+
+    async fn differences(
+        &self,
+        webhook: &str,
+        ranges: &[NameRange],
+        name: &str,
+    ) -> Result<Noted, StoreError> {
+        self.kept().differences(webhook, ranges, name).await
     }
 }

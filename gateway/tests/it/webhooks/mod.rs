@@ -58,9 +58,14 @@ async fn open(url: &str) -> Arc<Disk> {
 impl Hooked {
     /// A node with some settings besides those of all.
     pub(crate) async fn with(some: &[(&str, &str)]) -> Self {
+        Self::over(Arc::clone, some).await
+    }
+
+    /// A node whose store a test has put its hands on.
+    async fn over(wrap: impl FnOnce(&Arc<Disk>) -> Arc<Disk>, some: &[(&str, &str)]) -> Self {
         let postgres = Postgres::shared().await.unwrap();
         let url = postgres.create_database().await.unwrap();
-        let server = Server::on(&open(&url).await, &[&SETTINGS, some].concat()).await;
+        let server = Server::on(&wrap(&open(&url).await), &[&SETTINGS, some].concat()).await;
         Self { server, url, postgres }
     }
 
