@@ -30,6 +30,10 @@ fn main() -> ExitCode {
         }
         Invocation::Migrate(migration) => run(migrate(migration)),
         Invocation::Healthcheck(addr) => run(async move { Ok(cli::healthcheck(addr).await?) }),
+        Invocation::Profile(request) => run(async move {
+            println!("{}", request.collect().await?.display());
+            Ok(())
+        }),
         Invocation::Client(command) => return run_client(*command),
     };
     match outcome {

@@ -1,7 +1,8 @@
-//! The process: command line, start and stop, metrics, memory.
+//! The process: command line, start and stop, metrics, profiles, memory.
 
 pub mod cli;
 mod control_group;
+mod cpu_profile;
 mod memory;
 mod memory_limit;
 pub mod metrics;

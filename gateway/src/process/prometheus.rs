@@ -1,23 +1,25 @@
-//! `GET /metrics` and `GET /operations`, on a listener of its own that no load balancer exposes.
+//! `GET /metrics`, `GET /operations` and CPU profiles, on a listener of its own that no load balancer exposes.
 
 use std::sync::Arc;
 
 use axum::{Json, Router, extract::State, routing::get};
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
 
-use super::{metrics::SECONDS, os};
+use super::{cpu_profile, metrics::SECONDS, os};
 use crate::{
     node::Node,
     operations::{self, OperationsView},
 };
 
-/// The routes of the private listener.
-pub(super) fn router(handle: PrometheusHandle, node: Arc<Node>) -> Router {
+/// The routes of the private listener, which stops when `stop` becomes true.
+pub(super) fn router(handle: PrometheusHandle, node: Arc<Node>, stop: watch::Receiver<bool>) -> Router {
     Router::new()
         .route("/metrics", get(show))
         .route("/operations", get(show_operations))
         .with_state((handle, node))
+        .merge(cpu_profile::router(stop))
 }
 
 async fn show(State((handle, node)): State<(PrometheusHandle, Arc<Node>)>) -> String {

@@ -80,7 +80,7 @@ pub async fn serve(settings: Config, rereading: Rereading) -> anyhow::Result<()>
     let (stop, stopped) = watch::channel(false);
     let metrics_server = tokio::spawn(listener::serve(
         private,
-        prometheus::router(handle, node.clone()),
+        prometheus::router(handle, node.clone(), stopped.clone()),
         patience,
         stopped.clone(),
     ));

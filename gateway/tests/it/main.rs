@@ -13,6 +13,7 @@ mod conditional;
 mod content_coding;
 mod contract;
 mod cors;
+mod cpu_profile;
 mod data_dir;
 mod decoding;
 mod deflate;

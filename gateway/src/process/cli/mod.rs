@@ -2,10 +2,12 @@
 
 mod client;
 mod healthcheck;
+mod profile;
 mod token;
 
 pub use client::{ArgumentError, ClientCommand};
 pub use healthcheck::{HealthError, healthcheck};
+pub use profile::{ProfileError, ProfileRequest};
 pub use token::{TokenError, TokenRequest};
 
 use std::{ffi::OsString, net::SocketAddr, process::ExitCode};
@@ -30,6 +32,8 @@ pub enum Invocation {
     Migrate(Migration),
     /// Ask the node at this address whether it is ready.
     Healthcheck(SocketAddr),
+    /// Collect a CPU profile of a running node.
+    Profile(Box<ProfileRequest>),
     /// Publish, follow topics, or do something with drafts, on a running server.
     Client(Box<ClientCommand>),
 }
@@ -107,6 +111,7 @@ pub fn parse(
         })),
         "migrate" => Invocation::Migrate(migration(&config::read_store(lookup)?)?),
         "healthcheck" => Invocation::Healthcheck(healthcheck::target(config::read_listen_addr(lookup)?)),
+        "profile" => Invocation::Profile(Box::new(ProfileRequest::read(&matches))),
         name => Invocation::Client(Box::new(client::read(name, &matches, env)?)),
     })
 }
@@ -210,6 +215,7 @@ pub fn command() -> Command {
                 .about("Ask the node on this machine whether it is ready; ends with 0 if so, else with 1")
                 .args(arguments(&[&config::LISTEN_ADDR])),
         )
+        .subcommand(profile::command())
         .subcommands(client::commands())
 }
 
