@@ -15,6 +15,7 @@ use crate::{
     json::{self, Field, Invalid},
     message::Message,
     stream::Stream,
+    trace::{EventTrace, TraceContext},
 };
 
 /// One committed entry of a stream. It never changes, so one copy of it, and one encoding of it,
@@ -35,6 +36,8 @@ pub struct Event {
     pub payload: Box<RawValue>,
     /// How soon it should be sent where sending is delayed on purpose.
     pub priority: Priority,
+    /// Its trace, where it has one. It is no part of the event: the log does not have it.
+    trace: Option<Box<EventTrace>>,
     message: OnceLock<Message>,
 }
 
@@ -99,7 +102,8 @@ impl Event {
         payload: Box<RawValue>,
     ) -> Self {
         let priority = Priority::Normal;
-        Self { stream, seq, kind, origin, timestamp, payload, priority, message: OnceLock::new() }
+        let (trace, message) = (None, OnceLock::new());
+        Self { stream, seq, kind, origin, timestamp, payload, priority, trace, message }
     }
 
     /// Returns whether the other one, of the same stream and number, is this event.
@@ -114,6 +118,16 @@ impl Event {
     #[must_use]
     pub fn with_priority(self, priority: Priority) -> Self {
         Self { priority, message: OnceLock::new(), ..self }
+    }
+
+    /// Returns the trace that the event belongs to, if there is one.
+    pub fn trace(&self) -> Option<&EventTrace> {
+        self.trace.as_deref()
+    }
+
+    /// Puts the event into a trace, below this span.
+    pub fn set_trace(&mut self, context: TraceContext) {
+        self.trace = Some(Box::new(EventTrace::new(context)));
     }
 
     /// The event as clients are sent it, put together at the first call and shared from then on.

@@ -17,6 +17,7 @@ pub mod signal;
 pub mod stream;
 pub mod text;
 pub mod time;
+pub mod trace;
 
 pub use error::Code;
 pub use event::{Event, Priority};
@@ -24,3 +25,4 @@ pub use ids::{CommandId, ConnectionId, Cursor, DeviceId, DraftId, Epoch, Seq, Us
 pub use message::Message;
 pub use signal::Signal;
 pub use stream::{Pattern, Stream, TopicName};
+pub use trace::TraceContext;

@@ -16,6 +16,7 @@ use common::{
     operations::{Operation, Outcome},
     protocol::Device,
     time::unix_micros,
+    trace,
 };
 use metrics::counter;
 use tokio::{task::AbortHandle, time::sleep};
@@ -33,6 +34,7 @@ use crate::{
     repair::{BusTrust, GapFill, HeadCheck, LogReader, Loss, LossReport, Origin, Sweep},
     stream::{LocalStream, Mailbox, MailboxSlot, Registry, Source, StreamReader},
     supervise::{RESTART_PAUSE, catch_panic, restart_on_panic},
+    traces::trace_hop,
 };
 
 /// Takes what another process says to all nodes: who says it, and what. Called on the bus's task, so it must be short.
@@ -370,10 +372,13 @@ impl Inbox for Hub {
                     counter!("draftwire_bus_messages_rejected_total", "reason" => "stranger").increment(1);
                 }
                 // Of a history that is not known, a stream that is not open yet holds events back.
-                (_, Body::Events { events, committed_at }) => {
+                (_, Body::Events { mut events, committed_at }) => {
                     // Where the clocks differ, a copy may come before it was sent.
                     let hop = Duration::from_micros(unix_micros().saturating_sub(committed_at));
                     Operation::Hop.meter().record_many(Outcome::Ok, hop, events.len() as u64);
+                    if trace::is_on() {
+                        trace_hop(&mut events, &sender, hop);
+                    }
                     self.offer(&stream, &epoch, &events, Source::Bus);
                 }
                 (Origin::Own, Body::Signal { number, signal }) => stream.signal_from(&sender, number, signal),

@@ -16,6 +16,7 @@ mod stream;
 pub mod supervise;
 #[cfg(test)]
 mod testing;
+mod traces;
 
 pub use hub::{Hub, NodeInbox};
 pub use presence::{Attendance, PresenceList};

@@ -17,4 +17,5 @@ pub mod retention;
 pub mod settings;
 pub mod store;
 mod subscriptions;
+mod traces;
 mod webhooks;

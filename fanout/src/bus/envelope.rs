@@ -7,7 +7,7 @@
 //! | 1 | version |
 //! | 1 + n | process that sent the copy: length, text |
 //! | 1 + n | epoch that the sender last saw: length, text |
-//! | 1 | what it holds: 1 events, 2 a signal, 3 presence, 4 what a node says of itself |
+//! | 1 | what it holds: 1 events, 2 a signal, 3 presence, 4 what a node says of itself, 5 events of which some belong to a trace |
 //!
 //! then of events, which are consecutive,
 //!
@@ -25,6 +25,13 @@
 //! | 1 + n | event type: length, text |
 //! | 2 + n | origin: length, UTF-8 |
 //! | 4 + n | payload: length, JSON |
+//!
+//! where some belong to a trace, each is preceded by
+//!
+//! | bytes | |
+//! |---|---|
+//! | 1 | 1 if it has a trace, otherwise 0 |
+//! | 16 + 8 | of its trace: the id of the trace, the id of the span of its commit |
 //!
 //! of a signal
 //!
@@ -49,7 +56,7 @@ use std::{str::FromStr, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use common::{
-    Epoch, Event, Priority, Seq, Signal, Stream,
+    Epoch, Event, Priority, Seq, Signal, Stream, TraceContext,
     ids::{InvalidId, NodeId},
 };
 use serde_json::value::RawValue;
@@ -61,6 +68,7 @@ const EVENTS: u8 = 1;
 const SIGNAL: u8 = 2;
 const PRESENCE: u8 = 3;
 const NODE: u8 = 4;
+const TRACED_EVENTS: u8 = 5;
 
 /// A copy on its way between nodes.
 #[derive(Debug)]
@@ -168,11 +176,16 @@ pub fn events<'a>(
         });
         let (copied, rest) = left.split_at(fitting.count());
         left = rest;
-        let room = 8 + 8 + copied.iter().map(|event| size(event)).sum::<usize>();
-        let mut out = begin(sender, epoch, EVENTS, room);
+        let is_traced = copied.iter().any(|event| event.trace().is_some());
+        let of_trace = if is_traced { 1 + TRACE_BYTES } else { 0 };
+        let room = 8 + 8 + copied.iter().map(|event| size(event) + of_trace).sum::<usize>();
+        let mut out = begin(sender, epoch, if is_traced { TRACED_EVENTS } else { EVENTS }, room);
         out.put_u64(first.seq.0);
         out.put_u64(committed_at);
         for event in copied {
+            if is_traced {
+                put_trace(&mut out, event);
+            }
             put_event(&mut out, event);
         }
         Some(out.freeze())
@@ -183,6 +196,20 @@ pub fn events<'a>(
 fn size(event: &Event) -> usize {
     let texts = event.kind.as_str().len() + event.origin.as_str().len() + event.payload.get().len();
     8 + 1 + 1 + 2 + 4 + texts
+}
+
+/// Bytes of the ids of a trace and of a span.
+const TRACE_BYTES: usize = 16 + 8;
+
+fn put_trace(out: &mut BytesMut, event: &Event) {
+    match event.trace() {
+        Some(trace) => {
+            out.put_u8(1);
+            out.put_slice(&trace.context.trace);
+            out.put_slice(&trace.context.span);
+        }
+        None => out.put_u8(0),
+    }
 }
 
 fn put_event(out: &mut BytesMut, event: &Event) {
@@ -242,7 +269,8 @@ pub fn decode<'a>(bytes: &'a [u8], stream: &Stream) -> Result<Envelope<'a>, Enve
     let sender = rest.short_id()?;
     let epoch = rest.short_id()?;
     let body = match rest.u8()? {
-        EVENTS => decode_events(rest, stream)?,
+        EVENTS => decode_events(rest, stream, |_| Ok(None))?,
+        TRACED_EVENTS => decode_events(rest, stream, decode_trace)?,
         SIGNAL => decode_signal(rest, stream)?,
         PRESENCE => Body::Presence(rest.0),
         NODE => Body::Node(rest.0),
@@ -251,7 +279,12 @@ pub fn decode<'a>(bytes: &'a [u8], stream: &Stream) -> Result<Envelope<'a>, Enve
     Ok(Envelope { sender, epoch, body })
 }
 
-fn decode_events(mut rest: Reader<'_>, stream: &Stream) -> Result<Body<'static>, EnvelopeError> {
+/// Reads events, each behind what `trace` reads.
+fn decode_events(
+    mut rest: Reader<'_>,
+    stream: &Stream,
+    trace: fn(&mut Reader<'_>) -> Result<Option<TraceContext>, EnvelopeError>,
+) -> Result<Body<'static>, EnvelopeError> {
     let mut seq = rest.u64()?;
     let committed_at = rest.u64()?;
     let mut events = Vec::new();
@@ -259,11 +292,23 @@ fn decode_events(mut rest: Reader<'_>, stream: &Stream) -> Result<Body<'static>,
         if seq == 0 {
             return Err(EnvelopeError::Seq);
         }
-        events.push(Arc::new(decode_event(&mut rest, stream, Seq(seq))?));
+        let trace = trace(&mut rest)?;
+        let mut event = decode_event(&mut rest, stream, Seq(seq))?;
+        if let Some(trace) = trace {
+            event.set_trace(trace);
+        }
+        events.push(Arc::new(event));
         // Past the last number comes zero, which is none.
         seq = seq.wrapping_add(1);
     }
     Ok(Body::Events { events, committed_at })
+}
+
+fn decode_trace(rest: &mut Reader<'_>) -> Result<Option<TraceContext>, EnvelopeError> {
+    match rest.u8()? {
+        0 => Ok(None),
+        _ => Ok(Some(TraceContext { trace: rest.array()?, span: rest.array()? })),
+    }
 }
 
 fn decode_event(rest: &mut Reader<'_>, stream: &Stream, seq: Seq) -> Result<Event, EnvelopeError> {

@@ -228,3 +228,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn traces_travel_with_the_events_that_have_one() {
+    let (sender, epoch): (NodeId, Epoch) = ("node-1".parse().unwrap(), "7-1".parse().unwrap());
+    let plain = || Arc::new(new_event(7, "GOAL", "http", 1, "{}"));
+    let context = TraceContext { trace: *b"0123456789abcdef", span: *b"ABCDEFGH" };
+    let mut traced = new_event(8, "GOAL", "http", 1, "{}");
+    traced.set_trace(context);
+    let (traced, untraced) =
+        (copies_of(&sender, &epoch, &[plain(), Arc::new(traced)]), copies_of(&sender, &epoch, &[plain()]));
+    let kind = |copy: &Bytes| copy[1 + 1 + "node-1".len() + 1 + "7-1".len()];
+    assert_eq!(
+        (kind(&traced[0]), kind(&untraced[0])),
+        (TRACED_EVENTS, EVENTS),
+        "what has none is written as before"
+    );
+    let (_, _, events) = as_events(&traced[0]);
+    let contexts: Vec<_> = events.iter().map(|event| event.trace().map(|trace| trace.context)).collect();
+    assert_eq!(contexts, [None, Some(context)]);
+    assert!(events[0].is_same(&plain()));
+    let inside_of_a_trace = traced[0].len() - size(&events[1]) - 3;
+    assert!(matches!(decode(&traced[0][..inside_of_a_trace], &stream()), Err(EnvelopeError::Truncated)));
+}

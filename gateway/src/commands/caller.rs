@@ -1,6 +1,6 @@
 //! Who asks for a change.
 
-use common::{CommandId, DeviceId, UserId};
+use common::{CommandId, DeviceId, TraceContext, UserId};
 
 use super::pipeline::Pipeline;
 
@@ -15,4 +15,6 @@ pub struct Caller {
     pub id: Option<CommandId>,
     /// What keeps the changes of one connection in order; requests over HTTP have none among each other.
     pub pipeline: Option<Pipeline>,
+    /// The trace that the change belongs to.
+    pub trace: Option<TraceContext>,
 }

@@ -93,9 +93,9 @@ impl Drafts {
             DraftOp::Create { content: object, .. } | DraftOp::Update { patch: object, .. } => weight(object),
             DraftOp::Delete { .. } => 0,
         };
-        let Caller { user, device, id, pipeline } = caller;
+        let Caller { user, device, id, pipeline, trace } = caller;
         let write = Write { user, device, id, op: Op::Draft(op) };
-        let answer = self.committer.submit(write, bytes, pipeline.as_ref());
+        let answer = self.committer.submit(write, bytes, pipeline.as_ref(), trace);
         async move { settle(&draft_id, answer.await) }
     }
 }

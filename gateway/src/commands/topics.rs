@@ -177,9 +177,9 @@ impl Topics {
                 return None;
             }
             let bytes = events.iter().map(size).sum();
-            let Caller { user, device, id, pipeline } = caller;
+            let Caller { user, device, id, pipeline, trace } = caller;
             let write = Write { user, device, id, op: Op::Append(Append { stream, events }) };
-            Some(self.committer.submit(write, bytes, pipeline.as_ref()))
+            Some(self.committer.submit(write, bytes, pipeline.as_ref(), trace))
         });
         async move {
             match published? {

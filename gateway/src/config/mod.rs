@@ -19,6 +19,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
+mod traces;
 mod webhooks;
 mod websocket;
 mod writes;
@@ -50,7 +51,7 @@ use self::{reader::Reader, setting::Group};
 use crate::auth::{BackendSettings, Settings as Auth};
 
 /// Every setting, in the order in which help and documentation show them.
-static GROUPS: [&Group; 10] = [
+static GROUPS: [&Group; 11] = [
     &store::GROUP,
     &bus::GROUP,
     &auth::GROUP,
@@ -61,6 +62,7 @@ static GROUPS: [&Group; 10] = [
     &writes::GROUP,
     &retention::GROUP,
     &fan_out::GROUP,
+    &traces::GROUP,
 ];
 
 /// Returns every setting, each with the heading that it is shown under.
@@ -91,6 +93,8 @@ pub struct Config {
     pub retention: Retention,
     /// The limits and timers of the fan-out.
     pub fanout: fanout::Settings,
+    /// Where spans are sent; `None` where nothing is traced.
+    pub traces: Option<crate::traces::Settings>,
     /// What all of this was read from.
     pub given: Given,
     /// Whether settings that were changed at run time are not applied.
@@ -129,6 +133,7 @@ impl Config {
             writes: Writes::read(&reader),
             retention: Retention::read(&reader),
             fanout: fan_out::read(&reader),
+            traces: traces::read(&reader),
             given: Given::default(),
             ignores_run_time: false,
             store,

@@ -20,6 +20,7 @@ mod request_id;
 pub mod router;
 mod sse;
 pub(crate) mod state;
+mod traced;
 mod traffic;
 mod welcome;
 mod ws;

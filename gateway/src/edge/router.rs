@@ -10,7 +10,10 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use common::operations::{Outcome, Tally};
+use common::{
+    operations::{Outcome, Tally},
+    trace,
+};
 use tower::util::option_layer;
 use tracing::warn;
 
@@ -24,6 +27,7 @@ use super::{
     request_id::{REQUEST_ID, RequestId},
     sse,
     state::EdgeState,
+    traced::Traced,
     ws,
 };
 use crate::operations::{self, SlowKind};
@@ -98,8 +102,12 @@ async fn observe(mut request: Request, next: Next) -> Response {
     if !method.is_safe() && path.is_some_and(|path| path.starts_with("/v1/")) {
         Tally::MessagesIn.add(1);
     }
+    let traced = if trace::is_on() { Traced::begin(&mut request) } else { None };
     let mut response = next.run(request).await;
     let (took, status) = (began.elapsed(), response.status());
+    if let Some(traced) = traced {
+        traced.end(took, method.as_str(), path.unwrap_or_default(), status);
+    }
     let outcome = if status.is_server_error() { Outcome::Error } else { Outcome::Ok };
     meter.record(outcome, took);
     if let Some(left) = operations::may_report(SlowKind::Request, took) {

@@ -23,6 +23,7 @@ use crate::{
     node::{Node, StartError},
     operations,
     store::StoreError,
+    traces::Exporter,
 };
 
 /// How long a start waits for a database that is not there yet. Beyond it the process ends, and
@@ -55,6 +56,8 @@ pub async fn serve(settings: Config, rereading: Rereading) -> anyhow::Result<()>
     let handle = metrics::install()?;
     metrics::record_limits(&settings.changeable());
     open_files::raise(settings.websocket.connections_max);
+    let exporter = settings.traces.as_ref().map(|traces| Exporter::start(traces, &settings.listen.node));
+    let exporter = exporter.transpose().context("the client for OTEL_EXPORTER_OTLP_ENDPOINT")?;
     let public = bind("LISTEN_ADDR", settings.listen.addr)?;
     let private = bind("METRICS_ADDR", settings.listen.metrics_addr)?;
     let patience = Patience { idle: settings.listen.keep_alive, ..Patience::default() };
@@ -113,6 +116,9 @@ pub async fn serve(settings: Config, rereading: Rereading) -> anyhow::Result<()>
     server.await?;
     node.close().await;
     metrics_server.await?;
+    if let Some(exporter) = exporter {
+        exporter.stop().await;
+    }
     if left > 0 {
         warn!(connections = left, "stopped with connections left");
     } else {

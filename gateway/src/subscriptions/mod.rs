@@ -10,6 +10,7 @@ mod meters;
 mod open_windows;
 mod outbox;
 mod subscription;
+mod traced;
 
 use std::{
     collections::VecDeque,
@@ -24,6 +25,7 @@ use common::{
     operations::{Operation, Outcome, Tally},
     protocol::{Device, ServerMessage, SnapshotBody},
     time::unix_ms,
+    trace,
 };
 use fanout::{Deliveries, DirectDelivery, Hub, Mailbox, Source, Step, StreamReader, log::LogError};
 use metrics::counter;
@@ -342,6 +344,9 @@ impl Subscriptions {
                 Operation::Deliver.meter().record(Outcome::Ok, live.sequenced.elapsed());
             }
             subscription.live = true;
+        }
+        if trace::is_on() {
+            traced::trace(due);
         }
         for due in due {
             match due {

@@ -57,7 +57,7 @@ impl Writers {
         let append = Append { stream: Stream::Topic(topic.parse().unwrap()), events: vec![event] };
         let (user, device) = ("svc".parse().unwrap(), "backend".parse().unwrap());
         let write = Write { user, device, id: None, op: Op::Append(append) };
-        tokio::spawn(self.committer.submit(write, bytes, None))
+        tokio::spawn(self.committer.submit(write, bytes, None, None))
     }
 
     /// Waits until a write is committed.

@@ -56,6 +56,7 @@ mod tidy;
 mod tokens;
 mod topic_tokens;
 mod topics;
+mod traces;
 mod troubleshooting;
 mod two_clusters;
 mod unavailable;

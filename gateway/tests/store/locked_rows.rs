@@ -72,7 +72,7 @@ impl Scene {
     }
 
     fn submit(&self, write: Write) -> JoinHandle<Answer> {
-        tokio::spawn(self.committer.submit(write, 100, None))
+        tokio::spawn(self.committer.submit(write, 100, None, None))
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use common::operations::{Operation, Outcome, Tally};
+use common::{
+    operations::{Operation, Outcome, Tally},
+    trace,
+};
 use fanout::{Hub, supervise::catch_panic};
 use metrics::{counter, histogram};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::{job::Waiting, unavailable::Unavailable};
+use super::{job::Waiting, traced, unavailable::Unavailable};
 use crate::{
     commands::pipeline::Pass,
     config::Live,
@@ -80,8 +83,11 @@ impl Commits {
         let took = began.elapsed();
         measure(&writes, &committed, queued, took);
         match committed {
-            Ok(committed) => {
+            Ok(mut committed) => {
                 self.health.record(true);
+                if trace::is_on() {
+                    traced::trace(&writes, &waiting, &mut committed);
+                }
                 histogram!("draftwire_commit_seconds").record(took.as_secs_f64());
                 counter!("draftwire_events_published_total").increment(committed.events.len() as u64);
                 self.hub.committed(&committed.epoch, &committed.events);

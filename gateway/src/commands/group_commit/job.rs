@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use common::Stream;
+use common::{Stream, TraceContext};
 use metrics::gauge;
 use tokio::{sync::oneshot, time::Instant};
 
@@ -50,6 +50,8 @@ impl Drop for Barrier {
 /// back.
 pub(super) struct Waiting {
     pub(super) since: Instant,
+    /// The trace that the write belongs to.
+    pub(super) trace: Option<TraceContext>,
     /// For a write that has an order among others. Dropped before `answer`, see [`Waiting::answer`].
     pub(super) pass: Option<Pass>,
     pub(super) answer: oneshot::Sender<Answer>,

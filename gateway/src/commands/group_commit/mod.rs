@@ -13,6 +13,7 @@ mod attempt;
 mod batch;
 mod job;
 mod set_aside;
+mod traced;
 mod unavailable;
 mod writer;
 
@@ -24,7 +25,7 @@ use std::{
     },
 };
 
-use common::Stream;
+use common::{Stream, TraceContext};
 use fanout::Hub;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -117,14 +118,15 @@ impl Committer {
     ///
     /// The write takes its place in the queue before this returns, so calls in a row keep their
     /// order. Dropping the future does not take the write back. With a `pipeline` they also keep it when one
-    /// of them is answered [`Unavailable`]: those behind it are then, too.
+    /// of them is answered [`Unavailable`]: those behind it are then, too. The commit is a span of the `trace`.
     pub fn submit(
         &self,
         write: Write,
         bytes: usize,
         pipeline: Option<&Pipeline>,
+        trace: Option<TraceContext>,
     ) -> impl Future<Output = Answer> + use<> {
-        let queued = self.queue(write, bytes, pipeline.map(Pipeline::enter));
+        let queued = self.queue(write, bytes, pipeline.map(Pipeline::enter), trace);
         async move {
             match queued {
                 Ok(answer) => answer.await.unwrap_or(Err(Unavailable::Store)),
@@ -138,13 +140,14 @@ impl Committer {
         write: Write,
         bytes: usize,
         pass: Option<Pass>,
+        trace: Option<TraceContext>,
     ) -> Result<oneshot::Receiver<Answer>, Unavailable> {
         let shard = self.shard(&write.stream());
         let queued = if shard.down.load(Ordering::Acquire) {
             Err(Unavailable::Store)
         } else if let Some(size) = QueuedBytes::take(bytes, &self.bytes) {
             let (answer, answered) = oneshot::channel();
-            let waiting = Waiting { since: Instant::now(), pass, answer, size };
+            let waiting = Waiting { since: Instant::now(), trace, pass, answer, size };
             let sent = shard.queue.try_send(Job::Write(Box::new(write), waiting));
             sent.map(|()| answered).map_err(|_| Unavailable::Full)
         } else {

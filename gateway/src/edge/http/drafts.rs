@@ -44,7 +44,7 @@ where
         let changes = matches!(parts.method, Method::PATCH | Method::DELETE);
         let known: &[&str] = if changes { &["baseVersion", "device"] } else { &["device"] };
         let parameters = Parameters::of(&parts.uri, known)?;
-        let caller = caller(identity, parameters.get("device")?, &parts.headers)?;
+        let caller = caller(identity, parameters.get("device")?, parts)?;
         Ok(Self { caller, base_version: parameters.number("baseVersion")?.map(Version) })
     }
 }

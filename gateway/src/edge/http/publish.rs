@@ -46,7 +46,7 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let RequiredIdentity(identity) = RequiredIdentity::from_request_parts(parts, state).await?;
         let parameters = Parameters::of(&parts.uri, &["device"])?;
-        let caller = caller(identity.clone(), parameters.get("device")?, &parts.headers)?;
+        let caller = caller(identity.clone(), parameters.get("device")?, parts)?;
         Ok(Self { identity, caller })
     }
 }

@@ -142,7 +142,7 @@ impl Session {
     /// Carries out a command that only a user may give.
     fn change(&mut self, id: CommandId, identity: &Identity, command: Command) {
         let (user, device) = (identity.user.clone(), self.client.device.clone());
-        let caller = Caller { user, device, id: Some(id.clone()), pipeline: None };
+        let caller = Caller { user, device, id: Some(id.clone()), pipeline: None, trace: None };
         let context = self.context.clone();
         let drafts = &context.drafts;
         match command {

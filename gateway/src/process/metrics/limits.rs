@@ -5,7 +5,7 @@ use metrics::gauge;
 use super::{Kind, Row};
 use crate::config::Changeable;
 
-/// Limits that settings decide, limits that are fixed, and the process.
+/// Limits that settings decide, limits that are fixed, traces, and the process.
 pub const LIMITS: &[Row] = &[
     ("draftwire_connections_max", Kind::Gauge, "", "CONNECTIONS_MAX, the bound of `draftwire_connections`"),
     ("draftwire_connections_per_user_max", Kind::Gauge, "", "CONNECTIONS_PER_USER"),
@@ -29,6 +29,19 @@ pub const LIMITS: &[Row] = &[
     ),
     ("draftwire_write_queue_bytes_max", Kind::Gauge, "", "The bound of `draftwire_write_queue_bytes`"),
     ("draftwire_reads_waiting_max", Kind::Gauge, "", "The bound of `draftwire_reads_waiting`"),
+    (
+        "draftwire_trace_spans_sent_total",
+        Kind::Counter,
+        "",
+        "Spans that the receiver of OTEL_EXPORTER_OTLP_ENDPOINT took",
+    ),
+    (
+        "draftwire_trace_spans_dropped_total",
+        Kind::Counter,
+        "reason",
+        "Spans that were dropped, by `reason`: `queue_full`, `not_taken`",
+    ),
+    ("draftwire_trace_queue_max", Kind::Gauge, "", "Spans that may wait to be sent, where traces are on"),
     ("draftwire_log_waiters_max", Kind::Gauge, "", "The bound of `draftwire_log_waiters` of each kind"),
     ("process_cpu_seconds_total", Kind::Counter, "", "Time on processors, user and system; Linux only"),
     ("process_resident_memory_bytes", Kind::Gauge, "", "Memory in use; Linux only"),

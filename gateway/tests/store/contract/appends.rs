@@ -115,7 +115,7 @@ pub(crate) async fn a_thousand_writers_to_one_topic_are_all_served(database: &dy
         .map(|writer| {
             let mut write = with_id("c", append("topic:t", &[&event]));
             write.device = format!("device-{writer}").parse().unwrap();
-            tokio::spawn(committer.clone().submit(write, bytes, None))
+            tokio::spawn(committer.clone().submit(write, bytes, None, None))
         })
         .collect();
     let mut seqs = Vec::new();
