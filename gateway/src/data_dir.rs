@@ -108,6 +108,11 @@ pub(crate) fn lock(dir: &Path, node: &NodeId) -> Result<InUse, LockError> {
     Ok(InUse { _file: file })
 }
 
+/// Returns whether a node has used the folder before.
+pub(crate) fn was_used(dir: &Path) -> bool {
+    dir.join(LOCK).exists()
+}
+
 fn holder(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let holder: String = text.chars().filter(|c| !c.is_control()).take(HOLDER_CHARS_MAX).collect();

@@ -34,6 +34,8 @@ fn main() -> ExitCode {
             println!("{}", request.collect().await?.display());
             Ok(())
         }),
+        Invocation::Doctor(request) => return run_check(async move { Ok(request.run().await) }),
+        Invocation::TokenCheck(check) => return run_check(async move { Ok(check.run().await?) }),
         Invocation::Client(command) => return run_client(*command),
     };
     match outcome {
@@ -47,6 +49,19 @@ fn main() -> ExitCode {
 
 fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+/// Ends with 0 where all is well, with 1 where it is not.
+fn run_check(check: impl Future<Output = anyhow::Result<bool>>) -> ExitCode {
+    let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match outcome.map_err(Into::into).and_then(|runtime| runtime.block_on(check)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("draftwire: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn run_client(command: ClientCommand) -> ExitCode {

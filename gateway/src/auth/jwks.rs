@@ -176,6 +176,24 @@ impl Jwks {
         self.fetch(&mut *self.last.lock().await).await
     }
 
+    /// Fetches the keys now and returns how many there are, or why that did not work.
+    pub(super) async fn fetch_or_say_why(&self) -> Result<usize, String> {
+        let mut last = self.last.lock().await;
+        let set = self.download().await.map_err(|error| {
+            // The innermost cause says it, such as a refused connection.
+            let mut cause: &dyn std::error::Error = &error;
+            while let Some(inner) = cause.source() {
+                cause = inner;
+            }
+            cause.to_string()
+        })?;
+        let count = set.0.len();
+        *self.cached.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(set));
+        self.fetches.fetch_add(1, Ordering::AcqRel);
+        *last = Some((Instant::now(), true));
+        Ok(count)
+    }
+
     /// Fetches the keys again and again; never returns.
     pub(super) async fn keep_fresh(&self) {
         loop {

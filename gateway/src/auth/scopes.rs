@@ -26,7 +26,7 @@ impl Scopes {
     }
 
     /// Returns the words, separated by spaces.
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 

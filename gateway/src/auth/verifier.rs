@@ -90,6 +90,17 @@ impl Verifier {
         Ok(())
     }
 
+    /// Fetches published keys now, and returns how many can be used; none where the key is a fixed one.
+    ///
+    /// # Errors
+    /// Why they cannot be fetched.
+    pub(crate) async fn fetch_keys(&self) -> Result<usize, String> {
+        match &self.key_ring().keys {
+            Keys::Fixed(_) => Ok(0),
+            Keys::Published(jwks) => jwks.fetch_or_say_why().await,
+        }
+    }
+
     /// Returns the secret that tokens can be signed with; `None` where this node holds public keys only.
     pub(crate) fn signing_secret(&self) -> Option<Secret> {
         self.key_ring().secret.clone()

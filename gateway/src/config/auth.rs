@@ -45,14 +45,14 @@ pub(crate) static JWT_SECRET: Optional<Secret> = Setting {
 static JWT_SECRET_FILE: FileSetting =
     FileSetting { env: "JWT_SECRET_FILE", help: "A file that holds JWT_SECRET, such as /run/secrets/jwt." };
 
-static JWT_PUBLIC_KEY: Optional<String> = Setting {
+pub(crate) static JWT_PUBLIC_KEY: Optional<String> = Setting {
     env: "JWT_PUBLIC_KEY",
     takes: any_text(),
     default: Otherwise("none"),
     help: "The public key of RS256, ES256 or EdDSA tokens: PEM text, or the path of a PEM file. The key's kind decides the algorithm.",
 };
 
-static JWT_JWKS_URL: Optional<Url> = Setting {
+pub(crate) static JWT_JWKS_URL: Optional<Url> = Setting {
     env: "JWT_JWKS_URL",
     takes: secret_url(jwks_url).or_in(&JWT_JWKS_URL_FILE),
     default: Otherwise("none"),
@@ -90,7 +90,7 @@ pub(crate) static JWT_SCOPE_CLAIM: Setting<ClaimPath> = Setting {
     help: "The claim that holds the rights, or a path to it (scp, realm_access.roles): text with blanks between the words, or a list of words.",
 };
 
-static JWT_LEEWAY: Setting<Duration> = Setting {
+pub(crate) static JWT_LEEWAY: Setting<Duration> = Setting {
     env: "JWT_LEEWAY",
     takes: duration(Duration::ZERO, MINUTE.saturating_mul(10)),
     default: Value("60s"),

@@ -26,7 +26,10 @@ mod writes;
 
 #[cfg(test)]
 use auth::DEMO_SECRET;
-pub(crate) use auth::{JWT_AUDIENCE, JWT_ISSUER, JWT_SCOPE_CLAIM, JWT_SECRET, JWT_USER_CLAIM};
+pub(crate) use auth::{
+    JWT_AUDIENCE, JWT_ISSUER, JWT_JWKS_URL, JWT_LEEWAY, JWT_PUBLIC_KEY, JWT_SCOPE_CLAIM, JWT_SECRET,
+    JWT_USER_CLAIM,
+};
 pub use bus::Bus;
 pub use changeable::Changeable;
 pub use given::{Given, Source};

@@ -15,7 +15,7 @@ pub(crate) fn raise(connections_max: usize) {
     {
         debug!(%error, "the soft limit of open files stays as it is");
     }
-    let needed = u64::try_from(connections_max).unwrap_or(u64::MAX).saturating_add(RESERVE);
+    let needed = needed(connections_max);
     if let Some(files) = limit()
         && files < needed
     {
@@ -24,6 +24,16 @@ pub(crate) fn raise(connections_max: usize) {
              limit (LimitNOFILE= of systemd, --ulimit nofile= of docker), or lower CONNECTIONS_MAX"
         );
     }
+}
+
+/// How many files a node opens that has as many connections.
+pub(crate) fn needed(connections_max: usize) -> u64 {
+    u64::try_from(connections_max).unwrap_or(u64::MAX).saturating_add(RESERVE)
+}
+
+/// The limit that the soft one can be raised to; `None` where there is none.
+pub(crate) fn hard_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
 }
 
 /// The soft limit; `None` where there is none.

@@ -199,7 +199,7 @@ async fn a_wrong_number_of_seconds_is_refused_with_the_rule() {
     for (arguments, code, expected) in [
         ("profile --seconds 0", 2, "1..=60"),
         ("profile --out profile.txt", 2, ".svg or .pb"),
-        ("profile --url nowhere", 2, "http://127.0.0.1:9090"),
+        ("profile --url nowhere", 2, "http://127.0.0.1:9464"),
         // The public listener has no such path.
         (&format!("profile --url {}", node.http_url("")), 1, "404"),
     ] {

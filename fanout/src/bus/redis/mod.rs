@@ -22,6 +22,7 @@
 //! command, and a command with several channels is answered once per channel.
 
 mod backoff;
+mod inspection;
 mod listen;
 mod outgoing;
 mod publish;
@@ -44,6 +45,7 @@ use tokio::{
     task::AbortHandle,
 };
 
+pub use self::inspection::{RedisInspection, inspect};
 use self::{
     listen::listen_for_ever,
     outgoing::{Outgoing, outbox},

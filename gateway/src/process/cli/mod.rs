@@ -1,14 +1,18 @@
 //! The command line: what the process is asked to do.
 
 mod client;
+mod doctor;
 mod healthcheck;
 mod profile;
 mod token;
+mod token_check;
 
 pub use client::{ArgumentError, ClientCommand};
+pub use doctor::DoctorRequest;
 pub use healthcheck::{HealthError, healthcheck};
 pub use profile::{ProfileError, ProfileRequest};
 pub use token::{TokenError, TokenRequest};
+pub use token_check::{TokenCheck, TokenCheckError};
 
 use std::{ffi::OsString, net::SocketAddr, process::ExitCode};
 
@@ -28,6 +32,10 @@ pub enum Invocation {
     Serve(Box<Config>),
     /// Print a token.
     Token(Box<TokenRequest>),
+    /// Say what a node says of a token.
+    TokenCheck(Box<TokenCheck>),
+    /// Look at what a node would meet.
+    Doctor(Box<DoctorRequest>),
     /// Bring the Postgres schema up to date and end.
     Migrate(Migration),
     /// Ask the node at this address whether it is ready.
@@ -101,6 +109,12 @@ pub fn parse(
             let is_flag = |setting: &str| flag(&matches, setting).is_some();
             let ignores_run_time = matches.get_flag(ENVIRONMENT_ONLY);
             Invocation::Serve(Box::new(Config { ignores_run_time, ..Config::from_sources(lookup, is_flag)? }))
+        }
+        "doctor" => Invocation::Doctor(Box::new(DoctorRequest::read(&matches, Config::from_source(lookup)))),
+        "token" if let Some(matches) = matches.subcommand_matches("check") => {
+            let lookup = |setting: &str| flag(matches, setting).or_else(|| env(setting));
+            let auth = config::read_auth(lookup)?;
+            Invocation::TokenCheck(Box::new(TokenCheck::read(matches, env, auth)))
         }
         "token" => Invocation::Token(Box::new(TokenRequest {
             user: matches.get_one::<UserId>("user").cloned(),
@@ -185,7 +199,21 @@ pub fn command() -> Command {
             &config::JWT_ISSUER,
             &config::JWT_USER_CLAIM,
             &config::JWT_SCOPE_CLAIM,
-        ]));
+        ]))
+        .subcommand_negates_reqs(true)
+        .args_conflicts_with_subcommands(true)
+        .subcommand(token_check::command().args(arguments(&[
+            &config::JWT_SECRET,
+            &config::JWT_PUBLIC_KEY,
+            &config::JWT_JWKS_URL,
+            &config::DATA_DIR,
+            &config::DATABASE_URL,
+            &config::JWT_AUDIENCE,
+            &config::JWT_ISSUER,
+            &config::JWT_USER_CLAIM,
+            &config::JWT_SCOPE_CLAIM,
+            &config::JWT_LEEWAY,
+        ])));
     Command::new("draftwire")
         .about("A realtime sync server: every change reaches every device, all, once, in order")
         .after_help("Without a command, a node is started (serve). Its settings: draftwire serve --help")
@@ -216,6 +244,7 @@ pub fn command() -> Command {
                 .args(arguments(&[&config::LISTEN_ADDR])),
         )
         .subcommand(profile::command())
+        .subcommand(doctor::command().args(config::declared().map(|(title, setting)| argument(title, setting))))
         .subcommands(client::commands())
 }
 

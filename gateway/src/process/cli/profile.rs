@@ -10,7 +10,7 @@ use clap::{Arg, ArgMatches, Command};
 use reqwest::{StatusCode, Url};
 
 /// Where a node of this machine has its private listener unless told otherwise.
-const URL: &str = "http://127.0.0.1:9090";
+const URL: &str = "http://127.0.0.1:9464";
 
 /// What may pass on top of the time that the profile takes: the node reads its symbols, and those of a large binary.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -84,7 +84,7 @@ pub(super) fn command() -> Command {
 
 fn address(given: &str) -> Result<Url, &'static str> {
     let url = Url::parse(given).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    url.ok_or("give an address such as http://127.0.0.1:9090")
+    url.ok_or("give an address such as http://127.0.0.1:9464")
 }
 
 fn file(given: &str) -> Result<PathBuf, &'static str> {

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{PgPool, migrate::MigrateError, postgres::PgPoolOptions};
+use sqlx::{
+    PgPool,
+    migrate::{MigrateError, Migrator},
+    postgres::PgPoolOptions,
+};
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -51,6 +55,16 @@ const LIMIT_LOCKS: &str = "SELECT set_config('lock_timeout', $1, false)";
 /// own statements name the schema.)
 const SET_PATH: &str = "SET search_path = {schema}";
 
+/// The migrations that this version knows.
+fn migrator() -> Migrator {
+    sqlx::migrate!("migrations/postgres")
+}
+
+/// Their numbers.
+pub(super) fn versions() -> Vec<i64> {
+    migrator().iter().map(|migration| migration.version).collect()
+}
+
 /// Runs the migrations. The lock under which nodes take turns is kept until the connection ends, also
 /// while a table is waited for: those who wait for their turn try nothing themselves.
 async fn migrate(own: &PgPool, schema: &SchemaName, wait_max: &str) -> Result<(), StoreError> {
@@ -62,7 +76,7 @@ async fn migrate(own: &PgPool, schema: &SchemaName, wait_max: &str) -> Result<()
     sqlx::query(LIMIT_LOCKS).bind(wait_max).execute(&mut *connection).await?;
     schema::ensure(&mut connection, schema).await?;
     sqlx::query(schema.sql(SET_PATH)).execute(&mut *connection).await?;
-    let mut migrator = sqlx::migrate!("migrations/postgres");
+    let mut migrator = migrator();
     migrator.set_ignore_missing(true).set_locking(false);
     migrator.dangerous_set_table_name(format!("{schema}.migrations"));
     let deadline = Instant::now() + TABLE_PATIENCE;

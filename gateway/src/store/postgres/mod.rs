@@ -7,6 +7,7 @@ mod address;
 mod commit;
 mod durability;
 mod history;
+pub(crate) mod inspection;
 mod limits;
 mod migrate;
 mod notices;
