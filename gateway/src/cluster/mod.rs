@@ -8,6 +8,7 @@
 //! The picture is put together once a second at most, and only while somebody looks.
 
 mod facts;
+mod history;
 mod node_view;
 mod others;
 mod report;
@@ -40,6 +41,7 @@ use tracing::debug;
 
 use self::{
     facts::{CacheFacts, Facts, Part, PoolFacts, Queues, Totals},
+    history::{History, STEP_SECONDS},
     others::Others,
     report::{Message, Report},
     sampler::{Sample, Sampler},
@@ -52,7 +54,7 @@ use crate::{
     store::{Store, StoreHealth},
 };
 
-pub(crate) use self::facts::ConnectionCounts;
+pub(crate) use self::{facts::ConnectionCounts, history::HistoryView};
 
 /// How often nodes say how they are.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -118,6 +120,7 @@ struct State {
     trusted_since: Option<Instant>,
     /// The picture of this second, once somebody has asked for it.
     picture: Option<Picture>,
+    history: History,
 }
 
 /// Who follows the picture.
@@ -138,6 +141,17 @@ impl Watcher {
     }
 }
 
+impl State {
+    fn view(&self, now: Instant) -> ClusterView {
+        let others: Vec<_> = match self.trusted_since {
+            Some(_) => self.others.iter(now).collect(),
+            None => Vec::new(),
+        };
+        let complete = self.trusted_since.is_some_and(|since| now.duration_since(since) >= SETTLED_AFTER);
+        ClusterView::of(&self.own, &others, complete, operations::threshold())
+    }
+}
+
 impl Cluster {
     /// Starts telling the other nodes, and listening to them.
     pub(crate) fn start(sources: Sources) -> Arc<Self> {
@@ -147,6 +161,7 @@ impl Cluster {
             sampler: Sampler::default(),
             trusted_since: None,
             picture: None,
+            history: History::default(),
         };
         let cluster = Arc::new(Self {
             sources,
@@ -191,17 +206,15 @@ impl Cluster {
         if let Some(picture) = &state.picture {
             return picture.clone();
         }
-        let now = Instant::now();
-        let trusted_since = state.trusted_since;
-        let others: Vec<_> = match trusted_since {
-            Some(_) => state.others.iter(now).collect(),
-            None => Vec::new(),
-        };
-        let complete = trusted_since.is_some_and(|since| now.duration_since(since) >= SETTLED_AFTER);
-        let view = ClusterView::of(&state.own, &others, complete, operations::threshold());
+        let view = state.view(Instant::now());
         let picture: Picture = serde_json::to_string(&view).unwrap_or_default().into();
         state.picture = Some(picture.clone());
         picture
+    }
+
+    /// The last hour, as this node has seen it.
+    pub(crate) fn history(&self) -> HistoryView {
+        self.state().history.view()
     }
 
     /// Follows the picture: the present one at once, then one every second; `None` while [`WATCHERS_MAX`] do.
@@ -237,6 +250,10 @@ impl Cluster {
         } else {
             state.trusted_since = None;
             state.others.clear();
+        }
+        if number % STEP_SECONDS == 1 {
+            let view = state.view(now);
+            state.history.push(&view);
         }
         let message = Message::of_report(state.own.clone());
         drop(state);

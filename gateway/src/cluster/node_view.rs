@@ -25,10 +25,10 @@ pub(super) struct NodeView {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Latency {
     count: u64,
-    mean_ms: f64,
+    pub(super) mean_ms: f64,
     p50_ms: f64,
-    p95_ms: f64,
-    p99_ms: f64,
+    pub(super) p95_ms: f64,
+    pub(super) p99_ms: f64,
     max_ms: f64,
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{
     facts::{CacheFacts, ConnectionCounts, Queues, Rates, Totals},
+    history::Sample,
     node_view::{Latency, NodeView, bottlenecks, last_minute},
     report::Report,
     warnings::{self, Warning},
@@ -105,6 +106,25 @@ impl ClusterView {
             regressions: [],
             settings: SettingsView { version, agreed: versions().all(|own| own == version) },
             nodes,
+        }
+    }
+}
+
+impl ClusterView {
+    /// What of it is remembered for an hour.
+    pub(super) fn sample(&self) -> Sample {
+        let Self { as_of, sums, latency, .. } = self;
+        let Rates { messages_in, messages_out, reconnections_per_minute, .. } = sums.rates;
+        Sample {
+            at: *as_of,
+            mean_ms: latency.mean_ms,
+            p95_ms: latency.p95_ms,
+            p99_ms: latency.p99_ms,
+            messages_in,
+            messages_out,
+            connections: sums.connections.total,
+            users: sums.users,
+            reconnections_per_minute,
         }
     }
 }

@@ -20,8 +20,8 @@ use tracing::warn;
 use super::{
     NODE_HEADER, content_coding, cors,
     http::{
-        cluster, demo, disconnect, drafts, health, history, live, openapi, operations as admin_operations,
-        presence, publish, settings, webhooks,
+        cluster, console, demo, disconnect, drafts, health, history, live, openapi,
+        operations as admin_operations, presence, publish, settings, webhooks,
     },
     problem::Problem,
     request_id::{REQUEST_ID, RequestId},
@@ -46,6 +46,7 @@ pub fn router(state: EdgeState) -> Router {
             .route("/stream", get(sse::follow))
             .route("/admin/users/{user}/disconnect", post(disconnect::user))
             .route("/admin/cluster", get(cluster::show))
+            .route("/admin/cluster/history", get(cluster::history))
             .route("/admin/live", get(live::follow))
             .route("/admin/operations", get(admin_operations::show))
             .route("/admin/settings", get(settings::list))
@@ -61,6 +62,7 @@ pub fn router(state: EdgeState) -> Router {
         Router::new()
             .nest("/v1", api)
             .merge(demo::routes(state.context().listen.demo))
+            .merge(console::routes())
             .route("/ws/realtime", get(ws::upgrade))
             .route("/openapi.json", get(openapi::document))
             .route("/healthz", get(health::healthz))

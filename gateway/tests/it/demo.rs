@@ -1,4 +1,4 @@
-//! The demo's tokens, which the page in `gateway/tests/demo` lives on.
+//! The demo's tokens, which the page in `gateway/tests/pages` lives on.
 
 use serde_json::json;
 use testkit::http;

@@ -81,6 +81,8 @@ async fn one_node_shows_what_it_does() {
     assert_eq!(picture["settings"], json!({ "version": 0, "agreed": true }));
     let health = server.call("", "GET", "/healthz", &[], "").await;
     assert_eq!(health.json["connections"], 2, "both count the same");
+    let history = server.call(&admin(DEADLINE), "GET", "/v1/admin/cluster/history", &[], "").await.json;
+    assert_eq!((&history["stepMs"], &history["samples"][0]["connections"]), (&json!(10_000), &json!(0)));
 }
 
 #[tokio::test]
@@ -118,7 +120,7 @@ async fn it_ends_with_the_token_and_with_the_node() {
 #[tokio::test]
 async fn only_operators_see_it() {
     let server = Server::start().await;
-    for path in ["/v1/admin/cluster", "/v1/admin/live"] {
+    for path in ["/v1/admin/cluster", "/v1/admin/cluster/history", "/v1/admin/live"] {
         problem(&server.call("", "GET", path, &[], "").await, 401, "unauthorized");
         problem(
             &server.call(&token::scoped("backend", "service"), "GET", path, &[], "").await,

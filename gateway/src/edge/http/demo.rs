@@ -13,6 +13,7 @@ use axum::{
 use common::{UserId, time::unix_ms};
 use serde::Serialize;
 
+use super::asset::{self, Asset, asset};
 use crate::{
     auth::{Rules, Verifier, mint},
     edge::problem::Problem,
@@ -31,16 +32,14 @@ const TOKEN_TTL: Duration = Duration::from_secs(15 * 60);
 /// The longest list of rights in a demo token. A token has to fit into headers on its way back here.
 const SCOPE_BYTES_MAX: usize = 512;
 
-/// What the page may load: its own files and streams of events, and sockets (CSP level 3).
-const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'";
-
-const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
-
-macro_rules! file {
-    ($router:expr, $path:literal, $file:literal, $kind:expr) => {
-        $router.route($path, get(|| async { asset($kind, include_str!(concat!("../../../demo/", $file))) }))
-    };
-}
+const ASSETS: &[Asset] = &[
+    asset!("/", "demo/index.html"),
+    asset!("/demo/base.css", "demo/base.css"),
+    asset!("/demo/style.css", "demo/style.css"),
+    asset!("/demo/match.css", "demo/match.css"),
+    asset!("/demo/app.js", "demo/app.js"),
+    asset!("/demo/icon.svg", "demo/icon.svg"),
+];
 
 /// The page, and tokens for it when the demo is on.
 pub(in crate::edge) fn routes<S>(tokens: bool) -> Router<S>
@@ -48,24 +47,8 @@ where
     S: Clone + Send + Sync + 'static,
     DemoTokens: FromRef<S>,
 {
-    let router = Router::new();
-    let router = file!(router, "/", "index.html", "text/html; charset=utf-8");
-    let router = file!(router, "/demo/style.css", "style.css", "text/css; charset=utf-8");
-    let router = file!(router, "/demo/match.css", "match.css", "text/css; charset=utf-8");
-    let router = file!(router, "/demo/app.js", "app.js", JAVASCRIPT);
-    let router = file!(router, "/demo/icon.svg", "icon.svg", "image/svg+xml");
+    let router = asset::routes(ASSETS);
     if tokens { router.route("/demo/token", get(token)) } else { router }
-}
-
-fn asset(kind: &'static str, text: &'static str) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // A new version of the server brings its own page.
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
-    (headers, text).into_response()
 }
 
 #[derive(Serialize)]

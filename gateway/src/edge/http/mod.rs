@@ -1,7 +1,9 @@
 //! Plain HTTP: a file per resource.
 
+mod asset;
 pub(super) mod caller;
 pub(super) mod cluster;
+pub(super) mod console;
 pub(crate) mod demo;
 pub(super) mod disconnect;
 pub(super) mod drafts;

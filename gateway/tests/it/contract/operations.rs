@@ -151,7 +151,7 @@ async fn admin(met: &mut Met, server: &Server) {
     met.walk(server, "", &[(401, disconnect, &[], "")]).await;
     met.walk(server, &service(), &[(403, disconnect, &[], "")]).await;
     let admin = token::scoped("operator", "admin");
-    for line in ["GET /v1/admin/operations", "GET /v1/admin/cluster"] {
+    for line in ["GET /v1/admin/operations", "GET /v1/admin/cluster", "GET /v1/admin/cluster/history"] {
         let misspelt = format!("{line}?nod=n1");
         met.walk(server, &admin, &[(200, line, &[], ""), (400, &misspelt, &[], "")]).await;
         met.walk(server, "", &[(401, line, &[], "")]).await;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 use testkit::{Node, Service, http, token};
 
-use crate::{
+use super::{
     page::{Page, Server},
     viewer::{MatchPage, VIEWERS},
 };

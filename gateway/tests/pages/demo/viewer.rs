@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::page::{Page, TEXT};
+use super::page::{Page, TEXT};
 
 /// How many viewers there are; the last one gets server-sent events, and so is not counted as present.
 pub(crate) const VIEWERS: usize = 4;

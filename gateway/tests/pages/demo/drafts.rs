@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
-use crate::device::DraftsPage;
+use super::device::DraftsPage;
 
 #[tokio::test]
 async fn an_edit_on_one_device_appears_on_the_other() -> Result<()> {

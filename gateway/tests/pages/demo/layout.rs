@@ -1,24 +1,13 @@
 //! What the page looks like from a small phone to a wide screen: nothing is cut, nothing lies on something else.
 
-use std::collections::BTreeMap;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
 
-use crate::{
+use super::{
     device::DraftsPage,
-    page::Page,
     viewer::{MatchPage, VIEWERS},
 };
-
-/// Every width is one that somebody has; these are enough to meet each wrapping of a line.
-const STEP: usize = 40;
-const HEIGHT: u32 = 900;
-/// Widths at which the style changes, and their neighbours.
-const BREAKPOINTS: [u32; 3] = [767, 768, 769];
-
-/// What cannot be read or reached at the present width, as sentences.
-const FAULTS_SCRIPT: &str = include_str!("layout.js");
+use crate::layout::assert_is_shown_in_full;
 
 /// The longest things that the page can say, which a test cannot bring about all at once.
 const LONGEST_SCRIPT: &str = r#"
@@ -48,23 +37,6 @@ for (const log of document.querySelectorAll("details")) log.open = true;
 /// Text that has nowhere to be broken.
 const LONG_WORD: &str = "Donaudampfschifffahrtselektrizitaetenhauptbetriebswerkbauunterbeamtengesellschaft";
 
-/// Looks at the page at every width.
-async fn assert_is_shown_in_full(page: &Page, what: &str) -> Result<()> {
-    let mut widths_of = BTreeMap::<String, Vec<u32>>::new();
-    for width in (360..=1920).step_by(STEP).chain(BREAKPOINTS) {
-        page.browser.resize(width, HEIGHT).await?;
-        let faults: Vec<String> =
-            serde_json::from_value(page.browser.run(FAULTS_SCRIPT, json!([])).await?).context("no list")?;
-        for fault in faults {
-            widths_of.entry(fault).or_default().push(width);
-        }
-    }
-    let faults: Vec<_> =
-        widths_of.iter().map(|(fault, widths)| format!("{fault}, at {widths:?} px")).collect();
-    assert!(faults.is_empty(), "{what}:\n{}", faults.join("\n"));
-    Ok(())
-}
-
 #[tokio::test]
 async fn the_drafts_are_shown_in_full_at_every_width() -> Result<()> {
     let page = DraftsPage::open().await?;
@@ -83,11 +55,11 @@ async fn the_drafts_are_shown_in_full_at_every_width() -> Result<()> {
     phone.shows_text("saved", "Saved").await;
     page.page().browser.click("[data-role=\"add-device\"]").await?;
     page.device(2).shows_state("live").await;
-    assert_is_shown_in_full(page.page(), "three devices, one of them offline").await?;
+    assert_is_shown_in_full(&page.page().browser, "three devices, one of them offline").await?;
     laptop.click("offline").await?;
     laptop.shows_text("saved", "Your choice, please").await;
     page.page().browser.run(LONGEST_SCRIPT, json!([])).await?;
-    assert_is_shown_in_full(page.page(), "the longest texts, and conflicts").await
+    assert_is_shown_in_full(&page.page().browser, "the longest texts, and conflicts").await
 }
 
 #[tokio::test]
@@ -98,7 +70,7 @@ async fn the_match_is_shown_in_full_at_every_width() -> Result<()> {
     page.click("flood").await?;
     page.shows_outcome("Committed as events 3 to 52, in 10 requests.").await;
     page.viewer(VIEWERS - 1).shows_text("seq", "52").await;
-    assert_is_shown_in_full(&page.0, "four viewers").await?;
+    assert_is_shown_in_full(&page.0.browser, "four viewers").await?;
     page.0.browser.run(LONGEST_SCRIPT, json!([])).await?;
-    assert_is_shown_in_full(&page.0, "the longest texts").await
+    assert_is_shown_in_full(&page.0.browser, "the longest texts").await
 }

@@ -1,15 +1,10 @@
 //! The demo page, served by a node or a cluster of its own.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use testkit::{Cluster, ClusterOptions, Node, NodeOptions, wait};
 
-use crate::browser::Browser;
-
-/// Far more than anything here takes; it only bounds a failing test.
-pub(crate) const SHOWN_WAIT: Duration = Duration::from_secs(30);
+use crate::{SHOWN_WAIT, browser::Browser};
 
 /// Whose devices the page shows.
 pub(crate) const USER: &str = "demo-test";

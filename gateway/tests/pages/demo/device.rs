@@ -4,7 +4,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use testkit::{http, token, wait};
 
-use crate::page::{Page, SHOWN_WAIT, TEXT, USER};
+use super::page::{Page, TEXT, USER};
+use crate::SHOWN_WAIT;
 
 /// The view with two devices that are live.
 pub(crate) struct DraftsPage(Page);

@@ -1,0 +1,75 @@
+//! The console of a cluster of three nodes.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use testkit::{Cluster, Service as _, wait};
+
+use super::page::Console;
+use crate::SHOWN_WAIT;
+
+async fn cluster() -> Result<Cluster> {
+    Cluster::start(env!("CARGO_BIN_EXE_draftwire"), 3).await
+}
+
+async fn console(cluster: &Cluster) -> Result<Console> {
+    Console::signed_in(&cluster.nodes[0].http_url("/admin")).await
+}
+
+/// Changes that take so long in the database.
+async fn slow_down(cluster: &Cluster, seconds: f64) -> Result<()> {
+    let sql = format!(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END $$; \
+         CREATE TRIGGER slow BEFORE INSERT ON draftwire.events FOR EACH ROW EXECUTE FUNCTION slow()"
+    );
+    cluster.postgres.query("db0", &sql).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_that_is_killed_is_told_by_its_row_and_comes_back() -> Result<()> {
+    let mut cluster = cluster().await?;
+    let console = console(&cluster).await?;
+    for name in ["node1", "node2", "node3"] {
+        console.waits_for(name, &format!("return row('{name}')?.State === 'up'")).await;
+    }
+    console.waits_for("a good verdict", "return role('verdict').dataset.state === 'good'").await;
+    cluster.nodes[2].kill9();
+    console.waits_for("its row", "return row('node3').State === 'silent'").await;
+    console.waits_for("the verdict", "return role('verdict').dataset.state === 'unsure'").await;
+    console.waits_for("the reason", "return role('wrong').textContent.includes('node3 is silent')").await;
+    cluster.nodes[2].start_again().await?;
+    console.waits_for("its row", "return row('node3').State === 'up'").await;
+    console.waits_for("the verdict", "return role('verdict').dataset.state === 'good'").await;
+    console.assert_no_complaints().await
+}
+
+#[tokio::test]
+async fn a_slow_database_turns_the_badge_orange_and_is_named() -> Result<()> {
+    let cluster = cluster().await?;
+    let console = console(&cluster).await?;
+    let (phone, laptop) =
+        (cluster.device("alice", "phone", 0).await, cluster.device("alice", "laptop", 1).await);
+    slow_down(&cluster, 0.15).await?;
+    phone.create("order", json!({ "n": 0 })).await.expect("it is created");
+    for n in 1..=12 {
+        phone.edit("order", json!({ "n": n })).await.expect("it is changed");
+    }
+    wait::until("all changes on the laptop", SHOWN_WAIT, || async {
+        ensure!(laptop.seq() >= 13, "it is at {}", laptop.seq());
+        Ok(())
+    })
+    .await;
+    console.waits_for("the badge", "return role('badge').dataset.state === 'orange'").await;
+    console
+        .waits_for(
+            "the bottleneck",
+            "return role('wrong').querySelector('[data-code=\"bottleneck commit\"]') !== null",
+        )
+        .await;
+    console.goes_to("operations").await?;
+    console.waits_for("its row", "return row('commit')?.Why === 'slow'").await;
+    let most = "const parts = [...role('path').children].map((part) => part.textContent); \
+                return parts.length === 6 && role('path-sentence').textContent.includes('changes')";
+    console.waits_for("the path", most).await;
+    console.assert_no_complaints().await
+}
