@@ -1,7 +1,7 @@
 # Everything that people run here. `make` alone prints this list.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test clients clients-python bench webhooks-drill check fmt lint doc deps api-documents autobahn cluster cluster-check
+.PHONY: help run test clients clients-python bench webhooks-drill regressions-simulation check fmt lint doc deps api-documents autobahn cluster cluster-check
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,9 @@ bench: ## what the hot paths of a node cost: decide, encode, sequence, deliver
 
 webhooks-drill: ## a receiver of webhooks down for WEBHOOKS_DRILL_DOWN (600 s), nodes killed meanwhile
 	cargo test -p gateway --test faults webhooks::drill -- --ignored --exact --nocapture
+
+regressions-simulation: ## days of simulated load: how often the watch for regressions is wrong
+	cargo test --release -p common --test regressions -- --ignored --nocapture
 
 check: lint doc test ## exactly what CI runs
 

@@ -13,6 +13,7 @@ pub mod message;
 pub mod msgpack;
 pub mod operations;
 pub mod protocol;
+pub mod regressions;
 pub mod signal;
 pub mod stream;
 pub mod text;

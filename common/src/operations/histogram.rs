@@ -79,9 +79,16 @@ impl Histogram {
 
     /// Adds one duration.
     pub fn record(&mut self, duration: Duration) {
-        let nanos = nanos(duration);
-        let bucket = bucket_below(duration);
-        self.merge(&Self { counts: vec![(bucket, 1)], sum_nanos: nanos, max_nanos: nanos });
+        self.record_many(duration, 1);
+    }
+
+    /// Adds `count` durations that are the same.
+    pub fn record_many(&mut self, duration: Duration, count: u64) {
+        if count > 0 {
+            let (bucket, nanos) = (bucket_below(duration), nanos(duration));
+            let sum_nanos = nanos.saturating_mul(count);
+            self.merge(&Self { counts: vec![(bucket, count)], sum_nanos, max_nanos: nanos });
+        }
     }
 
     /// Adds all durations of the other one.
@@ -121,6 +128,13 @@ impl Histogram {
         });
         let sum_nanos = self.sum_nanos.saturating_sub(before.sum_nanos);
         Self { counts: counts.collect(), sum_nanos, max_nanos }
+    }
+
+    /// The same with the end of its last bucket as the longest duration, where that is not known.
+    pub(super) fn bounded_by_its_buckets(self) -> Self {
+        let last = self.counts.last().map(|(bucket, _)| usize::from(*bucket));
+        let max_nanos = last.map_or(0, |last| lower_nanos((last + 1).min(BUCKETS - 1)));
+        Self { max_nanos, ..self }
     }
 
     /// How many durations there are.

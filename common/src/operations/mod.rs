@@ -9,6 +9,7 @@
 mod histogram;
 mod meter;
 mod moment;
+mod since;
 mod slices;
 mod tally;
 
@@ -16,6 +17,7 @@ pub use self::{
     histogram::{Histogram, bucket_below},
     meter::{Meter, Outcome, Totals},
     moment::Moment,
+    since::Since,
     slices::{SLICE, SLICES_MAX, Slices, Window},
     tally::Tally,
 };
