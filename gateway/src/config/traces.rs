@@ -7,7 +7,7 @@ use reqwest::{
 
 use super::{
     reader::Reader,
-    setting::{FileSetting, Group, Optional, Otherwise, Setting, Value, any_text, secret_url},
+    setting::{FileSetting, Group, Optional, Otherwise, Setting, Value, any_text, secret_url, text},
 };
 use crate::traces::Settings;
 
@@ -23,7 +23,7 @@ pub(super) static GROUP: Group = Group {
 
 static OTEL_EXPORTER_OTLP_ENDPOINT: Optional<Url> = Setting {
     env: "OTEL_EXPORTER_OTLP_ENDPOINT",
-    takes: secret_url(url),
+    takes: text(url),
     default: Otherwise("none: nothing is traced"),
     help: "Where spans are sent by OTLP over HTTP (protobuf), such as http://collector:4318; /v1/traces is added. Requests with a sampled traceparent are traced; no trace is begun here.",
 };
