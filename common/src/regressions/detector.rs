@@ -13,7 +13,7 @@ use super::{
 use crate::operations::Window;
 
 /// Operations and ratios that are watched at most. What comes later is not.
-pub const METRICS_MAX: usize = 256;
+const METRICS_MAX: usize = 256;
 
 /// What there was in a slice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -29,7 +29,7 @@ mod series;
 mod watch;
 
 pub use self::{
-    detector::{Detector, Input, METRICS_MAX},
+    detector::{Detector, Input},
     metric::{Measure, Metric, Quantile},
     path::{PATH, path},
     watch::{Ended, News, Regression, Severity},

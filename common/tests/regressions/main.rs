@@ -4,12 +4,12 @@
 
 mod load;
 
-use common::regressions::{Detector, News, Regression, Rules};
+use common::regressions::{Detector, News, Regression, Rules, WINDOW_SLICES};
 
 use self::load::{Load, SLICES_PER_DAY, Shape};
 
 /// Slices of two minutes.
-const TWO_MINUTES: usize = 24;
+const TWO_MINUTES: usize = 2 * WINDOW_SLICES;
 
 /// Slices until there is a baseline, and some more.
 const WARM_UP: usize = 240;
