@@ -23,6 +23,10 @@ fn main() -> ExitCode {
     };
     auth::install_crypto();
     let outcome = match invocation {
+        Invocation::Config(request) => {
+            request.lines().iter().for_each(|line| println!("{line}"));
+            Ok(())
+        }
         Invocation::Token(request) => request.mint().map(|token| println!("{token}")).map_err(Into::into),
         Invocation::Serve(settings) => {
             let set_log_level = log(&settings);

@@ -6,6 +6,7 @@ use super::{
     ConfigErrors, Retention, WebSocket, Writes, fan_out,
     listen::{LOG_LEVEL, SLOW_OPERATION},
     reader::Reader,
+    store::STATE_CACHE_BYTES,
 };
 
 /// The part of the configuration that can change while a node runs. A few of its fields are of settings that need a
@@ -20,6 +21,8 @@ pub struct Changeable {
     pub retention: Retention,
     /// The limits and timers of the fan-out.
     pub fanout: fanout::Settings,
+    /// Bytes of drafts that are kept in memory; zero keeps none. The embedded store keeps none anyway.
+    pub state_cache_bytes_max: usize,
     /// `tracing` filter directives, known to be valid.
     pub log_level: String,
     /// From how long on an operation is slow.
@@ -38,6 +41,7 @@ impl Changeable {
             writes: Writes::read(&reader),
             retention: Retention::read(&reader),
             fanout: fan_out::read(&reader),
+            state_cache_bytes_max: reader.value(&STATE_CACHE_BYTES),
             log_level: reader.value(&LOG_LEVEL),
             slow_operation: reader.value(&SLOW_OPERATION),
         };

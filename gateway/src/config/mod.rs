@@ -153,6 +153,10 @@ impl Config {
             writes: self.writes.clone(),
             retention: self.retention.clone(),
             fanout: self.fanout.clone(),
+            state_cache_bytes_max: match self.store.database {
+                Database::Postgres { state_cache_bytes_max, .. } => state_cache_bytes_max,
+                Database::Embedded { .. } => 0,
+            },
             log_level: self.listen.log_level.clone(),
             slow_operation: self.listen.slow_operation,
         }

@@ -80,9 +80,9 @@ static STORE_TIMEOUT: Setting<Duration> = Setting {
     help: "How long one call to the store may take, waiting for a connection included; then it is unavailable.",
 };
 
-static STATE_CACHE_BYTES: Setting<usize> = Setting {
+pub(super) static STATE_CACHE_BYTES: Setting<usize> = Setting {
     env: "STATE_CACHE_BYTES",
-    takes: size(0, 64 * GIB),
+    takes: size(0, 64 * GIB).at_run_time(),
     default: Value("32MiB"),
     help: "Memory for the drafts that this node has changed lately: the next change of one is decided without a query, and written only where nobody else has written since. 0 keeps none; unused by the embedded store.",
 };

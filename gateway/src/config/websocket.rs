@@ -20,11 +20,13 @@ pub(super) static GROUP: Group = Group {
         &WS_PING_INTERVAL_MIN,
         &WS_PING_INTERVAL_MAX,
         &WS_PONG_TIMEOUT,
+        &ADAPTIVE_HEARTBEAT,
         &ANONYMOUS_IDLE,
         &PUBLIC_TOPICS,
         &TOPICS_PER_CONNECTION,
         &DEFLATE,
         &DEFLATE_MIN_BYTES,
+        &BATCHING,
         &SSE_HEARTBEAT,
         &MAX_MESSAGE_BYTES,
         &COMMANDS_PER_SECOND,
@@ -64,6 +66,13 @@ static WS_PONG_TIMEOUT: Setting<Duration> = Setting {
     help: "For how long a ping may be followed by no sign of life before the connection is closed with 4408.",
 };
 
+static ADAPTIVE_HEARTBEAT: Setting<bool> = Setting {
+    env: "ADAPTIVE_HEARTBEAT",
+    takes: yes_or_no().for_new_connections(),
+    default: Value("true"),
+    help: "Whether the interval between pings follows the connection's health; otherwise it stays WS_PING_INTERVAL.",
+};
+
 static ANONYMOUS_IDLE: Setting<Duration> = Setting {
     env: "ANONYMOUS_IDLE",
     takes: duration(MS.saturating_mul(10), DAY).for_new_connections(),
@@ -97,6 +106,13 @@ static DEFLATE_MIN_BYTES: Setting<usize> = Setting {
     takes: size(1, 64 * MIB).for_new_connections(),
     default: Value("1KiB"),
     help: "The smallest message that is compressed, for connections that take that. An event is compressed once for all of them.",
+};
+
+static BATCHING: Setting<bool> = Setting {
+    env: "BATCHING",
+    takes: yes_or_no().for_new_connections(),
+    default: Value("true"),
+    help: "Whether clients that ask for it are sent several messages in one frame, and subscriptions with a batch window let events wait; otherwise each message is sent by itself, at once.",
 };
 
 static SSE_HEARTBEAT: Setting<Duration> = Setting {
@@ -190,6 +206,8 @@ pub struct WebSocket {
     pub deflate: bool,
     /// The smallest message that is compressed, in bytes.
     pub deflate_bytes_min: usize,
+    /// Whether several messages may be sent as one, and batch windows hold events back.
+    pub batching: bool,
     /// The longest silence on an event stream.
     pub sse_heartbeat: Duration,
     /// The most commands of one connection that wait for their answer.
@@ -236,6 +254,7 @@ impl WebSocket {
             public_topics: reader.optional(&PUBLIC_TOPICS).unwrap_or_default(),
             deflate: reader.value(&DEFLATE),
             deflate_bytes_min: reader.value(&DEFLATE_MIN_BYTES),
+            batching: reader.value(&BATCHING),
             sse_heartbeat: reader.value(&SSE_HEARTBEAT),
             message_bytes_max: reader.value(&MAX_MESSAGE_BYTES),
             commands_per_second: reader.value(&COMMANDS_PER_SECOND),
@@ -261,6 +280,7 @@ fn intervals(reader: &Reader<'_>) -> Intervals {
         let max = show_duration(max);
         reader.wrong(&WS_PING_INTERVAL, format!("give at most WS_PING_INTERVAL_MAX, which is {max}"));
     }
+    let (min, max) = if reader.value(&ADAPTIVE_HEARTBEAT) { (min, max) } else { (start, start) };
     Intervals { start, min, max, timeout: reader.value(&WS_PONG_TIMEOUT) }
 }
 

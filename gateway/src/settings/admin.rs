@@ -62,20 +62,28 @@ impl From<Invalid> for Refused {
 struct Wanted {
     setting: &'static dyn Declared,
     value: String,
+    /// What the others have: what the nodes were started with, or a value. `None` where that follows from before.
+    otherwise: Option<Option<String>>,
     percent: u8,
     by: By,
     reason: Option<String>,
 }
 
 impl Wanted {
-    /// Reads `{value, percent?, by?, guard?, reason?}`.
+    /// Reads `{value, otherwise?, percent?, by?, guard?, reason?}`.
     fn read(setting: &'static dyn Declared, body: &str) -> Result<Self, Invalid> {
-        let fields = Fields::of(body, &["value", "percent", "by", "guard", "reason"], DEPTH_MAX)?;
-        let value: String = fields.required("value")?;
-        if value.len() > VALUE_BYTES_MAX {
-            return Err(Invalid::new(format!("must be at most {VALUE_BYTES_MAX} bytes")).within("value"));
-        }
-        let value = checked_text(setting, &value).map_err(|wrong| Invalid::new(wrong).within("value"))?;
+        let fields =
+            Fields::of(body, &["value", "otherwise", "percent", "by", "guard", "reason"], DEPTH_MAX)?;
+        let checked = |field: &'static str, text: String| {
+            if text.len() > VALUE_BYTES_MAX {
+                return Err(Invalid::new(format!("must be at most {VALUE_BYTES_MAX} bytes")).within(field));
+            }
+            checked_text(setting, &text).map_err(|wrong| Invalid::new(wrong).within(field))
+        };
+        let value = checked("value", fields.required("value")?)?;
+        let otherwise = fields.optional::<String>("otherwise")?;
+        let otherwise = otherwise.map(|text| checked("otherwise", text)).transpose()?;
+        let otherwise = otherwise.map(|text| Some(text).filter(|text| !text.is_empty()));
         if value.is_empty() {
             let wrong = "must not be empty; DELETE sets a setting back to what the nodes were started with";
             return Err(Invalid::new(wrong).within("value"));
@@ -102,7 +110,7 @@ impl Wanted {
         }
         let reason: Option<String> = fields.optional("reason")?;
         check_reason(reason.as_deref())?;
-        Ok(Self { setting, value, percent, by, reason })
+        Ok(Self { setting, value, otherwise, percent, by, reason })
     }
 }
 
@@ -146,9 +154,15 @@ impl RuntimeSettings {
         let change = |before: Option<&SettingChange>| SettingChange {
             version: 0,
             name: name.to_owned(),
-            otherwise: before.and_then(|before| match before.percent {
-                100 => before.value.clone(),
-                _ => before.otherwise.clone(),
+            otherwise: wanted.otherwise.clone().unwrap_or_else(|| {
+                let before = before?;
+                // Where the part alone changes, the others get back what they had, or keep it.
+                let is_same = before.value.as_ref() == Some(&wanted.value);
+                if before.percent == 100 && !is_same {
+                    before.value.clone()
+                } else {
+                    before.otherwise.clone()
+                }
             }),
             value: Some(wanted.value.clone()),
             percent: wanted.percent,

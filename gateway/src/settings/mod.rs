@@ -137,9 +137,13 @@ impl RuntimeSettings {
     pub(crate) async fn load(&self) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
         let changes = self.store.settings().await?;
-        let before = limits(&self.live.node());
+        let (before, cache_before) = (limits(&self.live.node()), self.live.node().state_cache_bytes_max);
         self.apply(changes);
         let now = limits(&self.live.node());
+        let cache_now = self.live.node().state_cache_bytes_max;
+        if cache_before != cache_now {
+            self.store.set_state_cache_bytes(cache_now);
+        }
         if before != now {
             self.store.set_limits(now).await?;
         }

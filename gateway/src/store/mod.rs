@@ -100,6 +100,11 @@ pub trait Store: Log + SettingsStore {
         None
     }
 
+    /// Replaces how many bytes of drafts are kept in memory, in a store that keeps any.
+    fn set_state_cache_bytes(&self, bytes_max: usize) {
+        let _ = bytes_max;
+    }
+
     /// Replaces the bounds on what is kept. They hold for the batches that begin afterwards, also where this fails:
     /// then only what reads them in the database has the old ones.
     async fn set_limits(&self, limits: Limits) -> Result<(), StoreError> {

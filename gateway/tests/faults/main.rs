@@ -30,6 +30,7 @@ mod redis_lossy;
 mod redis_stopped;
 mod resp;
 mod retention;
+mod settings;
 mod slow_client;
 mod spread;
 mod sql;

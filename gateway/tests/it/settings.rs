@@ -118,6 +118,8 @@ async fn limits_of_all_kinds_change_while_a_node_runs() {
     set(&server, "MAX_MESSAGE_BYTES", "2KiB").await;
     set(&server, "WS_PING_INTERVAL_MAX", "41s").await;
     let (_socket, changed) = server.connect("bob", "").await;
+    set(&server, "ADAPTIVE_HEARTBEAT", "false").await;
+    assert_eq!(server.connect("carol", "").await.1["heartbeatMs"], 25_000);
     assert_ne!(welcome["maxMessageBytes"], 2048);
     assert_eq!((&changed["maxMessageBytes"], &changed["heartbeatMs"]), (&json!(2048), &json!(41_000)));
     assert_eq!(publish(3000).await, 413);
@@ -181,6 +183,9 @@ async fn a_roll_out_takes_a_part_and_moves_nobody_back() {
     assert!(more.len() > some.len() && some.iter().all(|user| more.contains(user)), "{some:?} {more:?}");
     set_with(&server, "DEFLATE", percent(100)).await;
     assert_eq!(chosen().await, users);
+    set_with(&server, "DEFLATE", percent(30)).await;
+    assert_eq!(chosen().await, some, "the others have what they had");
+    set_with(&server, "DEFLATE", percent(100)).await;
     // What the others have stays what it was, not what the node was started with.
     let back = set_with(&server, "DEFLATE", json!({ "value": "true", "percent": 30 })).await;
     assert_eq!((&back["otherwise"], &back["by"]), (&json!("false"), &json!("user")));
@@ -215,6 +220,7 @@ async fn what_makes_no_sense_is_refused_in_the_words_of_the_start() {
             json!({ "value": "9s", "by": "user" }),
             "by must be node: LINGER holds for a node as a whole",
         ),
+        ("DEFLATE", json!({ "value": "false", "otherwise": "no", "percent": 5 }), "give true or false"),
         ("DEFLATE", json!({ "value": "false", "by": "region" }), "by must be user, connection or node"),
         ("DEFLATE", json!({ "value": "false", "guard": true }), "guard must be false"),
         ("DEFLATE", json!({ "value": "false", "reason": "a\nb" }), "reason must be 1 to 512 bytes"),

@@ -180,7 +180,12 @@ pub(super) async fn begin(
         authenticating: false,
         pending: InFlight::default(),
         listing: None,
-        outbox: Frames::new(client.encoding, client.deflate, limits.deflate_bytes_min, client.batch),
+        outbox: Frames::new(
+            client.encoding,
+            client.deflate,
+            limits.deflate_bytes_min,
+            client.batch && limits.batching,
+        ),
         unsent: false,
         ended: None,
         order: None,

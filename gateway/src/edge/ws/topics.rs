@@ -141,7 +141,8 @@ impl Session {
                 user_id: self.client.identity.as_ref().map(|identity| identity.user.clone()),
                 device: self.client.device.clone(),
             });
-            self.subscriptions.add(joined, window(&subscription), present);
+            let window = window(&subscription).filter(|_| self.limits().batching);
+            self.subscriptions.add(joined, window, present);
         }
     }
 

@@ -1,13 +1,16 @@
 //! The command line: what the process is asked to do.
 
 mod client;
+mod configuration;
 mod doctor;
+mod flags;
 mod healthcheck;
 mod profile;
 mod token;
 mod token_check;
 
 pub use client::{ArgumentError, ClientCommand};
+pub use configuration::ConfigRequest;
 pub use doctor::DoctorRequest;
 pub use healthcheck::{HealthError, healthcheck};
 pub use profile::{ProfileError, ProfileRequest};
@@ -16,9 +19,10 @@ pub use token_check::{TokenCheck, TokenCheckError};
 
 use std::{ffi::OsString, net::SocketAddr, process::ExitCode};
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, Command};
 use common::{TopicName, UserId};
 
+use self::flags::{argument, flag};
 use crate::{
     auth::Secret,
     config::{self, Config, ConfigErrors, Declared, Store, text},
@@ -30,6 +34,8 @@ use crate::{
 pub enum Invocation {
     /// Run a node.
     Serve(Box<Config>),
+    /// Say what a node would run with.
+    Config(ConfigRequest),
     /// Print a token.
     Token(Box<TokenRequest>),
     /// Say what a node says of a token.
@@ -42,7 +48,7 @@ pub enum Invocation {
     Healthcheck(SocketAddr),
     /// Collect a CPU profile of a running node.
     Profile(Box<ProfileRequest>),
-    /// Publish, follow topics, or do something with drafts, on a running server.
+    /// Publish, follow topics, do something with drafts or with settings, on a running server.
     Client(Box<ClientCommand>),
 }
 
@@ -116,6 +122,7 @@ pub fn parse(
             let auth = config::read_auth(lookup)?;
             Invocation::TokenCheck(Box::new(TokenCheck::read(matches, env, auth)))
         }
+        "config" => Invocation::Config(configuration::read(&matches, env)?),
         "token" => Invocation::Token(Box::new(TokenRequest {
             user: matches.get_one::<UserId>("user").cloned(),
             topic: matches.get_one::<TopicName>("topic").cloned(),
@@ -232,6 +239,7 @@ pub fn command() -> Command {
                         .help("Keep to flags and environment, whatever was changed with draftwire settings"),
                 ),
         )
+        .subcommand(configuration::command())
         .subcommand(token)
         .subcommand(
             Command::new("migrate")
@@ -256,23 +264,6 @@ fn arguments(settings: &[&dyn Declared]) -> Vec<Arg> {
         .filter(|(_, setting)| envs.contains(&setting.env()))
         .map(|(title, setting)| argument(title, setting))
         .collect()
-}
-
-/// The flag of a setting, under this heading.
-fn argument(title: &'static str, setting: &dyn Declared) -> Arg {
-    let (env, help, rule, default) =
-        (setting.env(), setting.help(), setting.rule(), setting.default().text());
-    let rule = if rule.is_empty() { rule } else { format!(" [takes: {rule}]") };
-    Arg::new(env)
-        .long(setting.flag())
-        .value_name("VALUE")
-        .help(format!("{help}\n[env: {env}] [default: {default}]{rule}"))
-        .help_heading(title)
-}
-
-/// What a flag says; `None` also for settings that this command has no flag for.
-fn flag(matches: &ArgMatches, env: &str) -> Option<String> {
-    matches.try_get_one::<String>(env).ok().flatten().cloned()
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod schema;
 mod session;
 mod settings;
 mod state_cache;
+mod statements;
 mod webhooks;
 
 use std::{
@@ -29,20 +30,13 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use common::{DraftId, Epoch, Stream, UserId, protocol::Draft};
 use fanout::log::{Heads, Log, LogError, Page, READ_BYTES_MAX, Read};
-use sqlx::{ConnectOptions, FromRow, Row, SqlStr};
+use sqlx::{ConnectOptions, FromRow, Row};
 use tracing::warn;
 
 pub(crate) use self::address::check_url;
 use self::{
-    address::Address,
-    history::{Naming, Template},
-    notices::PostgresNotices,
-    pool::Pool,
-    retention::PostgresRetention,
-    session::Sessions,
-    settings::statements as setting_statements,
-    state_cache::StateCache,
-    webhooks::statements as webhook_statements,
+    address::Address, notices::PostgresNotices, pool::Pool, retention::PostgresRetention, session::Sessions,
+    state_cache::StateCache, statements::Statements, webhooks::statements as webhook_statements,
 };
 pub use self::{address::shown, history::HistorySource, schema::SchemaName};
 use super::{
@@ -90,92 +84,6 @@ pub struct PostgresStore {
     limits: ArcSwap<Limits>,
     states: StateCache,
 }
-
-/// Every statement, over the tables of one schema.
-struct Statements {
-    /// Names the history where it has no name on this server; see [`history`].
-    adopt: Option<SqlStr>,
-    /// Gives the history another name.
-    rename: Option<SqlStr>,
-    heads: SqlStr,
-    read: SqlStr,
-    drafts: SqlStr,
-    draft: SqlStr,
-    commit: commit::Statements,
-    retention: retention::Statements,
-    notices: notices::Statements,
-    webhooks: webhook_statements::Statements,
-    settings: setting_statements::Statements,
-}
-
-impl Statements {
-    fn new(schema: &SchemaName, naming: Naming) -> Self {
-        let template = Template { schema, naming };
-        Self {
-            adopt: naming.may_be_a_row().then(|| template.sql(history::ADOPT)),
-            rename: naming.may_be_a_row().then(|| template.sql(history::RENAME)),
-            heads: template.sql(HEADS),
-            read: template.sql(READ),
-            drafts: template.sql(DRAFTS),
-            draft: template.sql(DRAFT),
-            commit: commit::Statements::new(&template),
-            retention: retention::Statements::new(schema),
-            notices: notices::Statements::new(schema, &template),
-            webhooks: webhook_statements::Statements::new(&template),
-            settings: setting_statements::Statements::new(&template),
-        }
-    }
-}
-
-const HEADS: &str = "WITH epoch AS MATERIALIZED (SELECT {epoch} AS epoch)
-    SELECT epoch.epoch,
-        CASE WHEN w.ord IS NOT NULL THEN coalesce(s.head, 0) END AS head,
-        CASE WHEN w.ord IS NOT NULL THEN coalesce(s.floor, 0) END AS floor
-    FROM epoch
-    LEFT JOIN unnest($1::text[]) WITH ORDINALITY AS w (name, ord) ON true
-    LEFT JOIN {schema}.streams s ON s.name = w.name
-    ORDER BY w.ord";
-
-// Below the floor there is nothing, deleted yet or not: a reader must not wade through what is.
-//
-// The size of a payload is known once it has been fetched and unpacked. The size that it is stored in is
-// known without, and is not larger but for a header: by it most of what does not fit is left out first.
-const READ: &str = "WITH epoch AS MATERIALIZED (SELECT {epoch} AS epoch)
-    SELECT epoch.epoch, w.ord - 1 AS ord, coalesce(s.head, 0) AS head, coalesce(s.floor, 0) AS floor,
-        e.seq, e.kind, e.origin, e.ts, e.priority::bigint AS priority, e.payload::text
-    FROM epoch
-    CROSS JOIN unnest($1::text[], $2::bigint[], $3::bigint[])
-        WITH ORDINALITY AS w (stream, after, events_max, ord)
-    LEFT JOIN {schema}.streams s ON s.name = w.stream
-    LEFT JOIN LATERAL (
-        SELECT * FROM (
-            SELECT *, sum(octet_length(payload::text)) OVER before AS bytes
-            FROM (
-                SELECT *, sum(pg_column_size(payload)) OVER before AS stored
-                FROM (
-                    SELECT * FROM {schema}.events WHERE stream = w.stream AND seq > greatest(w.after, s.floor)
-                    ORDER BY seq LIMIT w.events_max
-                ) page
-                WINDOW before AS (ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-            ) page
-            WHERE coalesce(stored, 0) < $4
-            WINDOW before AS (ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-        ) page WHERE coalesce(bytes, 0) < $4
-    ) e ON true";
-
-const DRAFTS: &str = "WITH epoch AS MATERIALIZED (SELECT {epoch} AS epoch)
-    SELECT epoch.epoch, coalesce(s.head, 0) AS head,
-        d.draft_id, d.version, d.kind, d.content::text, d.updated_at
-    FROM epoch
-    LEFT JOIN {schema}.streams s ON s.name = $1
-    LEFT JOIN {schema}.drafts d ON d.user_id = $2 AND d.live AND d.content IS NOT NULL
-    ORDER BY d.draft_id";
-
-/// It carries no epoch, so it says itself whether it is from a standby, which lags.
-const DRAFT: &str = "
-    SELECT server.is_standby, d.draft_id, d.version, d.kind, d.content::text, d.updated_at
-    FROM (SELECT pg_is_in_recovery() AS is_standby) server
-    LEFT JOIN {schema}.drafts d ON d.user_id = $1 AND d.draft_id = $2 AND d.content IS NOT NULL";
 
 /// The tables of the schema, with what belongs to them. The schema may have others of the application's, if that has put
 /// them there.
@@ -314,6 +222,10 @@ impl Store for PostgresStore {
 
     fn pool(&self) -> Option<PoolState> {
         Some(self.pool.state())
+    }
+
+    fn set_state_cache_bytes(&self, bytes_max: usize) {
+        self.states.set_bytes_max(bytes_max);
     }
 
     async fn set_limits(&self, limits: Limits) -> Result<(), StoreError> {

@@ -7,7 +7,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use common::{DraftId, Epoch, Seq, UserId, operations::Tally};
@@ -87,7 +90,7 @@ impl UserState {
 /// takes its place. A user that is used moves to the young one.
 #[derive(Debug)]
 pub(super) struct StateCache {
-    generation_bytes_max: usize,
+    generation_bytes_max: AtomicUsize,
     generations: Mutex<[Generation; 2]>,
 }
 
@@ -100,9 +103,22 @@ struct Generation {
 impl StateCache {
     /// Keeps at most `bytes_max`; with zero, nothing.
     pub(super) fn new(bytes_max: usize) -> Self {
+        let this = Self { generation_bytes_max: AtomicUsize::new(0), generations: Mutex::default() };
+        this.set_bytes_max(bytes_max);
+        this
+    }
+
+    /// Replaces the bound. Where it is a smaller one, all is forgotten.
+    pub(super) fn set_bytes_max(&self, bytes_max: usize) {
+        let before = self.generation_bytes_max.swap(bytes_max / 2, Ordering::Relaxed);
+        let freed =
+            if bytes_max / 2 < before { std::mem::take(&mut *self.lock()) } else { Default::default() };
+        let freed: usize = freed.iter().map(|generation| generation.bytes).sum();
         #[allow(clippy::cast_precision_loss)]
-        gauge!("draftwire_state_cache_bytes_max").set(bytes_max as f64);
-        Self { generation_bytes_max: bytes_max / 2, generations: Mutex::default() }
+        {
+            gauge!("draftwire_state_cache_bytes_max").set(bytes_max as f64);
+            gauge!("draftwire_state_cache_bytes").decrement(freed as f64);
+        }
     }
 
     /// Takes what is known of a user out.
@@ -123,8 +139,9 @@ impl StateCache {
             state.drafts.retain(|id, _| in_use(id));
             bytes = state.bytes();
         }
-        let bytes_max = USER_BYTES_MAX.min(self.generation_bytes_max);
         let mut generations = self.lock();
+        let generation_bytes_max = self.generation_bytes_max.load(Ordering::Relaxed);
+        let bytes_max = USER_BYTES_MAX.min(generation_bytes_max);
         let mut freed: usize = generations
             .iter_mut()
             .filter_map(|generation| generation.remove(&user))
@@ -134,7 +151,7 @@ impl StateCache {
             bytes = 0;
         } else {
             let [young, old] = &mut *generations;
-            if young.bytes + bytes > self.generation_bytes_max {
+            if young.bytes + bytes > generation_bytes_max {
                 freed += old.bytes;
                 *old = std::mem::take(young);
             }

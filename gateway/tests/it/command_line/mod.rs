@@ -1,7 +1,8 @@
-//! `draftwire publish`, `subscribe` and `drafts` as processes, on a node of the test.
+//! `draftwire publish`, `subscribe`, `drafts`, `settings` and `config` as processes, on a node of the test.
 
 mod drafts;
 mod publish;
+mod settings;
 mod subscribe;
 
 use std::{

@@ -9,6 +9,7 @@ pub(crate) mod memory;
 pub(crate) mod nodes;
 pub(crate) mod numbers;
 pub(crate) mod retention;
+pub(crate) mod settings;
 pub(crate) mod texts;
 
 /// Runs each test of the contract over databases made by `$database`.
@@ -88,6 +89,10 @@ macro_rules! contract {
             the_time_is_about_that_of_this_machine
             one_node_leads_retention
             cutting_disturbs_neither_writers_nor_readers
+        }
+        contract! { $database, settings:
+            a_setting_changes_with_its_event
+            changes_of_several_nodes_are_in_one_order
         }
     };
     ($database:path, $suite:ident: $($test:ident)*) => {

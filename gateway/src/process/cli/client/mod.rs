@@ -1,5 +1,6 @@
-//! Commands on a running server: publishing, following topics, and drafts.
+//! Commands on a running server: publishing, following topics, drafts, and settings.
 
+mod admin;
 mod drafts;
 mod failure;
 mod input;
@@ -8,6 +9,7 @@ mod output;
 mod publish;
 mod request;
 mod server;
+mod settings;
 mod subscribe;
 
 use std::process::ExitCode;
@@ -28,6 +30,7 @@ enum Action {
     Publish(publish::Options),
     Subscribe(subscribe::Options),
     Drafts(drafts::Action),
+    Settings(settings::Options),
 }
 
 /// Why the arguments make no sense; a sentence.
@@ -36,9 +39,9 @@ enum Action {
 pub struct ArgumentError(Failure);
 
 /// The commands.
-pub(super) fn commands() -> [Command; 3] {
+pub(super) fn commands() -> [Command; 4] {
     let of_server = || server::arguments().map(|argument| argument.global(true));
-    [publish::command(), subscribe::command(), drafts::command()]
+    [publish::command(), subscribe::command(), drafts::command(), settings::command()]
         .map(|command| command.args(of_server()).next_line_help(true))
 }
 
@@ -52,6 +55,7 @@ pub(super) fn read(
         let server = Server::read(matches, env)?;
         let action = match name {
             "publish" => Action::Publish(publish::Options::read(matches)?),
+            "settings" => Action::Settings(settings::Options::read(matches)?),
             "subscribe" => Action::Subscribe(subscribe::Options::read(matches)?),
             _ => Action::Drafts(drafts::Action::read(matches)),
         };
@@ -69,6 +73,7 @@ impl ClientCommand {
             Action::Publish(options) => publish::run(&server, options, &output).await,
             Action::Subscribe(options) => subscribe::run(&server, options, &output).await,
             Action::Drafts(action) => drafts::run(&server, action, &output).await,
+            Action::Settings(options) => settings::run(&server, options, &output).await,
         };
         let Err(failure) = done else { return ExitCode::SUCCESS };
         if let Some(message) = failure.message() {

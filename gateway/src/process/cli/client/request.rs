@@ -137,7 +137,7 @@ impl<'a> Publisher<'a> {
 }
 
 /// Why a server does not answer: the innermost cause says it, the others repeat the address.
-fn unreachable(server: &Server, error: &reqwest::Error) -> Failure {
+pub(super) fn unreachable(server: &Server, error: &reqwest::Error) -> Failure {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;

@@ -99,12 +99,18 @@ impl Server {
         self.url.as_str().trim_end_matches('/')
     }
 
-    /// The address of a path, given by its parts.
-    pub(super) fn http_url(&self, path: &[&str]) -> Url {
+    /// The address of a path that takes no device, given by its parts.
+    pub(super) fn plain_url(&self, path: &[&str]) -> Url {
         let mut url = self.url.clone();
         if let Ok(mut parts) = url.path_segments_mut() {
             parts.clear().extend(path);
         }
+        url
+    }
+
+    /// The address of a path, given by its parts.
+    pub(super) fn http_url(&self, path: &[&str]) -> Url {
+        let mut url = self.plain_url(path);
         url.query_pairs_mut().append_pair("device", &self.device);
         url
     }
