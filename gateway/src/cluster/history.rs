@@ -4,8 +4,6 @@ use std::collections::VecDeque;
 
 use serde::Serialize;
 
-use super::view::ClusterView;
-
 /// How many seconds lie between two samples.
 pub(super) const STEP_SECONDS: u64 = 10;
 
@@ -43,12 +41,8 @@ pub(crate) struct HistoryView {
 }
 
 impl History {
-    /// Takes what is shown now; the oldest sample goes where there are too many.
-    pub(super) fn push(&mut self, view: &ClusterView) {
-        self.add(view.sample());
-    }
-
-    fn add(&mut self, sample: Sample) {
+    /// Takes a sample; the oldest one goes where there are too many.
+    pub(super) fn push(&mut self, sample: Sample) {
         if self.0.len() == SAMPLES_MAX {
             self.0.pop_front();
         }
@@ -69,7 +63,7 @@ mod tests {
     fn an_hour_is_kept() {
         let mut history = History::default();
         for at in 0..1000 {
-            history.add(Sample {
+            history.push(Sample {
                 at,
                 mean_ms: 0.0,
                 p95_ms: 0.0,

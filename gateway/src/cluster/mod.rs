@@ -252,8 +252,8 @@ impl Cluster {
             state.others.clear();
         }
         if number % STEP_SECONDS == 1 {
-            let view = state.view(now);
-            state.history.push(&view);
+            let sample = state.view(now).sample();
+            state.history.push(sample);
         }
         let message = Message::of_report(state.own.clone());
         drop(state);
