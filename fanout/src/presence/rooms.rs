@@ -41,6 +41,8 @@ pub struct PresenceList {
     /// Every node that can be heard has had the time to announce its members. Otherwise members of other nodes may be
     /// missing, or may have left.
     pub complete: bool,
+    /// How long the answer was held back so that they could.
+    pub waited: Duration,
 }
 
 /// The most time that a look takes.
@@ -145,7 +147,7 @@ impl Rooms {
             Observation(room)
         };
         let room = &observation.0;
-        let deadline = Instant::now() + LOOK_MAX;
+        let began = Instant::now();
         // Again where messages may have been lost meanwhile: then the others are asked once more.
         let settled = async {
             loop {
@@ -160,9 +162,10 @@ impl Rooms {
             }
         };
         room.wake();
-        let settled = timeout_at(deadline, settled).await.unwrap_or(false);
+        let settled = timeout_at(began + LOOK_MAX, settled).await.unwrap_or(false);
         let (members, Counts { users, devices }) = room.state().members.members();
-        PresenceList { members, users, devices, complete: settled && stream.is_subscribed() }
+        let complete = settled && stream.is_subscribed();
+        PresenceList { members, users, devices, complete, waited: began.elapsed() }
     }
 
     fn room(self: &Arc<Self>, map: &mut BTreeMap<Stream, Arc<Room>>, stream: &Arc<LocalStream>) -> Arc<Room> {

@@ -5,6 +5,7 @@ pub mod caller;
 pub mod drafts;
 pub mod failure;
 pub mod group_commit;
+mod looks;
 pub mod pipeline;
 pub mod reads;
 pub mod topics;

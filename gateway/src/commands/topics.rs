@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use common::{Code, Seq, Signal, Stream, TopicName, protocol::NewEvent};
 use fanout::{Hub, PresenceList};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
     caller::Caller,
     failure::Failure,
     group_commit::{Answer, Committer, Unavailable},
+    looks::Looks,
     reads::Reads,
 };
 use crate::{
@@ -33,13 +34,8 @@ pub struct Topics {
     live: Arc<Live>,
     /// Asked about topics that nothing else allows.
     backend: Arc<Backend>,
-    /// Bounds the looks at who is present: each follows its topic meanwhile.
-    looks: Semaphore,
+    looks: Looks,
 }
-
-/// Looks at who is present, at once. Each takes a third of a second at most where nobody attends the topic through
-/// this node.
-const LOOKS_MAX: usize = 256;
 
 /// What was published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +60,7 @@ impl Topics {
         live: Arc<Live>,
         backend: Arc<Backend>,
     ) -> Self {
-        Self { committer, reads, hub, live, backend, looks: Semaphore::new(LOOKS_MAX) }
+        Self { committer, reads, hub, live, backend, looks: Looks::default() }
     }
 
     /// Whether the topic may be followed and its history read.
@@ -189,12 +185,17 @@ impl Topics {
         }
     }
 
-    /// Who is present in a topic at this moment, through any node. Cancel-safe.
+    /// Who is present in a topic at this moment, through any node. Those who ask without a token have a share of the
+    /// places. Cancel-safe.
     ///
     /// # Errors
     /// `unavailable`.
-    pub(crate) async fn presence(&self, topic: TopicName) -> Result<PresenceList, Failure> {
-        let _place = self.looks.try_acquire().map_err(|_| Unavailable::Full)?;
+    pub(crate) async fn presence(
+        &self,
+        is_anonymous: bool,
+        topic: TopicName,
+    ) -> Result<PresenceList, Failure> {
+        let _place = self.looks.take(is_anonymous).ok_or(Unavailable::Full)?;
         let following = self.hub.follow(Stream::Topic(topic), None, Arc::default(), 0);
         let reader = following.await.map_err(|error| {
             debug!(%error, "cannot look who is present");

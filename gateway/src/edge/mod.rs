@@ -14,6 +14,7 @@ pub(crate) mod here;
 pub(crate) mod http;
 pub(crate) mod identity;
 pub mod listener;
+mod measure;
 pub(crate) mod problem;
 mod query;
 mod request_id;

@@ -1,21 +1,14 @@
 //! Every route of the public listener, and what all answers share.
 
-use std::time::Instant;
-
 use axum::{
     Router,
-    extract::{MatchedPath, Request, State},
-    http::{HeaderValue, Method, header},
+    extract::{Request, State},
+    http::{HeaderValue, header},
     middleware::{self, Next},
     response::Response,
     routing::{get, post},
 };
-use common::{
-    operations::{Outcome, Tally},
-    trace,
-};
 use tower::util::option_layer;
-use tracing::warn;
 
 use super::{
     NODE_HEADER, content_coding, cors,
@@ -23,14 +16,12 @@ use super::{
         cluster, console, demo, disconnect, drafts, health, history, live, openapi,
         operations as admin_operations, presence, publish, settings, webhooks,
     },
+    measure,
     problem::Problem,
-    request_id::{REQUEST_ID, RequestId},
     sse,
     state::EdgeState,
-    traced::Traced,
     ws,
 };
-use crate::operations::{self, SlowKind};
 
 /// Every route of the public listener.
 pub fn router(state: EdgeState) -> Router {
@@ -72,7 +63,7 @@ pub fn router(state: EdgeState) -> Router {
     .layer(content_coding::layer())
     .layer(middleware::from_fn(content_coding::tag_compressed))
     .layer(middleware::from_fn_with_state(state.clone(), add_headers))
-    .layer(middleware::from_fn(observe))
+    .layer(middleware::from_fn(measure::observe))
     .with_state(state)
 }
 
@@ -81,51 +72,6 @@ fn with_fallbacks(router: Router<EdgeState>) -> Router<EdgeState> {
     router
         .fallback(|| async { Problem::no_route() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-}
-
-/// Names every request, and measures it by its route.
-async fn observe(mut request: Request, next: Next) -> Response {
-    let began = Instant::now();
-    let id = RequestId::of(request.headers());
-    request.extensions_mut().insert(id.clone());
-    let path = request.extensions().get::<MatchedPath>().cloned();
-    let path = path.as_ref().map(MatchedPath::as_str);
-    // Clients may send any word as a method.
-    let method = match request.method() {
-        method @ (&Method::GET
-        | &Method::HEAD
-        | &Method::POST
-        | &Method::PATCH
-        | &Method::DELETE
-        | &Method::PUT) => method.clone(),
-        _ => Method::OPTIONS,
-    };
-    let meter = operations::of_route(method.as_str(), path);
-    if !method.is_safe() && path.is_some_and(|path| path.starts_with("/v1/")) {
-        Tally::MessagesIn.add(1);
-    }
-    let traced = if trace::is_on() { Traced::begin(&mut request) } else { None };
-    let mut response = next.run(request).await;
-    let (took, status) = (began.elapsed(), response.status());
-    if let Some(traced) = traced {
-        traced.end(took, method.as_str(), path.unwrap_or_default(), status);
-    }
-    let outcome = if status.is_server_error() { Outcome::Error } else { Outcome::Ok };
-    meter.record(outcome, took);
-    if let Some(left) = operations::may_report(SlowKind::Request, took) {
-        warn!(
-            request = id.as_str(),
-            trace = id.trace(),
-            %method,
-            route = path.unwrap_or_default(),
-            status = status.as_u16(),
-            took_ms = took.as_millis() as u64,
-            left_out = left.0,
-            "slow request"
-        );
-    }
-    response.headers_mut().insert(REQUEST_ID, id.header());
-    response
 }
 
 /// Adds what all answers have in common: who answers, and, unless an answer says for itself how caches may

@@ -1,6 +1,9 @@
 //! What an operator sees of a node, as a process: metrics, and a line of the log for each connection.
 
-use std::time::Duration;
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use testkit::{Node, NodeOptions, RawRequest, RawSocket, http, token, wait};
 
@@ -8,6 +11,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// More than the lines that are logged at once, and so many that twenty a second do not catch up.
 const REFUSALS: u32 = 400;
+
+/// For how long an answer is held back, a little less.
+const HELD_BACK: Duration = Duration::from_millis(290);
 
 async fn node() -> Node {
     Node::start(NodeOptions::embedded(env!("CARGO_BIN_EXE_draftwire"))).await.unwrap()
@@ -138,4 +144,23 @@ async fn limits_stand_beside_what_they_limit_and_bytes_are_counted() {
         if bytes > 4096.0 { Ok(()) } else { Err(bytes) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_is_held_back_on_purpose_is_not_slow() {
+    let node = node().await;
+    let url = node.http_url("/v1/topics/room:7/presence");
+    // Once the bus is trusted, one is held back while the other nodes are given the time to announce their members.
+    let took = Mutex::new(Duration::ZERO);
+    wait::until("a complete answer", DEADLINE, || async {
+        let began = Instant::now();
+        let answer = http::get_as(&token::scoped("backend", "service"), &url).await.unwrap();
+        *took.lock().unwrap() += began.elapsed();
+        if answer.json["complete"] == true { Ok(()) } else { Err(answer.text) }
+    })
+    .await;
+    let labels = [("operation", "http:GET /v1/topics/{topic}/presence"), ("outcome", "ok")];
+    let counted = node.metric("draftwire_operation_seconds_sum", &labels).await.unwrap();
+    let took = took.into_inner().unwrap();
+    assert!(counted > 0.0 && Duration::from_secs_f64(counted) + HELD_BACK <= took, "{counted} s of {took:?}");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::Uri,
     response::{IntoResponse, Response},
@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::path::Named;
 use crate::{
     commands::topics::Topics,
-    edge::{identity::OptionalIdentity, problem::Problem, query::Parameters},
+    edge::{identity::OptionalIdentity, measure::HeldBack, problem::Problem, query::Parameters},
 };
 
 #[derive(Serialize)]
@@ -37,6 +37,7 @@ pub(in crate::edge) async fn of_topic(
     if !identity.as_ref().is_some_and(|identity| identity.scopes.is_service()) {
         topics.authorize_follow(identity.as_ref(), &topic).await?;
     }
-    let PresenceList { members, users, devices, complete } = topics.presence(topic).await?;
-    Ok(Json(Body { members, users, devices, complete }).into_response())
+    let list = topics.presence(identity.is_none(), topic).await?;
+    let PresenceList { members, users, devices, complete, waited } = list;
+    Ok((Extension(HeldBack(waited)), Json(Body { members, users, devices, complete })).into_response())
 }
