@@ -11,12 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use common::{
-    Cursor, Epoch, Event, Seq, Signal, Stream,
-    ids::NodeId,
-    operations::{Operation, Outcome},
-    protocol::Device,
-    time::unix_micros,
-    trace,
+    Cursor, Epoch, Event, Seq, Signal, Stream, ids::NodeId, protocol::Device, time::unix_micros, trace,
 };
 use metrics::counter;
 use tokio::{task::AbortHandle, time::sleep};
@@ -27,6 +22,7 @@ use crate::{
     bus::{
         Bus, Channel, Inbox, Unsure,
         envelope::{self, Body, Envelope},
+        hop,
     },
     canary::Canary,
     log::{Log, LogError, Page, Read},
@@ -372,11 +368,12 @@ impl Inbox for Hub {
                     counter!("draftwire_bus_messages_rejected_total", "reason" => "stranger").increment(1);
                 }
                 // Of a history that is not known, a stream that is not open yet holds events back.
-                (_, Body::Events { mut events, committed_at }) => {
-                    // Where the clocks differ, a copy may come before it was sent.
-                    let hop = Duration::from_micros(unix_micros().saturating_sub(committed_at));
-                    Operation::Hop.meter().record_many(Outcome::Ok, hop, events.len() as u64);
-                    if trace::is_on() {
+                (origin, Body::Events { mut events, committed_at }) => {
+                    let committed_at = committed_at.filter(|_| origin == Origin::Own);
+                    let hop = committed_at.and_then(|at| hop::measure(at, unix_micros(), events.len()));
+                    if trace::is_on()
+                        && let Some(hop) = hop
+                    {
                         trace_hop(&mut events, &sender, hop);
                     }
                     self.offer(&stream, &epoch, &events, Source::Bus);

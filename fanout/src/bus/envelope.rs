@@ -48,6 +48,9 @@
 //! one space of channels for all of its databases. What comes from a history that is not the node's own is
 //! rejected, whatever it holds (see `repair::histories`).
 //!
+//! Version 3 is the same without the time at which commits had ended. A node reads it too, so that in a cluster that is
+//! updated node by node the new ones lose nothing.
+//!
 //! A node that meets a version or a kind that it does not know drops the copy and counts it: its
 //! followers get events by the sweep. So nodes of different versions can run side by side, slower but
 //! right.
@@ -61,8 +64,11 @@ use common::{
 };
 use serde_json::value::RawValue;
 
-/// The version that this node writes, and the only one that it reads.
+/// The version that this node writes.
 const VERSION: u8 = 4;
+
+/// The one before, which it reads as well.
+const VERSION_BEFORE: u8 = 3;
 
 const EVENTS: u8 = 1;
 const SIGNAL: u8 = 2;
@@ -88,8 +94,9 @@ pub enum Body<'a> {
     Events {
         /// Consecutive, at least one.
         events: Vec<Arc<Event>>,
-        /// When their commit had ended, Unix microseconds, by the sender's clock.
-        committed_at: u64,
+        /// When their commit had ended, Unix microseconds, by the sender's clock; `None` from a node of the version
+        /// before, which does not say it.
+        committed_at: Option<u64>,
     },
     /// A signal.
     Signal {
@@ -265,12 +272,12 @@ fn begin(sender: &NodeId, epoch: &Epoch, kind: u8, room: usize) -> BytesMut {
 /// When they are no copy that this version knows.
 pub fn decode<'a>(bytes: &'a [u8], stream: &Stream) -> Result<Envelope<'a>, EnvelopeError> {
     let mut rest = Reader(bytes);
-    version(&mut rest)?;
+    let version = version(&mut rest)?;
     let sender = rest.short_id()?;
     let epoch = rest.short_id()?;
     let body = match rest.u8()? {
-        EVENTS => decode_events(rest, stream, |_| Ok(None))?,
-        TRACED_EVENTS => decode_events(rest, stream, decode_trace)?,
+        EVENTS => decode_events(rest, stream, version, |_| Ok(None))?,
+        TRACED_EVENTS => decode_events(rest, stream, version, decode_trace)?,
         SIGNAL => decode_signal(rest, stream)?,
         PRESENCE => Body::Presence(rest.0),
         NODE => Body::Node(rest.0),
@@ -283,10 +290,11 @@ pub fn decode<'a>(bytes: &'a [u8], stream: &Stream) -> Result<Envelope<'a>, Enve
 fn decode_events(
     mut rest: Reader<'_>,
     stream: &Stream,
+    version: u8,
     trace: fn(&mut Reader<'_>) -> Result<Option<TraceContext>, EnvelopeError>,
 ) -> Result<Body<'static>, EnvelopeError> {
     let mut seq = rest.u64()?;
-    let committed_at = rest.u64()?;
+    let committed_at = if version == VERSION_BEFORE { None } else { Some(rest.u64()?) };
     let mut events = Vec::new();
     while events.is_empty() || !rest.0.is_empty() {
         if seq == 0 {
@@ -336,9 +344,9 @@ pub fn sender(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(rest.short().ok()?).ok()
 }
 
-fn version(rest: &mut Reader<'_>) -> Result<(), EnvelopeError> {
+fn version(rest: &mut Reader<'_>) -> Result<u8, EnvelopeError> {
     match rest.u8()? {
-        VERSION => Ok(()),
+        version @ (VERSION | VERSION_BEFORE) => Ok(version),
         other => Err(EnvelopeError::Version(other)),
     }
 }

@@ -2,6 +2,7 @@
 
 mod channel;
 pub mod envelope;
+pub(crate) mod hop;
 mod inbox;
 pub mod memory;
 pub mod metrics;
