@@ -2,12 +2,16 @@
 //! handing it to a thousand followers. `cargo bench -p gateway`
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::{hint::black_box, sync::Arc};
+use std::{hint::black_box, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use common::{
-    DraftId, Epoch, Event, Seq, Stream, UserId, Version, event::Priority, json::own_object,
-    merge::FieldVersions, message::Encoding,
+    DraftId, Epoch, Event, Seq, Stream, UserId, Version,
+    event::Priority,
+    json::own_object,
+    merge::FieldVersions,
+    message::Encoding,
+    operations::{Moment, Operation, Outcome},
 };
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fanout::{
@@ -208,5 +212,38 @@ fn event(seq: u64) -> Event {
     event.with_priority(Priority::Normal)
 }
 
-criterion_group!(hot_paths, decide_updates, encode_events, put_in_order, deliver_to_followers);
+/// What measuring a delivery costs: a look at the clock, and a meter that all threads record into.
+fn measure_deliveries(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("measure");
+    let sequenced = Moment::now();
+    for threads in [1, 2] {
+        group.bench_function(BenchmarkId::new("a delivery, threads", threads), |bencher| {
+            bencher.iter_custom(|iterations| {
+                let began = Instant::now();
+                std::thread::scope(|scope| {
+                    for _ in 0..threads {
+                        scope.spawn(|| {
+                            for _ in 0..iterations {
+                                Operation::Deliver
+                                    .meter()
+                                    .record(Outcome::Ok, black_box(sequenced).elapsed());
+                            }
+                        });
+                    }
+                });
+                began.elapsed()
+            });
+        });
+    }
+    group.bench_function("a look at the clock", |bencher| bencher.iter(|| black_box(sequenced).elapsed()));
+}
+
+criterion_group!(
+    hot_paths,
+    decide_updates,
+    encode_events,
+    put_in_order,
+    deliver_to_followers,
+    measure_deliveries
+);
 criterion_main!(hot_paths);

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::histogram::{BUCKETS, Histogram, bucket_of, nanos};
+use super::{
+    histogram::{BUCKETS, Histogram, bucket_of, nanos},
+    shard::{SHARDS, shard},
+};
 
 /// How an operation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,6 +40,8 @@ impl Outcome {
 /// Counts how often an operation has ended and how long it took, since the process began. Its counters only grow; memory
 /// of buckets that nothing falls into is never touched.
 #[derive(Debug)]
+// No two meters share a cache line, nor a pair of them that is fetched together.
+#[repr(align(128))]
 pub struct Meter {
     by_outcome: [Counters; Outcome::ALL.len()],
     /// The longest duration since it was last taken.
@@ -49,6 +54,10 @@ struct Counters {
     sum_nanos: AtomicU64,
 }
 
+/// Meters of one operation that many threads record all the time: each thread has one of them.
+#[derive(Debug)]
+pub struct Meters([Meter; SHARDS]);
+
 /// All that a meter has counted.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
@@ -59,6 +68,16 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// What several meters of one operation have counted.
+    pub fn of_all(meters: &[Meter]) -> Self {
+        let mut all = Self::default();
+        for Self { ok, errors } in meters.iter().map(Meter::totals) {
+            all.ok.merge(&ok);
+            all.errors.merge(&errors);
+        }
+        all
+    }
+
     /// Those of one outcome.
     pub fn of(&self, outcome: Outcome) -> &Histogram {
         match outcome {
@@ -119,6 +138,29 @@ impl Meter {
     }
 }
 
+impl Default for Meters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Meters {
+    /// Meters that have counted nothing; for a `static`.
+    pub const fn new() -> Self {
+        Self([const { Meter::new() }; SHARDS])
+    }
+
+    /// The one of this thread.
+    pub fn own(&self) -> &Meter {
+        &self.0[shard()]
+    }
+
+    /// All of them, which add up to what threads have recorded.
+    pub fn all(&self) -> &[Meter] {
+        &self.0
+    }
+}
+
 impl Counters {
     fn read(&self) -> Histogram {
         let counts = self.buckets.iter().zip(0_u16..).filter_map(|(count, bucket)| {
@@ -144,6 +186,16 @@ mod tests {
         assert_eq!((errors.count(), errors.sum()), (1, Duration::from_secs(1)));
         assert_eq!(meter.take_max(), 1_000_000_000);
         assert_eq!(meter.max_nanos(), 0);
+    }
+
+    #[test]
+    fn what_threads_record_adds_up() {
+        static METERS: Meters = Meters::new();
+        let record = || METERS.own().record(Outcome::Ok, Duration::from_millis(1));
+        std::thread::scope(|scope| (0..2 * SHARDS).for_each(|_| drop(scope.spawn(record))));
+        assert_eq!(Totals::of_all(METERS.all()).ok.count(), 2 * SHARDS as u64);
+        let used = METERS.all().iter().filter(|meter| meter.totals().ok.count() > 0).count();
+        assert!(used > 1, "all threads share one");
     }
 
     #[test]

@@ -1,21 +1,23 @@
 //! What a node does, from the handshake to the socket, and how long each of it takes.
 //!
-//! Recording costs a few tens of nanoseconds and takes no lock: an [`Operation`] has a [`Meter`] of its own, which is a
-//! static array of counters. So every layer of the server can record where the work is done. Whoever wants to know
-//! how the last minutes were reads the meters at intervals ([`Slices`]).
+//! Recording costs a few tens of nanoseconds and takes no lock: an [`Operation`] has [`Meter`]s of its own, which are
+//! static arrays of counters; threads share one as little as possible, because a counter that two processors write goes
+//! back and forth between them. So every layer of the server can record where the work is done. Whoever wants to know
+//! how the last minutes were reads the meters at intervals ([`Slices`]), and adds them up.
 //!
 //! Meters are of the process, as its metrics are: a process is a node.
 
 mod histogram;
 mod meter;
 mod moment;
+mod shard;
 mod since;
 mod slices;
 mod tally;
 
 pub use self::{
     histogram::{Histogram, bucket_below},
-    meter::{Meter, Outcome, Totals},
+    meter::{Meter, Meters, Outcome, Totals},
     moment::Moment,
     since::Since,
     slices::{SLICE, SLICES_MAX, Slices, Window},
@@ -87,13 +89,18 @@ impl Operation {
         }
     }
 
-    /// Its meter.
+    /// Its meter for the thread that asks.
     pub fn meter(self) -> &'static Meter {
+        self.meters().own()
+    }
+
+    /// Its meters.
+    pub fn meters(self) -> &'static Meters {
         &METERS[self as usize]
     }
 }
 
-static METERS: [Meter; Operation::ALL.len()] = [const { Meter::new() }; Operation::ALL.len()];
+static METERS: [Meters; Operation::ALL.len()] = [const { Meters::new() }; Operation::ALL.len()];
 
 #[cfg(test)]
 mod tests {

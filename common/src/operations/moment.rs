@@ -1,6 +1,7 @@
 //! A moment in four bytes.
 
 use std::{
+    ops::Add,
     sync::LazyLock,
     time::{Duration, Instant},
 };
@@ -30,6 +31,15 @@ impl Moment {
     }
 }
 
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        #[allow(clippy::cast_possible_truncation)]
+        Self(self.0.wrapping_add(duration.as_micros() as u32))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +48,7 @@ mod tests {
     fn the_time_between_two_moments_is_right_across_the_wrap() {
         assert_eq!(Moment(5).since(Moment(u32::MAX - 4)), Duration::from_micros(10));
         assert_eq!(Moment(1_000_000).since(Moment(0)), Duration::from_secs(1));
+        let later = Moment(u32::MAX) + Duration::from_micros(3);
+        assert_eq!(later.since(Moment(u32::MAX)), Duration::from_micros(3));
     }
 }

@@ -43,10 +43,11 @@ pub struct Slices {
 }
 
 impl Slices {
-    /// Ends a slice. Called every [`SLICE`].
-    pub fn turn(&mut self, meter: &Meter) {
-        let totals = meter.totals();
-        let slice = self.added(&totals, meter.take_max());
+    /// Ends a slice of these meters, which are one operation's. Called every [`SLICE`].
+    pub fn turn(&mut self, meters: &[Meter]) {
+        let totals = Totals::of_all(meters);
+        let max_nanos = meters.iter().map(Meter::take_max).max().unwrap_or(0);
+        let slice = self.added(&totals, max_nanos);
         self.slices.push_back(slice);
         if self.slices.len() > SLICES_MAX {
             self.slices.pop_front();
@@ -54,11 +55,19 @@ impl Slices {
         self.before = totals;
     }
 
-    /// The last `slices` slices, with the one that has begun.
-    pub fn last(&self, meter: &Meter, slices: usize) -> Window {
-        let mut window = self.added(&meter.totals(), meter.max_nanos());
-        self.slices.iter().rev().take(slices).for_each(|slice| window.merge(slice));
-        window
+    /// The last slices, with the one that has begun: so many of them for each window.
+    pub fn last<const WINDOWS: usize>(
+        &self,
+        meters: &[Meter],
+        slices: [usize; WINDOWS],
+    ) -> [Window; WINDOWS] {
+        let max_nanos = meters.iter().map(Meter::max_nanos).max().unwrap_or(0);
+        let begun = self.added(&Totals::of_all(meters), max_nanos);
+        slices.map(|count| {
+            let mut window = begun.clone();
+            self.slices.iter().rev().take(count).for_each(|slice| window.merge(slice));
+            window
+        })
     }
 
     fn added(&self, totals: &Totals, max_nanos: u64) -> Window {
@@ -75,27 +84,28 @@ mod tests {
 
     #[test]
     fn a_window_holds_the_slices_that_it_names_and_no_older_ones() {
-        let (meter, mut slices) = (Meter::new(), Slices::default());
-        meter.record(Outcome::Ok, Duration::from_secs(2));
-        slices.turn(&meter);
-        meter.record(Outcome::Error, Duration::from_millis(20));
-        slices.turn(&meter);
-        meter.record(Outcome::Ok, Duration::from_millis(1));
-        let counts = |count| {
-            let window = slices.last(&meter, count);
-            (window.durations.count(), window.errors, window.durations.max())
-        };
-        assert_eq!(counts(0), (1, 0, Duration::from_millis(1)));
-        assert_eq!(counts(1), (2, 1, Duration::from_millis(20)));
-        assert_eq!(counts(2), (3, 1, Duration::from_secs(2)));
+        let (meters, mut slices) = ([const { Meter::new() }; 2], Slices::default());
+        meters[0].record(Outcome::Ok, Duration::from_secs(2));
+        slices.turn(&meters);
+        meters[1].record(Outcome::Error, Duration::from_millis(20));
+        slices.turn(&meters);
+        meters[0].record(Outcome::Ok, Duration::from_millis(1));
+        let windows = slices.last(&meters, [0, 1, 2]);
+        let counts = windows.map(|window| (window.durations.count(), window.errors, window.durations.max()));
+        let expected = [
+            (1, 0, Duration::from_millis(1)),
+            (2, 1, Duration::from_millis(20)),
+            (3, 1, Duration::from_secs(2)),
+        ];
+        assert_eq!(counts, expected);
     }
 
     #[test]
     fn what_is_old_is_forgotten() {
-        let (meter, mut slices) = (Meter::new(), Slices::default());
-        meter.record(Outcome::Ok, Duration::from_secs(2));
-        (0..=SLICES_MAX).for_each(|_| slices.turn(&meter));
+        let (meters, mut slices) = ([const { Meter::new() }; 2], Slices::default());
+        meters[0].record(Outcome::Ok, Duration::from_secs(2));
+        (0..=SLICES_MAX).for_each(|_| slices.turn(&meters));
         assert_eq!(slices.slices.len(), SLICES_MAX);
-        assert_eq!(slices.last(&meter, SLICES_MAX), Window::default());
+        assert_eq!(slices.last(&meters, [SLICES_MAX]), [Window::default()]);
     }
 }

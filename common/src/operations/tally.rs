@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::shard::{SHARDS, shard};
+
 /// Something that a process counts since it began. Adding to it takes a few nanoseconds and no lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tally {
@@ -49,21 +51,21 @@ pub enum Tally {
 
 const COUNT: usize = Tally::WindowsEnded as usize + 1;
 
-/// A counter on a cache line of its own, so that threads that add to different ones do not disturb each other.
-#[repr(align(64))]
-struct Counter(AtomicU64);
+/// The counters of some threads, on cache lines of their own.
+#[repr(align(128))]
+struct Counters([AtomicU64; COUNT]);
 
-static COUNTERS: [Counter; COUNT] = [const { Counter(AtomicU64::new(0)) }; COUNT];
+static COUNTERS: [Counters; SHARDS] = [const { Counters([const { AtomicU64::new(0) }; COUNT]) }; SHARDS];
 
 impl Tally {
     /// Adds so many.
     pub fn add(self, count: u64) {
-        COUNTERS[self as usize].0.fetch_add(count, Ordering::Relaxed);
+        COUNTERS[shard()].0[self as usize].fetch_add(count, Ordering::Relaxed);
     }
 
     /// How many there were since the process began.
     pub fn total(self) -> u64 {
-        COUNTERS[self as usize].0.load(Ordering::Relaxed)
+        COUNTERS.iter().map(|counters| counters.0[self as usize].load(Ordering::Relaxed)).sum()
     }
 }
 

@@ -12,6 +12,7 @@ use common::{
     Cursor, Epoch, Event, Seq, Signal, Stream,
     ids::NodeId,
     operations::{Moment, Operation, Outcome, Tally},
+    time::unix_ms,
 };
 use tokio::{
     sync::Notify,
@@ -23,7 +24,7 @@ use super::{
     followers::Followers,
     mailbox::MailboxSlot,
     ring::{Delivery, Ring},
-    sequencer::{Missing, Sequencer},
+    sequencer::{Missing, Released, Sequencer},
     signals::{Repeats, Signals},
     source::Source,
 };
@@ -66,8 +67,6 @@ pub(super) struct State {
     /// The generation of the bus in which the log last confirmed the head while the channel was subscribed.
     /// While it is the present one, no copy can have been lost unnoticed.
     confirmed: Option<u64>,
-    /// Since when copies wait for events before them; `None` while none does.
-    waits_since: Option<Moment>,
 }
 
 /// A follower's entry in its stream, which wakes it. Dropping it ends following.
@@ -103,7 +102,6 @@ impl LocalStream {
                 signals: Signals::new(budget),
                 repeats: Repeats::default(),
                 confirmed: None,
-                waits_since: None,
             }),
             followers: Arc::default(),
             subscribed: AtomicBool::new(false),
@@ -237,8 +235,9 @@ impl LocalStream {
             let known = events.iter().take_while(|event| event.seq <= tip).count();
             Tally::Duplicates.add(known as u64);
         }
-        let released = events.iter().flat_map(|event| state.sequencer.offer(event.clone())).collect();
-        Some(self.deliver(state, released, source))
+        let now = Moment::now();
+        let released = events.iter().flat_map(|event| state.sequencer.offer(event.clone(), now)).collect();
+        Some(self.deliver(state, released, source, now))
     }
 
     /// Takes the page that a gap-fill read after `after`. Returns how many events are released by it, or
@@ -249,16 +248,16 @@ impl LocalStream {
             return None;
         }
         state.floor = state.floor.max(page.floor);
-        let mut released = Vec::new();
+        let (now, mut released) = (Moment::now(), Vec::new());
         for event in &page.events {
-            released.extend(state.sequencer.offer(event.clone()));
+            released.extend(state.sequencer.offer(event.clone(), now));
         }
         if page.events.is_empty() {
             if page.floor > after {
                 // The log no longer holds what is missing. Followers behind the floor are sent the state.
                 state.ring.clear();
-                released = state.sequencer.skip_to(page.floor);
-                let count = self.deliver(state, released, source);
+                released = state.sequencer.skip_to(page.floor, now);
+                let count = self.deliver(state, released, source, now);
                 self.followers.mark();
                 return Some(count);
             }
@@ -266,7 +265,7 @@ impl LocalStream {
             state.sequencer.retract();
             return None;
         }
-        Some(self.deliver(state, released, source))
+        Some(self.deliver(state, released, source, now))
     }
 
     /// Takes the stream's head as the log has it. `known` is the last event that was known when the head was asked
@@ -300,8 +299,9 @@ impl LocalStream {
         state.openings = state.openings.wrapping_add(1);
         state.epoch = Some(epoch.clone());
         state.floor = head.floor;
-        let released = state.sequencer.open(head.head);
-        self.deliver(state, released, Source::Bus);
+        let now = Moment::now();
+        let released = state.sequencer.open(head.head, now);
+        self.deliver(state, released, Source::Bus, now);
         self.followers.mark();
         if went_back { HeadChange::WentBack } else { HeadChange::Opened }
     }
@@ -392,31 +392,29 @@ impl LocalStream {
         state.repeats.age();
     }
 
-    /// Makes released events visible to followers and wakes them.
-    fn deliver(&self, mut state: MutexGuard<'_, State>, released: Vec<Arc<Event>>, source: Source) -> usize {
-        let (count, sequenced) = (released.len(), Moment::now());
-        state.measure_wait(count, sequenced);
-        for event in released {
-            state.ring.push(Delivery { event, source, sequenced });
+    /// Makes events that were released `now` visible to followers and wakes them.
+    fn deliver(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        released: Vec<Released>,
+        source: Source,
+        now: Moment,
+    ) -> usize {
+        let count = released.len();
+        let unix_ms = if count > 0 { unix_ms() } else { 0 };
+        for released in released {
+            if let Some(waited) = released.wait(source) {
+                Operation::Sequence.meter().record(Outcome::Ok, waited);
+            }
+            let event = released.event;
+            let age_ms = u32::try_from(unix_ms.saturating_sub(event.timestamp)).unwrap_or(u32::MAX);
+            state.ring.push(Delivery { event, source, sequenced: now, age_ms });
         }
         drop(state);
         if count > 0 {
             self.followers.mark();
         }
         count
-    }
-}
-
-impl State {
-    /// Measures how long `released` events have waited for those before them, at most.
-    fn measure_wait(&mut self, released: usize, now: Moment) {
-        if released > 0 {
-            let waited = self.waits_since.map_or(Duration::ZERO, |since| now.since(since));
-            Operation::Sequence.meter().record_many(Outcome::Ok, waited, released as u64);
-            self.waits_since = None;
-        }
-        let waits = self.sequencer.missing().is_some();
-        self.waits_since = waits.then(|| self.waits_since.unwrap_or(now));
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Delivery {
     pub source: Source,
     /// When it was in order on this node.
     pub sequenced: Moment,
+    /// How old it was then, by the clocks of its node and of this one, in milliseconds; zero of a replay.
+    pub age_ms: u32,
 }
 
 /// Events per block: few enough that a follower which is a little behind finds complete ones.
@@ -144,7 +146,8 @@ impl Ring {
                 break;
             }
             self.add(event);
-            self.events.push_front(Delivery { event: event.clone(), source: Source::Replay, sequenced });
+            let replay = Delivery { event: event.clone(), source: Source::Replay, sequenced, age_ms: 0 };
+            self.events.push_front(replay);
         }
     }
 
@@ -270,7 +273,7 @@ mod tests {
     use crate::testing::{event, large_event};
 
     fn live(event: Arc<Event>) -> Delivery {
-        Delivery { event, source: Source::Bus, sequenced: Moment::now() }
+        Delivery { event, source: Source::Bus, sequenced: Moment::now(), age_ms: 0 }
     }
 
     fn ring(events_max: usize, bytes_max: usize) -> Ring {

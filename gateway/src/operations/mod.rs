@@ -15,7 +15,7 @@ mod view;
 
 use std::time::Instant;
 
-use common::operations::{Meter, Operation, SLICE};
+use common::operations::{Meter, Meters, Operation, SLICE};
 use tokio::time::sleep;
 
 pub(crate) use self::{
@@ -35,7 +35,7 @@ pub use self::{
 
 /// How late live events were handed to sockets: from their timestamp, which is of the beginning of their commit, between
 /// nodes by their clocks. What waits in a batch window is late on purpose, and left out.
-pub(crate) static LATENCY: Meter = Meter::new();
+pub(crate) static LATENCY: Meters = Meters::new();
 
 /// What this process did lately, and what is slow.
 pub fn view() -> OperationsView {
@@ -50,9 +50,11 @@ pub(crate) async fn keep_time() {
     }
 }
 
-/// Every operation that has a meter, by name, in the order of the way of a change.
-fn all() -> impl Iterator<Item = (String, &'static Meter)> {
-    let fixed = Operation::ALL.into_iter().map(|operation| (operation.name().to_owned(), operation.meter()));
+/// Every operation that has meters, by name, in the order of the way of a change.
+fn all() -> impl Iterator<Item = (String, &'static [Meter])> {
+    let fixed =
+        Operation::ALL.into_iter().map(|operation| (operation.name().to_owned(), operation.meters().all()));
     let statements = Statement::ALL.into_iter().map(|statement| (statement.operation(), statement.meter()));
-    fixed.chain(statements).chain(routes::all())
+    let single = statements.chain(routes::all()).map(|(name, meter)| (name, std::slice::from_ref(meter)));
+    fixed.chain(single)
 }

@@ -58,18 +58,18 @@ pub fn turn(now: Instant) {
         return;
     }
     recent.turned_at = Some(now);
-    recent.latency.get_or_insert_default().turn(&LATENCY);
-    for (name, meter) in all() {
-        recent.slices.entry(name).or_default().turn(meter);
+    recent.latency.get_or_insert_default().turn(LATENCY.all());
+    for (name, meters) in all() {
+        recent.slices.entry(name).or_default().turn(meters);
     }
 }
 
 /// What this process did lately.
 pub fn profile() -> Profile {
     let mut recent = RECENT.lock().unwrap_or_else(PoisonError::into_inner);
-    let measured = all().map(|(name, meter)| {
+    let measured = all().map(|(name, meters)| {
         let slices = recent.slices.entry(name.clone()).or_default();
-        let (minute, five_minutes) = (slices.last(meter, MINUTE), slices.last(meter, SLICES_MAX));
+        let [minute, five_minutes] = slices.last(meters, [MINUTE, SLICES_MAX]);
         Measured { name, minute, five_minutes }
     });
     let operations = measured.filter(|measured| measured.five_minutes.durations.count() > 0).collect();
@@ -88,9 +88,9 @@ pub(crate) struct LastMinute {
 /// What this process did in the last minute.
 pub(crate) fn last_minute() -> LastMinute {
     let mut recent = RECENT.lock().unwrap_or_else(PoisonError::into_inner);
-    let latency = recent.latency.get_or_insert_default().last(&LATENCY, MINUTE);
-    let windows = all().map(|(name, meter)| {
-        let window = recent.slices.entry(name.clone()).or_default().last(meter, MINUTE);
+    let [latency] = recent.latency.get_or_insert_default().last(LATENCY.all(), [MINUTE]);
+    let windows = all().map(|(name, meters)| {
+        let [window] = recent.slices.entry(name.clone()).or_default().last(meters, [MINUTE]);
         (name, window)
     });
     let operations = windows.filter(|(_, window)| window.durations.count() > 0).collect();

@@ -4,7 +4,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use common::operations::{Histogram, Meter, Outcome, bucket_below};
+use common::operations::{Histogram, Outcome, Totals, bucket_below};
 
 use super::all;
 
@@ -14,24 +14,21 @@ pub(crate) fn render(bounds: &[f64]) -> String {
         "# HELP draftwire_operation_seconds How long operations took, by their outcome\n\
          # TYPE draftwire_operation_seconds histogram\n",
     );
-    for (name, meter) in all() {
-        render_meter(&mut text, &name, meter, bounds);
+    for (name, meters) in all() {
+        render_operation(&mut text, &name, &Totals::of_all(meters), bounds);
     }
     text.push('\n');
     text
 }
 
-fn render_meter(text: &mut String, name: &str, meter: &Meter, bounds: &[f64]) {
-    let totals = meter.totals();
+fn render_operation(text: &mut String, name: &str, totals: &Totals, bounds: &[f64]) {
+    // Names of routes hold what the router was built with, and methods that clients choose.
+    let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    // Also of an outcome that there was not yet: of a series that appears with the first error, `rate` would miss it.
     for outcome in Outcome::ALL {
-        let histogram = totals.of(outcome);
-        if histogram.count() > 0 {
-            // Names of routes hold what the router was built with, and methods that clients choose.
-            let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let labels = format!("operation=\"{name}\",outcome=\"{}\"", outcome.label());
-            // A String takes everything.
-            let _ = write_histogram(text, &labels, histogram, bounds);
-        }
+        let labels = format!("operation=\"{name}\",outcome=\"{}\"", outcome.label());
+        // A String takes everything.
+        let _ = write_histogram(text, &labels, totals.of(outcome), bounds);
     }
 }
 
@@ -54,6 +51,8 @@ fn write_histogram(
 
 #[cfg(test)]
 mod tests {
+    use common::operations::Meter;
+
     use super::*;
 
     #[test]
@@ -63,14 +62,20 @@ mod tests {
             meter.record(Outcome::Ok, Duration::from_millis(millis));
         }
         let mut text = String::new();
-        render_meter(&mut text, "a\"b", &meter, &[0.002, 0.005, 1.0]);
+        render_operation(&mut text, "a\"b", &meter.totals(), &[0.002, 0.005, 1.0]);
         let expected = r#"draftwire_operation_seconds_bucket{operation="a\"b",outcome="ok",le="0.002"} 1
 draftwire_operation_seconds_bucket{operation="a\"b",outcome="ok",le="0.005"} 3
 draftwire_operation_seconds_bucket{operation="a\"b",outcome="ok",le="1"} 4
 draftwire_operation_seconds_bucket{operation="a\"b",outcome="ok",le="+Inf"} 4
 draftwire_operation_seconds_sum{operation="a\"b",outcome="ok"} 0.707
 draftwire_operation_seconds_count{operation="a\"b",outcome="ok"} 4
+draftwire_operation_seconds_bucket{operation="a\"b",outcome="error",le="0.002"} 0
+draftwire_operation_seconds_bucket{operation="a\"b",outcome="error",le="0.005"} 0
+draftwire_operation_seconds_bucket{operation="a\"b",outcome="error",le="1"} 0
+draftwire_operation_seconds_bucket{operation="a\"b",outcome="error",le="+Inf"} 0
+draftwire_operation_seconds_sum{operation="a\"b",outcome="error"} 0
+draftwire_operation_seconds_count{operation="a\"b",outcome="error"} 0
 "#;
-        assert_eq!(text, expected, "and nothing of errors, of which there are none");
+        assert_eq!(text, expected);
     }
 }

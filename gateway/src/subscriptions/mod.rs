@@ -24,7 +24,6 @@ use common::{
     message::Message,
     operations::{Operation, Outcome, Tally},
     protocol::{Device, ServerMessage, SnapshotBody},
-    time::unix_ms,
     trace,
 };
 use fanout::{Deliveries, DirectDelivery, Hub, Mailbox, Source, Step, StreamReader, log::LogError};
@@ -334,14 +333,16 @@ impl Subscriptions {
         if let Some(live) =
             deliveries.find(|delivery| !matches!(delivery.source, Source::Replay | Source::Notice))
         {
-            let late = unix_ms().saturating_sub(live.event.timestamp);
-            self.sources.meters.commit_to_delivery.record(Duration::from_millis(late));
+            // The only look at the clock for each follower.
+            let waited = live.sequenced.elapsed();
+            let age = Duration::from_millis(live.age_ms.into());
+            self.sources.meters.commit_to_delivery.record(age + waited);
             if !subscription.has_window() {
-                LATENCY.record(Outcome::Ok, Duration::from_millis(late));
+                LATENCY.own().record(Outcome::Ok, age + waited);
             }
             // What a client that came back has missed, and what waits in a window, is late on purpose.
             if subscription.live && !subscription.has_window() {
-                Operation::Deliver.meter().record(Outcome::Ok, live.sequenced.elapsed());
+                Operation::Deliver.meter().record(Outcome::Ok, waited);
             }
             subscription.live = true;
         }

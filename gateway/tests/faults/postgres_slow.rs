@@ -68,7 +68,8 @@ async fn the_commit_is_named_as_the_bottleneck() {
     let view = operations(there).await;
     let hops = last_minute(&view, "hop")["count"].as_u64().unwrap();
     assert!((1..=EVENTS).contains(&hops), "{view:#}");
-    assert_eq!(last_minute(&view, "sequence")["count"], EVENTS);
+    let copies = last_minute(&view, "sequence")["count"].as_u64().unwrap();
+    assert!((1..=EVENTS).contains(&copies), "{view:#}");
     assert!(last_minute(&view, "deliver")["count"].as_u64().unwrap() > 0);
     let counted =
         here.metric("draftwire_operation_seconds_count", &[("operation", "commit"), ("outcome", "ok")]);
