@@ -119,8 +119,8 @@ const METRICS_INTRODUCTION: &str = "\
 # Metrics
 
 `GET /metrics` on the node's second listener (`METRICS_ADDR`, 127.0.0.1:9464) answers in the Prometheus
-text format. Durations are in seconds. Counters without labels are there from the start; every other metric
-appears with its first value.
+text format. Durations are in seconds. Counters begin at zero with the node, so that no first error is missed;
+gauges and histograms appear with their first value.
 
 [operations.md](operations.md) says which of them tell that the database pool is too small, or that
 retention does not keep up, and has an alert for most of what can go wrong ([deploy/monitoring](../deploy/monitoring)). Two to watch: `draftwire_commit_to_delivery_seconds` is what users feel, and

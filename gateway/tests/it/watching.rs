@@ -147,6 +147,22 @@ async fn limits_stand_beside_what_they_limit_and_bytes_are_counted() {
 }
 
 #[tokio::test]
+async fn counters_begin_at_zero() {
+    let metrics = node().await.metrics().await.unwrap();
+    for series in [
+        r#"draftwire_commit_failures_total{why="failed"} 0"#,
+        r#"draftwire_errors_total{code="unavailable"} 0"#,
+        r#"draftwire_task_panics_total{task="shard writer"} 0"#,
+        "draftwire_sweep_failures_total 0",
+        "draftwire_bus_canary_timeouts_total 0",
+        r#"draftwire_operation_seconds_count{operation="commit",outcome="error"} 0"#,
+        r#"draftwire_operation_seconds_count{operation="statement:write_one",outcome="error"} 0"#,
+    ] {
+        assert!(metrics.lines().any(|line| line == series), "{series} is not in {metrics}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_held_back_on_purpose_is_not_slow() {
     let node = node().await;
     let url = node.http_url("/v1/topics/room:7/presence");

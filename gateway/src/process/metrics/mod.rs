@@ -1,5 +1,6 @@
 //! Every metric of the node, described in one place.
 
+mod counters;
 mod limits;
 mod recorder;
 

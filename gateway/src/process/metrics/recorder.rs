@@ -1,9 +1,9 @@
 //! The recorder of this process.
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::{Kind, LIMITS, METRICS};
+use super::{Kind, LIMITS, METRICS, counters};
 
 /// Buckets of everything in seconds: from a local hand-over to a sweep.
 pub(in crate::process) const SECONDS: [f64; 16] =
@@ -29,9 +29,8 @@ pub(in crate::process) fn install() -> Result<PrometheusHandle, MetricsError> {
         .map_err(|error| failed(&error))?
         .install_recorder()
         .map_err(|error| failed(&error))?;
-    for (name, kind, labels, meaning) in METRICS.iter().chain(LIMITS) {
+    for (name, kind, _, meaning) in METRICS.iter().chain(LIMITS) {
         describe(name, *kind, meaning);
-        begin(name, *kind, !labels.is_empty());
     }
     for (name, kind, meaning) in fanout::bus::metrics::METRICS {
         let kind = match *kind {
@@ -40,19 +39,10 @@ pub(in crate::process) fn install() -> Result<PrometheusHandle, MetricsError> {
             _ => Kind::Counter,
         };
         describe(name, kind, meaning);
-        // Where there are labels, the meaning names them.
-        begin(name, kind, meaning.contains("by `"));
     }
+    counters::register();
     gauge!("draftwire_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
-}
-
-/// Counters without labels are there from the start, so that Prometheus sees the first count as an increase. Those of
-/// the process are not the recorder's.
-fn begin(name: &'static str, kind: Kind, has_labels: bool) {
-    if kind == Kind::Counter && !has_labels && name.starts_with("draftwire_") {
-        counter!(name).increment(0);
-    }
 }
 
 fn describe(name: &'static str, kind: Kind, meaning: &'static str) {
