@@ -5,6 +5,8 @@ use std::time::Duration;
 use common::operations::{Operation, Outcome};
 use metrics::counter;
 
+use super::metrics::HOPS_NOT_MEASURED;
+
 /// The longest time that a copy is taken to have travelled, and the furthest in the future that it may have been sent.
 /// The bus drops what waits for longer than a second: beyond this, the clocks of the two nodes differ, and one such copy
 /// would hide the others in every mean.
@@ -22,7 +24,7 @@ pub(crate) fn measure(committed_at: u64, now: u64, events: usize) -> Option<Dura
     let hop = hop(committed_at, now);
     match hop {
         Some(hop) => Operation::Hop.meter().record_many(Outcome::Ok, hop, events as u64),
-        None => counter!("draftwire_hops_not_measured_total").increment(events as u64),
+        None => counter!(HOPS_NOT_MEASURED).increment(events as u64),
     }
     hop
 }

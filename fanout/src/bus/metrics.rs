@@ -24,6 +24,8 @@ pub(crate) const CONNECTED: &str = "draftwire_bus_connected";
 pub(crate) const CANARY_AGE: &str = "draftwire_bus_canary_age_seconds";
 /// Canaries that did not return in time.
 pub(crate) const CANARY_TIMEOUTS: &str = "draftwire_bus_canary_timeouts_total";
+/// Events whose hop is not measured, because clocks differ too much.
+pub(crate) const HOPS_NOT_MEASURED: &str = "draftwire_hops_not_measured_total";
 
 /// Every metric of this module: name, kind, meaning with its labels. The documentation is tested
 /// against it.
@@ -56,5 +58,11 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         CANARY_TIMEOUTS,
         "counter",
         "Canaries that did not return in time; each makes the node subscribe to every channel again",
+    ),
+    (
+        HOPS_NOT_MEASURED,
+        "counter",
+        "Events whose hop from another node is not measured, because the clocks of the two differ by over ten \
+         seconds",
     ),
 ];

@@ -446,11 +446,5 @@ pub const METRICS: &[Row] = &[
         "reason",
         "Messages that this node could not use; `stranger`: of another cluster on the same channels, or for a moment after a failover",
     ),
-    (
-        "draftwire_hops_not_measured_total",
-        Kind::Counter,
-        "",
-        "Events whose hop from another node is not measured, because the clocks of the two differ by over ten seconds",
-    ),
     ("draftwire_bus_trusted", Kind::Gauge, "", "1 while canaries return"),
 ];
