@@ -259,8 +259,7 @@ impl Hub {
         self.rooms.look(reader.local_stream()).await
     }
 
-    /// Says something to the other nodes. It is soft state: it goes over the channel of the control stream, to the nodes
-    /// that follow that one, at most once, and nowhere while the bus or the name of the history is not known.
+    /// Says something to the other nodes, at most once, over the channel of the control stream, which all of them follow.
     pub fn say_to_nodes(&self, body: &[u8]) {
         let Some(epoch) = self.log.epoch() else { return };
         let message = envelope::node(&self.sender, &epoch, body);
@@ -270,6 +269,11 @@ impl Hub {
     /// Sets who takes what other nodes say. A second call is ignored.
     pub fn listen_to_nodes(&self, inbox: NodeInbox) {
         let _ = self.node_inbox.set(inbox);
+    }
+
+    /// The last event that is known of a stream that is followed here, and how many follow it; `None` for others.
+    pub fn followed(&self, stream: &Stream) -> Option<(Option<Seq>, usize)> {
+        self.registry.get(stream).map(|stream| (stream.known_head(), stream.followers()))
     }
 
     /// How many streams are followed here, or were a moment ago.

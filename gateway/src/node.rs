@@ -170,7 +170,13 @@ impl Node {
             committer: committer.clone(),
             verifier: verifier.clone(),
             backend: backend.clone(),
-            here: Box::new(Here { connections: connections.clone(), drain: drain.clone() }),
+            settings: runtime.clone(),
+            here: Box::new(Here {
+                node: settings.listen.node.to_string(),
+                hub: hub.clone(),
+                connections: connections.clone(),
+                drain: drain.clone(),
+            }),
         });
         let drafts = Arc::new(Drafts::new(committer, reads));
         let webhooks = Webhooks::start(

@@ -63,6 +63,11 @@ impl Followers {
         drop(removed);
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.state().slots.len()
+    }
+
     /// Since when nobody follows; `None` while somebody does.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         self.state().idle_since

@@ -132,6 +132,11 @@ impl LocalStream {
         self.followers.idle_since()
     }
 
+    /// How many follow it.
+    pub(crate) fn followers(&self) -> usize {
+        self.followers.len()
+    }
+
     /// Wakes the tasks of all followers, whether anything is due or not.
     pub(crate) fn wake_followers(&self) {
         self.followers.wake();

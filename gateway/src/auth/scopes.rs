@@ -56,6 +56,11 @@ impl Scopes {
         self.has("admin")
     }
 
+    /// Returns whether an operator may see what events carry.
+    pub(crate) fn may_see_payloads(&self) -> bool {
+        self.has("admin:payload")
+    }
+
     fn has(&self, right: &str) -> bool {
         self.words().any(|word| word == right)
     }

@@ -3,6 +3,7 @@
 //! Every field may be absent in what a node of another version sends, and is then zero or empty; fields that are not
 //! known are ignored.
 
+use common::operations::Tally;
 use serde::{Deserialize, Serialize};
 
 use crate::operations::rounded;
@@ -206,6 +207,22 @@ impl ConnectionCounts {
 }
 
 impl Totals {
+    /// Those of this process.
+    pub(super) fn now() -> Self {
+        Self {
+            messages_in: Tally::MessagesIn.total(),
+            messages_out: Tally::MessagesOut.total(),
+            bytes_in: Tally::BytesIn.total(),
+            bytes_out: Tally::BytesOut.total(),
+            attempts: Tally::Attempts.total(),
+            connections: Tally::Connections.total(),
+            reconnections: Tally::Reconnections.total(),
+            duplicates_suppressed: Tally::Duplicates.total(),
+            gaps_reported: Tally::Gaps.total(),
+            history_losses: Tally::Losses.total(),
+        }
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
         add_fields!(self, other, messages_in, messages_out, bytes_in, bytes_out, attempts, connections);
         add_fields!(self, other, reconnections, duplicates_suppressed, gaps_reported, history_losses);

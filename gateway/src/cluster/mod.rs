@@ -7,10 +7,14 @@
 //!
 //! The picture is put together once a second at most, and only while somebody looks.
 
+mod asking;
+mod connections;
 mod facts;
 mod history;
 mod node_view;
 mod others;
+mod profiles;
+mod questions;
 mod report;
 mod sampler;
 pub(crate) mod usage;
@@ -18,6 +22,7 @@ mod view;
 mod warnings;
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -40,9 +45,10 @@ use tokio::{
 use tracing::debug;
 
 use self::{
-    facts::{CacheFacts, Facts, Part, PoolFacts, Queues, Totals},
+    facts::{Facts, Part, PoolFacts, Totals},
     history::{History, STEP_SECONDS},
     others::Others,
+    questions::Questions,
     report::{Message, Report},
     sampler::{Sample, Sampler},
     view::ClusterView,
@@ -51,10 +57,17 @@ use crate::{
     auth::{Backend, Verifier},
     commands::group_commit::Committer,
     operations,
+    settings::RuntimeSettings,
     store::{Store, StoreHealth},
 };
 
-pub(crate) use self::{facts::ConnectionCounts, history::HistoryView};
+pub(crate) use self::{
+    asking::StreamFollowers,
+    connections::{ConnectionFacts, ConnectionPage, ConnectionQuery, CursorFacts, PAGE_MAX},
+    facts::{CacheFacts, ConnectionCounts, Queues, Rates},
+    history::HistoryView,
+    node_view::Latency,
+};
 
 /// How often nodes say how they are.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -67,6 +80,9 @@ const STORE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Operations in a report that are no part of the path: those that are slow.
 const SLOW_MAX: usize = 16;
+
+/// Questions of other nodes that are answered at a time.
+const ANSWERING_MAX: usize = 8;
 
 /// Who may follow the picture at a time.
 pub(crate) const WATCHERS_MAX: usize = 32;
@@ -84,6 +100,9 @@ pub(crate) trait Here: Send + Sync + 'static {
 
     /// Whether the node stops.
     fn is_stopping(&self) -> bool;
+
+    /// Lists connections, in the order of their ids.
+    fn list(&self, query: &ConnectionQuery) -> Vec<ConnectionFacts>;
 }
 
 /// What a node is told from.
@@ -97,6 +116,7 @@ pub(crate) struct Sources {
     pub(crate) committer: Committer,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) backend: Arc<Backend>,
+    pub(crate) settings: Arc<RuntimeSettings>,
     pub(crate) here: Box<dyn Here>,
 }
 
@@ -109,6 +129,10 @@ pub(crate) struct Cluster {
     /// The newest picture, while somebody follows it.
     pictures: watch::Sender<Option<Picture>>,
     watchers: Arc<Semaphore>,
+    /// What this node has asked the others.
+    questions: Questions,
+    /// What the others have asked this one.
+    answering: Arc<Semaphore>,
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
@@ -121,6 +145,19 @@ struct State {
     /// The picture of this second, once somebody has asked for it.
     picture: Option<Picture>,
     history: History,
+}
+
+/// How this node is, for its health.
+#[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Own {
+    connection_counts: ConnectionCounts,
+    streams: u64,
+    rates: Rates,
+    latency: Latency,
+    caches: Vec<CacheFacts>,
+    queues: Queues,
+    duplicates_suppressed: u64,
 }
 
 /// Who follows the picture.
@@ -170,6 +207,8 @@ impl Cluster {
             state: Mutex::new(state),
             pictures: watch::Sender::new(None),
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+            questions: Questions::default(),
+            answering: Arc::new(Semaphore::new(ANSWERING_MAX)),
             tasks: Mutex::default(),
         });
         cluster.tick();
@@ -215,6 +254,24 @@ impl Cluster {
     /// The last hour, as this node has seen it.
     pub(crate) fn history(&self) -> HistoryView {
         self.state().history.view()
+    }
+
+    /// The processes of other nodes that can be heard, by name, where `wanted` wants them; and whether these are all.
+    fn living(&self, wanted: impl Fn(&str) -> bool) -> (BTreeMap<NodeId, String>, bool) {
+        let (state, now) = (self.state(), Instant::now());
+        let Some(trusted_since) = state.trusted_since else { return (BTreeMap::new(), false) };
+        let living = state.others.living(now).filter(|(_, name)| wanted(name));
+        let living = living.map(|(process, name)| (process.clone(), name.to_owned())).collect();
+        (living, now.duration_since(trusted_since) >= SETTLED_AFTER)
+    }
+
+    /// How this node was at most a second ago, and how late events were.
+    pub(crate) fn own(&self) -> Own {
+        let state = self.state();
+        let Facts { connections, streams, rates, totals, queues, caches, .. } = state.own.facts.clone();
+        let latency = Latency::of(&state.own.latency.durations);
+        let duplicates_suppressed = totals.duplicates_suppressed;
+        Own { connection_counts: connections, streams, rates, latency, caches, queues, duplicates_suppressed }
     }
 
     /// Follows the picture: the present one at once, then one every second; `None` while [`WATCHERS_MAX`] do.
@@ -270,16 +327,21 @@ impl Cluster {
     }
 
     /// Takes what another node says.
-    fn heard(&self, process: NodeId, bytes: &[u8]) {
+    fn heard(self: &Arc<Self>, process: NodeId, bytes: &[u8]) {
         let reason = match Message::decode(bytes) {
-            Ok(Message { report: Some(report), .. }) => {
-                if self.state().others.hear(process, report, Instant::now()) {
+            // What is none of these is of a newer node.
+            Ok(Message { report, question, answer, .. }) => {
+                if let Some(question) = question {
+                    self.asked(question);
+                }
+                if let Some(answer) = answer {
+                    self.questions.take(process.clone(), answer);
+                }
+                if report.is_none_or(|report| self.state().others.hear(process, report, Instant::now())) {
                     return;
                 }
                 "nodes"
             }
-            // Of a newer node.
-            Ok(_) => return,
             Err(error) => {
                 debug!(%process, %error, "rejected what a node says");
                 error.label()
@@ -300,13 +362,14 @@ impl Cluster {
             connections: here.connections(),
             users: here.users() as u64,
             streams: hub.streams() as u64,
-            totals: totals(),
+            totals: Totals::now(),
             memory_bytes: usage::resident_bytes().unwrap_or_default(),
             queues: self.queues(),
             bus: part(self.sources.bus_kind, hub.bus_is_trusted()),
             store: part(self.sources.store_kind, self.store_answers.load(Ordering::Relaxed)),
             sweep_interval_ms: u64::try_from(hub.sweep_interval().as_millis()).unwrap_or(u64::MAX),
             caches: self.caches(),
+            settings_version: self.sources.settings.version(),
             ..Facts::default()
         }
     }
@@ -341,21 +404,6 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-fn totals() -> Totals {
-    Totals {
-        messages_in: Tally::MessagesIn.total(),
-        messages_out: Tally::MessagesOut.total(),
-        bytes_in: Tally::BytesIn.total(),
-        bytes_out: Tally::BytesOut.total(),
-        attempts: Tally::Attempts.total(),
-        connections: Tally::Connections.total(),
-        reconnections: Tally::Reconnections.total(),
-        duplicates_suppressed: Tally::Duplicates.total(),
-        gaps_reported: Tally::Gaps.total(),
-        history_losses: Tally::Losses.total(),
     }
 }
 

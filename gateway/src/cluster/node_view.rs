@@ -23,7 +23,7 @@ pub(super) struct NodeView {
 /// How late events were in the last minute.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Latency {
+pub(crate) struct Latency {
     count: u64,
     pub(super) mean_ms: f64,
     p50_ms: f64,

@@ -63,6 +63,12 @@ impl Others {
         self.0.clear();
     }
 
+    /// The processes that are not stale, with the names of their nodes.
+    pub(super) fn living(&self, now: Instant) -> impl Iterator<Item = (&NodeId, &str)> {
+        let living = self.0.iter().filter(move |(_, heard)| now.duration_since(heard.at) < STALE_AFTER);
+        living.map(|(process, heard)| (process, heard.report.facts.node.as_str()))
+    }
+
     /// Each of them, and whether it is stale.
     pub(super) fn iter(&self, now: Instant) -> impl Iterator<Item = (&Report, bool)> {
         self.0.values().map(move |heard| (&heard.report, now.duration_since(heard.at) >= STALE_AFTER))

@@ -1,16 +1,20 @@
-//! What nodes say to each other, once a second, over the bus: JSON, so that nodes of other versions can read it.
+//! What nodes say to each other over the bus: how they are, once a second; questions, and answers. JSON, so that nodes of other versions can read it.
 
 use common::operations::Window;
 use serde::{Deserialize, Serialize};
 
-use super::facts::Facts;
+use super::{
+    facts::Facts,
+    questions::{Answer, Question},
+};
 
 /// The version of the messages. It grows only when a field gets another meaning: fields that are new, or gone, need no
 /// other version.
 const VERSION: u8 = 1;
 
-/// The longest message that is read. A report has about ten kilobytes.
-const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// The longest message that is read. A report has about ten kilobytes; a page of connections with all their cursors may
+/// have more than this, and is then missing.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
 /// What one node says to all others.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -20,6 +24,12 @@ pub(super) struct Message {
     /// How it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) report: Option<Report>,
+    /// What it wants to know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) question: Option<Question>,
+    /// What it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) answer: Option<Answer>,
 }
 
 /// How a node is, with histograms that add up over nodes.
@@ -63,7 +73,17 @@ impl Unreadable {
 impl Message {
     /// A report.
     pub(super) fn of_report(report: Report) -> Self {
-        Self { v: VERSION, report: Some(report) }
+        Self { v: VERSION, report: Some(report), ..Self::default() }
+    }
+
+    /// A question.
+    pub(super) fn of_question(question: Question) -> Self {
+        Self { v: VERSION, question: Some(question), ..Self::default() }
+    }
+
+    /// An answer.
+    pub(super) fn of_answer(answer: Answer) -> Self {
+        Self { v: VERSION, answer: Some(answer), ..Self::default() }
     }
 
     /// As bytes for the bus.

@@ -24,6 +24,7 @@ pub(super) static GROUP: Group = Group {
         &LISTEN_ADDR,
         &PUBLISHED_ADDR,
         &METRICS_ADDR,
+        &ADMIN_ON_PRIVATE,
         &HTTP_KEEP_ALIVE,
         &NODE_NAME,
         &ALLOWED_ORIGINS,
@@ -54,6 +55,13 @@ static METRICS_ADDR: Setting<SocketAddr> = Setting {
     takes: text(socket_address),
     default: Value("127.0.0.1:9464"),
     help: "The IP address and port for Prometheus. Never expose it to clients.",
+};
+
+static ADMIN_ON_PRIVATE: Setting<bool> = Setting {
+    env: "ADMIN_ON_PRIVATE",
+    takes: yes_or_no(),
+    default: Value("false"),
+    help: "Whether METRICS_ADDR also serves the paths below /v1/admin/, without a token: whoever reaches it may do there what operators may.",
 };
 
 static HTTP_KEEP_ALIVE: Setting<Duration> = Setting {
@@ -119,6 +127,8 @@ pub struct Listen {
     pub published_addr: Option<IpAddr>,
     /// The address for Prometheus.
     pub metrics_addr: SocketAddr,
+    /// Whether that one serves operators as well, without a token.
+    pub admin_on_private: bool,
     /// How long an HTTP connection without a request is kept.
     pub keep_alive: Duration,
     /// The name of this node.
@@ -176,6 +186,7 @@ impl Listen {
             addr,
             published_addr: reader.optional(&PUBLISHED_ADDR),
             metrics_addr,
+            admin_on_private: reader.value(&ADMIN_ON_PRIVATE),
             keep_alive: reader.value(&HTTP_KEEP_ALIVE),
             node: reader.optional(&NODE_NAME).unwrap_or_else(|| node_from_host(&host_name())),
             origins: reader.optional(&ALLOWED_ORIGINS).unwrap_or(Origins::Same),

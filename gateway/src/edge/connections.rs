@@ -1,25 +1,27 @@
 //! How many connections this node has, in all and per user.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     future::poll_fn,
     str::FromStr,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
-use common::{DeviceId, UserId, ids::InvalidId};
-use futures_util::task::AtomicWaker;
+use common::{ConnectionId, DeviceId, UserId, ids::InvalidId};
 use metrics::{counter, gauge};
 use tokio::time::Instant;
 use tracing::warn;
 
+pub(crate) use super::place::{Described, Inspect, Standing};
 use super::{
-    activity::{Activity, LastActive},
+    activity::Activity,
     forced_end::{ForcedEnd, RecentDisconnects},
+    place::Place,
     traffic::Transport,
 };
 use crate::{cluster::ConnectionCounts, control::Disconnect};
@@ -54,6 +56,10 @@ struct Counts {
     web_sockets: usize,
     event_streams: usize,
     users: HashMap<UserId, Vec<Arc<Place>>>,
+    /// Those without a user, by their numbers.
+    anonymous: HashMap<u64, Arc<Place>>,
+    /// How many there ever were.
+    numbered: u64,
     disconnected: RecentDisconnects,
 }
 
@@ -108,15 +114,7 @@ impl Connections {
             (None, _) => None,
             (Some(limit_reached), places) => Some(longest_silent(places, device).ok_or(limit_reached)?),
         };
-        let place = Arc::new(Place {
-            device: device.cloned(),
-            heard_at: AtomicU64::new(self.now()),
-            last_active: LastActive::default(),
-            transport: OnceLock::new(),
-            taken: AtomicBool::new(false),
-            end: OnceLock::new(),
-            waker: AtomicWaker::new(),
-        });
+        let place = Arc::new(Place::new(device.cloned(), self.now()));
         self.activity.note(&place.last_active, self.started.elapsed());
         if let Some(user) = user {
             let places = counts.users.entry(user.clone()).or_default();
@@ -128,6 +126,11 @@ impl Connections {
             if let Some(end) = counts.disconnected.since(verified, user) {
                 place.end(end);
             }
+        }
+        counts.numbered += 1;
+        let number = counts.numbered;
+        if user.is_none() {
+            counts.anonymous.insert(number, place.clone());
         }
         match former {
             Some(former) => {
@@ -141,7 +144,7 @@ impl Connections {
         }
         counts.peak = counts.peak.max(counts.total);
         counts.show();
-        Ok(ConnectionGuard { connections: self.clone(), user: user.cloned(), place })
+        Ok(ConnectionGuard { connections: self.clone(), user: user.cloned(), number, place })
     }
 
     /// Ends the connections that a user has here, those included that have not been welcomed yet, and those that have no
@@ -204,6 +207,40 @@ impl Connections {
         }
     }
 
+    /// The connections with the lowest ids behind `after`, in their order, each with how long ago its client was heard;
+    /// those of one user, or all.
+    pub(super) fn list(
+        &self,
+        user: Option<&UserId>,
+        after: Option<&ConnectionId>,
+        limit: usize,
+    ) -> Vec<(Arc<Place>, Duration)> {
+        let mut first = BTreeMap::new();
+        let mut add = |place: &Arc<Place>| {
+            let Some(client) = place.client.get() else { return };
+            let id = &client.connection;
+            let is_beyond =
+                first.len() >= limit && first.last_key_value().is_some_and(|(last, _)| last <= id);
+            if after.is_some_and(|after| id <= after) || is_beyond {
+                return;
+            }
+            first.insert(id.clone(), place.clone());
+            if first.len() > limit {
+                first.pop_last();
+            }
+        };
+        let counts = self.lock();
+        match user {
+            Some(user) => counts.users.get(user).into_iter().flatten().for_each(&mut add),
+            None => counts.users.values().flatten().chain(counts.anonymous.values()).for_each(&mut add),
+        }
+        drop(counts);
+        let now = self.now();
+        let ago =
+            |place: &Place| Duration::from_millis(now.saturating_sub(place.heard_at.load(Ordering::Relaxed)));
+        first.into_values().map(|place| (place.clone(), ago(&place))).collect()
+    }
+
     /// Users with at least one connection.
     pub fn users(&self) -> usize {
         self.lock().users.len()
@@ -223,8 +260,8 @@ impl Counts {
     }
 
     fn leave(&mut self, place: &Place) {
-        if let Some(transport) = place.transport.get() {
-            *self.of(*transport) -= 1;
+        if let Some(client) = place.client.get() {
+            *self.of(client.transport) -= 1;
         }
     }
 
@@ -237,30 +274,6 @@ impl Counts {
     }
 }
 
-/// What a connection shares with whoever may end it.
-struct Place {
-    /// `None` where no other connection may take the place.
-    device: Option<DeviceId>,
-    /// When the client last showed that it lives, in milliseconds.
-    heard_at: AtomicU64,
-    /// When it last sent something.
-    last_active: LastActive,
-    transport: OnceLock<Transport>,
-    /// Another connection counts instead.
-    taken: AtomicBool,
-    /// Why it has to end: the first reason that there was.
-    end: OnceLock<ForcedEnd>,
-    waker: AtomicWaker,
-}
-
-impl Place {
-    fn end(&self, why: ForcedEnd) {
-        // It may have to end already.
-        let _ = self.end.set(why);
-        self.waker.wake();
-    }
-}
-
 fn longest_silent(places: Option<&[Arc<Place>]>, device: Option<&DeviceId>) -> Option<Arc<Place>> {
     let of_device = places?.iter().filter(|place| device.is_some() && place.device.as_ref() == device);
     of_device.min_by_key(|place| place.heard_at.load(Ordering::Relaxed)).cloned()
@@ -270,17 +283,29 @@ fn longest_silent(places: Option<&[Arc<Place>]>, device: Option<&DeviceId>) -> O
 pub struct ConnectionGuard {
     connections: Arc<Connections>,
     user: Option<UserId>,
+    number: u64,
     place: Arc<Place>,
 }
 
 impl ConnectionGuard {
-    /// Says how the client is connected. Called once.
-    pub(super) fn uses(&self, transport: Transport) {
+    /// Says who is connected, and how. Called once.
+    pub(super) fn describe(&self, client: Described) {
+        let transport = client.transport;
         let mut counts = self.connections.lock();
         // Set under the lock. One that was replaced already counts no more.
-        if !self.place.taken.load(Ordering::Acquire) && self.place.transport.set(transport).is_ok() {
+        if !self.place.taken.load(Ordering::Acquire) && self.place.client.set(client).is_ok() {
             *counts.of(transport) += 1;
         }
+    }
+
+    /// Says through whom the session can be seen. Called once.
+    pub(super) fn inspect_through(&self, session: Weak<dyn Inspect>) {
+        let _ = self.place.session.set(session);
+    }
+
+    /// Says where the connection stands while its session cannot be seen; `None` once it can.
+    pub(super) fn stand(&self, standing: Option<Standing>) {
+        *self.place.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing.map(Box::new);
     }
 
     /// The client has sent something.
@@ -323,9 +348,11 @@ impl Drop for ConnectionGuard {
         counts.total -= 1;
         counts.leave(&self.place);
         self.connections.activity.end(&self.place.last_active);
-        if let Some(user) = &self.user
-            && let Some(places) = counts.users.get_mut(user)
-        {
+        let Some(user) = &self.user else {
+            counts.anonymous.remove(&self.number);
+            return counts.show();
+        };
+        if let Some(places) = counts.users.get_mut(user) {
             places.retain(|place| !Arc::ptr_eq(place, &self.place));
             if places.is_empty() {
                 counts.users.remove(user);
@@ -336,102 +363,5 @@ impl Drop for ConnectionGuard {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounds_hold_and_leaving_makes_room() {
-        let connections = Connections::new(3, 2);
-        let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
-        let first = connections.enter(Some(&alice), None, Instant::now()).ok().unwrap();
-        let _second = connections.enter(Some(&alice), None, Instant::now()).ok().unwrap();
-        assert_eq!(connections.enter(Some(&alice), None, Instant::now()).err(), Some(LimitReached::User));
-        let third = connections.enter(Some(&bob), None, Instant::now()).ok().unwrap();
-        assert_eq!(connections.enter(Some(&bob), None, Instant::now()).err(), Some(LimitReached::Node));
-        assert_eq!(connections.enter(None, None, Instant::now()).err(), Some(LimitReached::Node));
-        assert_eq!((connections.total(), connections.users()), (3, 2));
-        drop((first, third));
-        assert_eq!((connections.total(), connections.users()), (1, 1));
-        assert!(connections.enter(Some(&alice), None, Instant::now()).is_ok());
-        let _anonymous = connections.enter(None, None, Instant::now()).ok().unwrap();
-        assert_eq!((connections.total(), connections.users()), (2, 1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn where_a_bound_is_reached_a_device_takes_the_place_that_was_silent_for_the_longest() {
-        let connections = Connections::new(4, 3);
-        let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
-        let (phone, laptop): (DeviceId, DeviceId) = ("phone".parse().unwrap(), "laptop".parse().unwrap());
-        let enter = |user, device| connections.enter(Some(user), Some(device), Instant::now());
-        let is_taken = |guard: &ConnectionGuard| guard.place.taken.load(Ordering::Acquire);
-        let [first, second, other] =
-            [&phone, &phone, &laptop].map(|device| enter(&alice, device).ok().unwrap());
-        tokio::time::advance(std::time::Duration::from_secs(1)).await;
-        first.heard();
-        let third = enter(&alice, &phone).ok().unwrap();
-        assert_eq!([&first, &second, &other, &third].map(is_taken), [false, true, false, false]);
-        assert!(matches!(second.until_forced_end().await, ForcedEnd::Replaced));
-        assert_eq!(
-            connections.enter(Some(&alice), None, Instant::now()).err(),
-            Some(LimitReached::User),
-            "another device"
-        );
-        // What was taken over counts no more, also once it has ended.
-        drop(second);
-        assert_eq!((connections.total(), connections.users()), (3, 1));
-        // The same where the node is full; another user's device of that name is another one.
-        let _of_bob = enter(&bob, &laptop).ok().unwrap();
-        assert_eq!(enter(&bob, &phone).err(), Some(LimitReached::Node));
-        let fourth = enter(&alice, &laptop).ok().unwrap();
-        assert_eq!([&first, &other, &third, &fourth].map(is_taken), [false, true, false, false]);
-        drop((first, other, third, fourth));
-        assert_eq!((connections.total(), connections.users()), (1, 1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn disconnecting_a_user_ends_what_there_is_and_counts_until_it_has_ended() {
-        let connections = Connections::new(9, 2);
-        let (alice, bob): (UserId, UserId) = ("alice".parse().unwrap(), "bob".parse().unwrap());
-        let phone: DeviceId = "phone".parse().unwrap();
-        let enter = |user| connections.enter(Some(user), Some(&phone), Instant::now()).ok().unwrap();
-        let (first, second, of_bob) = (enter(&alice), enter(&alice), enter(&bob));
-        let disconnect = Disconnect::from_request(alice.clone(), r#"{"reason":"first"}"#).unwrap();
-        connections.disconnect(&disconnect);
-        connections.disconnect(&Disconnect { reason: "second".to_owned(), ..disconnect });
-        for guard in [&first, &second] {
-            let end = guard.forced_end();
-            assert!(
-                matches!(end, Some(ForcedEnd::Disconnected { reason, .. }) if &**reason == "first"),
-                "{end:?}"
-            );
-        }
-        assert!(of_bob.forced_end().is_none());
-        assert_eq!(connections.total(), 3);
-        tokio::time::advance(std::time::Duration::from_millis(1)).await;
-        // One that has to end already may be replaced all the same, and then counts no more.
-        let third = enter(&alice);
-        assert!(third.forced_end().is_none());
-        assert_eq!(connections.total(), 3);
-        drop((first, second, third, of_bob));
-        assert_eq!((connections.total(), connections.users()), (0, 0));
-    }
-    #[tokio::test(start_paused = true)]
-    async fn who_was_verified_before_a_disconnect_and_has_no_place_yet_is_ended() {
-        let connections = Connections::new(9, 9);
-        let alice: UserId = "alice".parse().unwrap();
-        let enter = |user, verified| connections.enter(user, None, verified).ok().unwrap();
-        let verified = Instant::now();
-        let pass = || tokio::time::advance(std::time::Duration::from_millis(1));
-        pass().await;
-        connections.disconnect(&Disconnect::from_request(alice.clone(), r#"{"reason":"r"}"#).unwrap());
-        pass().await;
-        assert!(enter(Some(&alice), verified).forced_end().is_some());
-        let back = enter(Some(&alice), Instant::now());
-        assert!(back.forced_end().is_none(), "it has come back");
-        connections.disconnect_all();
-        assert!(back.forced_end().is_some());
-        assert!(enter(Some(&alice), verified).forced_end().is_some());
-        assert!(enter(None, verified).forced_end().is_none(), "nobody has no rights that could have changed");
-    }
-}
+#[path = "connections_tests.rs"]
+mod tests;

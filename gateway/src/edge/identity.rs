@@ -1,20 +1,36 @@
 //! Who makes a request: where it carries its token, and what that says.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use axum::{
-    extract::{FromRef, FromRequestParts, Query},
+    extract::{FromRef, FromRequestParts, MatchedPath, Query},
     http::{HeaderMap, Uri, header, request::Parts},
 };
-use common::{Code, time::unix_ms};
+use common::{Code, ids::InvalidId, time::unix_ms};
 use metrics::counter;
 
 use super::{problem::Problem, query::Parameters};
 use crate::{
-    auth::{AuthError, Identity, Verifier},
+    auth::{AuthError, Identity, Scopes, Verifier},
     commands::failure::Failure,
     config::Live,
+    operations::Limiter,
 };
+
+/// Requests of operators that a node takes at once, and the pause between later ones: 50 a second.
+const ADMIN_BURST: u32 = 100;
+const ADMIN_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The paths of operators.
+const ADMIN: &str = "/v1/admin/";
+
+/// A request that came by the private listener, where that serves operators: it needs no token.
+#[derive(Clone, Copy)]
+pub(super) struct PrivateListener;
 
 /// The token: the first of `Authorization: Bearer` (RFC 6750 section 2.1), a subprotocol entry, the
 /// query parameter `token`.
@@ -42,12 +58,27 @@ pub(crate) struct Authenticator {
     verifier: Arc<Verifier>,
     /// Says whether there are topics that may be followed without a token.
     live: Arc<Live>,
+    /// What operators may ask for.
+    admin: Arc<Mutex<Limiter>>,
 }
 
 impl Authenticator {
     /// Without a token requests are let in while there is anything to follow without one.
     pub(crate) fn new(verifier: Arc<Verifier>, live: Arc<Live>) -> Self {
-        Self { verifier, live }
+        let admin = Arc::new(Mutex::new(Limiter::new(ADMIN_BURST, ADMIN_INTERVAL)));
+        Self { verifier, live, admin }
+    }
+
+    /// Refuses a flood of requests of operators. Those of others do not count: they must not keep operators out.
+    fn limit_admin(&self, parts: &Parts, identity: &Identity) -> Result<(), Problem> {
+        let path = parts.extensions.get::<MatchedPath>();
+        let counts = identity.scopes.is_admin() && path.is_some_and(|path| path.as_str().starts_with(ADMIN));
+        let mut admin = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts && admin.take(Instant::now()).is_none() {
+            let message = "too many requests below /v1/admin/ on this node";
+            return Err(Failure::new(Code::RateLimited, message).into());
+        }
+        Ok(())
     }
 
     /// Returns who a request speaks for: `None` for one that shows no token where that is allowed. Refusals
@@ -100,9 +131,22 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let OptionalIdentity(identity) = OptionalIdentity::from_request_parts(parts, state).await?;
-        identity.map(Self).ok_or_else(|| Failure::from(AuthError::Missing).into())
+        let identity = if parts.extensions.get::<PrivateListener>().is_some() {
+            operator()?
+        } else {
+            let OptionalIdentity(identity) = OptionalIdentity::from_request_parts(parts, state).await?;
+            identity.ok_or_else(|| Failure::from(AuthError::Missing))?
+        };
+        Authenticator::from_ref(state).limit_admin(parts, &identity)?;
+        Ok(Self(identity))
     }
+}
+
+/// Who makes a request by the private listener.
+fn operator() -> Result<Identity, Problem> {
+    let user = "operator".parse().map_err(|error: InvalidId| Problem::bad_request(error.to_string()))?;
+    let scopes = Scopes::new("admin admin:payload");
+    Ok(Identity { user, expires_at: u64::MAX, ends_at: u64::MAX, scopes })
 }
 
 /// A request by an operator that takes no parameters.

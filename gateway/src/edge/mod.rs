@@ -15,6 +15,7 @@ pub(crate) mod http;
 pub(crate) mod identity;
 pub mod listener;
 mod measure;
+mod place;
 pub(crate) mod problem;
 mod query;
 mod request_id;

@@ -55,6 +55,12 @@ impl Problem {
         &self.failure
     }
 
+    /// This node asks the others as many questions as it may.
+    pub(crate) fn too_many_questions() -> Self {
+        let message = "this node waits for the answers of other nodes too often; come back in a moment";
+        Failure::new(Code::RateLimited, message).into()
+    }
+
     pub(crate) fn no_route() -> Self {
         Self::with_status(StatusCode::NOT_FOUND, Code::NotFound, "there is nothing at this path")
     }

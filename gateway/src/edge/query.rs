@@ -45,6 +45,15 @@ impl Parameters {
         parsed.map_err(|error: T::Err| Problem::bad_request(error.to_string()))
     }
 
+    /// `true` or `false`; false where it is not given.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Problem> {
+        match self.text(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Problem::bad_request(format!("{name} must be true or false"))),
+        }
+    }
+
     /// A whole number, in digits alone.
     pub(super) fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Problem> {
         let digits =

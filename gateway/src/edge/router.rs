@@ -1,7 +1,7 @@
 //! Every route of the public listener, and what all answers share.
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{Request, State},
     http::{HeaderValue, header},
     middleware::{self, Next},
@@ -13,15 +13,35 @@ use tower::util::option_layer;
 use super::{
     NODE_HEADER, content_coding, cors,
     http::{
-        cluster, console, demo, disconnect, drafts, health, history, live, openapi,
-        operations as admin_operations, presence, publish, settings, webhooks,
+        cluster, connections, console, demo, disconnect, drafts, health, history, live, openapi,
+        operations as admin_operations, presence, publish, settings, streams, webhooks,
     },
+    identity::PrivateListener,
     measure,
     problem::Problem,
     sse,
     state::EdgeState,
     ws,
 };
+
+/// The routes of operators, below `/v1`.
+fn admin() -> Router<EdgeState> {
+    Router::new()
+        .route("/admin/users/{user}/disconnect", post(disconnect::user))
+        .route("/admin/cluster", get(cluster::show))
+        .route("/admin/cluster/history", get(cluster::history))
+        .route("/admin/connections", get(connections::list))
+        .route("/admin/streams/{stream}", get(streams::show))
+        .route("/admin/live", get(live::follow))
+        .route("/admin/operations", get(admin_operations::show))
+        .route("/admin/settings", get(settings::list))
+        .route("/admin/settings/history", get(settings::history))
+        .route("/admin/settings/{name}", get(settings::get).put(settings::set).delete(settings::unset))
+        .route("/admin/webhooks", get(webhooks::list).post(webhooks::create))
+        .route("/admin/webhooks/{id}", get(webhooks::get).patch(webhooks::edit).delete(webhooks::remove))
+        .route("/admin/webhooks/{id}/replay", post(webhooks::replay))
+        .route("/admin/webhooks/{id}/secret", post(webhooks::rotate))
+}
 
 /// Every route of the public listener.
 pub fn router(state: EdgeState) -> Router {
@@ -35,18 +55,7 @@ pub fn router(state: EdgeState) -> Router {
             .route("/users/{user}/events", post(publish::to_user))
             .route("/broadcast", post(publish::to_all))
             .route("/stream", get(sse::follow))
-            .route("/admin/users/{user}/disconnect", post(disconnect::user))
-            .route("/admin/cluster", get(cluster::show))
-            .route("/admin/cluster/history", get(cluster::history))
-            .route("/admin/live", get(live::follow))
-            .route("/admin/operations", get(admin_operations::show))
-            .route("/admin/settings", get(settings::list))
-            .route("/admin/settings/history", get(settings::history))
-            .route("/admin/settings/{name}", get(settings::get).put(settings::set).delete(settings::unset))
-            .route("/admin/webhooks", get(webhooks::list).post(webhooks::create))
-            .route("/admin/webhooks/{id}", get(webhooks::get).patch(webhooks::edit).delete(webhooks::remove))
-            .route("/admin/webhooks/{id}/replay", post(webhooks::replay))
-            .route("/admin/webhooks/{id}/secret", post(webhooks::rotate)),
+            .merge(admin()),
     )
     .layer(option_layer(cors::layer(&state.context().listen.origins)));
     with_fallbacks(
@@ -65,6 +74,16 @@ pub fn router(state: EdgeState) -> Router {
     .layer(middleware::from_fn_with_state(state.clone(), add_headers))
     .layer(middleware::from_fn(measure::observe))
     .with_state(state)
+}
+
+/// The routes of operators for the private listener: whoever reaches that one needs no token.
+pub(crate) fn private(state: EdgeState) -> Router {
+    Router::new()
+        .nest("/v1", with_fallbacks(admin()))
+        .layer(middleware::from_fn_with_state(state.clone(), add_headers))
+        .layer(middleware::from_fn(measure::observe))
+        .layer(Extension(PrivateListener))
+        .with_state(state)
 }
 
 /// Answers what no route takes.

@@ -1,4 +1,5 @@
-//! `GET /metrics`, `GET /operations` and CPU profiles, on a listener of its own that no load balancer exposes.
+//! `GET /metrics`, `GET /operations` and CPU profiles, and what operators do where `ADMIN_ON_PRIVATE` says so, on a listener
+//! of its own that no load balancer exposes.
 
 use std::sync::Arc;
 
@@ -9,17 +10,20 @@ use tokio::sync::watch;
 
 use super::{cpu_profile, metrics::SECONDS, os};
 use crate::{
+    edge::router,
     node::Node,
     operations::{self, OperationsView},
 };
 
 /// The routes of the private listener, which stops when `stop` becomes true.
 pub(super) fn router(handle: PrometheusHandle, node: Arc<Node>, stop: watch::Receiver<bool>) -> Router {
+    let admin = node.settings.listen.admin_on_private.then(|| router::private(node.edge()));
     Router::new()
         .route("/metrics", get(show))
         .route("/operations", get(show_operations))
         .with_state((handle, node))
         .merge(cpu_profile::router(stop))
+        .merge(admin.unwrap_or_default())
 }
 
 async fn show(State((handle, node)): State<(PrometheusHandle, Arc<Node>)>) -> String {

@@ -123,6 +123,11 @@ impl RuntimeSettings {
         self.loaded.subscribe()
     }
 
+    /// The version of the settings that this node uses; zero while none was changed at run time.
+    pub(crate) fn version(&self) -> u64 {
+        version_of(&self.state().changes)
+    }
+
     /// Ends the task.
     pub(crate) fn stop(&self) {
         if let Some(task) = self.task.lock().unwrap_or_else(PoisonError::into_inner).take() {

@@ -20,7 +20,7 @@ use std::{
 };
 
 use common::{
-    Cursor, Stream, TopicName, UserId,
+    Cursor, Seq, Stream, TopicName, UserId,
     message::Message,
     operations::{Operation, Outcome, Tally},
     protocol::{Device, ServerMessage, SnapshotBody},
@@ -108,6 +108,9 @@ impl Joined {
 #[derive(Debug)]
 pub(crate) struct Lost;
 
+/// Streams of a connection that operators are shown.
+const CURSORS_MAX: usize = 20;
+
 /// Streams that nearly every connection follows: its user's, and the one of all.
 const SLOTS: usize = 2;
 
@@ -187,6 +190,14 @@ impl Subscriptions {
     pub(crate) fn position(&self, topic: &TopicName) -> Option<Cursor> {
         let subscription = self.entries.iter().find(|subscription| subscription.topic() == Some(topic))?;
         Some(subscription.follower.position())
+    }
+
+    /// Where each stream stands: the first [`CURSORS_MAX`], and how many more there are.
+    pub(crate) fn standing(&self) -> (Vec<(Stream, Seq)>, usize) {
+        let stands = |one: &Subscription| (one.follower.stream().clone(), one.follower.cursor().seq);
+        let cursors: Vec<_> = self.entries.iter().take(CURSORS_MAX).map(stands).collect();
+        let more = self.entries.len() - cursors.len();
+        (cursors, more)
     }
 
     /// Whether nothing is due.

@@ -72,12 +72,20 @@ async fn every_node_knows_all_of_them_and_which_is_missing() {
     let commit = whole["path"]["parts"].as_array().unwrap().iter().find(|part| part["operation"] == "commit");
     assert!(commit.unwrap()["meanMs"].as_f64() > Some(0.0), "{whole}");
 
+    seen(&cluster, 0, "all nodes", is_whole).await;
+    asked_of_all(&cluster).await;
+
     // One is killed, and comes back as another process of that name.
     cluster.nodes[1].kill9();
     let without = seen(&cluster, 0, "node2 is stale", |picture| names(picture).1 == ["node2"]).await;
     assert_eq!((&without["sums"]["nodes"], &without["sums"]["staleNodes"]), (&json!(2), &json!(1)));
     let warnings = without["warnings"].as_array().unwrap();
     assert!(warnings.iter().any(|warning| warning["code"] == "node_stale" && warning["node"] == "node2"));
+    // One that is frozen just now does not answer, and is named.
+    cluster.nodes[2].pause();
+    let list = asked(&cluster, "connections").await;
+    assert_eq!(list["missing"], json!(["node3"]), "{list}");
+    cluster.nodes[2].resume();
     cluster.nodes[1].start_again().await.unwrap();
     seen(&cluster, 0, "node2 is back, once", is_whole).await;
 
@@ -86,6 +94,59 @@ async fn every_node_knows_all_of_them_and_which_is_missing() {
     cluster.nodes[2].wait_exit(DEADLINE).await.unwrap();
     seen(&cluster, 0, "node3 is gone", |picture| names(picture) == (vec!["node1", "node2"], Vec::new()))
         .await;
+}
+
+/// What node1 answers an operator.
+async fn asked(cluster: &Cluster, path: &str) -> Value {
+    let url = cluster.nodes[0].http_url(&format!("/v1/admin/{path}"));
+    let answer = http::get_as(&token::scoped("operator", "admin"), &url).await.unwrap();
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+    answer.json
+}
+
+/// Asks one node for what only all of them know.
+async fn asked_of_all(cluster: &Cluster) {
+    let list = asked(cluster, "connections?user=alice").await;
+    assert_eq!((&list["missing"], &list["complete"]), (&json!([]), &json!(true)));
+    let mut places: Vec<_> =
+        list["connections"].as_array().unwrap().iter().map(|one| (&one["device"], &one["node"])).collect();
+    places.sort_unstable_by_key(|(device, _)| device.to_string());
+    assert_eq!(places, [(&json!("laptop"), &json!("node2")), (&json!("phone"), &json!("node1"))]);
+    for one in list["connections"].as_array().unwrap() {
+        let own = one["cursors"].as_array().unwrap().iter().find(|cursor| cursor["stream"] == "user:alice");
+        assert_eq!((&own.unwrap()["seq"], &own.unwrap()["behind"]), (&json!(1), &json!(0)), "{one}");
+    }
+    let of_one = asked(cluster, "connections?node=node2").await;
+    assert_eq!(of_one["connections"].as_array().unwrap().len(), 1);
+    let stream = asked(cluster, "streams/user:alice").await;
+    let followers = [json!({ "node": "node1", "count": 1 }), json!({ "node": "node2", "count": 1 })];
+    assert_eq!((&stream["head"], &stream["followers"]), (&json!(1), &json!(followers)));
+    let operations = asked(cluster, "operations?cluster=true").await;
+    let nodes: Vec<_> = operations["nodes"].as_array().unwrap().iter().map(|node| &node["node"]).collect();
+    assert_eq!(
+        (nodes, &operations["path"]["changes"]),
+        (ALL.iter().map(|name| json!(name)).collect::<Vec<_>>().iter().collect(), &json!(1))
+    );
+}
+
+/// The private listener serves operators only where it was told to, and then without a token.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_private_listener_serves_operators_where_it_was_told_to() {
+    let _turn = turn().await;
+    let cluster = patient_cluster().nodes(1).start().await.unwrap();
+    let path = |node: &testkit::Node, path: &str| node.metrics_url().replace("/metrics", path);
+    assert_eq!(http::get(&path(&cluster.nodes[0], "/v1/admin/cluster")).await.unwrap().status, 404);
+    let mut cluster = cluster;
+    cluster.add_node(&[("ADMIN_ON_PRIVATE", "true")]).await.unwrap();
+    let answer = http::get(&path(&cluster.nodes[1], "/v1/admin/cluster")).await.unwrap();
+    assert_eq!((answer.status, &answer.json["node"]), (200, &json!("node2")), "{}", answer.text);
+    let public = http::get(&cluster.nodes[1].http_url("/v1/admin/cluster")).await.unwrap();
+    assert_eq!(public.status, 401, "a token is needed there all the same");
+    assert_eq!(
+        http::get(&path(&cluster.nodes[1], "/v1/nothing")).await.unwrap().status,
+        404,
+        "nothing else is there"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod anonymous;
 mod backend_auth;
 mod bad_input;

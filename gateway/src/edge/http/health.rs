@@ -13,6 +13,7 @@ use fanout::Hub;
 use serde::Serialize;
 
 use crate::{
+    cluster::{Cluster, Own},
     config::text::show_duration,
     edge::{connections::Connections, drain::Drain},
     store::StoreHealth,
@@ -47,6 +48,11 @@ struct Health {
     /// The bound on how late an event can be that no copy announced.
     sweep_interval_ms: u128,
     uptime_seconds: u64,
+    /// As it was at most a second ago.
+    #[serde(flatten)]
+    own: Own,
+    /// What has become worse.
+    regressions: [(); 0],
 }
 
 #[derive(Serialize)]
@@ -57,7 +63,10 @@ struct Part {
 
 /// `GET /healthz`: how the node is, part by part. 503 when it cannot do its work: it stops, or its store does
 /// not answer. Without a bus that is trusted nothing is lost, only late, and so the answer is 200.
-pub(in crate::edge) async fn healthz(State(node): State<Arc<HealthSources>>) -> Response {
+pub(in crate::edge) async fn healthz(
+    State(node): State<Arc<HealthSources>>,
+    State(cluster): State<Arc<Cluster>>,
+) -> Response {
     let store = Part { kind: node.store_kind, ok: node.store.answers().await };
     let bus = Part { kind: node.bus_kind, ok: node.hub.bus_is_trusted() };
     let mut reasons = Vec::new();
@@ -89,6 +98,8 @@ pub(in crate::edge) async fn healthz(State(node): State<Arc<HealthSources>>) -> 
         users: node.connections.users(),
         sweep_interval_ms: node.hub.sweep_interval().as_millis(),
         uptime_seconds: node.started.elapsed().as_secs(),
+        own: cluster.own(),
+        regressions: [],
     };
     (code, Json(health)).into_response()
 }

@@ -3,6 +3,7 @@
 mod asset;
 pub(super) mod caller;
 pub(super) mod cluster;
+pub(super) mod connections;
 pub(super) mod console;
 pub(crate) mod demo;
 pub(super) mod disconnect;
@@ -16,4 +17,5 @@ pub(super) mod path;
 pub(super) mod presence;
 pub(super) mod publish;
 pub(super) mod settings;
+pub(super) mod streams;
 pub(super) mod webhooks;

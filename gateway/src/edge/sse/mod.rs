@@ -31,7 +31,7 @@ use tracing::debug;
 use self::{lines::Lines, position::Position};
 use super::{
     connection_log::{Who, connected, disconnected, refused},
-    connections::{ConnectionGuard, LimitReached, random_id},
+    connections::{ConnectionGuard, Described, LimitReached, Standing, random_id},
     context::ConnectionContext,
     identity::Authenticator,
     problem::Problem,
@@ -155,7 +155,6 @@ async fn begin(
         text => text.parse().map_err(invalid)?,
     };
     let guard = context.connections.enter(user, None, verified).map_err(limit_reached)?;
-    guard.uses(Transport::EventStream);
     let device = parameters.get("device")?.map_or_else(random_id, Ok).map_err(invalid)?;
     access::check_connect(&context.backend, identity.as_ref(), &device).await?;
     let allowed = topics.iter().map(|topic| context.topics.authorize_follow(identity.as_ref(), topic));
@@ -167,6 +166,7 @@ async fn begin(
     connected(Transport::EventStream, events.who(), request, has_cursor);
     let body = Body::from_stream(stream::unfold(events, |mut events| async move {
         let bytes = events.next().await?;
+        events.stand();
         Some((Ok::<Bytes, Infallible>(bytes), events))
     }));
     Ok((head(), body).into_response())
@@ -189,6 +189,14 @@ async fn open(
     position: &Position,
     guard: ConnectionGuard,
 ) -> Result<EventStream, Problem> {
+    guard.describe(Described {
+        connection: connection.clone(),
+        user: identity.as_ref().map(|identity| identity.user.clone()),
+        device: device.clone(),
+        transport: Transport::EventStream,
+        encoding: "json",
+        since: unix_ms(),
+    });
     let limits = &settings.websocket;
     let user = identity.as_ref().map(|identity| identity.user.clone());
     let mut subscriptions = Subscriptions::new(context.sources.clone(), user.clone(), None);
@@ -253,6 +261,12 @@ impl EventStream {
     /// Whose connection it is, for the log.
     fn who(&self) -> Who<'_> {
         Who { connection: &self.connection, user: self.user.as_ref(), device: &self.device }
+    }
+
+    /// Says where it stands. Between two writes nobody could ask it.
+    fn stand(&self) {
+        let (cursors, more_cursors) = self.subscriptions.standing();
+        self.guard.stand(Some(Standing { round_trip: None, bytes_waiting: None, cursors, more_cursors }));
     }
 
     /// The next bytes to write; `None` when the stream ends.

@@ -121,6 +121,11 @@ impl Heartbeat {
         self.unanswered = None;
     }
 
+    /// The smoothed round trip; zero before the first pong.
+    pub(crate) fn round_trip(&self) -> Duration {
+        Duration::from_micros(self.round_trip_us.into())
+    }
+
     fn next_ping(&self) -> Instant {
         self.pinged_at + Duration::from_millis(self.interval_ms.into())
     }

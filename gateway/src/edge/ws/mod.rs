@@ -6,6 +6,7 @@ mod commands;
 mod end;
 mod grants;
 mod heartbeat;
+mod inspect;
 mod order;
 mod outbox;
 mod outcome;

@@ -59,6 +59,12 @@ impl Frames {
         self.bytes == 0
     }
 
+    /// Bytes that the kernel has not taken, of messages that were handed out.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        let batch: usize = self.batch.iter().flat_map(|batch| &batch.messages).map(Bytes::len).sum();
+        self.frames.iter().map(Bytes::len).sum::<usize>() + batch
+    }
+
     /// The frames to write; the writer takes them out.
     pub(super) fn frames(&mut self) -> &mut Vec<Bytes> {
         let mut bytes = std::mem::take(&mut self.bytes);

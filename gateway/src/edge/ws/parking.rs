@@ -51,6 +51,11 @@ impl<S> Parking<S> {
         }
     }
 
+    /// Looks at the session while it waits; `None` while its task, or somebody who delivers, has it.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&S) -> T) -> Option<T> {
+        self.0.try_lock().ok()?.as_deref().map(look)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Box<S>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,9 @@
 //! The handshake: from an HTTP request to a session.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
 
 use axum::{
     Extension,
@@ -14,6 +17,7 @@ use common::{
     ids::InvalidId,
     message::Encoding,
     protocol::{SUBPROTOCOL_BEARER, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK},
+    time::unix_ms,
 };
 use hyper::upgrade::OnUpgrade;
 use reqwest::Url;
@@ -32,7 +36,7 @@ use crate::{
     config::Origins,
     edge::{
         connection_log::{connected, refused},
-        connections::{LimitReached, random_id},
+        connections::{Described, Inspect, LimitReached, random_id},
         context::ConnectionContext,
         identity::Authenticator,
         listener,
@@ -132,7 +136,18 @@ async fn begin(
             return None;
         }
     };
-    guard.uses(Transport::WebSocket);
+    let encoding = match client.encoding {
+        Encoding::Json => "json",
+        Encoding::MessagePack => "msgpack",
+    };
+    guard.describe(Described {
+        connection: client.connection.clone(),
+        user: client.identity.as_ref().map(|identity| identity.user.clone()),
+        device: client.device.clone(),
+        transport: Transport::WebSocket,
+        encoding,
+        since: unix_ms(),
+    });
     // After the guard, which bounds the connections that wait for this.
     let admitted = access::check_connect(&context.backend, client.identity.as_ref(), &client.device).await;
     if let Err(Failure { code, message, .. }) = admitted {
@@ -154,6 +169,7 @@ async fn begin(
         refused(Transport::WebSocket, &request, Close::Overloaded.label(), "the streams could not be joined");
         return None;
     };
+    session.guard.inspect_through(Arc::downgrade(&parking) as Weak<dyn Inspect>);
     connected(Transport::WebSocket, session.who(), &request, has_cursor);
     Some((session, parking, span))
 }

@@ -38,8 +38,11 @@ impl Session {
         // Nearly always the kernel takes it at once.
         let waits = !self.try_flush()?;
         if waits {
+            // Nobody sees the session while it waits for its client, and these are the ones that operators look for.
+            self.guard.stand(Some(self.standing()));
             // On the heap, because every connection would hold the room for it.
             Box::pin(self.send()).await?;
+            self.guard.stand(None);
             self.sent();
         }
         // A client that reads as fast as events come must not have the thread to itself.

@@ -1,6 +1,8 @@
-//! `draftwire publish`, `subscribe`, `drafts`, `settings` and `config` as processes, on a node of the test.
+//! `draftwire publish`, `subscribe`, `drafts`, `settings`, `config` and the commands of operators as processes, on a node of
+//! the test.
 
 mod drafts;
+mod operators;
 mod publish;
 mod settings;
 mod subscribe;
@@ -66,6 +68,13 @@ impl Line {
         running.feed(input).await;
         running.end_input();
         running.ended().await
+    }
+
+    /// Runs it to its end. Returns what it has written, which is for people.
+    async fn shown(mut self) -> String {
+        let output = tokio::task::spawn_blocking(move || self.command.output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Starts it with an output that nobody reads.

@@ -38,6 +38,25 @@ impl Met {
         }
     }
 
+    /// Asks until it is too much, for each of these. What is sent is wrong, so that nothing is changed.
+    async fn flood(&mut self, server: &Server, token: &str, lines: &[&str]) {
+        for line in lines {
+            let (method, path) = line.split_once(' ').unwrap();
+            let mut status = 0;
+            for _ in 0..1000 {
+                let answer = server.call(token, method, &format!("{path}?flood=1"), &[], "[]").await;
+                status = answer.status;
+                if status == 429 {
+                    assert_eq!(answer.header("retry-after"), Some("1"));
+                    break;
+                }
+                assert_eq!(status, 400, "{line}: {}", answer.text);
+            }
+            assert_eq!(status, 429, "{line}");
+            self.note(line, status);
+        }
+    }
+
     /// A GET whose answer is looked at no further than its header fields: what follows does not end.
     async fn open(
         &mut self,
@@ -58,6 +77,21 @@ impl Met {
 const GZIP: &[(&str, &str)] = &[("content-encoding", "gzip")];
 const IF_NEW: &[(&str, &str)] = &[("if-none-match", "*")];
 const IF_FIRST: &[(&str, &str)] = &[("if-match", "\"1\"")];
+
+/// What operators ask for; webhooks are looked at by themselves.
+const ADMIN: [&str; 11] = [
+    "POST /v1/admin/users/alice/disconnect",
+    "GET /v1/admin/operations",
+    "GET /v1/admin/cluster",
+    "GET /v1/admin/cluster/history",
+    "GET /v1/admin/connections",
+    "GET /v1/admin/streams/topic:t",
+    "GET /v1/admin/settings",
+    "GET /v1/admin/settings/history",
+    "GET /v1/admin/settings/LINGER",
+    "PUT /v1/admin/settings/LINGER",
+    "DELETE /v1/admin/settings/LINGER",
+];
 
 /// The paths at which backends publish.
 const PUBLISHING: [&str; 3] = ["/v1/topics/t/events", "/v1/users/alice/events", "/v1/broadcast"];
@@ -151,7 +185,9 @@ async fn admin(met: &mut Met, server: &Server) {
     met.walk(server, "", &[(401, disconnect, &[], "")]).await;
     met.walk(server, &service(), &[(403, disconnect, &[], "")]).await;
     let admin = token::scoped("operator", "admin");
-    for line in ["GET /v1/admin/operations", "GET /v1/admin/cluster", "GET /v1/admin/cluster/history"] {
+    let (connections, stream) = ("GET /v1/admin/connections", "GET /v1/admin/streams/topic:t");
+    let history = "GET /v1/admin/cluster/history";
+    for line in ["GET /v1/admin/operations", "GET /v1/admin/cluster", history, connections, stream] {
         let misspelt = format!("{line}?nod=n1");
         met.walk(server, &admin, &[(200, line, &[], ""), (400, &misspelt, &[], "")]).await;
         met.walk(server, "", &[(401, line, &[], "")]).await;
@@ -164,6 +200,7 @@ async fn admin(met: &mut Met, server: &Server) {
     met.walk(server, &service(), &[(403, live, &[], "")]).await;
     let _watchers = watchers(server, &admin).await;
     met.walk(server, &admin, &[(429, live, &[], "")]).await;
+    met.walk(server, &admin, &[(200, "GET /v1/admin/operations?cluster=true", &[], "")]).await;
 }
 
 /// As many who follow the cluster as there may be.
@@ -326,6 +363,7 @@ async fn webhooks(met: &mut Met, embedded: &Server) {
             met.walk(server, &operator(), &[(status, line, any, body)]).await;
         }
     }
+    met.flood(&hooked.server, &operator(), &all).await;
 }
 
 async fn trouble(met: &mut Met) {
@@ -351,8 +389,9 @@ async fn trouble(met: &mut Met) {
     for path in PUBLISHING {
         met.walk(&server, &service(), &[(503, &format!("POST {path}"), &[], r#"{"event":"E"}"#)]).await;
     }
-    let disconnect = "POST /v1/admin/users/alice/disconnect";
-    met.walk(&server, &token::scoped("operator", "admin"), &[(503, disconnect, &[], "")]).await;
+    let (disconnect, stream) = ("POST /v1/admin/users/alice/disconnect", "GET /v1/admin/streams/topic:t");
+    let admin = token::scoped("operator", "admin");
+    met.walk(&server, &admin, &[(503, disconnect, &[], ""), (503, stream, &[], "")]).await;
     let crowded = Server::with(&[("CONNECTIONS_PER_USER", "1")]).await;
     let (_device, _) = crowded.connect("alice", "").await;
     met.walk(&crowded, &token::good("alice"), &[(429, "GET /v1/stream", &[], "")]).await;
@@ -373,6 +412,7 @@ async fn every_status_that_is_described_is_met() {
     node(&mut met, &server).await;
     webhooks(&mut met, &server).await;
     trouble(&mut met).await;
+    met.flood(&server, &operator(), &ADMIN).await;
     let operations = documents().operations().iter();
     let described: BTreeSet<_> = operations
         .flat_map(|operation| operation.statuses.iter().map(|status| (operation.id.clone(), *status)))

@@ -165,6 +165,11 @@ impl Socket {
         self.write_all(frames, stall_max).await
     }
 
+    /// Bytes that the kernel has not taken, of frames that it has taken a part of, and of answers to pings.
+    pub fn owed_bytes(&self) -> usize {
+        self.owed.as_ref().map_or(0, |owed| owed.begun.len() + owed.answer.len())
+    }
+
     /// Sends what the kernel takes at once. Returns whether that was all; `frames` keeps those that have not
     /// been begun, for [`Socket::send`].
     ///

@@ -1,10 +1,11 @@
-//! Commands on a running server: publishing, following topics, drafts, and settings.
+//! Commands on a running server: publishing, following topics, drafts, settings, and what operators ask.
 
 mod admin;
 mod drafts;
 mod failure;
 mod input;
 mod interrupt;
+mod operators;
 mod output;
 mod publish;
 mod request;
@@ -31,6 +32,7 @@ enum Action {
     Subscribe(subscribe::Options),
     Drafts(drafts::Action),
     Settings(settings::Options),
+    Operators(operators::Question),
 }
 
 /// Why the arguments make no sense; a sentence.
@@ -39,10 +41,11 @@ enum Action {
 pub struct ArgumentError(Failure);
 
 /// The commands.
-pub(super) fn commands() -> [Command; 4] {
+pub(super) fn commands() -> Vec<Command> {
     let of_server = || server::arguments().map(|argument| argument.global(true));
-    [publish::command(), subscribe::command(), drafts::command(), settings::command()]
-        .map(|command| command.args(of_server()).next_line_help(true))
+    let users = [publish::command(), subscribe::command(), drafts::command(), settings::command()];
+    let all = users.into_iter().chain(operators::commands());
+    all.map(|command| command.args(of_server()).next_line_help(true)).collect()
 }
 
 /// Reads the arguments of one of them.
@@ -57,7 +60,8 @@ pub(super) fn read(
             "publish" => Action::Publish(publish::Options::read(matches)?),
             "settings" => Action::Settings(settings::Options::read(matches)?),
             "subscribe" => Action::Subscribe(subscribe::Options::read(matches)?),
-            _ => Action::Drafts(drafts::Action::read(matches)),
+            "drafts" => Action::Drafts(drafts::Action::read(matches)),
+            name => Action::Operators(operators::Question::read(name, matches)),
         };
         Ok(ClientCommand { server, action })
     };
@@ -74,6 +78,7 @@ impl ClientCommand {
             Action::Subscribe(options) => subscribe::run(&server, options, &output).await,
             Action::Drafts(action) => drafts::run(&server, action, &output).await,
             Action::Settings(options) => settings::run(&server, options, &output).await,
+            Action::Operators(question) => operators::run(&server, question, &output).await,
         };
         let Err(failure) = done else { return ExitCode::SUCCESS };
         if let Some(message) = failure.message() {

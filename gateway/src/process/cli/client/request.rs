@@ -27,10 +27,10 @@ pub(super) struct Numbers {
 
 /// A refusal, as problem details (RFC 9457).
 #[derive(Deserialize)]
-struct Problem {
-    code: String,
+pub(super) struct Problem {
+    pub(super) code: String,
     #[serde(default)]
-    detail: String,
+    pub(super) detail: String,
 }
 
 /// Where to publish.
