@@ -48,7 +48,7 @@ pub enum Invocation {
     Healthcheck(SocketAddr),
     /// Collect a CPU profile of a running node.
     Profile(Box<ProfileRequest>),
-    /// Publish, follow topics, do something with drafts or settings, or show what operators ask, on a running server.
+    /// Publish, follow topics, do something with drafts or with settings, or show what operators ask, on a running server.
     Client(Box<ClientCommand>),
 }
 

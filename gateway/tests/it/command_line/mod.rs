@@ -1,5 +1,4 @@
-//! `draftwire publish`, `subscribe`, `drafts`, `settings`, `config` and the commands of operators as processes, on a node of
-//! the test.
+//! `draftwire publish`, `subscribe`, `drafts`, `settings`, `config` and what operators ask, as processes, on a node of the test.
 
 mod drafts;
 mod operators;

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{failure::Failure, request::unreachable, server::Server};
 
-/// The part of an answer that is read. The list of all settings is a tenth of it.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// The part of an answer that is read. A page of connections that follow a thousand topics each is less.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// A refusal, as problem details (RFC 9457).
 #[derive(Deserialize)]

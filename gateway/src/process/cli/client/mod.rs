@@ -43,8 +43,8 @@ pub struct ArgumentError(Failure);
 /// The commands.
 pub(super) fn commands() -> Vec<Command> {
     let of_server = || server::arguments().map(|argument| argument.global(true));
-    let users = [publish::command(), subscribe::command(), drafts::command(), settings::command()];
-    let all = users.into_iter().chain(operators::commands());
+    let first = [publish::command(), subscribe::command(), drafts::command(), settings::command()];
+    let all = first.into_iter().chain(operators::commands());
     all.map(|command| command.args(of_server()).next_line_help(true)).collect()
 }
 

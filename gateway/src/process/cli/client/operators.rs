@@ -4,18 +4,15 @@ use std::fmt::Write as _;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use common::{Stream, UserId, ids::NodeId};
-use reqwest::{Client, Url};
+use reqwest::{Method, Url};
 use serde_json::Value;
 
 use super::{
+    admin::AdminClient,
     failure::{EXIT_CODES, Failure},
     output::Output,
-    request::{Problem, unreachable},
     server::Server,
 };
-
-/// The longest answer that is read.
-const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// Connections that are asked for at a time.
 const PAGE: &str = "100";
@@ -98,7 +95,6 @@ impl Question {
 
 /// Asks, and prints the answer.
 pub(super) async fn run(server: &Server, question: Question, output: &Output) -> Result<(), Failure> {
-    server.require_token()?;
     let Question { about, json } = question;
     let parameters = |pairs: &[(&str, Option<String>)]| -> Vec<(String, String)> {
         let given = pairs.iter().filter_map(|(name, value)| Some(((*name).to_owned(), value.clone()?)));
@@ -159,37 +155,7 @@ async fn get(server: &Server, path: &[&str], parameters: &[(String, String)]) ->
     if !parameters.is_empty() {
         url.query_pairs_mut().extend_pairs(parameters);
     }
-    let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build();
-    let client = client.map_err(|error| unreachable(server, &error))?;
-    let mut request = client.get(url);
-    if let Some(token) = server.token()? {
-        request = request.bearer_auth(token.reveal());
-    }
-    let answered = async {
-        let mut answer = request.send().await?;
-        let status = answer.status();
-        let mut bytes = Vec::new();
-        while bytes.len() < ANSWER_BYTES_MAX
-            && let Some(chunk) = answer.chunk().await?
-        {
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok((status, bytes))
-    };
-    let answered: Result<_, reqwest::Error> = server.in_time("no answer", answered).await?;
-    let (status, bytes) = answered.map_err(|error| match error.is_builder() {
-        true => Failure::Usage("the token has characters that no token has".to_owned()),
-        false => unreachable(server, &error),
-    })?;
-    let unexpected = || {
-        let message = format!("it answered with status {}", status.as_u16());
-        Failure::Unexpected { url: server.url().to_owned(), message }
-    };
-    if status.is_success() {
-        return serde_json::from_slice(&bytes).map_err(|_| unexpected());
-    }
-    let problem: Problem = serde_json::from_slice(&bytes).map_err(|_| unexpected())?;
-    Err(Failure::refused(problem.code, problem.detail))
+    AdminClient::new(server)?.request(Method::GET, url, None, None).await
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {

@@ -27,10 +27,10 @@ pub(super) struct Numbers {
 
 /// A refusal, as problem details (RFC 9457).
 #[derive(Deserialize)]
-pub(super) struct Problem {
-    pub(super) code: String,
+struct Problem {
+    code: String,
     #[serde(default)]
-    pub(super) detail: String,
+    detail: String,
 }
 
 /// Where to publish.
