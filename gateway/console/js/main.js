@@ -2,6 +2,7 @@
 // The console: who is signed in, and which of its views is shown.
 
 import { Caches } from './caches.js';
+import { Connections } from './connections.js';
 import { element, fill, part, say } from './dom.js';
 import { History } from './history.js';
 import { follow } from './live.js';
@@ -9,6 +10,7 @@ import { Operations } from './operations.js';
 import { Overview } from './overview.js';
 import { Refused, localToken, token } from './session.js';
 import { Settings } from './settings.js';
+import { Streams } from './streams.js';
 
 /**
  * A view: what it shows of each picture, and what it does while it is shown.
@@ -22,6 +24,8 @@ const history = new History();
 const VIEWS = {
   overview: { title: Overview.title, make: () => new Overview(history) },
   operations: { title: Operations.title, make: () => new Operations() },
+  connections: { title: Connections.title, make: () => new Connections() },
+  streams: { title: Streams.title, make: () => new Streams() },
   settings: { title: Settings.title, make: () => new Settings() },
   caches: { title: Caches.title, make: () => new Caches() },
 };

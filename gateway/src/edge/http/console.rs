@@ -9,6 +9,7 @@ const ASSETS: &[Asset] = &[
     asset!("/admin", "console/index.html"),
     asset!("/admin/style.css", "console/style.css"),
     asset!("/admin/caches.js", "console/js/caches.js"),
+    asset!("/admin/connections.js", "console/js/connections.js"),
     asset!("/admin/dom.js", "console/js/dom.js"),
     asset!("/admin/format.js", "console/js/format.js"),
     asset!("/admin/history.js", "console/js/history.js"),
@@ -19,6 +20,7 @@ const ASSETS: &[Asset] = &[
     asset!("/admin/session.js", "console/js/session.js"),
     asset!("/admin/settings.js", "console/js/settings.js"),
     asset!("/admin/sparkline.js", "console/js/sparkline.js"),
+    asset!("/admin/streams.js", "console/js/streams.js"),
     asset!("/admin/verdict.js", "console/js/verdict.js"),
 ];
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use testkit::{Cluster, Service as _, wait};
+use testkit::{Cluster, RawRequest, RawSocket, Service as _, token, wait};
 
 use super::page::Console;
 use crate::SHOWN_WAIT;
@@ -71,5 +71,58 @@ async fn a_slow_database_turns_the_badge_orange_and_is_named() -> Result<()> {
     let most = "const parts = [...role('path').children].map((part) => part.textContent); \
                 return parts.length === 6 && role('path-sentence').textContent.includes('changes')";
     console.waits_for("the path", most).await;
+    console.assert_no_complaints().await
+}
+
+#[tokio::test]
+async fn a_user_is_disconnected_from_the_page_on_every_node() -> Result<()> {
+    let cluster = cluster().await?;
+    let console = console(&cluster).await?;
+    let mut sockets = Vec::new();
+    for (node, device) in cluster.nodes.iter().zip(["phone", "laptop", "tv"]) {
+        let request =
+            RawRequest::new(format!("{}?device={device}", node.ws_url())).token(&token::good("alice"));
+        sockets.push(RawSocket::connect(&request).await.expect("it connects"));
+    }
+    let bob = cluster.device("bob", "phone", 1).await;
+    console
+        .waits_for("all nodes", "return document.querySelectorAll('tr[data-state=good]').length === 3")
+        .await;
+    console.goes_to("connections").await?;
+    console.browser.type_into("[name=user]", "alice").await?;
+    let rows = "return [...document.querySelectorAll('tbody tr')].map((tr) => tr.children[2].textContent).sort().join()";
+    wait::until("alice's connections of all nodes", SHOWN_WAIT, || async {
+        console.browser.click("[data-role=search]").await?;
+        let shown = console.run(rows).await?;
+        ensure!(shown == "laptop,phone,tv", "{shown}");
+        Ok(())
+    })
+    .await;
+    console.browser.click("[data-user=alice]").await?;
+    console.browser.type_into("[name=reason]", "moved").await?;
+    console.browser.click("[data-role=disconnect]").await?;
+    for socket in &mut sockets {
+        assert_eq!(socket.close_code(SHOWN_WAIT).await?, Some(4410));
+    }
+    let gone = "return role('connections-note').textContent.startsWith('0 shown')";
+    wait::until("nothing of alice's", SHOWN_WAIT, || async {
+        console.browser.click("[data-role=search]").await?;
+        let note = console.run(gone).await?;
+        ensure!(note == true, "{note}");
+        Ok(())
+    })
+    .await;
+    assert_eq!(bob.closed(), None);
+
+    bob.create("order", json!({ "n": 1 })).await.expect("it is created");
+    console.goes_to("streams").await?;
+    console.browser.type_into("[name=stream]", "user:bob").await?;
+    console.browser.click("[data-role=look]").await?;
+    console
+        .waits_for(
+            "its event",
+            "return row('event-1')?.Type === 'DRAFT_CREATED' && row('event-1').Payload === ''",
+        )
+        .await;
     console.assert_no_complaints().await
 }

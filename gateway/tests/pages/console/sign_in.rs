@@ -1,7 +1,7 @@
 //! Who may see the console, and how it looks.
 
 use anyhow::Result;
-use testkit::{Node, NodeOptions, token};
+use testkit::{Node, NodeOptions, RawRequest, RawSocket, token};
 
 use super::page::Console;
 use crate::layout::assert_is_shown_in_full;
@@ -51,9 +51,19 @@ async fn on_the_own_machine_a_click_signs_in_and_another_one_out() -> Result<()>
 async fn every_view_is_shown_in_full_at_every_width() -> Result<()> {
     let node = node(false).await?;
     let console = Console::signed_in(&node.http_url("/admin")).await?;
-    for view in ["overview", "operations", "settings", "caches"] {
+    let device = "d".repeat(40);
+    let url = format!("{}?device={device}", node.ws_url());
+    let request = RawRequest::new(url).token(&token::good(&"u".repeat(60)));
+    let _socket = RawSocket::connect(&request).await.expect("it connects");
+    for view in ["overview", "operations", "connections", "streams", "settings", "caches"] {
         console.goes_to(view).await?;
-        console.waits_for("its tables", "return document.querySelectorAll('tbody tr').length > 0").await;
+        if view == "streams" {
+            console.browser.type_into("[name=stream]", &format!("topic:{}", "t".repeat(100))).await?;
+            console.browser.click("[data-role=look]").await?;
+            console.waits_for("the stream", "return role('stream').childElementCount === 4").await;
+        } else {
+            console.waits_for("its rows", "return document.querySelectorAll('tbody tr').length > 0").await;
+        }
         assert_is_shown_in_full(&console.browser, view).await?;
         console.browser.resize(1400, 1400).await?;
     }
